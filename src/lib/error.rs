@@ -1,0 +1,58 @@
+//! What kind of failure an error is: the one thing retry, log level and exit status are decided by.
+//!
+//! Every error enum of this crate answers [`Classified::class`]. Its `Display` shows its own level only, `source()`
+//! the next one; the printer in `cli` joins the chain. Hints for people come from `cli::hints`, never from here.
+
+/// The kind of a failure, the same for every module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// Wrong options, arguments or configuration.
+    Usage,
+    /// What was handed to us (a WAL file, a manifest, a label) is not what it claims to be.
+    InvalidInput,
+    /// Proven absent: a successful answer said that it does not exist.
+    NotFound,
+    /// Possible but not done: it would overwrite, belongs to another cluster, or is unsafe.
+    Refused,
+    /// Another content is stored under this name already.
+    Conflict,
+    /// May work later: no connection, an input/output error, a server that is not ready.
+    Unavailable,
+    /// A file system or quota is full.
+    NoSpace,
+    /// A file system is mounted read-only.
+    ReadOnly,
+    /// Owner or mode does not allow it.
+    PermissionDenied,
+    /// Not done before its deadline.
+    TimedOut,
+    /// Stored or sent data does not match its digest, size or format.
+    Corrupt,
+    /// A newer format or an unknown server version.
+    Unsupported,
+    /// Ended by a signal.
+    Interrupted,
+    /// A defect of pgv itself.
+    Internal,
+}
+
+/// An error that knows what kind of failure it is.
+pub trait Classified: std::error::Error {
+    /// The kind of this failure.
+    fn class(&self) -> ErrorClass;
+}
+
+impl ErrorClass {
+    /// The class of an error of the operating system.
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::PermissionDenied => Self::PermissionDenied,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
+            ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How library code speaks to the person or program that runs it: it never prints.
+
+use std::sync::Mutex;
+
+/// Receives what a long-running verb has to say. Implementations must be cheap: `progress` is called often.
+pub trait Reporter: Send + Sync {
+    /// A phase began or something worth one line happened.
+    fn step(&self, message: &str);
+    /// Something the person should know or mend, which does not stop the work.
+    fn warn(&self, message: &str);
+    /// How far the present phase is.
+    fn progress(&self, progress: &Progress);
+}
+
+/// How far a phase is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done, as a noun phrase of the user's: "backing up", "restoring".
+    pub phase: &'static str,
+    /// Bytes done in this phase.
+    pub done_bytes: u64,
+    /// Bytes expected in this phase; unknown when absent. May be exceeded when it is the server's estimate.
+    pub total_bytes: Option<u64>,
+}
+
+/// Says nothing.
+#[derive(Debug, Default)]
+pub struct SilentReporter;
+
+impl Reporter for SilentReporter {
+    fn step(&self, _message: &str) {}
+    fn warn(&self, _message: &str) {}
+    fn progress(&self, _progress: &Progress) {}
+}
+
+/// Keeps what was said, for tests.
+#[derive(Debug, Default)]
+pub struct CollectingReporter {
+    lines: Mutex<Vec<String>>,
+}
+
+impl CollectingReporter {
+    /// Every step and warning so far, warnings with the prefix `warning: `.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().map(|lines| lines.clone()).unwrap_or_default()
+    }
+
+    fn push(&self, line: String) {
+        if let Ok(mut lines) = self.lines.lock() {
+            lines.push(line);
+        }
+    }
+}
+
+impl Reporter for CollectingReporter {
+    fn step(&self, message: &str) {
+        self.push(message.to_owned());
+    }
+
+    fn warn(&self, message: &str) {
+        self.push(format!("warning: {message}"));
+    }
+
+    fn progress(&self, _progress: &Progress) {}
+}
