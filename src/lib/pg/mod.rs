@@ -2,12 +2,20 @@
 //!
 //! Pure: no I/O, no clock, no async. Everything here may be fed bytes from a disk, a network or a person.
 
+mod excerpt;
+mod little_endian;
 mod lsn;
 mod system_identifier;
 mod timeline;
 mod version;
+mod wal_file_name;
+mod wal_header;
+mod wal_segment;
 
 pub use lsn::{Lsn, LsnParseError};
 pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};
 pub use version::{PgMajorVersion, PgVersionError};
+pub use wal_file_name::{WalFileName, WalFileNameError};
+pub use wal_header::{WalHeaderError, WalSegmentHeader};
+pub use wal_segment::{WalSegmentName, WalSegmentSize, WalSegmentSizeError};
