@@ -44,6 +44,15 @@ pub fn create_directory_chain(root: &Path, relative: &Path) -> Result<(), FileEr
     Ok(())
 }
 
+/// Whether there is a directory of that name (a link to one counts). `false` only when the system said so.
+pub fn is_directory(path: &Path) -> Result<bool, FileError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(FileError::new("look at", path, error)),
+    }
+}
+
 /// The directory that holds `path`; the working directory for a bare name.
 pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {

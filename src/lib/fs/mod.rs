@@ -9,8 +9,8 @@ mod read;
 mod staged;
 
 pub use directory::{
-    DirectoryEntry, available_bytes, create_directory, create_directory_chain, remove_file, sorted_entries,
-    sync_directory,
+    DirectoryEntry, available_bytes, create_directory, create_directory_chain, is_directory, remove_file,
+    sorted_entries, sync_directory,
 };
 pub use error::FileError;
 pub use read::{file_bytes, modified, open_for_reading, read_at_most, read_range};

@@ -30,7 +30,8 @@ impl LocalStore {
     /// The store at `root`, which must have been created.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let store = Self { root: root.to_owned() };
-        if store.root.join(STAGING).is_dir() { Ok(store) } else { Err(store.root_missing()) }
+        store.check_root()?;
+        Ok(store)
     }
 
     /// Creates a store at `root`, or opens the one that is there. The directory above `root` must exist.
@@ -79,18 +80,31 @@ impl LocalStore {
 
     fn failed(&self, source: FileError) -> StoreError {
         // A missing name inside a store whose root has gone says nothing about the name.
-        if source.is_not_found() && !self.root.join(STAGING).is_dir() {
-            return self.root_missing();
+        match self.check_root() {
+            Err(missing @ StoreError::RootMissing { .. }) if source.is_not_found() => missing,
+            _ => self.file_error(source),
         }
+    }
+
+    fn file_error(&self, source: FileError) -> StoreError {
         StoreError::File { root: self.root.display().to_string(), source }
     }
 
     /// Tells an object that is absent from one that cannot be looked for.
     fn read_failed(&self, key: &ObjectKey, source: FileError) -> StoreError {
-        if source.is_not_found() && self.root.join(STAGING).is_dir() {
+        if source.is_not_found() && self.check_root().is_ok() {
             StoreError::NotFound { key: key.clone(), store: self.describe() }
         } else {
             self.failed(source)
+        }
+    }
+
+    /// Makes sure that what is mounted here is the store.
+    fn check_root(&self) -> Result<(), StoreError> {
+        match fs::is_directory(&self.root.join(STAGING)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.root_missing()),
+            Err(error) => Err(self.file_error(error)),
         }
     }
 
@@ -140,7 +154,7 @@ impl Listing<'_> {
         let entries = match fs::sorted_entries(&path) {
             Ok(entries) => entries,
             // Nothing was stored there yet, or it is a file.
-            Err(error) if error.is_not_found() && self.store.root.join(STAGING).is_dir() => return Ok(()),
+            Err(error) if error.is_not_found() && self.store.check_root().is_ok() => return Ok(()),
             Err(error) => return Err(self.store.failed(error)),
         };
         let mut names = Vec::with_capacity(entries.len());
