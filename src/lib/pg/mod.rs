@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no async. Everything here may be fed bytes from a disk, a network or a person.
 
+mod control_file;
 mod excerpt;
 mod little_endian;
 mod lsn;
@@ -12,6 +13,9 @@ mod wal_file_name;
 mod wal_header;
 mod wal_segment;
 
+pub use control_file::{
+    ControlCheckpoint, ControlFile, ControlFileError, DatabaseState, RecoveryPoint, RecoverySettings, WalLevel,
+};
 pub use lsn::{Lsn, LsnParseError};
 pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};

@@ -253,7 +253,7 @@ mod tests {
             major: PgMajorVersion::new(15).unwrap(),
             timeline: TimelineId::FIRST,
             page_address: "0/1000000".parse().unwrap(),
-            system_identifier: "7710424677145548471".parse().unwrap(),
+            system_identifier: "7710426017427491895".parse().unwrap(),
             segment_size: WalSegmentSize::new(16 << 20).unwrap(),
             block_bytes: 8192,
         };
@@ -322,6 +322,15 @@ mod tests {
             let wrong = header.check_name(&name(text)).unwrap_err();
             assert!(matches!(wrong, WalHeaderError::NameOutOfRange { .. }), "{wrong}");
         }
+    }
+
+    /// The first page of 000000030000000000000004 of a real server: timelines 2 and 3 both forked in this segment.
+    #[test]
+    fn accepts_the_copy_that_a_real_fork_made() {
+        let page = include_bytes!("../../../tests/data/postgres-15/wal-first-page-after-fork");
+        let header = WalSegmentHeader::decode(page).unwrap();
+        assert_eq!(header.timeline, TimelineId::FIRST);
+        header.check_name(&name("000000030000000000000004")).unwrap();
     }
 
     #[test]
