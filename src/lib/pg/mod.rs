@@ -11,3 +11,13 @@ pub use lsn::{Lsn, LsnParseError};
 pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};
 pub use version::{PgMajorVersion, PgVersionError};
+
+mod data_file_kind;
+mod data_path;
+mod tar_header;
+mod tar_stream;
+
+pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
+pub use data_path::{DataPath, DataPathError, DataPathProblem};
+pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
+pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};
