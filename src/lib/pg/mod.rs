@@ -14,10 +14,15 @@ pub use version::{PgMajorVersion, PgVersionError};
 
 mod data_file_kind;
 mod data_path;
+mod manifest;
+mod manifest_checksum;
+mod manifest_json;
 mod tar_header;
 mod tar_stream;
 
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
+pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
+pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
 pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
 pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};
