@@ -152,7 +152,7 @@ pub struct RecoveryPoint {
 
 /// The settings that a server which recovers from this one's WAL must not set lower (contract A3.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecoverySettings {
+pub struct ControlSettings {
     /// `wal_level`.
     pub wal_level: WalLevel,
     /// `max_connections`.
@@ -192,7 +192,7 @@ pub struct ControlFile {
     /// Whether the end of the backup must still be met in the WAL.
     pub backup_end_required: bool,
     /// What a recovering server must not set lower.
-    pub settings: RecoverySettings,
+    pub settings: ControlSettings,
     /// `BLCKSZ`: bytes of a page of data.
     pub block_bytes: u32,
     /// `RELSEG_SIZE`: pages in one file of a large relation.
@@ -377,9 +377,9 @@ impl Fields<'_> {
         })
     }
 
-    fn settings(&self) -> Result<RecoverySettings, ControlFileError> {
+    fn settings(&self) -> Result<ControlSettings, ControlFileError> {
         let wal_level = self.u32(172)?;
-        Ok(RecoverySettings {
+        Ok(ControlSettings {
             wal_level: WalLevel::from_number(wal_level).ok_or_else(|| invalid("wal_level", wal_level, "0 to 2"))?,
             max_connections: self.count(180, "MaxConnections")?,
             max_worker_processes: self.count(184, "max_worker_processes")?,
@@ -553,7 +553,7 @@ mod tests {
                 time: Timestamp::from_second(expected.checkpoint_second).unwrap(),
             };
             // The settings were made to carry the version's number.
-            let settings = RecoverySettings {
+            let settings = ControlSettings {
                 wal_level: expected.wal_level,
                 max_connections: 100 + major,
                 max_worker_processes: 200 + major,
