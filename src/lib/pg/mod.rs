@@ -8,6 +8,7 @@ mod little_endian;
 mod lsn;
 mod system_identifier;
 mod timeline;
+mod timeline_history;
 mod version;
 mod wal_file_name;
 mod wal_header;
@@ -19,6 +20,7 @@ pub use control_file::{
 pub use lsn::{Lsn, LsnParseError};
 pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};
+pub use timeline_history::{SegmentCandidates, TimelineHistory, TimelineHistoryEntry, TimelineHistoryError};
 pub use version::{PgMajorVersion, PgVersionError};
 pub use wal_file_name::{WalFileName, WalFileNameError};
 pub use wal_header::{WalHeaderError, WalSegmentHeader};
