@@ -11,6 +11,7 @@ mod error;
 mod layout;
 mod object;
 mod object_reader;
+mod selection;
 mod wal;
 mod writer;
 
@@ -24,6 +25,7 @@ pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
 pub use object::{ObjectSpec, Stored};
 pub use object_reader::{ObjectReader, SinkError};
+pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub use wal::{ArchivedWal, WalArchive, WalContent, WalRange};
 pub use writer::{Writer, WriterDescription};
 
