@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{ControlFileError, PgMajorVersion, TimelineHistoryError, WalFileNameError, WalHeaderError, WalSegmentSize};
+use crate::pg::{
+    ControlFileError, PgMajorVersion, TimelineHistoryError, WalFileNameError, WalHeaderError, WalSegmentSize,
+};
 use crate::repository::{ClusterName, RepositoryError, SelectionError};
 
 /// A WAL file that was not archived. PostgreSQL keeps it and tries again.
@@ -154,7 +156,9 @@ impl Classified for ArchiveError {
             Self::SourceMissing { .. } => ErrorClass::NotFound,
             Self::File(error) => error.class(),
             Self::Selection(error) => error.class(),
-            Self::OtherVersion { .. } | Self::OtherSegmentSize { .. } | Self::OtherDirectory { .. } => ErrorClass::Refused,
+            Self::OtherVersion { .. } | Self::OtherSegmentSize { .. } | Self::OtherDirectory { .. } => {
+                ErrorClass::Refused
+            }
             // Something else than the file to archive is not there.
             Self::Repository(error) if error.class() == ErrorClass::NotFound => ErrorClass::Corrupt,
             Self::Repository(error) => error.class(),
