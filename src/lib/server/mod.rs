@@ -1,1 +1,27 @@
-//! (placeholder)
+//! Talking to PostgreSQL: connection settings, SQL and the replication protocol.
+//!
+//! What a server sends, paths and names above all, is untrusted input. Functions are async and need a tokio runtime
+//! with its I/O and time drivers; nothing here reads the environment, prints, or creates files.
+
+mod auth;
+mod basebackup;
+pub mod conninfo;
+mod error;
+mod framing;
+mod message;
+mod query;
+mod secret;
+mod session;
+mod stream;
+mod tls;
+mod walsender;
+
+pub use basebackup::{
+    BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode, ManifestChecksum,
+};
+pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
+pub use error::{ConnectError, Endpoint, TlsSetupError};
+pub use framing::ProtocolError;
+pub use message::{ServerMessage, SqlState};
+pub use secret::Secret;
+pub use walsender::{ReplicationError, SystemIdentification, TimelineHistoryFile, WalPosition, Walsender};
