@@ -167,7 +167,6 @@ impl<S: Transport> MessageStream<S> {
         }
     }
 
-    #[expect(dead_code, reason = "SQL comes next")]
     /// The transport, and what has arrived on it already.
     pub(crate) fn into_parts(self) -> (S, Bytes) {
         (self.transport, self.incoming.freeze())

@@ -128,7 +128,7 @@ fn endpoint_of(
 }
 
 /// Waits no longer than that.
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Duration> {
+pub(crate) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, Duration> {
     match limit {
         None => Ok(work.await),
         Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| limit),
@@ -324,15 +324,20 @@ impl Session {
     }
 
     async fn accepts_writes(&mut self) -> Result<bool, ConnectError> {
-        let rows = match query::run(&mut self.stream, &mut self.notices, "SHOW transaction_read_only").await {
-            Ok(rows) => rows,
-            Err(query::QueryError::Server(source)) => {
-                return Err(ConnectError::Rejected { endpoint: Box::new(self.endpoint.clone()), source });
-            }
-            Err(query::QueryError::Protocol(source)) => return Err(self.protocol_error(source)),
-        };
+        let rows = self.execute("SHOW transaction_read_only").await?;
         let value = rows.first().and_then(|row| row.first()).and_then(Option::as_ref);
         Ok(value.is_some_and(|value| value.as_ref() == b"off"))
+    }
+
+    /// Runs commands that belong to connecting; a refusal is a refused connection.
+    pub(crate) async fn execute(&mut self, sql: &str) -> Result<Vec<query::Row>, ConnectError> {
+        match query::run(&mut self.stream, &mut self.notices, sql).await {
+            Ok(rows) => Ok(rows),
+            Err(query::QueryError::Server(source)) => {
+                Err(ConnectError::Rejected { endpoint: Box::new(self.endpoint.clone()), source })
+            }
+            Err(query::QueryError::Protocol(source)) => Err(self.protocol_error(source)),
+        }
     }
 
     fn protocol_error(&self, source: ProtocolError) -> ConnectError {
