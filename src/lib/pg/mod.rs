@@ -17,12 +17,19 @@ mod data_path;
 mod manifest;
 mod manifest_checksum;
 mod manifest_json;
+mod recovery_target;
 mod tar_header;
 mod tar_stream;
+mod target_time;
 
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use recovery_target::{
+    RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,
+    TransactionId,
+};
 pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
 pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};
+pub use target_time::{ClockChange, TargetTimeError, format_target_time, parse_target_time};
