@@ -12,6 +12,9 @@ pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};
 pub use version::{PgMajorVersion, PgVersionError};
 
+mod command_text;
+mod config_line;
+mod config_text;
 mod data_file_kind;
 mod data_path;
 mod manifest;
@@ -22,6 +25,11 @@ mod tar_header;
 mod tar_stream;
 mod target_time;
 
+pub use command_text::{CommandWord, command_text, percent_escape, shell_quote};
+pub use config_text::{
+    ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
+    config_value, parse_config, quote_config_value, remove_settings,
+};
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
