@@ -2,12 +2,39 @@
 //!
 //! Pure: no I/O, no clock, no async. Everything here may be fed bytes from a disk, a network or a person.
 
+mod control_file;
+mod excerpt;
+mod little_endian;
 mod lsn;
 mod system_identifier;
 mod timeline;
 mod version;
+mod wal_file_name;
+mod wal_header;
+mod wal_segment;
 
+pub use control_file::{
+    ControlCheckpoint, ControlFile, ControlFileError, ControlSettings, DatabaseState, RecoveryPoint, WalLevel,
+};
 pub use lsn::{Lsn, LsnParseError};
 pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};
 pub use version::{PgMajorVersion, PgVersionError};
+pub use wal_file_name::{WalFileName, WalFileNameError};
+pub use wal_header::{WalHeaderError, WalSegmentHeader};
+pub use wal_segment::{WalSegmentName, WalSegmentSize, WalSegmentSizeError};
+
+mod data_file_kind;
+mod data_path;
+mod manifest;
+mod manifest_checksum;
+mod manifest_json;
+mod tar_header;
+mod tar_stream;
+
+pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
+pub use data_path::{DataPath, DataPathError, DataPathProblem};
+pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
+pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
+pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};

@@ -1,0 +1,8 @@
+//! End-to-end tests with real PostgreSQL servers.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness_self_test;

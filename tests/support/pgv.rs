@@ -1,0 +1,44 @@
+//! Calls of pgv's programs: as the test account, in a cleared environment, with a configuration of the test's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Outcome, TestAccount, TestFolder, program, run_within};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A configuration file and a repository for one test.
+#[derive(Debug, Clone)]
+pub(crate) struct Pgv {
+    pub(crate) config: PathBuf,
+    pub(crate) repository: PathBuf,
+}
+
+impl Pgv {
+    /// Names `pgv.toml` and `repository` below `folder`; `pgv init` creates both.
+    pub(crate) fn new(folder: &TestFolder) -> Self {
+        Self { config: folder.join("pgv.toml"), repository: folder.join("repository") }
+    }
+
+    /// `NAME --config FILE ARGUMENTS`, not yet run: no HOME, no PG or PGV variable, umask of the tests, in `/`.
+    pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = TestAccount::get().command(program(name));
+        command.env_clear().current_dir("/").arg("--config").arg(&self.config).args(arguments);
+        command
+    }
+
+    /// Runs one of the programs to its end.
+    #[track_caller]
+    pub(crate) fn run(&self, name: &str, arguments: &[&str]) -> Outcome {
+        run_within(LIMIT, self.command(name, arguments))
+    }
+
+    /// Runs one of the programs in `folder`, as the server does with archive_command.
+    #[track_caller]
+    pub(crate) fn run_in(&self, folder: &Path, name: &str, arguments: &[&str]) -> Outcome {
+        let mut command = self.command(name, arguments);
+        command.current_dir(folder);
+        run_within(LIMIT, command)
+    }
+}
