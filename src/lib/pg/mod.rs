@@ -20,6 +20,7 @@ mod data_path;
 mod manifest;
 mod manifest_checksum;
 mod manifest_json;
+mod recovery_settings;
 mod recovery_target;
 mod tar_header;
 mod tar_stream;
@@ -34,6 +35,10 @@ pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use recovery_settings::{
+    ALL_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError, RestoredArchiving,
+    apply_recovery_settings, clear_recovery_settings, foreign_targets,
+};
 pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,
     TransactionId,
