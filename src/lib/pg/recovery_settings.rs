@@ -1,7 +1,7 @@
 //! The settings of a recovery or a standby, and their place in `postgresql.auto.conf` (PostgreSQL 13 to 18 alike).
 //!
-//! INVARIANT: what is written stands in one marked block at the end, where it wins over every earlier line; no target
-//! that was there before survives, since a left-over target ends or breaks a later recovery.
+//! INVARIANT: what is written stands in marked blocks at the end, where it wins over every earlier line; no target that
+//! was there before survives, since a left-over target ends or breaks a later recovery.
 
 use super::config_line::split_lines;
 use super::config_text::{ConfigEntry, ConfigEntryKind, ConfigValueError, append_lines, config_lines, remove_settings};
@@ -25,8 +25,33 @@ pub const ALL_TARGET_SETTINGS: [&str; 8] = [
 const EXCLUSIVE_TARGET_SETTINGS: [&str; 5] =
     ["recovery_target", "recovery_target_time", "recovery_target_xid", "recovery_target_name", "recovery_target_lsn"];
 
-const BLOCK_BEGIN: &str = "# pgv: begin of recovery settings; \"pgv-recovery-conf --clear\" removes them";
-const BLOCK_END: &str = "# pgv: end of recovery settings";
+/// The comment lines around lines of ours.
+struct Marks {
+    begin: &'static str,
+    end: &'static str,
+}
+
+const RECOVERY_MARKS: Marks = Marks {
+    begin: "# pgv: begin of recovery settings; \"pgv-recovery-conf --clear\" removes them",
+    end: "# pgv: end of recovery settings",
+};
+
+const ARCHIVE_MODE: &str = "archive_mode";
+
+const ARCHIVING_MARKS: Marks = Marks {
+    begin: "# pgv: begin of archiving settings; this is a restored copy, which must not archive as its original",
+    end: "# pgv: end of archiving settings",
+};
+
+/// How much of what we wrote is taken out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClearScope {
+    /// What recovery needed. A copy that was told not to archive stays so: to be used when recovery ends, since
+    /// `archive_mode` would otherwise come back with the next restart, unseen.
+    Recovery,
+    /// That, and the switched-off archiving.
+    Everything,
+}
 
 /// What a restored data directory becomes; decides the signal file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,9 +153,7 @@ impl RecoverySettings {
         add_command("primary_conninfo", &self.primary_conninfo);
         add_command("primary_slot_name", &self.primary_slot_name);
         settings.extend(self.target_settings());
-        if self.archiving == RestoredArchiving::Off {
-            settings.push(("archive_mode", "off".to_owned()));
-        }
+        settings.extend(self.archiving_setting());
         Ok(settings)
     }
 
@@ -153,10 +176,20 @@ impl RecoverySettings {
         settings
     }
 
-    /// The marked block of lines.
-    pub fn block(&self) -> Result<String, RecoverySettingsError> {
-        let lines = config_lines(&self.settings()?)?;
-        Ok(format!("{BLOCK_BEGIN}\n{lines}{BLOCK_END}\n"))
+    fn archiving_setting(&self) -> Option<(&'static str, String)> {
+        (self.archiving == RestoredArchiving::Off).then(|| (ARCHIVE_MODE, "off".to_owned()))
+    }
+
+    /// The marked blocks of lines.
+    fn blocks(&self) -> Result<String, RecoverySettingsError> {
+        let mut settings = self.settings()?;
+        settings.retain(|(name, _)| *name != ARCHIVE_MODE);
+        let recovery = RECOVERY_MARKS.around(&config_lines(&settings)?);
+        let archiving = match self.archiving_setting() {
+            Some(setting) => ARCHIVING_MARKS.around(&config_lines(&[setting])?),
+            None => String::new(),
+        };
+        Ok(archiving + &recovery)
     }
 }
 
@@ -183,28 +216,44 @@ pub fn foreign_targets(entries: &[ConfigEntry]) -> Vec<&'static str> {
 
 /// The text of `postgresql.auto.conf` with these settings and no others of an earlier recovery.
 pub fn apply_recovery_settings(text: &[u8], settings: &RecoverySettings) -> Result<Vec<u8>, RecoverySettingsError> {
-    Ok(append_lines(&clear_recovery_settings(text), &settings.block()?))
+    let cleared = clear_recovery_settings(text, ClearScope::Everything);
+    Ok(append_lines(&cleared, &settings.blocks()?))
 }
 
-/// The text of `postgresql.auto.conf` without our block and without left-over targets; all else byte for byte.
+/// The text of `postgresql.auto.conf` without our lines and without left-over targets; all else byte for byte.
 ///
-/// COMPAT: `ALTER SYSTEM` rewrites the file without comments. Of a block that lost its marks only the targets are
+/// COMPAT: `ALTER SYSTEM` rewrites the file without comments. Of lines that lost their marks only the targets are
 /// still known, and go.
-pub fn clear_recovery_settings(text: &[u8]) -> Vec<u8> {
-    let is = |line: &[u8], mark: &str| line.trim_ascii_end() == mark.as_bytes();
-    let mut kept: Vec<&[u8]> = Vec::new();
-    let mut block_start = None;
-    for line in split_lines(text) {
-        if is(line, BLOCK_BEGIN) {
-            // A beginning without an end marks nothing: the lines after it may be the user's.
-            block_start = Some(kept.len());
-        } else if is(line, BLOCK_END) {
-            kept.truncate(block_start.take().unwrap_or(kept.len()));
-        } else {
-            kept.push(line);
-        }
+pub fn clear_recovery_settings(text: &[u8], scope: ClearScope) -> Vec<u8> {
+    let mut cleared = RECOVERY_MARKS.remove_from(text);
+    if scope == ClearScope::Everything {
+        cleared = ARCHIVING_MARKS.remove_from(&cleared);
     }
-    remove_settings(&kept.concat(), &ALL_TARGET_SETTINGS)
+    remove_settings(&cleared, &ALL_TARGET_SETTINGS)
+}
+
+impl Marks {
+    fn around(&self, lines: &str) -> String {
+        format!("{}\n{lines}{}\n", self.begin, self.end)
+    }
+
+    /// `text` without marked lines and without marks.
+    fn remove_from(&self, text: &[u8]) -> Vec<u8> {
+        let is = |line: &[u8], mark: &str| line.trim_ascii_end() == mark.as_bytes();
+        let mut kept: Vec<&[u8]> = Vec::new();
+        let mut block_start = None;
+        for line in split_lines(text) {
+            if is(line, self.begin) {
+                // A beginning without an end marks nothing: the lines after it may be the user's.
+                block_start = Some(kept.len());
+            } else if is(line, self.end) {
+                kept.truncate(block_start.take().unwrap_or(kept.len()));
+            } else {
+                kept.push(line);
+            }
+        }
+        kept.concat()
+    }
 }
 
 #[cfg(test)]

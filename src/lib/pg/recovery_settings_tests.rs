@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::pg::{CommandWord, Lsn, TargetBound, TimelineId, TransactionId, command_text, parse_config};
 
+const BEGIN: &str = RECOVERY_MARKS.begin;
+const END: &str = RECOVERY_MARKS.end;
+
 fn targeted(target: RecoveryTarget) -> RecoverySettings {
     RecoverySettings {
         mode: RecoveryMode::Targeted,
@@ -20,6 +23,10 @@ fn targeted(target: RecoveryTarget) -> RecoverySettings {
         primary_slot_name: None,
         archiving: RestoredArchiving::Unchanged,
     }
+}
+
+fn all_cleared(text: &[u8]) -> Vec<u8> {
+    clear_recovery_settings(text, ClearScope::Everything)
 }
 
 fn lines(settings: &RecoverySettings) -> String {
@@ -121,20 +128,35 @@ fn a_block_replaces_the_one_before_and_leaves_no_trace() {
          restore_command = 'fetch %f %p'\nrecovery_target_timeline = 'latest'\n\
          # pgv: end of recovery settings\n"
     );
-    assert_eq!(clear_recovery_settings(&second), kept);
-    assert_eq!(clear_recovery_settings(kept), kept);
+    assert_eq!(all_cleared(&second), kept);
+    assert_eq!(all_cleared(kept), kept);
+}
+
+#[test]
+fn a_copy_stays_without_archiving_when_recovery_ends() {
+    let mut settings = targeted(RecoveryTarget::Immediate);
+    settings.archiving = RestoredArchiving::Off;
+    let text = b"archive_mode = 'on'\n";
+    let applied = apply_recovery_settings(text, &settings).unwrap();
+    let ended = clear_recovery_settings(&applied, ClearScope::Recovery);
+    let entries = parse_config(&ended).unwrap();
+    assert_eq!(crate::pg::config_value(&entries, "archive_mode"), Some(&b"off"[..]));
+    assert_eq!(entries.len(), 2);
+    assert_eq!(clear_recovery_settings(&ended, ClearScope::Recovery), ended);
+    assert_eq!(all_cleared(&ended), text);
+    assert_eq!(all_cleared(&applied), text);
 }
 
 #[test]
 fn marks_without_partner_take_no_line_of_the_user_away() {
-    let block = targeted(RecoveryTarget::Latest).block().unwrap();
-    let begin_only = format!("{BLOCK_BEGIN}\nport = 1\n");
-    assert_eq!(clear_recovery_settings(begin_only.as_bytes()), b"port = 1\n");
-    assert_eq!(clear_recovery_settings(format!("a = 1\n{BLOCK_END}\nb = 1").as_bytes()), b"a = 1\nb = 1");
+    let block = targeted(RecoveryTarget::Latest).blocks().unwrap();
+    let begin_only = format!("{BEGIN}\nport = 1\n");
+    assert_eq!(all_cleared(begin_only.as_bytes()), b"port = 1\n");
+    assert_eq!(all_cleared(format!("a = 1\n{END}\nb = 1").as_bytes()), b"a = 1\nb = 1");
     let nested = format!("{begin_only}{block}c = 1\r\n");
-    assert_eq!(clear_recovery_settings(nested.as_bytes()), b"port = 1\nc = 1\r\n");
+    assert_eq!(all_cleared(nested.as_bytes()), b"port = 1\nc = 1\r\n");
     let applied = apply_recovery_settings(begin_only.as_bytes(), &targeted(RecoveryTarget::Latest)).unwrap();
-    assert_eq!(clear_recovery_settings(&applied), b"port = 1\n");
+    assert_eq!(all_cleared(&applied), b"port = 1\n");
 }
 
 #[test]
@@ -163,10 +185,12 @@ proptest! {
     #[test]
     fn clearing_undoes_applying(
         parts in prop::collection::vec(prop_oneof![
-            Just(BLOCK_BEGIN.to_owned()), Just(BLOCK_END.to_owned()), Just("recovery_target_lsn = '0/1'".to_owned()),
+            Just(BEGIN.to_owned()), Just(END.to_owned()), Just(ARCHIVING_MARKS.begin.to_owned()),
+            Just(ARCHIVING_MARKS.end.to_owned()), Just("recovery_target_lsn = '0/1'".to_owned()),
             Just("port = 1".to_owned()), Just("# comment\r".to_owned()), ".{0,12}",
         ], 0..8),
         ended in any::<bool>(),
+        archiving_off in any::<bool>(),
         target in target(),
         command in "[^\n\0]{0,30}",
     ) {
@@ -176,10 +200,13 @@ proptest! {
         }
         let mut settings = targeted(target);
         settings.restore_command = Some(command.clone());
-        let cleared = clear_recovery_settings(text.as_bytes());
-        prop_assert_eq!(clear_recovery_settings(&cleared), cleared.clone());
+        if archiving_off {
+            settings.archiving = RestoredArchiving::Off;
+        }
+        let cleared = all_cleared(text.as_bytes());
+        prop_assert_eq!(all_cleared(&cleared), cleared.clone());
         let applied = apply_recovery_settings(text.as_bytes(), &settings).unwrap();
-        prop_assert_eq!(clear_recovery_settings(&applied), append_lines(&cleared, ""));
+        prop_assert_eq!(all_cleared(&applied), append_lines(&cleared, ""));
         prop_assert_eq!(apply_recovery_settings(&applied, &settings).unwrap(), applied.clone());
         if let Ok(entries) = parse_config(&applied) {
             prop_assert_eq!(crate::pg::config_value(&entries, "restore_command"), Some(command.as_bytes()));
