@@ -12,6 +12,7 @@ pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};
 pub use version::{PgMajorVersion, PgVersionError};
 
+mod backup_label;
 mod command_text;
 mod config_line;
 mod config_text;
@@ -22,10 +23,12 @@ mod manifest_checksum;
 mod manifest_json;
 mod recovery_settings;
 mod recovery_target;
+mod tablespace_map;
 mod tar_header;
 mod tar_stream;
 mod target_time;
 
+pub use backup_label::{BackupLabel, BackupLabelError, BackupSource, IncrementalFrom};
 pub use command_text::{CommandWord, command_text, percent_escape, shell_quote};
 pub use config_text::{
     ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
@@ -43,6 +46,7 @@ pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,
     TransactionId,
 };
+pub use tablespace_map::{TablespaceMap, TablespaceMapEntry, TablespaceMapError};
 pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
 pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};
 pub use target_time::{ClockChange, TargetTimeError, format_target_time, parse_target_time};
