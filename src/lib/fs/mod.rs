@@ -13,7 +13,7 @@ pub use directory::{
     sorted_entries, sync_directory,
 };
 pub use error::FileError;
-pub use read::{file_bytes, modified, open_for_reading, read_at_most, read_range};
+pub use read::{bytes_of, file_bytes, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path};
 pub use staged::{Published, StagedFile};
 
 /// Mode of every file that pgv creates for itself: what it holds is as confidential as the database.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -28,7 +28,11 @@ pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 
 /// Reads up to `length` bytes from `offset`: fewer only when the file ends before.
 pub fn read_range(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, FileError> {
-    let file = open_for_reading(path)?;
+    read_range_of(&open_for_reading(path)?, path, offset, length)
+}
+
+/// Reads up to `length` bytes from `offset` of an open file: fewer only when the file ends before.
+pub fn read_range_of(file: &File, path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, FileError> {
     let mut bytes = vec![0; length];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -47,6 +51,17 @@ pub fn read_range(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, Fi
 pub fn file_bytes(path: &Path) -> Result<u64, FileError> {
     let metadata = std::fs::metadata(path).map_err(|error| FileError::new("look at", path, error))?;
     Ok(metadata.len())
+}
+
+/// The size of an open file.
+pub fn bytes_of(file: &File, path: &Path) -> Result<u64, FileError> {
+    let metadata = file.metadata().map_err(|error| FileError::new("look at", path, error))?;
+    Ok(metadata.len())
+}
+
+/// The path without links and relative parts.
+pub fn real_path(path: &Path) -> Result<PathBuf, FileError> {
+    std::fs::canonicalize(path).map_err(|error| FileError::new("look at", path, error))
 }
 
 /// When a file was last modified, by its file system.

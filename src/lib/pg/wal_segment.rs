@@ -227,17 +227,25 @@ mod tests {
         assert!(serde_json::from_str::<WalSegmentSize>("1048577").is_err());
     }
 
-    /// As `pg_walfile_name` of PostgreSQL 15 and by `--wal-segsize` of initdb answer.
+    /// As `pg_walfile_name('16/B374D848')` answered in clusters with these sizes.
     #[test]
     fn names_positions_as_postgres_does() {
         let first = TimelineId::FIRST;
         let named = |text: &str, mib| WalSegmentName::containing(first, lsn(text), size(mib)).to_string();
-        assert_eq!(named("0/1000000", 16), "000000010000000000000001");
-        assert_eq!(named("0/1FFFFFF", 16), "000000010000000000000001");
-        assert_eq!(named("16/B374D848", 16), "0000000100000016000000B3");
         assert_eq!(named("16/B374D848", 1), "000000010000001600000B37");
-        assert_eq!(named("16/B374D848", 1024), "000000010000001600000002");
-        assert_eq!(named("FFFFFFFF/FFFFFFFF", 16), "00000001FFFFFFFF000000FF");
+        assert_eq!(named("16/B374D848", 2), "00000001000000160000059B");
+        assert_eq!(named("16/B374D848", 16), "0000000100000016000000B3");
+        assert_eq!(named("16/B374D848", 32), "000000010000001600000059");
+        assert_eq!(named("16/B374D848", 64), "00000001000000160000002C");
+    }
+
+    #[test]
+    fn a_segment_holds_its_first_byte_and_not_its_end() {
+        let named = |text: &str| WalSegmentName::containing(TimelineId::FIRST, lsn(text), size(16)).to_string();
+        assert_eq!(named("0/FFFFFF"), "000000010000000000000000");
+        assert_eq!(named("0/1000000"), "000000010000000000000001");
+        assert_eq!(named("0/1FFFFFF"), "000000010000000000000001");
+        assert_eq!(named("FFFFFFFF/FFFFFFFF"), "00000001FFFFFFFF000000FF");
     }
 
     #[test]
