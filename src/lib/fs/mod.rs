@@ -15,7 +15,7 @@ pub use directory::{
     sorted_entries, sync_directory,
 };
 pub use error::FileError;
-pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
+pub use inspect::{PathFacts, PathKind, bytes_below, effective_user, link_target, look_at, rename_aside};
 pub use read::{bytes_of, file_bytes, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path};
 pub use staged::{Published, StagedFile};
 pub use tree::Tree;
