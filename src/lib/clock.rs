@@ -76,3 +76,11 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+/// Waits on this plain thread. A signal that ends the process ends the wait.
+pub fn wait(span: Duration) {
+    let waiting = Stopwatch::start();
+    while let Some(left) = span.checked_sub(waiting.elapsed()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}

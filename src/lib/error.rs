@@ -44,10 +44,12 @@ pub trait Classified: std::error::Error {
 
 impl ErrorClass {
     /// The class of an error of the operating system.
+    ///
+    /// A file that is not where it was expected is *unavailable*, not proven absent: its file system may have gone.
+    /// Only a caller that has made sure may say [`Self::NotFound`].
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         match error.kind() {
-            ErrorKind::NotFound => Self::NotFound,
             ErrorKind::PermissionDenied => Self::PermissionDenied,
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
             ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,

@@ -1,1 +1,116 @@
-//! (placeholder)
+//! `pgv-archive %p %f`: stores one WAL file for PostgreSQL's archive_command.
+//!
+//! INVARIANT: success means that exactly this content is stored under this name, completely and durably. Nothing below
+//! pg_wal is ever written. What PostgreSQL demands is in its `src/backend/postmaster/pgarch.c`.
+
+mod error;
+mod source;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::Deadline;
+use crate::codec::CompressionLevel;
+use crate::fs;
+use crate::pg::WalFileName;
+use crate::repository::{
+    ClusterRef, ClusterSelection, Repository, RepositoryError, SelectedCluster, Stored, WalArchive, WalContent, Writer,
+    WriterDescription,
+};
+
+pub use error::ArchiveError;
+use source::{Source, SourceContent};
+
+/// What to archive, and where.
+pub struct ArchiveOptions {
+    /// The WAL file, `%p`.
+    pub path: PathBuf,
+    /// Its name, `%f`; the last part of the path without it.
+    pub name: Option<String>,
+    /// Which cluster it may belong to.
+    pub selection: ClusterSelection,
+    /// The working directory, which PostgreSQL sets to the data directory.
+    pub working_directory: PathBuf,
+    /// This host's name.
+    pub host: String,
+    /// The time now, for people.
+    pub now: Timestamp,
+    /// How hard to compress.
+    pub level: CompressionLevel,
+    /// Opens the repository.
+    pub open_repository: Box<dyn FnOnce() -> Result<Repository, RepositoryError> + Send>,
+}
+
+/// What archiving came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveReport {
+    /// The file's name.
+    pub name: WalFileName,
+    /// The cluster that it belongs to.
+    pub cluster: ClusterRef,
+    /// Whether it was stored now or before.
+    pub stored: Stored,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Archives one file, or gives up when `limit` has passed.
+///
+/// A store that hangs cannot be interrupted, so the work is done by a thread that is left behind: the caller ends the
+/// process. Nothing half-written can count, whenever that is.
+pub fn run_within(options: ArchiveOptions, limit: Duration) -> Result<ArchiveReport, ArchiveError> {
+    let deadline = Deadline::after(limit);
+    let path = options.path.clone();
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let worker = std::thread::Builder::new().name("archive".to_owned()).spawn(move || {
+        let _ = sender.send(run(options));
+    });
+    let worker = worker.map_err(ArchiveError::Thread)?;
+    match receiver.recv_timeout(deadline.remaining()) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(ArchiveError::TimedOut { path, limit }),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => Err(ArchiveError::TimedOut { path, limit }),
+        },
+    }
+}
+
+/// Archives one file.
+pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
+    let data_directory = data_directory(&options.path, &options.working_directory);
+    let source = Source::open(&options.path, options.name.as_deref(), &data_directory)?;
+    let repository = (options.open_repository)()?;
+    let selected = repository.select_cluster(&options.selection, source.system_identifier)?;
+    source.check_identity(&selected.identity)?;
+    refuse_clone(&selected, &options.working_directory)?;
+    let directory = fs::real_path(&data_directory).unwrap_or(data_directory);
+    let writer = Writer::new(&repository, WriterDescription::new(&options.host, &directory, options.now));
+    let (name, bytes) = (source.name, source.bytes);
+    let archive = WalArchive::new(&repository, &selected.cluster);
+    let stored = match source.read()? {
+        SourceContent::Whole(content) => archive.store(&name, WalContent::Whole(&content), options.level, &writer)?,
+        SourceContent::File(mut file) => archive.store(&name, WalContent::File(&mut file), options.level, &writer)?,
+    };
+    Ok(ArchiveReport { name, cluster: selected.cluster, stored, bytes })
+}
+
+/// The data directory that the file belongs to: what PostgreSQL runs us in, unless the file lies in another pg_wal.
+fn data_directory(path: &Path, working_directory: &Path) -> PathBuf {
+    let pg_wal = path.parent().filter(|parent| path.is_absolute() && parent.ends_with("pg_wal"));
+    pg_wal.and_then(Path::parent).unwrap_or(working_directory).to_owned()
+}
+
+/// A clone must never archive into its original's tree.
+fn refuse_clone(selected: &SelectedCluster, working_directory: &Path) -> Result<(), ArchiveError> {
+    let Some(pgdata) = &selected.pgdata else { return Ok(()) };
+    let here = fs::real_path(working_directory)?;
+    match fs::real_path(pgdata) {
+        Ok(there) if there == here => Ok(()),
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Err(ArchiveError::OtherDirectory { cluster: selected.cluster.name.clone(), pgdata: pgdata.clone(), here }),
+    }
+}

@@ -1,1 +1,22 @@
-//! (placeholder)
+//! Durable files: the only code that creates, renames, links, removes and syncs.
+//!
+//! DURABILITY: a name becomes visible only after its data was synced without error, and counts only after its
+//! directory was synced. After a failed sync a staged file is thrown away, never synced again.
+
+mod directory;
+mod error;
+mod read;
+mod staged;
+
+pub use directory::{
+    DirectoryEntry, available_bytes, create_directory, create_directory_chain, is_directory, remove_file,
+    sorted_entries, sync_directory,
+};
+pub use error::FileError;
+pub use read::{bytes_of, file_bytes, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path};
+pub use staged::{Published, StagedFile};
+
+/// Mode of every file that pgv creates for itself: what it holds is as confidential as the database.
+pub const PRIVATE_FILE_MODE: u32 = 0o600;
+/// Mode of every directory that pgv creates for itself.
+pub const PRIVATE_DIRECTORY_MODE: u32 = 0o700;

@@ -1,1 +1,169 @@
-//! (placeholder)
+//! What is kept where, and in which format: layout, objects, WAL archive, packs, file maps, backup records.
+//!
+//! The normative text is `docs/repository-format.md`. INVARIANT: nothing read from a store is handed on before its
+//! digest was checked, and every object is created once and never changed.
+//!
+//! Calls block: use them from plain threads.
+
+mod backup;
+mod cluster;
+mod description;
+mod error;
+mod layout;
+mod object;
+mod object_reader;
+mod pack;
+mod selection;
+mod wal;
+mod writer;
+
+use std::sync::Arc;
+
+use crate::codec::{DigestKeys, RepositoryId, WriterSecret};
+use crate::store::{ObjectKey, Store, block_on};
+
+pub use backup::{
+    BackupBegin, BackupEntry, BackupId, BackupIdError, BackupMethod, BackupNeeds, BackupRecord, BackupSizes,
+    BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot, NodeDescription,
+    PreviousRecord, ServerDescription, StoredContent, TablespaceRef, UnfinishedBackup,
+};
+pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
+pub use description::{FORMAT, RepositoryDescription};
+pub use error::{Damage, RepositoryError};
+pub use object::{ObjectSpec, Stored};
+pub use object_reader::{ObjectReader, SinkError};
+pub use pack::{Extent, IndexFrame, PackError, PackIndex, PackNeed, PackOptions, PackReader, PackStream, PlainSink};
+pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
+pub use wal::{ArchivedWal, WalArchive, WalContent, WalRange};
+pub use writer::{Writer, WriterDescription};
+
+/// LIMIT: keys asked for in one listing call.
+const LISTING_PAGE: usize = 10_000;
+
+/// An open repository.
+#[derive(Clone)]
+pub struct Repository {
+    store: Arc<dyn Store>,
+    id: RepositoryId,
+    keys: DigestKeys,
+}
+
+impl Repository {
+    /// Opens the repository in `store`. `pinned` is the id that the configuration remembers.
+    pub fn open(store: Arc<dyn Store>, pinned: Option<RepositoryId>) -> Result<Self, RepositoryError> {
+        let description = description::load(store.as_ref())?;
+        if let Some(expected) = pinned.filter(|expected| *expected != description.id) {
+            return Err(RepositoryError::OtherRepository { store: store.describe(), expected, found: description.id });
+        }
+        let keys = DigestKeys::of(&WriterSecret::of_unencrypted(&description.id));
+        Ok(Self { store, id: description.id, keys })
+    }
+
+    /// Makes the store a repository, unless it is one; then it is opened. `true` when it was created now.
+    pub fn create(store: Arc<dyn Store>, new: &RepositoryDescription) -> Result<(Self, bool), RepositoryError> {
+        let created = description::create(store.as_ref(), new)?;
+        Ok((Self::open(store, None)?, created))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> RepositoryId {
+        self.id
+    }
+
+    /// The keys of its digests.
+    pub fn keys(&self) -> &DigestKeys {
+        &self.keys
+    }
+
+    /// Where its objects are.
+    pub fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// What to call it in messages.
+    pub fn describe(&self) -> String {
+        self.store.describe()
+    }
+
+    /// Every key below `prefix`, in order.
+    pub fn list(&self, prefix: &str) -> Result<Vec<ObjectKey>, RepositoryError> {
+        let mut keys: Vec<ObjectKey> = Vec::new();
+        loop {
+            let after = keys.last().map_or(String::new(), |key| key.as_str().to_owned());
+            let page = block_on(self.store.list_after(prefix, &after, LISTING_PAGE))?;
+            let is_last = page.len() < LISTING_PAGE;
+            keys.extend(page);
+            if is_last {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// The first key below `prefix` that sorts after `after`.
+    pub(crate) fn first_after(&self, prefix: &str, after: &str) -> Result<Option<ObjectKey>, RepositoryError> {
+        Ok(block_on(self.store.list_after(prefix, after, 1))?.into_iter().next())
+    }
+
+    /// The names of the folders directly below `prefix`, in order, found without listing what is in them.
+    pub(crate) fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
+        let mut folders = Vec::new();
+        let mut after = String::new();
+        while let Some(key) = self.first_after(prefix, &after)? {
+            let rest = key.as_str().strip_prefix(prefix).unwrap_or_default();
+            after = match rest.split_once('/') {
+                Some((folder, _)) => {
+                    folders.push(folder.to_owned());
+                    // No key has a byte above '~', so this sorts behind everything in the folder.
+                    format!("{prefix}{folder}/~")
+                }
+                None => key.as_str().to_owned(),
+            };
+        }
+        Ok(folders)
+    }
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({}, {})", self.id, self.describe())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A repository in a temporary directory, for unit tests.
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::pg::SystemIdentifier;
+    use crate::store::LocalStore;
+
+    pub(crate) struct TestRepository {
+        pub(crate) temp: tempfile::TempDir,
+        pub(crate) repository: Repository,
+        pub(crate) cluster: ClusterRef,
+        pub(crate) writer: Writer,
+    }
+
+    pub(crate) fn repository() -> TestRepository {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Arc::new(LocalStore::create(&temp.path().join("repo")).unwrap());
+        let (repository, created) = Repository::create(store, &RepositoryDescription::new(&SystemClock)).unwrap();
+        assert!(created);
+        let cluster = ClusterRef {
+            name: ClusterName::parse("main").unwrap(),
+            system_identifier: SystemIdentifier::new(7_000_000_000_000_000_001).unwrap(),
+        };
+        let writer = writer(&repository, "/data/one");
+        TestRepository { temp, repository, cluster, writer }
+    }
+
+    pub(crate) fn writer(repository: &Repository, directory: &str) -> Writer {
+        let description = WriterDescription::new(
+            "host-one",
+            std::path::Path::new(directory),
+            "2026-11-21T00:00:00Z".parse().unwrap(),
+        );
+        Writer::new(repository, description)
+    }
+}

@@ -1,0 +1,169 @@
+//! Why a WAL file was not archived.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Classified, ErrorClass};
+use crate::fs::FileError;
+use crate::pg::{
+    ControlFileError, PgMajorVersion, TimelineHistoryError, WalFileNameError, WalHeaderError, WalSegmentSize,
+};
+use crate::repository::{ClusterName, RepositoryError, SelectionError};
+
+/// A WAL file that was not archived. PostgreSQL keeps it and tries again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// The path has no file name.
+    #[error("\"{}\" names no file", path.display())]
+    NoName {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The name is none of a WAL file.
+    #[error("could not archive \"{}\"", path.display())]
+    Name {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with the name.
+        #[source]
+        source: WalFileNameError,
+    },
+    /// The file to archive is not there.
+    #[error("there is no file \"{}\" to archive", path.display())]
+    SourceMissing {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not the segment that its name says.
+    #[error("\"{}\" is not the WAL segment that its name says", path.display())]
+    Header {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with its header.
+        #[source]
+        source: WalHeaderError,
+    },
+    /// The file is not a whole segment.
+    #[error("\"{}\" has {found} bytes where a segment has {expected}", path.display())]
+    Size {
+        /// Its path.
+        path: PathBuf,
+        /// The size that its header says.
+        expected: u64,
+        /// Its size.
+        found: u64,
+    },
+    /// The history file cannot be read as one.
+    #[error("\"{}\" is not a timeline history file", path.display())]
+    History {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: TimelineHistoryError,
+    },
+    /// A `.backup` or `.history` file that cannot be one.
+    #[error("\"{}\" is not the file that its name says: {problem}", path.display())]
+    Text {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The control file of the data directory cannot be read.
+    #[error("could not tell from \"{}\" which cluster this is", path.display())]
+    ControlFile {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ControlFileError,
+    },
+    /// The file changed while it was read.
+    #[error("\"{}\" changed while it was read", path.display())]
+    Changed {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// No cluster could be chosen.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// The segment is of another major version than the registered one.
+    #[error("\"{}\" is WAL of PostgreSQL {found} where cluster \"{cluster}\" is registered with {expected}", path.display())]
+    OtherVersion {
+        /// Its path.
+        path: PathBuf,
+        /// The cluster.
+        cluster: ClusterName,
+        /// The registered version.
+        expected: PgMajorVersion,
+        /// The segment's version.
+        found: PgMajorVersion,
+    },
+    /// The segment has another size than the registered one.
+    #[error("\"{}\" is a segment of {} bytes where cluster \"{cluster}\" is registered with {}", path.display(), found.bytes(), expected.bytes())]
+    OtherSegmentSize {
+        /// Its path.
+        path: PathBuf,
+        /// The cluster.
+        cluster: ClusterName,
+        /// The registered size.
+        expected: WalSegmentSize,
+        /// The segment's size.
+        found: WalSegmentSize,
+    },
+    /// This is another data directory than the cluster's.
+    #[error("cluster \"{cluster}\" has its data directory at \"{}\", but this is \"{}\"", pgdata.display(), here.display())]
+    OtherDirectory {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The data directory in the configuration.
+        pgdata: PathBuf,
+        /// The directory that this runs in.
+        here: PathBuf,
+    },
+    /// The repository failed.
+    #[error("could not archive into the repository")]
+    Repository(#[from] RepositoryError),
+    /// Not done in time.
+    #[error("\"{}\" was not stored within {} s", path.display(), limit.as_secs())]
+    TimedOut {
+        /// Its path.
+        path: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// No thread could be started.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Classified for ArchiveError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NoName { .. } => ErrorClass::Usage,
+            Self::Name { .. }
+            | Self::Header { .. }
+            | Self::Size { .. }
+            | Self::History { .. }
+            | Self::Text { .. }
+            | Self::ControlFile { .. }
+            | Self::Changed { .. } => ErrorClass::InvalidInput,
+            Self::SourceMissing { .. } => ErrorClass::NotFound,
+            Self::File(error) => error.class(),
+            Self::Selection(error) => error.class(),
+            Self::OtherVersion { .. } | Self::OtherSegmentSize { .. } | Self::OtherDirectory { .. } => {
+                ErrorClass::Refused
+            }
+            // Something else than the file to archive is not there.
+            Self::Repository(error) if error.class() == ErrorClass::NotFound => ErrorClass::Corrupt,
+            Self::Repository(error) => error.class(),
+            Self::TimedOut { .. } => ErrorClass::TimedOut,
+            Self::Thread(error) => ErrorClass::of_io(error),
+        }
+    }
+}

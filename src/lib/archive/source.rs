@@ -1,0 +1,131 @@
+//! The file to archive: what its name says, what its content says, and whether the two agree.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::ArchiveError;
+use crate::fs;
+use crate::pg::{ControlFile, SystemIdentifier, TimelineHistory, WalFileName, WalSegmentHeader};
+use crate::repository::ClusterIdentity;
+
+/// LIMIT: larger segments are read twice instead of being held in memory.
+const WHOLE_BYTES_MAX: u64 = 64 << 20;
+/// LIMIT: bytes of a `.history` or `.backup` file.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
+
+/// A file that is what its name says, as far as its beginning tells.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    file: File,
+    /// Its name.
+    pub(super) name: WalFileName,
+    /// Its size.
+    pub(super) bytes: u64,
+    /// The system identifier that it, or its data directory, has.
+    pub(super) system_identifier: Option<SystemIdentifier>,
+    header: Option<WalSegmentHeader>,
+}
+
+/// What was read of it.
+pub(super) enum SourceContent {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// It is read, twice, as it is stored.
+    File(File),
+}
+
+impl Source {
+    pub(super) fn open(path: &Path, name: Option<&str>, data_directory: &Path) -> Result<Self, ArchiveError> {
+        let own_name = path.file_name().ok_or_else(|| ArchiveError::NoName { path: path.to_owned() })?;
+        let text = name.map_or_else(|| own_name.to_string_lossy().into_owned(), str::to_owned);
+        let name = WalFileName::parse(&text).map_err(|source| ArchiveError::Name { path: path.to_owned(), source })?;
+        let file = match fs::open_for_reading(path) {
+            Err(error) if error.is_not_found() => return Err(ArchiveError::SourceMissing { path: path.to_owned() }),
+            other => other?,
+        };
+        let bytes = fs::bytes_of(&file, path)?;
+        let mut source = Self { path: path.to_owned(), file, name, bytes, system_identifier: None, header: None };
+        match name {
+            WalFileName::Segment(_) | WalFileName::Partial(_) => source.check_segment()?,
+            WalFileName::BackupHistory { .. } | WalFileName::TimelineHistory(_) => {
+                source.check_text()?;
+                source.system_identifier = read_system_identifier(data_directory)?;
+            }
+        }
+        Ok(source)
+    }
+
+    /// Its header must be the one of the segment that its name says, and its size a whole segment's.
+    fn check_segment(&mut self) -> Result<(), ArchiveError> {
+        let invalid = |source| ArchiveError::Header { path: self.path.clone(), source };
+        let beginning = fs::read_range_of(&self.file, &self.path, 0, WalSegmentHeader::LENGTH)?;
+        let header = WalSegmentHeader::decode(&beginning).map_err(invalid)?;
+        if let Some(segment) = self.name.segment() {
+            header.check_name(&segment).map_err(invalid)?;
+        }
+        let expected = header.segment_size.bytes();
+        if self.bytes != expected {
+            return Err(ArchiveError::Size { path: self.path.clone(), expected, found: self.bytes });
+        }
+        self.system_identifier = Some(header.system_identifier);
+        self.header = Some(header);
+        Ok(())
+    }
+
+    fn check_text(&self) -> Result<(), ArchiveError> {
+        let problem = |problem| ArchiveError::Text { path: self.path.clone(), problem };
+        if self.bytes > TEXT_BYTES_MAX {
+            return Err(problem("it is larger than 1 MiB"));
+        }
+        let content = fs::read_at_most(&self.path, TEXT_BYTES_MAX)?;
+        if let WalFileName::TimelineHistory(timeline) = self.name {
+            let parsed = TimelineHistory::decode(timeline, &content);
+            parsed.map_err(|source| ArchiveError::History { path: self.path.clone(), source })?;
+        } else if !content.starts_with(b"START WAL LOCATION: ") {
+            return Err(problem("it does not begin with a start location"));
+        }
+        Ok(())
+    }
+
+    /// What is registered of the cluster must fit the segment's header.
+    pub(super) fn check_identity(&self, identity: &ClusterIdentity) -> Result<(), ArchiveError> {
+        let Some(header) = &self.header else { return Ok(()) };
+        let (path, cluster) = (self.path.clone(), identity.cluster.clone());
+        if header.major != identity.major_version {
+            let (expected, found) = (identity.major_version, header.major);
+            return Err(ArchiveError::OtherVersion { path, cluster, expected, found });
+        }
+        if header.segment_size != identity.wal_segment_size {
+            let (expected, found) = (identity.wal_segment_size, header.segment_size);
+            return Err(ArchiveError::OtherSegmentSize { path, cluster, expected, found });
+        }
+        Ok(())
+    }
+
+    /// Reads it once, when it fits in memory; its size must be the same at the end.
+    pub(super) fn read(mut self) -> Result<SourceContent, ArchiveError> {
+        if self.bytes > WHOLE_BYTES_MAX {
+            return Ok(SourceContent::File(self.file));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(self.bytes).unwrap_or_default());
+        let read = Read::take(&mut self.file, self.bytes.saturating_add(1)).read_to_end(&mut content);
+        read.map_err(|error| fs::FileError::new("read", &self.path, error))?;
+        if content.len() as u64 != self.bytes || fs::bytes_of(&self.file, &self.path)? != self.bytes {
+            return Err(ArchiveError::Changed { path: self.path });
+        }
+        Ok(SourceContent::Whole(content))
+    }
+}
+
+/// The system identifier of a data directory; `None` when it has no control file.
+fn read_system_identifier(data_directory: &Path) -> Result<Option<SystemIdentifier>, ArchiveError> {
+    let path = data_directory.join(ControlFile::PATH);
+    let bytes = match fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        other => other?,
+    };
+    let control = ControlFile::decode(&bytes).map_err(|source| ArchiveError::ControlFile { path, source })?;
+    Ok(Some(control.system_identifier))
+}

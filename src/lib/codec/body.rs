@@ -1,0 +1,136 @@
+//! The body behind a header: a copy of the header in a skippable frame, zstd frames, the seek table.
+//!
+//! Offsets count from the body's first byte. The copy makes an encrypted body self-describing; here it is checked
+//! against the header when an object is read.
+
+use super::compression::{CompressionError, CompressionLevel, FrameCompressor};
+use super::digest::{DigestKeys, StoredHasher};
+use super::envelope::{EnvelopeError, HEADER_BYTES, ObjectHeader, SKIPPABLE_MAGIC};
+use super::seek_table::{FrameEntry, SeekTable, SeekTableError};
+use crate::error::{Classified, ErrorClass};
+
+/// A failure to lay out a body.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The header cannot be written.
+    #[error("could not write the header")]
+    Envelope(#[from] EnvelopeError),
+    /// A frame cannot be compressed.
+    #[error("could not compress a frame")]
+    Compression(#[from] CompressionError),
+    /// The seek table cannot be written.
+    #[error("could not write the seek table")]
+    SeekTable(#[from] SeekTableError),
+    /// A frame whose size does not fit the table.
+    #[error("a frame is larger than 4 GiB")]
+    FrameTooLarge,
+}
+
+impl Classified for BodyError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Envelope(error) => error.class(),
+            Self::Compression(error) => error.class(),
+            Self::SeekTable(error) => error.class(),
+            Self::FrameTooLarge => ErrorClass::Internal,
+        }
+    }
+}
+
+/// Where a frame came to lie in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FramePlace {
+    /// Offset of its first stored byte in the body.
+    pub offset: u64,
+    /// Offset of its first plain byte in the body's plain content.
+    pub plain_offset: u64,
+}
+
+/// Keeps the account of a body that is written frame by frame.
+#[derive(Debug)]
+pub struct BodyLayout {
+    table: SeekTable,
+    stored_bytes: u64,
+    plain_bytes: u64,
+}
+
+impl BodyLayout {
+    /// Begins a body; the bytes returned are its first.
+    pub fn begin(header: &ObjectHeader) -> Result<(Self, Vec<u8>), BodyError> {
+        let copy = header.encode_copy()?;
+        let length = u32::try_from(copy.len()).map_err(|_| BodyError::FrameTooLarge)?;
+        let mut first = Vec::with_capacity(copy.len() + 8);
+        first.extend_from_slice(&SKIPPABLE_MAGIC.to_le_bytes());
+        first.extend_from_slice(&length.to_le_bytes());
+        first.extend_from_slice(&copy);
+        let mut layout = Self { table: SeekTable::default(), stored_bytes: 0, plain_bytes: 0 };
+        layout.add(first.len(), 0)?;
+        Ok((layout, first))
+    }
+
+    /// Accounts for the next frame and says where it lies.
+    pub fn add(&mut self, stored: usize, plain: usize) -> Result<FramePlace, BodyError> {
+        let stored_bytes = u32::try_from(stored).map_err(|_| BodyError::FrameTooLarge)?;
+        let plain_bytes = u32::try_from(plain).map_err(|_| BodyError::FrameTooLarge)?;
+        let place = FramePlace { offset: self.stored_bytes, plain_offset: self.plain_bytes };
+        self.table.push(FrameEntry { stored_bytes, plain_bytes });
+        self.stored_bytes += u64::from(stored_bytes);
+        self.plain_bytes += u64::from(plain_bytes);
+        Ok(place)
+    }
+
+    /// Stored bytes so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// Plain bytes so far.
+    pub fn plain_bytes(&self) -> u64 {
+        self.plain_bytes
+    }
+
+    /// Ends the body; the bytes returned are its last.
+    pub fn finish(self) -> Result<Vec<u8>, BodyError> {
+        Ok(self.table.encode()?)
+    }
+}
+
+/// A whole object assembled in memory.
+#[derive(Debug)]
+pub struct AssembledObject {
+    /// Its header, with every field known.
+    pub header: ObjectHeader,
+    /// The header's bytes.
+    pub header_bytes: [u8; HEADER_BYTES],
+    /// The body's bytes.
+    pub body: Vec<u8>,
+}
+
+/// Assembles an object in memory. Sizes and digests of `header` are set here, whatever they were.
+///
+/// `frame_bytes`: plain bytes per frame, at most [`super::MAX_FRAME_PLAIN_BYTES`].
+pub fn assemble_object(
+    mut header: ObjectHeader,
+    plain: &[u8],
+    frame_bytes: usize,
+    level: CompressionLevel,
+    keys: &DigestKeys,
+) -> Result<AssembledObject, BodyError> {
+    header.plain_bytes = Some(plain.len() as u64);
+    header.plain_digest = Some(keys.plain_digest(plain));
+    let (mut layout, mut body) = BodyLayout::begin(&header)?;
+    let mut compressor = FrameCompressor::new(level)?;
+    for piece in plain.chunks(frame_bytes) {
+        let frame = compressor.compress(piece)?;
+        layout.add(frame.len(), piece.len())?;
+        body.extend_from_slice(&frame);
+    }
+    body.extend_from_slice(&layout.finish()?);
+    let mut stored = StoredHasher::default();
+    stored.update(&body);
+    header.body_bytes = Some(body.len() as u64);
+    header.body_digest = Some(stored.finish());
+    let header_bytes = header.encode(keys)?;
+    Ok(AssembledObject { header, header_bytes, body })
+}

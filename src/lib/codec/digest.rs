@@ -1,0 +1,154 @@
+//! Digests, all BLAKE3: of plain bytes (keyed from the writer secret), of stored bytes (without any key), of pages,
+//! and the MAC of headers.
+//!
+//! INVARIANT: a digest compares in full; its name says which bytes it covers.
+
+use super::hex_id::{RepositoryId, hex_type};
+
+hex_type!(
+    /// A 256-bit digest. Which bytes it covers, plain or stored, is said by the field that holds it.
+    ContentDigest,
+    32,
+    "digest"
+);
+
+/// Context strings of BLAKE3's derive_key; part of format 1, never to be changed.
+mod context {
+    pub(super) const UNENCRYPTED_SECRET: &str = "pgv format 1: writer secret of an unencrypted repository";
+    pub(super) const PLAIN_DIGEST: &str = "pgv format 1: plain digest";
+    pub(super) const PAGE_HASH: &str = "pgv format 1: page hash";
+    pub(super) const MAC: &str = "pgv format 1: header MAC";
+}
+
+/// The secret W from which the keys of plain digests, page hashes and MACs are derived. It opens no data.
+#[derive(Clone)]
+pub struct WriterSecret([u8; 32]);
+
+impl WriterSecret {
+    /// The secret of an unencrypted repository: derived from its id, so it protects against accidents alone.
+    pub fn of_unencrypted(repository: &RepositoryId) -> Self {
+        Self(blake3::derive_key(context::UNENCRYPTED_SECRET, repository.as_bytes()))
+    }
+}
+
+/// The keys derived from the writer secret.
+#[derive(Clone)]
+pub struct DigestKeys {
+    plain: [u8; 32],
+    page: [u8; 32],
+    mac: [u8; 32],
+}
+
+impl DigestKeys {
+    /// Derives the keys.
+    pub fn of(secret: &WriterSecret) -> Self {
+        Self {
+            plain: blake3::derive_key(context::PLAIN_DIGEST, &secret.0),
+            page: blake3::derive_key(context::PAGE_HASH, &secret.0),
+            mac: blake3::derive_key(context::MAC, &secret.0),
+        }
+    }
+
+    /// The digest of plain bytes.
+    pub fn plain_digest(&self, bytes: &[u8]) -> ContentDigest {
+        ContentDigest::from_bytes(*blake3::keyed_hash(&self.plain, bytes).as_bytes())
+    }
+
+    /// A hasher for plain bytes that come in pieces.
+    pub fn plain_hasher(&self) -> PlainHasher {
+        PlainHasher(blake3::Hasher::new_keyed(&self.plain))
+    }
+
+    /// The 64-bit hash by which a page is recognised as unchanged: the first eight bytes of the keyed BLAKE3 hash.
+    pub fn page_hash(&self, page: &[u8]) -> u64 {
+        let hash = blake3::keyed_hash(&self.page, page);
+        let mut first = [0; 8];
+        for (to, from) in first.iter_mut().zip(hash.as_bytes()) {
+            *to = *from;
+        }
+        u64::from_le_bytes(first)
+    }
+
+    /// The MAC of a header.
+    pub fn mac(&self, bytes: &[u8]) -> ContentDigest {
+        ContentDigest::from_bytes(*blake3::keyed_hash(&self.mac, bytes).as_bytes())
+    }
+
+    /// Whether `mac` is the MAC of these bytes, compared in constant time.
+    pub fn mac_matches(&self, bytes: &[u8], mac: &[u8; 32]) -> bool {
+        blake3::keyed_hash(&self.mac, bytes) == *mac
+    }
+}
+
+impl std::fmt::Debug for DigestKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DigestKeys")
+    }
+}
+
+/// Digests plain bytes that come in pieces.
+#[derive(Clone, Debug)]
+pub struct PlainHasher(blake3::Hasher);
+
+impl PlainHasher {
+    /// Adds a piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of what was added.
+    pub fn finish(&self) -> ContentDigest {
+        ContentDigest::from_bytes(*self.0.finalize().as_bytes())
+    }
+}
+
+/// Digests stored bytes, without any key, so that anybody can check them.
+#[derive(Clone, Debug, Default)]
+pub struct StoredHasher(blake3::Hasher);
+
+impl StoredHasher {
+    /// Adds a piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of what was added.
+    pub fn finish(&self) -> ContentDigest {
+        ContentDigest::from_bytes(*self.0.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_differ_by_repository_and_by_purpose() {
+        let keys = |byte| DigestKeys::of(&WriterSecret::of_unencrypted(&RepositoryId::from_bytes([byte; 16])));
+        let (one, two) = (keys(1), keys(2));
+        assert_ne!(one.plain_digest(b"x"), two.plain_digest(b"x"));
+        assert_ne!(one.plain_digest(b"x"), one.mac(b"x"));
+        assert!(one.mac_matches(b"x", one.mac(b"x").as_bytes()));
+        assert!(!one.mac_matches(b"y", one.mac(b"x").as_bytes()));
+    }
+
+    #[test]
+    fn pieces_and_the_whole_agree() {
+        let keys = DigestKeys::of(&WriterSecret::of_unencrypted(&RepositoryId::from_bytes([7; 16])));
+        let mut hasher = keys.plain_hasher();
+        hasher.update(b"one ");
+        hasher.update(b"two");
+        assert_eq!(hasher.finish(), keys.plain_digest(b"one two"));
+    }
+
+    /// The values of format 1 for repository id 0, from an independent implementation (the `blake3` module of Python).
+    #[test]
+    fn format_1_derivation_never_changes() {
+        let keys = DigestKeys::of(&WriterSecret::of_unencrypted(&RepositoryId::from_bytes([0; 16])));
+        let plain = "902f10b0e96e8b14e4d20ebf01430354b162856c7a4e7eba3f721e361c8647b8";
+        assert_eq!(keys.plain_digest(b"pgv").to_string(), plain);
+        assert_eq!(keys.page_hash(b"pgv"), 2212867885540979789);
+        let mac = "e6b2c5320a8935c9dc4029e3b86ac5fc7977b9c504ad2242e176faf60e610dea";
+        assert_eq!(keys.mac(b"pgv").to_string(), mac);
+    }
+}

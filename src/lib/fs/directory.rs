@@ -1,0 +1,113 @@
+//! Directories: creating them durably, listing them in order, syncing them.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use super::{FileError, PRIVATE_DIRECTORY_MODE};
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// Its name.
+    pub name: OsString,
+    /// Whether it is a directory itself (a link to one is not).
+    pub is_directory: bool,
+}
+
+/// Makes the names in a directory durable.
+pub fn sync_directory(path: &Path) -> Result<(), FileError> {
+    let failed = |error| FileError::new("sync directory", path, error);
+    File::open(path).map_err(failed)?.sync_all().map_err(failed)
+}
+
+/// Creates one directory, durably, for its owner alone. `false` when something of that name is there already.
+pub fn create_directory(path: &Path) -> Result<bool, FileError> {
+    match DirBuilder::new().mode(PRIVATE_DIRECTORY_MODE).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(FileError::new("create directory", path, error)),
+    }
+    sync_directory(parent_of(path))?;
+    Ok(true)
+}
+
+/// Creates what is missing of `relative` below `root`, durably. `root` itself must exist and is never created.
+pub fn create_directory_chain(root: &Path, relative: &Path) -> Result<(), FileError> {
+    let mut path = root.to_owned();
+    for component in relative.components() {
+        path.push(component);
+        create_directory(&path)?;
+    }
+    Ok(())
+}
+
+/// Whether there is a directory of that name (a link to one counts). `false` only when the system said so.
+pub fn is_directory(path: &Path) -> Result<bool, FileError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(FileError::new("look at", path, error)),
+    }
+}
+
+/// The directory that holds `path`; the working directory for a bare name.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The names in a directory, sorted by their bytes.
+pub fn sorted_entries(path: &Path) -> Result<Vec<DirectoryEntry>, FileError> {
+    let failed = |error| FileError::new("list directory", path, error);
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let is_directory = entry.file_type().map_err(failed)?.is_dir();
+        entries.push(DirectoryEntry { name: entry.file_name(), is_directory });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// Removes a file, durably. `false` when there is none.
+pub fn remove_file(path: &Path) -> Result<bool, FileError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(FileError::new("remove", path, error)),
+    }
+    sync_directory(parent_of(path))?;
+    Ok(true)
+}
+
+/// Bytes that an ordinary user can still write to the file system that holds `path`.
+pub fn available_bytes(path: &Path) -> Result<u64, FileError> {
+    let stat = rustix::fs::statvfs(path).map_err(|error| FileError::new("ask for free space at", path, error))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creates_chains_below_an_existing_root_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        create_directory_chain(temp.path(), Path::new("a/b/c")).unwrap();
+        create_directory_chain(temp.path(), Path::new("a/b/c")).unwrap();
+        assert!(temp.path().join("a/b/c").is_dir());
+        assert!(create_directory_chain(&temp.path().join("absent"), Path::new("a")).is_err());
+    }
+
+    #[test]
+    fn a_bare_name_lies_in_the_working_directory() {
+        assert_eq!(parent_of(Path::new("name")), Path::new("."));
+        assert_eq!(parent_of(Path::new("a/name")), Path::new("a"));
+        assert_eq!(parent_of(Path::new("/name")), Path::new("/"));
+    }
+}

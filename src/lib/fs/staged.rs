@@ -1,0 +1,183 @@
+//! A file that is written under a name nobody looks at, and shown under its own name only once it is durable.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, RenameFlags};
+use rustix::io::Errno;
+
+use super::directory::parent_of;
+use super::{FileError, PRIVATE_FILE_MODE, sync_directory};
+
+/// Prefix of staged files that stand beside their target.
+const STAGED_PREFIX: &str = ".pgv-staged-";
+/// How much is written before the kernel is asked to begin writing it back, so that the last sync is short.
+const WRITEBACK_BYTES: u64 = 8 << 20;
+
+/// What publishing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The file stands under its name, durably.
+    Created,
+    /// Something stood there already; it was left alone, and its directory was synced.
+    AlreadyPresent,
+}
+
+/// A file being written. Dropped without being published, it is removed.
+#[derive(Debug)]
+pub struct StagedFile {
+    file: File,
+    path: PathBuf,
+    written: u64,
+    written_back: u64,
+}
+
+impl StagedFile {
+    /// Creates a staged file with a random name in `directory`, for its owner alone.
+    pub fn create_in(directory: &Path) -> Result<Self, FileError> {
+        Self::create(directory, PRIVATE_FILE_MODE)
+    }
+
+    /// Creates a staged file beside `target`, to be published under that name.
+    pub fn create_beside(target: &Path, mode: u32) -> Result<Self, FileError> {
+        Self::create(parent_of(target), mode)
+    }
+
+    fn create(directory: &Path, mode: u32) -> Result<Self, FileError> {
+        let path = directory.join(format!("{STAGED_PREFIX}{}", uuid::Uuid::new_v4().simple()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
+        let file = file.map_err(|error| FileError::new("create", &path, error))?;
+        Ok(Self { file, path, written: 0, written_back: 0 })
+    }
+
+    /// Appends bytes, and has the kernel begin to write them back every few megabytes.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.file.write_all(bytes).map_err(|error| FileError::new("write", &self.path, error))?;
+        self.written += bytes.len() as u64;
+        if self.written - self.written_back >= WRITEBACK_BYTES {
+            // Starts writeback of dirty pages and drops clean ones; a file system that cannot does no harm.
+            let length = std::num::NonZeroU64::new(self.written - self.written_back);
+            let _ = rustix::fs::fadvise(&self.file, self.written_back, length, Advice::DontNeed);
+            self.written_back = self.written;
+        }
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    pub fn written_bytes(&self) -> u64 {
+        self.written
+    }
+
+    /// Shows the file under `target` unless something stands there. The directory of `target` must be on the same
+    /// file system.
+    ///
+    /// DURABILITY: the data is synced before the name appears, the directory before this returns; also when something
+    /// stood there already, so that the caller may rely on what it finds.
+    pub fn publish_new(self, target: &Path) -> Result<Published, FileError> {
+        self.sync()?;
+        let outcome = match std::fs::hard_link(&self.path, target) {
+            Ok(()) => Published::Created,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Published::AlreadyPresent,
+            Err(error) if lacks_links(&error) => self.rename_without_replacing(target)?,
+            Err(error) => return Err(FileError::new("link", target, error)),
+        };
+        sync_directory(parent_of(target))?;
+        Ok(outcome)
+    }
+
+    /// Puts the file in the place of `target`, atomically and durably.
+    pub fn replace(self, target: &Path) -> Result<(), FileError> {
+        self.sync()?;
+        self.rename(target)?;
+        sync_directory(parent_of(target))
+    }
+
+    /// Puts the file in the place of `target`, atomically; the caller (PostgreSQL, for a restored WAL file) makes it
+    /// durable.
+    pub fn replace_without_sync(self, target: &Path) -> Result<(), FileError> {
+        self.rename(target)
+    }
+
+    fn sync(&self) -> Result<(), FileError> {
+        self.file.sync_all().map_err(|error| FileError::new("sync", &self.path, error))
+    }
+
+    fn rename(&self, target: &Path) -> Result<(), FileError> {
+        std::fs::rename(&self.path, target).map_err(|error| FileError::new("rename to", target, error))
+    }
+
+    fn rename_without_replacing(&self, target: &Path) -> Result<Published, FileError> {
+        let here = rustix::fs::CWD;
+        match rustix::fs::renameat_with(here, &self.path, here, target, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(Published::Created),
+            Err(Errno::EXIST) => Ok(Published::AlreadyPresent),
+            Err(error) => Err(FileError::new("create without replacing", target, error)),
+        }
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        // Best effort: a staged file that stays behind is never read and is reported by `pgv verify`.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether a file system has no hard links (the answers of Linux and of FUSE and CIFS drivers).
+fn lacks_links(error: &std::io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn staged(directory: &Path, content: &[u8]) -> StagedFile {
+        let mut file = StagedFile::create_in(directory).unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    #[test]
+    fn publish_new_never_replaces() {
+        let temp = tempfile::tempdir().unwrap();
+        let target = temp.path().join("target");
+        assert_eq!(staged(temp.path(), b"one").publish_new(&target).unwrap(), Published::Created);
+        assert_eq!(staged(temp.path(), b"two").publish_new(&target).unwrap(), Published::AlreadyPresent);
+        assert_eq!(std::fs::read(&target).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "staged files stay behind");
+    }
+
+    #[test]
+    fn rename_without_replacing_never_replaces() {
+        let temp = tempfile::tempdir().unwrap();
+        let target = temp.path().join("target");
+        let rename = |content| staged(temp.path(), content).rename_without_replacing(&target).unwrap();
+        assert_eq!(rename(b"one"), Published::Created);
+        assert_eq!(rename(b"two"), Published::AlreadyPresent);
+        assert_eq!(std::fs::read(&target).unwrap(), b"one");
+    }
+
+    #[test]
+    fn replace_replaces_and_drop_removes() {
+        let temp = tempfile::tempdir().unwrap();
+        let target = temp.path().join("target");
+        staged(temp.path(), b"one").replace(&target).unwrap();
+        staged(temp.path(), b"two").replace(&target).unwrap();
+        drop(staged(temp.path(), b"three"));
+        assert_eq!(std::fs::read(&target).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        let target = temp.path().join("target");
+        staged(temp.path(), b"x").publish_new(&target).unwrap();
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,200 @@
+//! The JSON of a backup manifest, read one file at a time (`src/common/parse_manifest.c`).
+//!
+//! INVARIANT: a document is never held as a tree; an entry becomes its compact form before the next one is read.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::data_path::DataPath;
+use super::manifest::{ManifestError, ManifestFile, WalRange};
+use super::manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm};
+
+pub(super) const VERSION: &str = "PostgreSQL-Backup-Manifest-Version";
+pub(super) const SYSTEM_IDENTIFIER: &str = "System-Identifier";
+pub(super) const FILES: &str = "Files";
+pub(super) const WAL_RANGES: &str = "WAL-Ranges";
+pub(super) const CHECKSUM: &str = "Manifest-Checksum";
+
+/// What has been read so far. A typed failure is kept here, since serde carries only words.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) version: u64,
+    pub(super) system_identifier: Option<u64>,
+    pub(super) files: Option<Vec<ManifestFile>>,
+    pub(super) wal_ranges: Option<Vec<WalRange>>,
+    pub(super) checksum: Option<String>,
+    failure: Option<ManifestError>,
+}
+
+impl Parts {
+    /// Reads the whole document.
+    pub(super) fn read(manifest: &[u8]) -> Result<Self, ManifestError> {
+        let mut parts = Self::default();
+        let mut json = serde_json::Deserializer::from_slice(manifest);
+        let read = Document(&mut parts).deserialize(&mut json).and_then(|()| json.end());
+        if let Some(failure) = parts.failure {
+            return Err(failure);
+        }
+        read.map_err(ManifestError::Json)?;
+        Ok(parts)
+    }
+
+    fn fail<E: serde::de::Error>(&mut self, failure: ManifestError) -> E {
+        self.failure = Some(failure);
+        E::custom("invalid manifest")
+    }
+
+    fn take<'de, A: MapAccess<'de>>(&mut self, field: &str, map: &mut A) -> Result<(), A::Error> {
+        match field {
+            SYSTEM_IDENTIFIER if self.version > 1 => {
+                let number = map.next_value()?;
+                set_once(&mut self.system_identifier, number, SYSTEM_IDENTIFIER).map_err(|e| self.fail(e))
+            }
+            FILES if self.files.is_some() => Err(self.fail(ManifestError::DuplicateField { field: FILES })),
+            FILES => map.next_value_seed(FileList(self)),
+            WAL_RANGES => {
+                let ranges = map.next_value()?;
+                set_once(&mut self.wal_ranges, ranges, WAL_RANGES).map_err(|e| self.fail(e))
+            }
+            CHECKSUM => {
+                let checksum = map.next_value()?;
+                set_once(&mut self.checksum, checksum, CHECKSUM).map_err(|e| self.fail(e))
+            }
+            VERSION => Err(self.fail(ManifestError::DuplicateField { field: VERSION })),
+            _ => {
+                let (version, field) = (self.version, field.to_owned());
+                Err(self.fail(ManifestError::UnknownField { version, field }))
+            }
+        }
+    }
+}
+
+fn set_once<T>(place: &mut Option<T>, value: T, field: &'static str) -> Result<(), ManifestError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ManifestError::DuplicateField { field }),
+    }
+}
+
+/// The whole document: an object whose first field is the version.
+struct Document<'p>(&'p mut Parts);
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let first: Option<String> = map.next_key()?;
+        if first.as_deref() != Some(VERSION) {
+            return Err(self.0.fail(ManifestError::VersionNotFirst { found: first.unwrap_or_default() }));
+        }
+        self.0.version = map.next_value()?;
+        if !(1..=2).contains(&self.0.version) {
+            let version = self.0.version;
+            return Err(self.0.fail(ManifestError::Version { version }));
+        }
+        while let Some(field) = map.next_key::<String>()? {
+            self.0.take(&field, &mut map)?;
+        }
+        Ok(())
+    }
+}
+
+/// The array of files, each turned into its compact form as it is read.
+struct FileList<'p>(&'p mut Parts);
+
+impl<'de> DeserializeSeed<'de> for FileList<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FileList<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of files")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut files = Vec::new();
+        while let Some(entry) = seq.next_element::<FileEntry<'de>>()? {
+            match entry.into_file(files.len()) {
+                Ok(file) => files.push(file),
+                Err(failure) => return Err(self.0.fail(failure)),
+            }
+        }
+        self.0.files = Some(files);
+        Ok(())
+    }
+}
+
+/// A file entry as it stands in the document.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileEntry<'a> {
+    #[serde(rename = "Path", borrow, default, deserialize_with = "present")]
+    path: Option<Cow<'a, str>>,
+    #[serde(rename = "Encoded-Path", borrow, default, deserialize_with = "present")]
+    encoded_path: Option<Cow<'a, str>>,
+    #[serde(rename = "Size")]
+    size_bytes: u64,
+    #[serde(rename = "Last-Modified")]
+    last_modified: Box<str>,
+    #[serde(rename = "Checksum-Algorithm", borrow, default, deserialize_with = "present")]
+    checksum_algorithm: Option<Cow<'a, str>>,
+    #[serde(rename = "Checksum", borrow, default, deserialize_with = "present")]
+    checksum: Option<Cow<'a, str>>,
+}
+
+/// A text that is there: `null` is not the same as an absent field.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    Text::deserialize(deserializer).map(|text| Some(text.0))
+}
+
+impl FileEntry<'_> {
+    fn into_file(self, index: usize) -> Result<ManifestFile, ManifestError> {
+        let path = match (&self.path, &self.encoded_path) {
+            (Some(path), None) => DataPath::parse(path.as_bytes()),
+            (None, Some(digits)) => DataPath::parse_hex(digits),
+            (None, None) => return Err(ManifestError::PathFields { index, found: "neither" }),
+            (Some(_), Some(_)) => return Err(ManifestError::PathFields { index, found: "both" }),
+        };
+        let path = path.map_err(|source| ManifestError::Path { index, source })?;
+        let checksum = self.checksum(&path)?;
+        Ok(ManifestFile { path, size_bytes: self.size_bytes, last_modified: self.last_modified, checksum })
+    }
+
+    fn checksum(&self, path: &DataPath) -> Result<Option<ManifestChecksum>, ManifestError> {
+        let path = || path.display().to_string();
+        let (name, digits) = match (self.checksum_algorithm.as_deref(), self.checksum.as_deref()) {
+            (None, None) => return Ok(None),
+            (Some(name), None) if name.eq_ignore_ascii_case("NONE") => return Ok(None),
+            (Some(name), Some(digits)) => (name, digits),
+            _ => return Err(ManifestError::HalfChecksum { path: path() }),
+        };
+        let algorithm = ManifestChecksumAlgorithm::parse(name)
+            .ok_or_else(|| ManifestError::ChecksumAlgorithm { path: path(), algorithm: name.to_owned() })?;
+        let checksum = ManifestChecksum::parse_hex(algorithm, digits);
+        let invalid = || ManifestError::ChecksumDigits { path: path(), algorithm, checksum: digits.to_owned() };
+        checksum.ok_or_else(invalid).map(Some)
+    }
+}

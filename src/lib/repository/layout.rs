@@ -1,0 +1,96 @@
+//! Where everything lies: the only place that builds keys.
+
+use super::backup::BackupId;
+use super::cluster::{ClusterName, ClusterRef};
+use crate::codec::{ObjectKind, WriterId};
+use crate::pg::{TimelineId, WalFileName, WalSegmentName};
+use crate::store::{ObjectKey, ObjectKeyError};
+
+/// The object that makes a store a repository.
+pub(crate) const DESCRIPTION: &str = "repository.json";
+/// Folder of wrapped keys; no cluster may be called so.
+pub(crate) const KEYS_FOLDER: &str = "keys";
+
+pub(crate) fn description() -> Result<ObjectKey, ObjectKeyError> {
+    ObjectKey::parse(DESCRIPTION)
+}
+
+pub(crate) fn writer(cluster: &ClusterName, id: &WriterId) -> Result<ObjectKey, ObjectKeyError> {
+    ObjectKey::parse(&format!("{cluster}/writers/{id}"))
+}
+
+pub(crate) fn writer_name(id: &WriterId) -> String {
+    format!("writer/{id}")
+}
+
+pub(crate) fn identity(cluster: &ClusterRef) -> Result<ObjectKey, ObjectKeyError> {
+    ObjectKey::parse(&format!("{}identity", tree(cluster)))
+}
+
+/// Everything of one cluster with one system identifier.
+pub(crate) fn tree(cluster: &ClusterRef) -> String {
+    format!("{}/{}/", cluster.name, cluster.system_identifier)
+}
+
+pub(crate) fn wal(cluster: &ClusterRef, name: &WalFileName) -> Result<ObjectKey, ObjectKeyError> {
+    match name {
+        WalFileName::TimelineHistory(_) => ObjectKey::parse(&format!("{}{name}", histories(cluster))),
+        WalFileName::Segment(segment) | WalFileName::Partial(segment) | WalFileName::BackupHistory { segment, .. } => {
+            ObjectKey::parse(&format!("{}{name}", wal_folder(cluster, segment)))
+        }
+    }
+}
+
+pub(crate) fn histories(cluster: &ClusterRef) -> String {
+    format!("{}history/", tree(cluster))
+}
+
+pub(crate) fn wal_timelines(cluster: &ClusterRef) -> String {
+    format!("{}wal/", tree(cluster))
+}
+
+pub(crate) fn wal_timeline(cluster: &ClusterRef, timeline: TimelineId) -> String {
+    format!("{}{}/", wal_timelines(cluster), timeline.to_hex())
+}
+
+fn wal_folder(cluster: &ClusterRef, segment: &WalSegmentName) -> String {
+    format!("{}{}/", wal_timeline(cluster, segment.timeline()), segment.directory_part())
+}
+
+pub(crate) fn wal_name(name: &WalFileName) -> String {
+    format!("wal/{name}")
+}
+
+pub(crate) fn wal_kind(name: &WalFileName) -> ObjectKind {
+    match name {
+        WalFileName::Segment(_) => ObjectKind::WalSegment,
+        WalFileName::Partial(_) => ObjectKind::WalPartial,
+        WalFileName::BackupHistory { .. } => ObjectKind::BackupHistory,
+        WalFileName::TimelineHistory(_) => ObjectKind::TimelineHistory,
+    }
+}
+
+pub(crate) fn backups(cluster: &ClusterRef) -> String {
+    format!("{}backups/", tree(cluster))
+}
+
+/// An object of a backup: `begin`, `root`, `needs`, `record` or `documents/<name>`.
+pub(crate) fn backup_object(
+    cluster: &ClusterRef,
+    backup: &BackupId,
+    object: &str,
+) -> Result<ObjectKey, ObjectKeyError> {
+    ObjectKey::parse(&format!("{}{backup}/{object}", backups(cluster)))
+}
+
+pub(crate) fn backup_object_name(backup: &BackupId, object: &str) -> String {
+    format!("backup/{backup}/{object}")
+}
+
+pub(crate) fn pack(cluster: &ClusterRef, backup: &BackupId, ordinal: u32) -> Result<ObjectKey, ObjectKeyError> {
+    ObjectKey::parse(&format!("{}packs/{backup}/{ordinal:08}", tree(cluster)))
+}
+
+pub(crate) fn pack_name(backup: &BackupId, ordinal: u32) -> String {
+    format!("pack/{backup}/{ordinal:08}")
+}

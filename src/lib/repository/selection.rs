@@ -1,0 +1,252 @@
+//! Which cluster's tree a WAL file or a data directory belongs to.
+
+use std::path::PathBuf;
+
+use super::Repository;
+use super::cluster::{ClusterIdentity, ClusterName, ClusterRef};
+use super::error::RepositoryError;
+use crate::error::{Classified, ErrorClass};
+use crate::pg::SystemIdentifier;
+
+/// A cluster as the configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredCluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// Its system identifier, when the configuration remembers it.
+    pub system_identifier: Option<SystemIdentifier>,
+    /// Its data directory, when the configuration names it.
+    pub pgdata: Option<PathBuf>,
+}
+
+/// What the person or the configuration said about which cluster is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterSelection {
+    /// `--cluster NAME`.
+    Named(ClusterName),
+    /// The clusters of the configuration; when there are none, those of the repository are searched.
+    Configured(Vec<ConfiguredCluster>),
+}
+
+/// The cluster that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectedCluster {
+    /// Its name and system identifier.
+    pub cluster: ClusterRef,
+    /// What is registered of it.
+    pub identity: ClusterIdentity,
+    /// The data directory that the configuration names for it; never given when it was named by `--cluster`.
+    pub pgdata: Option<PathBuf>,
+}
+
+/// No cluster could be chosen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectionError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// Nothing is registered with this system identifier.
+    #[error("no cluster with system identifier {system_identifier} is registered in {store}")]
+    UnknownSystem {
+        /// Which one.
+        system_identifier: SystemIdentifier,
+        /// Where.
+        store: String,
+    },
+    /// Several clusters, and nothing tells which one is meant.
+    #[error("which cluster is meant: {}?", names.join(", "))]
+    Ambiguous {
+        /// The names that it could be.
+        names: Vec<String>,
+    },
+    /// Nothing is registered.
+    #[error("no cluster is registered in {store}")]
+    NoCluster {
+        /// Where.
+        store: String,
+    },
+}
+
+impl Classified for SelectionError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Repository(error) => error.class(),
+            Self::UnknownSystem { .. } => ErrorClass::Refused,
+            Self::Ambiguous { .. } | Self::NoCluster { .. } => ErrorClass::Usage,
+        }
+    }
+}
+
+impl Repository {
+    /// Finds the cluster that is meant. `system_identifier` is what the file or directory at hand says, when it says
+    /// anything; without it, the newest tree of the cluster is taken.
+    pub fn select_cluster(
+        &self,
+        selection: &ClusterSelection,
+        system_identifier: Option<SystemIdentifier>,
+    ) -> Result<SelectedCluster, SelectionError> {
+        match selection {
+            ClusterSelection::Named(name) => self.select_named(name, system_identifier, None),
+            ClusterSelection::Configured(clusters) => self.select_configured(clusters, system_identifier),
+        }
+    }
+
+    fn select_configured(
+        &self,
+        clusters: &[ConfiguredCluster],
+        system_identifier: Option<SystemIdentifier>,
+    ) -> Result<SelectedCluster, SelectionError> {
+        if clusters.is_empty() {
+            return self.select_among(self.cluster_names()?, system_identifier);
+        }
+        if let Some(wanted) = system_identifier {
+            let remembered = clusters.iter().find(|cluster| cluster.system_identifier == Some(wanted));
+            if let Some(cluster) = remembered {
+                return self.select_named(&cluster.name, system_identifier, cluster.pgdata.clone());
+            }
+        }
+        if let [cluster] = clusters {
+            return self.select_named(&cluster.name, system_identifier, cluster.pgdata.clone());
+        }
+        let selected =
+            self.select_among(clusters.iter().map(|cluster| cluster.name.clone()).collect(), system_identifier)?;
+        let configured = clusters.iter().find(|cluster| cluster.name == selected.cluster.name);
+        Ok(SelectedCluster { pgdata: configured.and_then(|cluster| cluster.pgdata.clone()), ..selected })
+    }
+
+    /// The one of these names that has the system identifier; without one, the only name.
+    fn select_among(
+        &self,
+        names: Vec<ClusterName>,
+        system_identifier: Option<SystemIdentifier>,
+    ) -> Result<SelectedCluster, SelectionError> {
+        if let [name] = names.as_slice() {
+            return self.select_named(name, system_identifier, None);
+        }
+        let store = self.describe();
+        let Some(wanted) = system_identifier else {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            return Err(if names.is_empty() {
+                SelectionError::NoCluster { store }
+            } else {
+                SelectionError::Ambiguous { names }
+            });
+        };
+        let mut found = Vec::new();
+        for name in names {
+            let cluster = ClusterRef { name, system_identifier: wanted };
+            found.extend(self.identity(&cluster)?.map(|identity| SelectedCluster { cluster, identity, pgdata: None }));
+        }
+        match found.len() {
+            0 => Err(SelectionError::UnknownSystem { system_identifier: wanted, store }),
+            1 => found.pop().ok_or(SelectionError::NoCluster { store }),
+            _ => {
+                Err(SelectionError::Ambiguous { names: found.iter().map(|one| one.cluster.name.to_string()).collect() })
+            }
+        }
+    }
+
+    fn select_named(
+        &self,
+        name: &ClusterName,
+        system_identifier: Option<SystemIdentifier>,
+        pgdata: Option<PathBuf>,
+    ) -> Result<SelectedCluster, SelectionError> {
+        if let Some(system_identifier) = system_identifier {
+            let cluster = ClusterRef { name: name.clone(), system_identifier };
+            if let Some(identity) = self.identity(&cluster)? {
+                return Ok(SelectedCluster { cluster, identity, pgdata });
+            }
+        }
+        let mut identities = self.identities(name)?;
+        let store = self.describe();
+        match (identities.pop(), system_identifier) {
+            (None, _) => Err(RepositoryError::UnknownCluster { cluster: name.to_string(), store }.into()),
+            (Some(newest), None) => {
+                let cluster = ClusterRef { name: name.clone(), system_identifier: newest.system_identifier };
+                Ok(SelectedCluster { cluster, identity: newest, pgdata })
+            }
+            (Some(newest), Some(found)) => {
+                identities.push(newest);
+                let registered = identities.iter().map(|identity| identity.system_identifier).collect();
+                Err(RepositoryError::OtherSystem { cluster: name.to_string(), store, registered, found }.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::{PgMajorVersion, WalSegmentSize};
+    use crate::repository::testing::{self, TestRepository};
+
+    fn name(text: &str) -> ClusterName {
+        ClusterName::parse(text).unwrap()
+    }
+
+    fn id(number: u64) -> Option<SystemIdentifier> {
+        SystemIdentifier::new(number)
+    }
+
+    fn with_clusters(clusters: &[(&str, u64)]) -> TestRepository {
+        let test = testing::repository();
+        for (number, (cluster, system)) in clusters.iter().enumerate() {
+            let identity = ClusterIdentity {
+                cluster: name(cluster),
+                system_identifier: id(*system).unwrap(),
+                major_version: PgMajorVersion::new(15).unwrap(),
+                wal_segment_size: WalSegmentSize::new(16 << 20).unwrap(),
+                since: jiff::Timestamp::from_second(number as i64).unwrap(),
+            };
+            test.repository.register(&identity, &test.writer).unwrap();
+        }
+        test
+    }
+
+    fn configured(clusters: &[(&str, Option<u64>)]) -> ClusterSelection {
+        let cluster = |(text, number): &(&str, Option<u64>)| ConfiguredCluster {
+            name: name(text),
+            system_identifier: number.and_then(id),
+            pgdata: Some(format!("/data/{text}").into()),
+        };
+        ClusterSelection::Configured(clusters.iter().map(cluster).collect())
+    }
+
+    /// Rows: what is registered, the selection, what the file says, the cluster chosen (name, system) or the class.
+    #[test]
+    fn chooses_by_name_configuration_and_system_identifier() {
+        let named = |text| ClusterSelection::Named(name(text));
+        let two: &[(&str, u64)] = &[("a", 1), ("b", 2)];
+        let upgraded: &[(&str, u64)] = &[("a", 1), ("a", 2)];
+        type Row<'a> =
+            (&'a [(&'a str, u64)], ClusterSelection, Option<SystemIdentifier>, Result<(&'a str, u64), ErrorClass>);
+        let rows: Vec<Row> = vec![
+            (two, named("a"), id(1), Ok(("a", 1))),
+            (two, named("a"), id(2), Err(ErrorClass::Refused)),
+            (two, named("c"), id(2), Err(ErrorClass::Usage)),
+            (two, named("b"), None, Ok(("b", 2))),
+            (two, configured(&[]), id(2), Ok(("b", 2))),
+            (two, configured(&[]), id(3), Err(ErrorClass::Refused)),
+            (two, configured(&[]), None, Err(ErrorClass::Usage)),
+            (two, configured(&[("a", None), ("b", None)]), id(2), Ok(("b", 2))),
+            (two, configured(&[("a", None), ("b", None)]), id(3), Err(ErrorClass::Refused)),
+            (two, configured(&[("a", None)]), id(2), Err(ErrorClass::Refused)),
+            (two, configured(&[("a", Some(1))]), id(2), Err(ErrorClass::Refused)),
+            (two, configured(&[("a", Some(1)), ("b", Some(2))]), id(2), Ok(("b", 2))),
+            (upgraded, configured(&[("a", None)]), id(1), Ok(("a", 1))),
+            (upgraded, configured(&[("a", Some(1))]), id(2), Ok(("a", 2))),
+            (upgraded, configured(&[("a", None)]), None, Ok(("a", 2))),
+            (&[], configured(&[]), id(1), Err(ErrorClass::Refused)),
+            (&[], configured(&[]), None, Err(ErrorClass::Usage)),
+        ];
+        for (number, (registered, selection, system, expected)) in rows.into_iter().enumerate() {
+            let test = with_clusters(registered);
+            let found = test.repository.select_cluster(&selection, system);
+            let found = found.map(|one| (one.cluster.name.to_string(), one.cluster.system_identifier.get()));
+            let expected = expected.map(|(name, system)| (name.to_owned(), system));
+            assert_eq!(found.map_err(|error| error.class()), expected, "row {number}");
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! The WAL archive of one cluster: one name, one content, for ever.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::Repository;
+use super::cluster::ClusterRef;
+use super::error::{Damage, RepositoryError};
+use super::layout;
+use super::object::{OBJECT_FRAME_BYTES, ObjectSpec, Stored};
+use super::object_reader::ObjectReader;
+use super::writer::Writer;
+use crate::codec::{
+    BodyError, BodyLayout, CompressionLevel, ContentDigest, FrameCompressor, HEADER_BYTES, ObjectHeader, StoredHasher,
+};
+use crate::pg::{TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
+use crate::store::{ObjectBody, ObjectKey, PartSource, PartsAbandoned, PutOutcome, block_on};
+
+/// LIMIT: bytes of a `.history` or `.backup` file.
+const TEXT_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The content of a WAL file.
+pub enum WalContent<'a> {
+    /// All of it, read once.
+    Whole(&'a [u8]),
+    /// A file too large for memory: it is read twice, and the second pass must give the digest of the first.
+    File(&'a mut (dyn ReadSeek + Send)),
+}
+
+/// Something that can be read again from its beginning.
+pub trait ReadSeek: Read + Seek {}
+
+impl<T: Read + Seek> ReadSeek for T {}
+
+/// A WAL file in the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchivedWal {
+    /// Its size.
+    pub plain_bytes: u64,
+    /// The digest of its content.
+    pub digest: ContentDigest,
+    /// Its size as stored, header included.
+    pub stored_bytes: u64,
+    /// When it was stored, by the writer's clock; shown only.
+    pub created: Timestamp,
+}
+
+/// Segments of one timeline without a hole between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalRange {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// The first segment.
+    pub first: WalSegmentName,
+    /// The last segment.
+    pub last: WalSegmentName,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// The WAL archive of one cluster.
+#[derive(Debug, Clone)]
+pub struct WalArchive<'a> {
+    repository: &'a Repository,
+    cluster: &'a ClusterRef,
+}
+
+impl<'a> WalArchive<'a> {
+    /// The archive of that cluster.
+    pub fn new(repository: &'a Repository, cluster: &'a ClusterRef) -> Self {
+        Self { repository, cluster }
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &ClusterRef {
+        self.cluster
+    }
+
+    /// Stores a WAL file. The identical one again is a success; a different one is refused for ever.
+    pub fn store(
+        &self,
+        name: &WalFileName,
+        content: WalContent<'_>,
+        level: CompressionLevel,
+        writer: &Writer,
+    ) -> Result<Stored, RepositoryError> {
+        self.repository.introduce(&self.cluster.name, writer)?;
+        let (key, spec) = (self.key(name)?, self.spec(name));
+        let (outcome, header) = match content {
+            WalContent::Whole(bytes) => {
+                let object = self.repository.assemble(&spec, bytes, level, writer)?;
+                let body = ObjectBody::Whole(&object.body);
+                (block_on(self.repository.store.put_new(&key, &object.header_bytes, body))?, object.header)
+            }
+            WalContent::File(file) => self.store_file(&key, &spec, file, level, writer)?,
+        };
+        match outcome {
+            PutOutcome::Created => Ok(Stored::Created),
+            PutOutcome::AlreadyPresent => self.compare(&key, &spec, &header, writer),
+        }
+    }
+
+    /// Opens a WAL file; `None` when the store says that there is none.
+    pub fn open(&self, name: &WalFileName) -> Result<Option<ObjectReader<'a>>, RepositoryError> {
+        let (key, spec) = (self.key(name)?, self.spec(name));
+        match ObjectReader::open(self.repository, &key, &spec) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the archive has under that name, by its header; `None` when the store says that there is none.
+    pub fn look_up(&self, name: &WalFileName) -> Result<Option<ArchivedWal>, RepositoryError> {
+        let (key, spec) = (self.key(name)?, self.spec(name));
+        let Some(header) = self.repository.stored_header(&key, &spec)? else { return Ok(None) };
+        self.archived(&key, &header).map(Some)
+    }
+
+    /// Loads a `.history` or `.backup` file; `None` when the store says that there is none.
+    pub fn load_text(&self, name: &WalFileName) -> Result<Option<Vec<u8>>, RepositoryError> {
+        match self.repository.load_object(&self.key(name)?, &self.spec(name), TEXT_FILE_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// When the store says that it got a file.
+    pub fn stored_at(&self, name: &WalFileName) -> Result<Timestamp, RepositoryError> {
+        Ok(block_on(self.repository.store.time_of(&self.key(name)?))?)
+    }
+
+    /// The first segment of that timeline after `segment`, whatever lies between.
+    pub fn next_stored(&self, segment: &WalSegmentName) -> Result<Option<WalSegmentName>, RepositoryError> {
+        let prefix = layout::wal_timeline(self.cluster, segment.timeline());
+        let mut after = self.key(&WalFileName::Segment(*segment))?;
+        while let Some(key) = self.repository.first_after(&prefix, after.as_str())? {
+            if let Ok(WalFileName::Segment(found)) = WalFileName::parse(key.file_name()) {
+                return Ok(Some(found));
+            }
+            after = key;
+        }
+        Ok(None)
+    }
+
+    /// The timelines of which there are segments.
+    pub fn timelines(&self) -> Result<Vec<TimelineId>, RepositoryError> {
+        let folders = self.repository.folders(&layout::wal_timelines(self.cluster))?;
+        Ok(folders.iter().filter_map(|folder| TimelineId::parse_hex(folder).ok()).collect())
+    }
+
+    /// The timelines of which there is a history file.
+    pub fn histories(&self) -> Result<Vec<TimelineId>, RepositoryError> {
+        let keys = self.repository.list(&layout::histories(self.cluster))?;
+        let timeline = |key: &ObjectKey| match WalFileName::parse(key.file_name()) {
+            Ok(WalFileName::TimelineHistory(timeline)) => Some(timeline),
+            _ => None,
+        };
+        Ok(keys.iter().filter_map(timeline).collect())
+    }
+
+    /// Every segment of a timeline, in order.
+    pub fn segments(&self, timeline: TimelineId) -> Result<Vec<WalSegmentName>, RepositoryError> {
+        let keys = self.repository.list(&layout::wal_timeline(self.cluster, timeline))?;
+        let segment = |key: &ObjectKey| match WalFileName::parse(key.file_name()) {
+            Ok(WalFileName::Segment(segment)) => Some(segment),
+            _ => None,
+        };
+        Ok(keys.iter().filter_map(segment).collect())
+    }
+
+    /// What is archived, as ranges without holes, by timeline.
+    pub fn ranges(&self, size: WalSegmentSize) -> Result<BTreeMap<TimelineId, Vec<WalRange>>, RepositoryError> {
+        let mut ranges = BTreeMap::new();
+        for timeline in self.timelines()? {
+            ranges.insert(timeline, contiguous(&self.segments(timeline)?, size));
+        }
+        Ok(ranges)
+    }
+
+    fn key(&self, name: &WalFileName) -> Result<ObjectKey, RepositoryError> {
+        layout::wal(self.cluster, name).map_err(|source| self.repository.foreign_name(source))
+    }
+
+    fn spec(&self, name: &WalFileName) -> ObjectSpec {
+        ObjectSpec {
+            kind: layout::wal_kind(name),
+            system_identifier: Some(self.cluster.system_identifier),
+            name: layout::wal_name(name),
+        }
+    }
+
+    fn archived(&self, key: &ObjectKey, header: &ObjectHeader) -> Result<ArchivedWal, RepositoryError> {
+        match (header.plain_bytes, header.plain_digest, header.body_bytes) {
+            (Some(plain_bytes), Some(digest), Some(body_bytes)) => Ok(ArchivedWal {
+                plain_bytes,
+                digest,
+                stored_bytes: body_bytes + HEADER_BYTES as u64,
+                created: header.created,
+            }),
+            _ => {
+                let problem = "its header lacks sizes or digest".to_owned();
+                Err(self.repository.damaged(key, Damage::Invalid { problem }))
+            }
+        }
+    }
+
+    /// Something is stored under this name: the same, or a conflict.
+    fn compare(
+        &self,
+        key: &ObjectKey,
+        spec: &ObjectSpec,
+        ours: &ObjectHeader,
+        writer: &Writer,
+    ) -> Result<Stored, RepositoryError> {
+        let Some(theirs) = self.repository.stored_header(key, spec)? else {
+            return Err(self.repository.damaged(key, Damage::Invalid { problem: "it came and went".to_owned() }));
+        };
+        if ours.plain_digest != theirs.plain_digest || ours.plain_bytes != theirs.plain_bytes {
+            // Who it was is a help, not a condition: the conflict stands without it.
+            let stored_by = self.repository.writer(&self.cluster.name, &theirs.writer).ok().flatten();
+            return Err(RepositoryError::Conflict {
+                name: spec.name.clone(),
+                store: self.repository.describe(),
+                ours: Box::new(writer.description().clone()),
+                theirs: stored_by.map(Box::new),
+                stored_at: block_on(self.repository.store.time_of(key)).ok(),
+            });
+        }
+        let expected = self.archived(key, &theirs)?.stored_bytes;
+        let found = block_on(self.repository.store.size(key))?;
+        if expected != found {
+            return Err(self.repository.damaged(key, Damage::Size { expected, found }));
+        }
+        Ok(Stored::Identical)
+    }
+
+    fn store_file(
+        &self,
+        key: &ObjectKey,
+        spec: &ObjectSpec,
+        file: &mut (dyn ReadSeek + Send),
+        level: CompressionLevel,
+        writer: &Writer,
+    ) -> Result<(PutOutcome, ObjectHeader), RepositoryError> {
+        let read_failed = |source| RepositoryError::ReadSource { name: spec.name.clone(), source };
+        let mut header = self.repository.new_header(spec, writer);
+        header.plain_digest = Some(self.digest_file(file).map_err(read_failed)?);
+        header.plain_bytes = Some(file.stream_position().map_err(read_failed)?);
+        // The first pass counts and digests what the second one will store.
+        let assemble = |source| RepositoryError::Assemble { name: spec.name.clone(), source };
+        let mut stored = StoredHasher::default();
+        let mut body_bytes = 0;
+        file.seek(SeekFrom::Start(0)).map_err(read_failed)?;
+        let mut parts = FileParts::begin(&header, file, level, self.repository).map_err(assemble)?;
+        while let Some(part) = parts.next_part().map_err(|PartsAbandoned| parts.failure(spec))? {
+            stored.update(&part);
+            body_bytes += part.len() as u64;
+        }
+        header.body_bytes = Some(body_bytes);
+        header.body_digest = Some(stored.finish());
+        let header_bytes = header.encode(&self.repository.keys).map_err(|error| assemble(error.into()))?;
+        file.seek(SeekFrom::Start(0)).map_err(read_failed)?;
+        let mut parts = FileParts::begin(&header, file, level, self.repository).map_err(assemble)?;
+        let put = block_on(self.repository.store.put_new(key, &header_bytes, ObjectBody::Parts(&mut parts)));
+        match put {
+            Ok(outcome) => Ok((outcome, header)),
+            Err(_) if parts.failed.is_some() => Err(parts.failure(spec)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn digest_file(&self, file: &mut (dyn ReadSeek + Send)) -> std::io::Result<ContentDigest> {
+        let mut hasher = self.repository.keys.plain_hasher();
+        let mut piece = vec![0; OBJECT_FRAME_BYTES];
+        file.seek(SeekFrom::Start(0))?;
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(count) => hasher.update(piece.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The body of an object, compressed from a file as it is asked for.
+struct FileParts<'a> {
+    first: Option<Vec<u8>>,
+    layout: Option<BodyLayout>,
+    compressor: FrameCompressor,
+    file: &'a mut (dyn ReadSeek + Send),
+    hasher: crate::codec::PlainHasher,
+    expected: Option<ContentDigest>,
+    failed: Option<PartFailure>,
+}
+
+/// Why a file's parts were abandoned.
+enum PartFailure {
+    Read(std::io::Error),
+    Body(BodyError),
+    Changed,
+}
+
+impl<'a> FileParts<'a> {
+    fn begin(
+        header: &ObjectHeader,
+        file: &'a mut (dyn ReadSeek + Send),
+        level: CompressionLevel,
+        repository: &Repository,
+    ) -> Result<Self, BodyError> {
+        let (layout, first) = BodyLayout::begin(header)?;
+        Ok(Self {
+            first: Some(first),
+            layout: Some(layout),
+            compressor: FrameCompressor::new(level)?,
+            file,
+            hasher: repository.keys().plain_hasher(),
+            expected: header.plain_digest,
+            failed: None,
+        })
+    }
+
+    fn failure(&mut self, spec: &ObjectSpec) -> RepositoryError {
+        let name = spec.name.clone();
+        match self.failed.take() {
+            Some(PartFailure::Read(source)) => RepositoryError::ReadSource { name, source },
+            Some(PartFailure::Body(source)) => RepositoryError::Assemble { name, source },
+            Some(PartFailure::Changed) | None => RepositoryError::SourceChanged { name },
+        }
+    }
+
+    fn part(&mut self) -> Result<Option<Bytes>, PartFailure> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first.into()));
+        }
+        let mut plain = Vec::new();
+        let limit = OBJECT_FRAME_BYTES as u64;
+        Read::take(&mut *self.file, limit).read_to_end(&mut plain).map_err(PartFailure::Read)?;
+        let Some(layout) = self.layout.as_mut() else { return Ok(None) };
+        if !plain.is_empty() {
+            self.hasher.update(&plain);
+            let frame = self.compressor.compress(&plain).map_err(|error| PartFailure::Body(error.into()))?;
+            layout.add(frame.len(), plain.len()).map_err(PartFailure::Body)?;
+            return Ok(Some(frame.into()));
+        }
+        if self.expected != Some(self.hasher.finish()) {
+            return Err(PartFailure::Changed);
+        }
+        let last = self.layout.take().map(BodyLayout::finish).transpose().map_err(PartFailure::Body)?;
+        Ok(last.map(Bytes::from))
+    }
+}
+
+impl PartSource for FileParts<'_> {
+    fn next_part(&mut self) -> Result<Option<Bytes>, PartsAbandoned> {
+        self.part().map_err(|failure| {
+            self.failed = Some(failure);
+            PartsAbandoned
+        })
+    }
+}
+
+/// Cuts sorted segments of one timeline into ranges without holes.
+fn contiguous(segments: &[WalSegmentName], size: WalSegmentSize) -> Vec<WalRange> {
+    let mut ranges: Vec<WalRange> = Vec::new();
+    for segment in segments {
+        match ranges.last_mut() {
+            Some(range) if range.last.next(size) == Some(*segment) => {
+                range.last = *segment;
+                range.count += 1;
+            }
+            _ => ranges.push(WalRange { timeline: segment.timeline(), first: *segment, last: *segment, count: 1 }),
+        }
+    }
+    ranges
+}
+
+impl RepositoryError {
+    /// Whether the store itself said that there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(crate::store::StoreError::NotFound { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Classified, ErrorClass};
+    use crate::repository::testing;
+
+    fn segment(number: u64) -> WalSegmentName {
+        WalSegmentName::from_number(TimelineId::FIRST, number, size()).unwrap()
+    }
+
+    fn size() -> WalSegmentSize {
+        WalSegmentSize::new(1 << 20).unwrap()
+    }
+
+    fn names() -> Vec<WalFileName> {
+        [
+            "000000010000000000000003",
+            "000000010000000000000003.partial",
+            "000000010000000000000003.00000028.backup",
+            "00000002.history",
+        ]
+        .map(|name| WalFileName::parse(name).unwrap())
+        .to_vec()
+    }
+
+    #[test]
+    fn one_name_one_content_for_ever() {
+        let test = testing::repository();
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        let store = |name: &WalFileName, content: &[u8]| {
+            archive.store(name, WalContent::Whole(content), CompressionLevel::DEFAULT, &test.writer)
+        };
+        for name in names() {
+            assert_eq!(store(&name, b"one").unwrap(), Stored::Created);
+            assert_eq!(store(&name, b"one").unwrap(), Stored::Identical);
+            let conflict = store(&name, b"two").unwrap_err();
+            assert_eq!(conflict.class(), ErrorClass::Conflict);
+            assert!(conflict.to_string().contains("host \"host-one\", directory \"/data/one\""), "{conflict}");
+            let mut read = Vec::new();
+            let reader = archive.open(&name).unwrap().unwrap();
+            reader
+                .read_to(&mut |bytes| {
+                    read.extend_from_slice(bytes);
+                    Ok::<(), ()>(())
+                })
+                .unwrap();
+            assert_eq!(read, b"one");
+        }
+        assert!(archive.open(&WalFileName::parse("000000010000000000000004").unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_stored_in_two_passes_equals_one_stored_whole() {
+        let test = testing::repository();
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        let content: Vec<u8> = (0..3_000_001u32).map(|n| (n / 50) as u8).collect();
+        let name = WalFileName::Segment(segment(1));
+        let mut file = std::io::Cursor::new(content.clone());
+        let stored = archive.store(&name, WalContent::File(&mut file), CompressionLevel::DEFAULT, &test.writer);
+        assert_eq!(stored.unwrap(), Stored::Created);
+        let again = archive.store(&name, WalContent::Whole(&content), CompressionLevel::DEFAULT, &test.writer);
+        assert_eq!(again.unwrap(), Stored::Identical);
+        let mut read = Vec::new();
+        archive
+            .open(&name)
+            .unwrap()
+            .unwrap()
+            .read_to(&mut |bytes| {
+                read.extend_from_slice(bytes);
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+        assert!(read == content);
+    }
+
+    /// Gives other bytes from the second time on that it is read from the beginning.
+    struct Changing(std::io::Cursor<Vec<u8>>, u32);
+
+    impl Read for Changing {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(into)
+        }
+    }
+
+    impl Seek for Changing {
+        fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+            if to == SeekFrom::Start(0) {
+                self.1 += 1;
+                self.0.get_mut()[7] = u8::from(self.1 >= 3);
+            }
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_between_the_passes_is_not_stored() {
+        let test = testing::repository();
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        let name = WalFileName::Segment(segment(1));
+        let mut file = Changing(std::io::Cursor::new(vec![0; 100]), 0);
+        let error =
+            archive.store(&name, WalContent::File(&mut file), CompressionLevel::DEFAULT, &test.writer).unwrap_err();
+        assert!(matches!(error, RepositoryError::SourceChanged { .. }), "{error:?}");
+        assert!(archive.open(&name).unwrap().is_none());
+    }
+
+    #[test]
+    fn ranges_and_holes() {
+        let test = testing::repository();
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        for number in [4095, 4096, 4097, 5000] {
+            let name = WalFileName::Segment(segment(number));
+            archive.store(&name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+        }
+        for name in names().iter().skip(1) {
+            archive.store(name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+        }
+        let ranges = archive.ranges(size()).unwrap();
+        let counts: Vec<_> =
+            ranges[&TimelineId::FIRST].iter().map(|range| (range.first, range.last, range.count)).collect();
+        assert_eq!(counts, [(segment(4095), segment(4097), 3), (segment(5000), segment(5000), 1)]);
+        assert_eq!(archive.next_stored(&segment(1)).unwrap(), Some(segment(4095)));
+        assert_eq!(archive.next_stored(&segment(4097)).unwrap(), Some(segment(5000)));
+        assert_eq!(archive.next_stored(&segment(5000)).unwrap(), None);
+        assert_eq!(archive.histories().unwrap(), [TimelineId::new(2).unwrap()]);
+    }
+}

@@ -1,0 +1,356 @@
+//! Objects as files below a directory of this machine (or a mounted one).
+//!
+//! INVARIANT: only [`LocalStore::create`] makes the root; an unmounted one is an error, never an empty store. Objects
+//! are staged in `<root>/.staging`, which no key can name and no listing returns.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use crate::fs::{self, FileError, Published, StagedFile};
+
+const STAGING: &str = ".staging";
+
+/// A store in a local directory.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+/// What was found out about the file system below a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreProbe {
+    /// Bytes that can still be written.
+    pub available_bytes: u64,
+}
+
+impl LocalStore {
+    /// The store at `root`, which must have been created.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let store = Self { root: root.to_owned() };
+        store.check_root()?;
+        Ok(store)
+    }
+
+    /// Creates a store at `root`, or opens the one that is there. The directory above `root` must exist.
+    pub fn create(root: &Path) -> Result<Self, StoreError> {
+        let store = Self { root: root.to_owned() };
+        let created = fs::create_directory(root).and_then(|_| fs::create_directory(&root.join(STAGING)));
+        created.map_err(|error| store.failed(error))?;
+        Ok(store)
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Tries what the store promises on this very file system: that creating never replaces, and that files and
+    /// directories can be synced.
+    pub fn probe(&self) -> Result<StoreProbe, StoreError> {
+        let failed = |error| self.failed(error);
+        let staging = self.root.join(STAGING);
+        let target = staging.join(format!("probe-{}", uuid::Uuid::new_v4().simple()));
+        let publish = |content: &[u8]| {
+            let mut staged = StagedFile::create_in(&staging)?;
+            staged.write_all(content)?;
+            staged.publish_new(&target)
+        };
+        let outcomes = publish(b"first").and_then(|first| Ok((first, publish(b"second")?)));
+        let content = fs::read_at_most(&target, 16);
+        fs::remove_file(&target).map_err(failed)?;
+        let (outcomes, content) = (outcomes.map_err(failed)?, content.map_err(failed)?);
+        if outcomes != (Published::Created, Published::AlreadyPresent) || content != b"first" {
+            let problem = std::io::Error::other("the file system lets a second writer replace a file that it creates");
+            return Err(failed(FileError::new("rely on", &self.root, problem)));
+        }
+        let available_bytes = fs::available_bytes(&self.root).map_err(failed)?;
+        Ok(StoreProbe { available_bytes })
+    }
+
+    fn path_of(&self, key: &ObjectKey) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    fn root_missing(&self) -> StoreError {
+        StoreError::RootMissing { root: self.root.display().to_string() }
+    }
+
+    fn failed(&self, source: FileError) -> StoreError {
+        // A missing name inside a store whose root has gone says nothing about the name.
+        match self.check_root() {
+            Err(missing @ StoreError::RootMissing { .. }) if source.is_not_found() => missing,
+            _ => self.file_error(source),
+        }
+    }
+
+    fn file_error(&self, source: FileError) -> StoreError {
+        StoreError::File { root: self.root.display().to_string(), source }
+    }
+
+    /// Tells an object that is absent from one that cannot be looked for.
+    fn read_failed(&self, key: &ObjectKey, source: FileError) -> StoreError {
+        if source.is_not_found() && self.check_root().is_ok() {
+            StoreError::NotFound { key: key.clone(), store: self.describe() }
+        } else {
+            self.failed(source)
+        }
+    }
+
+    /// Makes sure that what is mounted here is the store.
+    fn check_root(&self) -> Result<(), StoreError> {
+        match fs::is_directory(&self.root.join(STAGING)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.root_missing()),
+            Err(error) => Err(self.file_error(error)),
+        }
+    }
+
+    fn put(&self, key: &ObjectKey, header: &[u8], body: ObjectBody<'_>) -> Result<PutOutcome, StoreError> {
+        let failed = |error| self.failed(error);
+        let mut staged = StagedFile::create_in(&self.root.join(STAGING)).map_err(failed)?;
+        staged.write_all(header).map_err(failed)?;
+        match body {
+            ObjectBody::Whole(bytes) => staged.write_all(bytes).map_err(failed)?,
+            ObjectBody::Parts(source) => {
+                let abandoned = |source| StoreError::Abandoned { key: key.clone(), source };
+                while let Some(part) = source.next_part().map_err(abandoned)? {
+                    staged.write_all(&part).map_err(failed)?;
+                }
+            }
+        }
+        if let Some(parent) = Path::new(key.as_str()).parent() {
+            fs::create_directory_chain(&self.root, parent).map_err(failed)?;
+        }
+        match staged.publish_new(&self.path_of(key)).map_err(failed)? {
+            Published::Created => Ok(PutOutcome::Created),
+            Published::AlreadyPresent => Ok(PutOutcome::AlreadyPresent),
+        }
+    }
+
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectKey>, StoreError> {
+        let mut found = Vec::new();
+        // The deepest directory that every such key lies in.
+        let directory = prefix.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let listing = Listing { store: self, prefix, after, limit };
+        listing.visit(directory, &mut found)?;
+        Ok(found)
+    }
+}
+
+/// A walk through the tree in the order of keys.
+struct Listing<'a> {
+    store: &'a LocalStore,
+    prefix: &'a str,
+    after: &'a str,
+    limit: usize,
+}
+
+impl Listing<'_> {
+    fn visit(&self, directory: &str, found: &mut Vec<ObjectKey>) -> Result<(), StoreError> {
+        let path = self.store.root.join(directory);
+        let entries = match fs::sorted_entries(&path) {
+            Ok(entries) => entries,
+            // Nothing was stored there yet, or it is a file.
+            Err(error) if error.is_not_found() && self.store.check_root().is_ok() => return Ok(()),
+            Err(error) => return Err(self.store.failed(error)),
+        };
+        let mut names = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Some(name) = entry.name.to_str() else { return Err(self.foreign(&entry.name.to_string_lossy())) };
+            if !name.starts_with('.') && name != "lost+found" {
+                let below = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
+                names.push(if entry.is_directory { format!("{below}/") } else { below });
+            }
+        }
+        // ORDER: with the slash behind directories, the order of names is the order of keys.
+        names.sort();
+        for name in names {
+            if found.len() >= self.limit {
+                return Ok(());
+            }
+            if let Some(directory) = name.strip_suffix('/') {
+                let leads_to_prefix = name.starts_with(self.prefix) || self.prefix.starts_with(&name);
+                let may_hold_later = name.as_str() > self.after || self.after.starts_with(&name);
+                if leads_to_prefix && may_hold_later {
+                    self.visit(directory, found)?;
+                }
+            } else if name.starts_with(self.prefix) && name.as_str() > self.after {
+                found.push(ObjectKey::parse(&name).map_err(|_| self.foreign(&name))?);
+            }
+        }
+        Ok(())
+    }
+
+    fn foreign(&self, name: &str) -> StoreError {
+        let source = super::ObjectKeyError { text: name.to_owned() };
+        StoreError::ForeignName { store: self.store.describe(), source }
+    }
+}
+
+impl Store for LocalStore {
+    fn describe(&self) -> String {
+        format!("repository \"{}\"", self.root.display())
+    }
+
+    fn put_new<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        header: &'a [u8],
+        body: ObjectBody<'a>,
+    ) -> StoreFuture<'a, PutOutcome> {
+        Box::pin(async move { self.put(key, header, body) })
+    }
+
+    fn get_range<'a>(&'a self, key: &'a ObjectKey, offset: u64, length: usize) -> StoreFuture<'a, Bytes> {
+        let read = move || fs::read_range(&self.path_of(key), offset, length).map(Bytes::from);
+        Box::pin(async move { read().map_err(|error| self.read_failed(key, error)) })
+    }
+
+    fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64> {
+        Box::pin(async move { fs::file_bytes(&self.path_of(key)).map_err(|error| self.read_failed(key, error)) })
+    }
+
+    fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>> {
+        Box::pin(async move { self.list(prefix, after, limit) })
+    }
+
+    fn delete<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, bool> {
+        Box::pin(async move { fs::remove_file(&self.path_of(key)).map_err(|error| self.failed(error)) })
+    }
+
+    fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
+        Box::pin(async move { fs::modified(&self.path_of(key)).map_err(|error| self.read_failed(key, error)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Classified, ErrorClass};
+    use crate::store::{PartSource, PartsAbandoned, block_on};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn store() -> (tempfile::TempDir, LocalStore) {
+        let temp = tempfile::tempdir().unwrap();
+        let store = LocalStore::create(&temp.path().join("repo")).unwrap();
+        (temp, store)
+    }
+
+    fn key(text: &str) -> ObjectKey {
+        ObjectKey::parse(text).unwrap()
+    }
+
+    fn put(store: &LocalStore, name: &str, body: &[u8]) -> Result<PutOutcome, StoreError> {
+        block_on(store.put_new(&key(name), b"head", ObjectBody::Whole(body)))
+    }
+
+    #[test]
+    fn put_new_never_replaces_and_ranges_end_at_the_end() {
+        let (_temp, store) = store();
+        assert_eq!(put(&store, "a/b/c", b"one").unwrap(), PutOutcome::Created);
+        assert_eq!(put(&store, "a/b/c", b"two").unwrap(), PutOutcome::AlreadyPresent);
+        assert_eq!(block_on(store.size(&key("a/b/c"))).unwrap(), 7);
+        for (offset, length, expected) in [(0, 100, "headone"), (4, 3, "one"), (6, 9, "e"), (7, 1, ""), (99, 1, "")] {
+            assert_eq!(block_on(store.get_range(&key("a/b/c"), offset, length)).unwrap(), expected);
+        }
+        assert!(block_on(store.delete(&key("a/b/c"))).unwrap());
+        assert!(!block_on(store.delete(&key("a/b/c"))).unwrap());
+    }
+
+    struct Abandoning(u32);
+
+    impl PartSource for Abandoning {
+        fn next_part(&mut self) -> Result<Option<Bytes>, PartsAbandoned> {
+            self.0 += 1;
+            if self.0 < 3 { Ok(Some(Bytes::from_static(b"part"))) } else { Err(PartsAbandoned) }
+        }
+    }
+
+    #[test]
+    fn an_abandoned_object_leaves_nothing() {
+        let (_temp, store) = store();
+        let stored = block_on(store.put_new(&key("a"), b"", ObjectBody::Parts(&mut Abandoning(0))));
+        assert!(matches!(stored, Err(StoreError::Abandoned { .. })));
+        assert_eq!(block_on(store.list_after("", "", 10)).unwrap(), []);
+        assert_eq!(std::fs::read_dir(store.root().join(STAGING)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn absent_is_told_from_unmounted() {
+        let (temp, store) = store();
+        let absent = block_on(store.get_range(&key("a"), 0, 1)).unwrap_err();
+        assert_eq!(absent.class(), ErrorClass::NotFound);
+        assert_eq!(block_on(store.list_after("a/", "", 10)).unwrap(), []);
+        std::fs::rename(store.root(), temp.path().join("elsewhere")).unwrap();
+        std::fs::create_dir(store.root()).unwrap();
+        for error in [
+            block_on(store.get_range(&key("a"), 0, 1)).unwrap_err(),
+            block_on(store.size(&key("a"))).unwrap_err(),
+            block_on(store.time_of(&key("a"))).unwrap_err(),
+            block_on(store.list_after("a/", "", 10)).unwrap_err(),
+            put(&store, "a", b"").unwrap_err(),
+            LocalStore::open(store.root()).unwrap_err(),
+        ] {
+            assert_eq!(error.class(), ErrorClass::Unavailable);
+            assert!(error.to_string().contains("there is no repository"), "{error}");
+        }
+        assert_eq!(
+            std::fs::read_dir(store.root()).unwrap().count(),
+            0,
+            "something was written to the empty mount point"
+        );
+    }
+
+    #[test]
+    fn racing_writers_have_one_winner() {
+        let (_temp, store) = store();
+        for round in 0..50 {
+            let name = format!("race/{round}");
+            let outcomes: Vec<_> = std::thread::scope(|scope| {
+                let writer = |body: &'static [u8]| {
+                    scope.spawn({
+                        let (store, name) = (&store, &name);
+                        move || put(store, name, body).unwrap()
+                    })
+                };
+                let (a, b) = (writer(b"a"), writer(b"b"));
+                vec![a.join().unwrap(), b.join().unwrap()]
+            });
+            assert_eq!(outcomes.iter().filter(|outcome| **outcome == PutOutcome::Created).count(), 1);
+        }
+    }
+
+    #[test]
+    fn probe_proves_the_promises_and_leaves_nothing() {
+        let (_temp, store) = store();
+        assert!(store.probe().unwrap().available_bytes > 0);
+        assert_eq!(std::fs::read_dir(store.root().join(STAGING)).unwrap().count(), 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        /// The oracle is a sorted set of the same keys.
+        #[test]
+        fn lists_in_key_order_from_any_point(
+            names in prop::collection::btree_set("[ab-]{1,2}(/[a0.-]{1,2}x){0,2}", 0..20),
+            prefix in "[ab-]{0,2}/?", after in "[ab-]{0,2}(/[a0]x)?", limit in 1usize..6,
+        ) {
+            let (_temp, store) = store();
+            let mut stored = BTreeSet::new();
+            for name in names {
+                if ObjectKey::parse(&name).is_ok() && put(&store, &name, b"").is_ok() {
+                    stored.insert(name);
+                }
+            }
+            let expected: Vec<_> = stored.iter()
+                .filter(|name| name.starts_with(&prefix) && name.as_str() > after.as_str())
+                .take(limit).cloned().collect();
+            let listed = block_on(store.list_after(&prefix, &after, limit)).unwrap();
+            prop_assert_eq!(listed.iter().map(|key| key.as_str().to_owned()).collect::<Vec<_>>(), expected);
+        }
+    }
+}
