@@ -34,6 +34,9 @@ mod manifest_json;
 mod tar_header;
 mod tar_stream;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
