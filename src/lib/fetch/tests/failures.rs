@@ -76,7 +76,7 @@ fn every_failure_has_its_class_and_delivers_nothing() {
         ),
         (
             |scene| {
-                let tree = scene.repository_root().join("main").join(scene.cluster.system_identifier.to_string());
+                let tree = scene.repository_root().join("main").join(scene.test.cluster.system_identifier.to_string());
                 std::fs::remove_file(tree.join("identity")).unwrap();
             },
             SEGMENT,

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use super::super::{FetchError, FetchOptions, FetchReport, run};
 use crate::clock::SystemClock;
 use crate::codec::CompressionLevel;
-use crate::pg::{PgMajorVersion, WalFileName, testing};
+use crate::pg::{WalFileName, testing};
 use crate::report::SilentReporter;
-use crate::repository::testing::{TestRepository, repository};
-use crate::repository::{ClusterIdentity, ClusterRef, ClusterSelection, Repository, WalArchive, WalContent};
+use crate::repository::testing::{TestRepository, with_real_cluster};
+use crate::repository::{ClusterSelection, Repository, WalArchive, WalContent};
 use crate::store::LocalStore;
 
 pub(super) const SEGMENT: &str = "000000010000000000000003";
@@ -20,7 +20,6 @@ pub(super) struct Scene {
     pub(super) temp: tempfile::TempDir,
     pub(super) data: PathBuf,
     pub(super) test: TestRepository,
-    pub(super) cluster: ClusterRef,
 }
 
 impl Scene {
@@ -30,17 +29,8 @@ impl Scene {
         std::fs::create_dir_all(data.join("pg_wal")).unwrap();
         std::fs::create_dir_all(data.join("global")).unwrap();
         std::fs::write(data.join("global/pg_control"), testing::CONTROL_FILE).unwrap();
-        let test = repository();
-        let cluster = ClusterRef { name: test.cluster.name.clone(), system_identifier: testing::system_identifier() };
-        let identity = ClusterIdentity {
-            cluster: cluster.name.clone(),
-            system_identifier: cluster.system_identifier,
-            major_version: PgMajorVersion::new(13).unwrap(),
-            wal_segment_size: testing::segment_size(),
-            since: "2026-11-21T00:00:00Z".parse().unwrap(),
-        };
-        test.repository.register(&identity, &test.writer).unwrap();
-        Self { temp, data, test, cluster }
+        let test = with_real_cluster();
+        Self { temp, data, test }
     }
 
     pub(super) fn pg_wal(&self) -> PathBuf {
@@ -56,12 +46,12 @@ impl Scene {
     }
 
     pub(super) fn repository_root(&self) -> PathBuf {
-        self.test.temp.path().join("repo")
+        self.test.root()
     }
 
     /// Archives without the checks of pgv-archive; as if an hour ago.
     pub(super) fn store(&self, name: &str, content: &[u8]) {
-        let archive = WalArchive::new(&self.test.repository, &self.cluster);
+        let archive = WalArchive::new(&self.test.repository, &self.test.cluster);
         let file = WalFileName::parse(name).unwrap();
         archive.store(&file, WalContent::Whole(content), CompressionLevel::DEFAULT, &self.test.writer).unwrap();
         set_age(&self.stored(name), 3600);
@@ -71,14 +61,8 @@ impl Scene {
         self.store(name, &testing::wal_segment(&name[..24], 0));
     }
 
-    /// Where the repository keeps a file.
     pub(super) fn stored(&self, name: &str) -> PathBuf {
-        let tree = self.repository_root().join("main").join(self.cluster.system_identifier.to_string());
-        if name.ends_with(".history") {
-            tree.join("history").join(name)
-        } else {
-            tree.join("wal").join(&name[..8]).join(&name[..16]).join(name)
-        }
+        self.test.stored(name)
     }
 
     /// Options without patience.
