@@ -26,6 +26,7 @@ mod man;
 mod printer;
 mod process;
 mod program;
+#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod recovery_args;
 mod recovery_conf;
 mod restore;
