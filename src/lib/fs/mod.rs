@@ -13,8 +13,10 @@ pub use directory::{
     sorted_entries, sync_directory,
 };
 pub use error::FileError;
-pub use read::{bytes_of, file_bytes, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path};
-pub use staged::{Published, StagedFile};
+pub use read::{
+    bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
+};
+pub use staged::{Published, StagedFile, remove_abandoned_beside};
 
 /// Mode of every file that pgv creates for itself: what it holds is as confidential as the database.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;

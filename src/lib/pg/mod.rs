@@ -48,6 +48,9 @@ pub use config_text::{
     ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
     config_value, parse_config, quote_config_value, remove_settings,
 };
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
