@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Account, CheckpointMode, ConfigError, Environment, LogFormat, LogLevel};
 use crate::codec::{CompressionLevel, RepositoryId};
 use crate::pg::SystemIdentifier;
-use crate::repository::{ClusterName, ClusterSelection, ConfiguredCluster};
+use crate::repository::ClusterName;
 
 /// Every setting, validated.
 #[derive(Debug, Clone)]
@@ -56,11 +56,6 @@ impl ClusterSettings {
     pub fn named(name: ClusterName) -> Self {
         Self { name, pgdata: None, conninfo: None, system_identifier: None }
     }
-}
-
-fn configured(cluster: &ClusterSettings) -> ConfiguredCluster {
-    let ClusterSettings { name, pgdata, system_identifier, conninfo: _ } = cluster.clone();
-    ConfiguredCluster { name, system_identifier, pgdata }
 }
 
 /// A connection string or URI; it may hold a password, and `Debug` does not show it.
@@ -168,15 +163,6 @@ impl Configuration {
                 let names = self.clusters.keys().map(ToString::to_string).collect();
                 Err(ConfigError::SeveralClusters { names })
             }
-        }
-    }
-
-    /// What the repository needs to find the cluster: the one that was named, else all that are configured, to be told
-    /// apart by system identifier.
-    pub fn cluster_selection(&self) -> ClusterSelection {
-        match &self.selected {
-            Some(name) => ClusterSelection::Named(name.clone()),
-            None => ClusterSelection::Configured(self.clusters.values().map(configured).collect()),
         }
     }
 
