@@ -27,6 +27,7 @@ mod opening;
 mod printer;
 mod process;
 mod program;
+#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod recovery_args;
 mod recovery_conf;
 mod restore;
