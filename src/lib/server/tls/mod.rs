@@ -142,3 +142,6 @@ fn server_name(endpoint: &Endpoint) -> ServerName<'static> {
     let address = || endpoint.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
     ServerName::try_from(host_name(endpoint).to_owned()).unwrap_or_else(|_| ServerName::IpAddress(address().into()))
 }
+
+#[cfg(test)]
+mod tests;
