@@ -1,2 +1,9 @@
-//! pgv.
-fn main() {}
+//! `pgv`: see `pgv::cli`.
+
+use std::process::ExitCode;
+
+use pgv::cli::{self, Program};
+
+fn main() -> ExitCode {
+    cli::main(Program::Pgv)
+}

@@ -1,6 +1,7 @@
-//! How library code speaks to the person or program that runs it: it never prints.
+//! How library code speaks to the person or program that runs it, and how that one says "stop": it never prints.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Receives what a long-running verb has to say. Implementations must be cheap: `progress` is called often.
 pub trait Reporter: Send + Sync {
@@ -21,6 +22,32 @@ pub struct Progress {
     pub done_bytes: u64,
     /// Bytes expected in this phase; unknown when absent. May be exceeded when it is the server's estimate.
     pub total_bytes: Option<u64>,
+}
+
+/// Whether the work should end early, because a signal came. Verbs poll it between steps that are worth finishing.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// One that nobody has asked for yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for the end; there is no way back.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The flag itself, for a signal handler to set.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
 }
 
 /// Says nothing.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{
-    Ledger, Moment, PgVersion, Settled, SmallFileSystem, TestCluster, TestFolder, dump, pg_amcheck, pg_basebackup,
-    pg_checksums, pg_verifybackup, wait_until,
+    Ledger, Moment, PgVersion, Pgv, Settled, SmallFileSystem, TestAccount, TestCluster, TestFolder, dump, pg_amcheck,
+    pg_basebackup, pg_checksums, pg_verifybackup, program, wait_until,
 };
 
 /// A primary that archives by cp, a base backup, rows before and after it, and a moment in the middle.
@@ -195,4 +195,12 @@ fn a_small_file_system_fills() {
 #[should_panic(expected = "gave up waiting until pigs fly")]
 fn waiting_has_an_end() {
     wait_until("pigs fly", Duration::from_millis(50), || false);
+}
+
+#[test]
+fn programs_run_as_the_ordinary_account() {
+    let folder = TestFolder::new("self-programs");
+    Pgv::new(&folder).run("pgv", &["--version"]).success();
+    assert!(TestAccount::get().can_execute(&program("pgv")));
+    assert_ne!(TestAccount::get().uid, 0);
 }

@@ -1,11 +1,15 @@
 //! A small file system that can be filled.
 
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::support::{TestAccount, TestFolder, run};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 
-/// A tmpfs mounted below a test's folder, unmounted when dropped. Only root can mount it.
+use crate::support::{TestAccount, TestFolder};
+
+/// A tmpfs mounted below a test's folder, unmounted when dropped.
+///
+/// Needs the right to mount: that of root, or of the namespace that scripts/test makes for an ordinary user.
 pub(crate) struct SmallFileSystem {
     path: PathBuf,
 }
@@ -13,16 +17,16 @@ pub(crate) struct SmallFileSystem {
 impl SmallFileSystem {
     /// Mounts `size_bytes` at `name` below `folder`, owned by the test account.
     pub(crate) fn mount(folder: &TestFolder, name: &str, size_bytes: u64) -> Self {
-        assert!(
-            TestAccount::tests_run_as_root(),
-            "this test mounts a small file system, which needs root: run scripts/test as root"
-        );
         let path = folder.make(name);
         let account = TestAccount::get();
         let options = format!("size={size_bytes},mode=0700,uid={},gid={}", account.uid, account.gid);
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &options, "pgv-test"]).arg(&path);
-        run(command).success();
+        let options = CString::new(options).expect("there is no zero byte in it");
+        if let Err(error) = mount("pgv-test", &path, "tmpfs", MountFlags::empty(), Some(options.as_c_str())) {
+            panic!(
+                "could not mount a small file system at {path:?}: {error}; this test needs the right to mount: run \
+                 scripts/test as root, or as an ordinary user on a kernel that allows user namespaces"
+            );
+        }
         Self { path }
     }
 
@@ -33,16 +37,15 @@ impl SmallFileSystem {
 
     /// Makes it read-only, or writable again.
     pub(crate) fn set_read_only(&self, is_read_only: bool) {
-        let mut command = Command::new("mount");
-        command.args(["-o", if is_read_only { "remount,ro" } else { "remount,rw" }]).arg(&self.path);
-        run(command).success();
+        let flags = if is_read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+        mount_remount(&self.path, flags, c"").expect("a file system that was mounted can be mounted again");
     }
 }
 
 impl Drop for SmallFileSystem {
     fn drop(&mut self) {
-        let mut command = Command::new("umount");
-        command.arg("--lazy").arg(&self.path);
-        run(command);
+        if let Err(error) = unmount(&self.path, UnmountFlags::DETACH) {
+            eprintln!("could not unmount {}: {error}", self.path.display());
+        }
     }
 }

@@ -1,1 +1,41 @@
-//! (placeholder)
+//! The command line: programs, verbs, options, words, exit statuses. The top of the library: only `src/bin` uses it.
+//!
+//! | file | for |
+//! | --- | --- |
+//! | `process`, `front_door`, `context` | the frame around every run |
+//! | `program`, `args`, `recovery_args` | which programs and shared options there are |
+//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf`, `init`, `info`, `completions`, `man` | one verb each |
+//! | `exit_status` | the one table of exit statuses |
+//! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
+
+mod archive;
+mod args;
+mod backup;
+mod completions;
+#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
+mod context;
+mod exit_status;
+mod fetch;
+mod front_door;
+mod hints;
+mod info;
+mod init;
+mod logging;
+mod man;
+#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
+mod printer;
+mod process;
+mod program;
+mod recovery_args;
+mod recovery_conf;
+mod restore;
+mod root_guard;
+mod signals;
+#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
+mod size;
+#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
+mod terminal_reporter;
+mod usage;
+
+pub use process::main;
+pub use program::Program;

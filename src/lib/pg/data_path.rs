@@ -268,6 +268,12 @@ pub(crate) fn hex_decode(digits: &[u8]) -> Option<Vec<u8>> {
     pairs.iter().map(|&[high, low]| Some((nibble(high)? << 4) | nibble(low)?)).collect()
 }
 
+impl fmt::Display for DataPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.display())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,20 +26,35 @@ pub use wal_file_name::{WalFileName, WalFileNameError};
 pub use wal_header::{WalHeaderError, WalSegmentHeader};
 pub use wal_segment::{WalSegmentName, WalSegmentSize, WalSegmentSizeError};
 
+mod command_text;
+mod config_line;
+mod config_text;
 mod data_file_kind;
 mod data_path;
 mod manifest;
 mod manifest_checksum;
 mod manifest_json;
+mod recovery_target;
 mod tar_header;
 mod tar_stream;
+mod target_time;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use command_text::{CommandWord, command_text, percent_escape, shell_quote};
+pub use config_text::{
+    ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
+    config_value, parse_config, quote_config_value, remove_settings,
+};
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use recovery_target::{
+    RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,
+    TransactionId,
+};
 pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
 pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};
+pub use target_time::{ClockChange, TargetTimeError, format_target_time, parse_target_time};

@@ -1,5 +1,6 @@
 //! Where everything lies: the only place that builds keys.
 
+use super::backup::BackupId;
 use super::cluster::{ClusterName, ClusterRef};
 use crate::codec::{ObjectKind, WriterId};
 use crate::pg::{TimelineId, WalFileName, WalSegmentName};
@@ -67,4 +68,29 @@ pub(crate) fn wal_kind(name: &WalFileName) -> ObjectKind {
         WalFileName::BackupHistory { .. } => ObjectKind::BackupHistory,
         WalFileName::TimelineHistory(_) => ObjectKind::TimelineHistory,
     }
+}
+
+pub(crate) fn backups(cluster: &ClusterRef) -> String {
+    format!("{}backups/", tree(cluster))
+}
+
+/// An object of a backup: `begin`, `root`, `needs`, `record` or `documents/<name>`.
+pub(crate) fn backup_object(
+    cluster: &ClusterRef,
+    backup: &BackupId,
+    object: &str,
+) -> Result<ObjectKey, ObjectKeyError> {
+    ObjectKey::parse(&format!("{}{backup}/{object}", backups(cluster)))
+}
+
+pub(crate) fn backup_object_name(backup: &BackupId, object: &str) -> String {
+    format!("backup/{backup}/{object}")
+}
+
+pub(crate) fn pack(cluster: &ClusterRef, backup: &BackupId, ordinal: u32) -> Result<ObjectKey, ObjectKeyError> {
+    ObjectKey::parse(&format!("{}packs/{backup}/{ordinal:08}", tree(cluster)))
+}
+
+pub(crate) fn pack_name(backup: &BackupId, ordinal: u32) -> String {
+    format!("pack/{backup}/{ordinal:08}")
 }

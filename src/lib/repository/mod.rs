@@ -5,12 +5,14 @@
 //!
 //! Calls block: use them from plain threads.
 
+mod backup;
 mod cluster;
 mod description;
 mod error;
 mod layout;
 mod object;
 mod object_reader;
+mod pack;
 mod selection;
 mod wal;
 mod writer;
@@ -20,11 +22,17 @@ use std::sync::Arc;
 use crate::codec::{DigestKeys, RepositoryId, WriterSecret};
 use crate::store::{ObjectKey, Store, block_on};
 
+pub use backup::{
+    BackupBegin, BackupEntry, BackupId, BackupIdError, BackupMethod, BackupNeeds, BackupRecord, BackupSizes,
+    BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot, NodeDescription,
+    PreviousRecord, ServerDescription, StoredContent, TablespaceRef, UnfinishedBackup,
+};
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
 pub use object::{ObjectSpec, Stored};
 pub use object_reader::{ObjectReader, SinkError};
+pub use pack::{Extent, IndexFrame, PackError, PackIndex, PackNeed, PackOptions, PackReader, PackStream, PlainSink};
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub use wal::{ArchivedWal, WalArchive, WalContent, WalRange};
 pub use writer::{Writer, WriterDescription};

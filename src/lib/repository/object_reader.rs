@@ -40,6 +40,7 @@ pub struct ObjectReader<'a> {
     key: ObjectKey,
     header: ObjectHeader,
     table: SeekTable,
+    body_bytes: u64,
     first: Bytes,
 }
 
@@ -54,7 +55,7 @@ impl<'a> ObjectReader<'a> {
         if let Some(expected) = header.body_bytes.filter(|expected| *expected != body_bytes) {
             return Err(repository.damaged(key, Damage::Size { expected, found: body_bytes }));
         }
-        let mut reader = Self { repository, key: key.clone(), header, table: SeekTable::default(), first };
+        let mut reader = Self { repository, key: key.clone(), header, table: SeekTable::default(), body_bytes, first };
         reader.table = reader.read_table(body_bytes)?;
         Ok(reader)
     }
@@ -67,6 +68,11 @@ impl<'a> ObjectReader<'a> {
     /// Its frames, in order. The first one is the copy of the header.
     pub fn frames(&self) -> &[FrameEntry] {
         self.table.entries()
+    }
+
+    /// Bytes of its body as stored.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes
     }
 
     /// How many plain bytes it holds, by its seek table.

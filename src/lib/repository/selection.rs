@@ -109,7 +109,8 @@ impl Repository {
         if let [cluster] = clusters {
             return self.select_named(&cluster.name, system_identifier, cluster.pgdata.clone());
         }
-        let selected = self.select_among(clusters.iter().map(|cluster| cluster.name.clone()).collect(), system_identifier)?;
+        let selected =
+            self.select_among(clusters.iter().map(|cluster| cluster.name.clone()).collect(), system_identifier)?;
         let configured = clusters.iter().find(|cluster| cluster.name == selected.cluster.name);
         Ok(SelectedCluster { pgdata: configured.and_then(|cluster| cluster.pgdata.clone()), ..selected })
     }
@@ -126,7 +127,11 @@ impl Repository {
         let store = self.describe();
         let Some(wanted) = system_identifier else {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            return Err(if names.is_empty() { SelectionError::NoCluster { store } } else { SelectionError::Ambiguous { names } });
+            return Err(if names.is_empty() {
+                SelectionError::NoCluster { store }
+            } else {
+                SelectionError::Ambiguous { names }
+            });
         };
         let mut found = Vec::new();
         for name in names {
@@ -136,7 +141,9 @@ impl Repository {
         match found.len() {
             0 => Err(SelectionError::UnknownSystem { system_identifier: wanted, store }),
             1 => found.pop().ok_or(SelectionError::NoCluster { store }),
-            _ => Err(SelectionError::Ambiguous { names: found.iter().map(|one| one.cluster.name.to_string()).collect() }),
+            _ => {
+                Err(SelectionError::Ambiguous { names: found.iter().map(|one| one.cluster.name.to_string()).collect() })
+            }
         }
     }
 
@@ -213,7 +220,8 @@ mod tests {
         let named = |text| ClusterSelection::Named(name(text));
         let two: &[(&str, u64)] = &[("a", 1), ("b", 2)];
         let upgraded: &[(&str, u64)] = &[("a", 1), ("a", 2)];
-        type Row<'a> = (&'a [(&'a str, u64)], ClusterSelection, Option<SystemIdentifier>, Result<(&'a str, u64), ErrorClass>);
+        type Row<'a> =
+            (&'a [(&'a str, u64)], ClusterSelection, Option<SystemIdentifier>, Result<(&'a str, u64), ErrorClass>);
         let rows: Vec<Row> = vec![
             (two, named("a"), id(1), Ok(("a", 1))),
             (two, named("a"), id(2), Err(ErrorClass::Refused)),

@@ -1,1 +1,32 @@
-//! (placeholder)
+//! Talking to PostgreSQL: connection settings, SQL and the replication protocol.
+//!
+//! What a server sends, paths and names above all, is untrusted input. Functions are async and need a tokio runtime
+//! with its I/O and time drivers; nothing here reads the environment, prints, or creates files.
+
+mod auth;
+mod basebackup;
+pub mod conninfo;
+mod error;
+mod facts;
+mod framing;
+mod greeting;
+mod message;
+mod query;
+mod secret;
+mod session;
+mod sql;
+mod stream;
+mod tls;
+mod walsender;
+
+pub use basebackup::{
+    BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode, ManifestChecksum,
+};
+pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
+pub use error::{ConnectError, Endpoint, TlsSetupError};
+pub use facts::{RoleRights, ServerFacts, ServerFileStatus, ServerSetting};
+pub use framing::ProtocolError;
+pub use message::{ServerMessage, SqlState};
+pub use secret::Secret;
+pub use sql::{DEFAULT_QUERY_TIMEOUT, ServerError, SqlClient};
+pub use walsender::{ReplicationError, SystemIdentification, TimelineHistoryFile, WalPosition, Walsender};

@@ -1,0 +1,77 @@
+//! `pgv-fetch`: the command line of the fetcher. PostgreSQL runs it as `restore_command`.
+//!
+//! INVARIANT: exit status 1 is said only for a WAL file that is proven absent.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use super::args::CommonArgs;
+use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::program::Verb;
+use crate::config::Overrides;
+use crate::error::Classified;
+
+/// Hands one WAL file back from the repository, its digest checked
+#[derive(Debug, Clone, Parser)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct FetchArgs {
+    /// The name of the WAL file, %f of restore_command
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// Where to put it, %p of restore_command
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  restore_command = 'pgv-fetch %f %p'                        with one cluster configured
+  restore_command = 'pgv-fetch --cluster main %f %p'         the cluster named
+  pgv-fetch 000000010000000000000003 /tmp/segment            by hand
+
+Exit status: 0 the file is there; 1 the repository proves that it has none of that name. Anything
+else is 210 to 223 while recovery.signal stands without standby.signal, so that PostgreSQL stops
+instead of promoting early, and 110 to 123 otherwise, so that a standby goes on; one number for
+each cause.";
+
+impl VerbArgs for FetchArgs {
+    const VERB: Verb = Verb::Fetch;
+
+    fn common(&self) -> Option<&CommonArgs> {
+        Some(&self.common)
+    }
+
+    fn overrides(&self) -> Overrides {
+        self.common.overrides()
+    }
+
+    fn needs_configuration(&self) -> NeedsConfiguration {
+        NeedsConfiguration::Yes
+    }
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn destination(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+        run(self, context)
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(_args: FetchArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    fetch_is_not_built_yet(context)
+}
+
+fn fetch_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    Err(super::usage::UsageError::not_built_yet(Verb::Fetch).into())
+}

@@ -1,0 +1,101 @@
+//! `pgv man`: the manual pages of all programs, made from their command lines.
+
+use clap::Parser;
+
+use super::args::CommonArgs;
+use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::program::{Program, Verb, program_command};
+use crate::config::Overrides;
+use crate::error::Classified;
+
+/// Prints the manual page of a program
+#[derive(Debug, Clone, Parser)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ManArgs {
+    /// The program or verb that the page is about
+    #[arg(value_name = "NAME", default_value = "pgv")]
+    pub(crate) name: String,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pgv man pgv-restore | man -l -
+  pgv man > /usr/local/share/man/man1/pgv.1";
+
+impl VerbArgs for ManArgs {
+    const VERB: Verb = Verb::Man;
+
+    fn common(&self) -> Option<&CommonArgs> {
+        None
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides::new()
+    }
+
+    fn needs_configuration(&self) -> NeedsConfiguration {
+        NeedsConfiguration::No
+    }
+
+    fn writes(&self) -> bool {
+        false
+    }
+
+    fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+        run(self, context)
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: ManArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    let pages = pages();
+    let names: Vec<&str> = pages.iter().map(|(name, _)| *name).collect();
+    let wanted =
+        pages.iter().find(|(name, _)| *name == args.name || name.strip_prefix("pgv-") == Some(args.name.as_str()));
+    let Some((_, command)) = wanted else {
+        return Err(super::usage::UsageError::unknown("manual page", &args.name, &names).into());
+    };
+    context.printer().answer(&render(command.clone()))?;
+    Ok(Outcome::Done)
+}
+
+/// Every page there is: the programs, and the verbs that have no program of their own.
+fn pages() -> Vec<(&'static str, clap::Command)> {
+    let programs = Program::ALL.into_iter().map(|program| (program.name(), program_command(program)));
+    let verbs = [
+        ("pgv-init", Verb::Init),
+        ("pgv-info", Verb::Info),
+        ("pgv-completions", Verb::Completions),
+        ("pgv-man", Verb::Man),
+    ];
+    let verbs = verbs.into_iter().map(|(page, verb)| {
+        let command = verb.command().name(page).bin_name(format!("pgv {}", verb.name()));
+        (page, command)
+    });
+    programs.chain(verbs).collect()
+}
+
+fn render(command: clap::Command) -> String {
+    let mut bytes = Vec::new();
+    match clap_mangen::Man::new(command).manual("pgv").render(&mut bytes) {
+        Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => unreachable!("writing to memory does not fail"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_names_itself_and_shows_its_examples() {
+        let pages = pages();
+        assert_eq!(pages.len(), 10);
+        for (name, command) in pages {
+            let page = render(command);
+            assert!(page.contains(".TH"), "{name}");
+            assert!(page.contains(&name.replace('-', "\\-")), "{name}: {page}");
+            assert!(page.contains("Examples:"), "{name}");
+        }
+    }
+}

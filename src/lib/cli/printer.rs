@@ -1,0 +1,205 @@
+//! The only place that writes to stdout and stderr.
+//!
+//! INVARIANT: a message is one line, written by one call, with control characters escaped: what a server, a file
+//! name or a person sent can neither forge a line nor drive the terminal.
+
+use std::error::Error;
+use std::io::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use super::hints::hints;
+use super::program::Program;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{LogFormat, LogLevel};
+use crate::error::{Classified, ErrorClass};
+
+/// Writes messages in the form and from the level that were asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    program: Program,
+    format: LogFormat,
+    level: LogLevel,
+}
+
+/// Why an answer could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("could not write to standard output")]
+pub(crate) struct OutputError {
+    #[source]
+    source: std::io::Error,
+}
+
+impl Classified for OutputError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::of_io(&self.source)
+    }
+}
+
+impl Printer {
+    pub(crate) fn new(program: Program, format: LogFormat, level: LogLevel) -> Self {
+        Self { program, format, level }
+    }
+
+    pub(crate) fn format(&self) -> LogFormat {
+        self.format
+    }
+
+    pub(crate) fn level(&self) -> LogLevel {
+        self.level
+    }
+
+    /// Writes an answer to stdout. A reader that has gone away is not an error.
+    pub(crate) fn answer(&self, text: &str) -> Result<(), OutputError> {
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|source| OutputError { source }),
+        }
+    }
+
+    /// Writes an error with its causes and hints.
+    pub(crate) fn error(&self, error: &(dyn Classified + 'static), status: Option<u8>) {
+        write_stderr(&self.error_lines(error, status));
+    }
+
+    /// Writes a message, if its level is asked for.
+    pub(crate) fn message(&self, level: LogLevel, message: &str) {
+        self.event(level, message, Map::new());
+    }
+
+    /// Writes a message with further data, if its level is asked for.
+    pub(crate) fn event(&self, level: LogLevel, message: &str, fields: Map<String, Value>) {
+        if level <= self.level {
+            write_stderr(&self.event_line(level, message, fields));
+        }
+    }
+
+    fn error_lines(&self, error: &(dyn Classified + 'static), status: Option<u8>) -> String {
+        let hints = hints(error);
+        let message = chain(error);
+        match self.format {
+            LogFormat::Text => {
+                let mut lines = self.text_line("error: ", &message);
+                for hint in hints {
+                    lines.push_str(&self.text_line("hint: ", &hint));
+                }
+                lines
+            }
+            LogFormat::Json => {
+                let mut fields = Map::new();
+                fields.insert("class".to_owned(), json!(format!("{:?}", error.class())));
+                fields.insert("hints".to_owned(), json!(hints));
+                if let Some(status) = status {
+                    fields.insert("exit_status".to_owned(), json!(status));
+                }
+                self.event_line(LogLevel::Error, &message, fields)
+            }
+        }
+    }
+
+    fn event_line(&self, level: LogLevel, message: &str, fields: Map<String, Value>) -> String {
+        match self.format {
+            LogFormat::Text => {
+                let prefix = match level {
+                    LogLevel::Error => "error: ",
+                    LogLevel::Warn => "warning: ",
+                    LogLevel::Info => "",
+                    LogLevel::Debug => "debug: ",
+                    LogLevel::Trace => "trace: ",
+                };
+                let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+                self.text_line(prefix, &format!("{message}{fields}"))
+            }
+            LogFormat::Json => {
+                let mut line = Map::new();
+                line.insert("time".to_owned(), json!(SystemClock.now().to_string()));
+                line.insert("level".to_owned(), json!(level.as_str()));
+                line.insert("program".to_owned(), json!(self.program.name()));
+                line.insert("message".to_owned(), json!(message));
+                line.extend(fields);
+                format!("{}\n", Value::Object(line))
+            }
+        }
+    }
+
+    fn text_line(&self, prefix: &str, message: &str) -> String {
+        format!("{}: {prefix}{}\n", self.program.name(), escaped(message))
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+fn escaped(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for c in message.chars() {
+        match c {
+            _ if c.is_control() => text.extend(c.escape_default()),
+            _ => text.push(c),
+        }
+    }
+    text
+}
+
+/// Writes whole lines to stderr in one call. Nobody can be told when that fails.
+fn write_stderr(lines: &str) {
+    let _ = std::io::stderr().lock().write_all(lines.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::usage::UsageError;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("could not open \"a\nb\"")]
+    struct Outer(#[source] UsageError);
+
+    impl Classified for Outer {
+        fn class(&self) -> ErrorClass {
+            ErrorClass::Usage
+        }
+    }
+
+    fn printer(format: LogFormat) -> Printer {
+        Printer::new(Program::Archive, format, LogLevel::Info)
+    }
+
+    #[test]
+    fn the_chain_is_one_line_and_hints_follow() {
+        let error = Outer(UsageError::new("permission denied").with_hint("Do this."));
+        assert_eq!(
+            printer(LogFormat::Text).error_lines(&error, Some(18)),
+            "pgv-archive: error: could not open \"a\\nb\": permission denied\npgv-archive: hint: Do this.\n"
+        );
+    }
+
+    #[test]
+    fn json_errors_are_one_object_a_line() {
+        let error = Outer(UsageError::new("permission denied").with_hint("Do this."));
+        let lines = printer(LogFormat::Json).error_lines(&error, Some(18));
+        assert_eq!(lines.lines().count(), 1);
+        let value: Value = serde_json::from_str(&lines).unwrap();
+        assert_eq!(value["message"], "could not open \"a\nb\": permission denied");
+        assert_eq!(value["level"], "error");
+        assert_eq!(value["class"], "Usage");
+        assert_eq!(value["exit_status"], 18);
+        assert_eq!(value["hints"], json!(["Do this."]));
+        assert!(value["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+    }
+
+    #[test]
+    fn what_others_send_cannot_drive_the_terminal() {
+        assert_eq!(escaped("a\u{1b}[31mb\rc\u{9b}d é"), "a\\u{1b}[31mb\\rc\\u{9b}d é");
+    }
+}

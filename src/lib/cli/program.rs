@@ -1,0 +1,209 @@
+//! Which programs and verbs there are, and what each is called.
+//!
+//! INVARIANT: a verb has the same exit statuses whether it runs as `pgv-NAME` or as `pgv NAME`, since both may stand
+//! in `archive_command` or `restore_command`.
+
+use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore};
+
+/// A binary of this package; it decides the exit statuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// `pgv`, the front door.
+    Pgv,
+    /// `pgv-archive`
+    Archive,
+    /// `pgv-fetch`
+    Fetch,
+    /// `pgv-basebackup`
+    BaseBackup,
+    /// `pgv-restore`
+    Restore,
+    /// `pgv-recovery-conf`
+    RecoveryConf,
+}
+
+impl Program {
+    /// Every one, in the order of the documentation.
+    pub const ALL: [Self; 6] =
+        [Self::Pgv, Self::Archive, Self::Fetch, Self::BaseBackup, Self::Restore, Self::RecoveryConf];
+
+    /// The name of its file, which starts each of its messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pgv => "pgv",
+            Self::Archive => "pgv-archive",
+            Self::Fetch => "pgv-fetch",
+            Self::BaseBackup => "pgv-basebackup",
+            Self::Restore => "pgv-restore",
+            Self::RecoveryConf => "pgv-recovery-conf",
+        }
+    }
+
+    /// The verb it runs; `None` for the front door.
+    pub(crate) const fn verb(self) -> Option<Verb> {
+        match self {
+            Self::Pgv => None,
+            Self::Archive => Some(Verb::Archive),
+            Self::Fetch => Some(Verb::Fetch),
+            Self::BaseBackup => Some(Verb::Backup),
+            Self::Restore => Some(Verb::Restore),
+            Self::RecoveryConf => Some(Verb::RecoveryConf),
+        }
+    }
+}
+
+/// A subcommand of `pgv`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Verb {
+    Init,
+    Archive,
+    Fetch,
+    Backup,
+    Restore,
+    RecoveryConf,
+    Info,
+    Completions,
+    Man,
+}
+
+impl Verb {
+    /// Every one, in the order in which `pgv --help` shows them.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Init,
+        Self::Archive,
+        Self::Fetch,
+        Self::Backup,
+        Self::Restore,
+        Self::RecoveryConf,
+        Self::Info,
+        Self::Completions,
+        Self::Man,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Archive => "archive",
+            Self::Fetch => "fetch",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+            Self::RecoveryConf => "recovery-conf",
+            Self::Info => "info",
+            Self::Completions => "completions",
+            Self::Man => "man",
+        }
+    }
+
+    /// Other names it answers to.
+    pub(crate) const fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::Backup => &["basebackup"],
+            Self::Info => &["list"],
+            _ => &[],
+        }
+    }
+
+    /// The verb of that name or alias.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.name() == name || verb.aliases().contains(&name))
+    }
+
+    /// The program whose name and exit statuses it has.
+    pub(crate) const fn program(self) -> Program {
+        match self {
+            Self::Archive => Program::Archive,
+            Self::Fetch => Program::Fetch,
+            Self::Backup => Program::BaseBackup,
+            Self::Restore => Program::Restore,
+            Self::RecoveryConf => Program::RecoveryConf,
+            Self::Init | Self::Info | Self::Completions | Self::Man => Program::Pgv,
+        }
+    }
+
+    /// Its command line, under its own name.
+    pub(crate) fn command(self) -> clap::Command {
+        use clap::CommandFactory as _;
+        let command = match self {
+            Self::Init => init::InitArgs::command(),
+            Self::Archive => archive::ArchiveArgs::command(),
+            Self::Fetch => fetch::FetchArgs::command(),
+            Self::Backup => backup::BackupArgs::command(),
+            Self::Restore => restore::RestoreArgs::command(),
+            Self::RecoveryConf => recovery_conf::RecoveryConfArgs::command(),
+            Self::Info => info::InfoArgs::command(),
+            Self::Completions => completions::CompletionsArgs::command(),
+            Self::Man => man::ManArgs::command(),
+        };
+        super::args::decorate(command.name(self.name()))
+    }
+}
+
+/// The whole of `pgv` as one command line: for its help, its completions and its manual page.
+pub(crate) fn front_door_command() -> clap::Command {
+    let verbs = Verb::ALL.into_iter().map(|verb| verb.command().visible_aliases(verb.aliases()));
+    let command = clap::Command::new("pgv")
+        .about("Physical backup, WAL archiving and point-in-time recovery for PostgreSQL")
+        .after_help(FRONT_DOOR_EXAMPLES)
+        .override_usage("pgv VERB [OPTIONS]\n       pgv VERB --help")
+        .subcommand_help_heading("Verbs")
+        .subcommand_value_name("VERB")
+        .subcommand_required(true)
+        .subcommands(verbs);
+    super::args::decorate(command)
+}
+
+/// The command line of a program, under the name of its file.
+pub(crate) fn program_command(program: Program) -> clap::Command {
+    match program.verb() {
+        None => front_door_command(),
+        Some(verb) => verb.command().name(program.name()),
+    }
+}
+
+const FRONT_DOOR_EXAMPLES: &str = "\
+The verbs archive, fetch, backup, restore and recovery-conf are also programs: pgv-archive,
+pgv-fetch, pgv-basebackup, pgv-restore, pgv-recovery-conf. Any other name runs pgv-NAME.
+
+Examples:
+  pgv init --repo /srv/pgv --cluster main        create a repository, see what is missing
+  pgv backup                                     take a base backup
+  pgv info                                       what is there, and what it can be restored to
+  pgv restore -D DIR --target-time '2026-11-20 14:30:00+00'
+
+The lines that pgv init prints for PostgreSQL:
+  archive_command = 'pgv-archive %p %f'          postgresql.conf
+  restore_command = 'pgv-fetch %f %p'            written by pgv restore";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_finds_its_verb() {
+        for verb in Verb::ALL {
+            assert_eq!(Verb::of_name(verb.name()), Some(verb));
+            for alias in verb.aliases() {
+                assert_eq!(Verb::of_name(alias), Some(verb));
+            }
+        }
+        assert_eq!(Verb::of_name("list"), Some(Verb::Info));
+        assert_eq!(Verb::of_name("receive"), None);
+    }
+
+    #[test]
+    fn programs_and_verbs_name_each_other() {
+        for program in Program::ALL {
+            if let Some(verb) = program.verb() {
+                assert_eq!(verb.program(), program);
+            }
+        }
+    }
+
+    #[test]
+    fn command_lines_are_consistent() {
+        front_door_command().debug_assert();
+        for program in Program::ALL {
+            program_command(program).debug_assert();
+        }
+    }
+}

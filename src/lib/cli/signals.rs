@@ -1,0 +1,41 @@
+//! What a signal does to each program.
+//!
+//! * `pgv-archive` ends at once, with a status of 1 to 125: death by a signal would take PostgreSQL's archiver down.
+//!   What it was writing has no name yet. SIGINT stays as it came: PostgreSQL ignores it there, so that Ctrl-C at a
+//!   server in the foreground does not cut the archiving of its shutdown short.
+//! * `pgv-fetch` dies of SIGTERM as if nothing had been arranged: PostgreSQL takes exactly that for its own shutdown.
+//! * the others are asked to end, tidily; a second signal ends them at once.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag;
+
+use super::exit_status::{Ending, FetchSituation, exit_status};
+use super::program::Program;
+use crate::error::ErrorClass;
+use crate::report::Cancel;
+
+/// Arranges the handlers, and gives the flag that they set. A handler that cannot be set leaves the default.
+pub(crate) fn arrange(program: Program) -> Cancel {
+    let cancel = Cancel::new();
+    let interrupted = Ending::Failed(ErrorClass::Interrupted);
+    let status = i32::from(exit_status(program, interrupted, || FetchSituation::StandbyOrNone));
+    match program {
+        Program::Fetch => {}
+        Program::Archive => {
+            for signal in [SIGTERM, SIGQUIT, SIGHUP] {
+                let _ = flag::register_conditional_shutdown(signal, status, Arc::new(AtomicBool::new(true)));
+            }
+        }
+        Program::Pgv | Program::BaseBackup | Program::Restore | Program::RecoveryConf => {
+            for signal in [SIGTERM, SIGINT, SIGHUP] {
+                // ORDER: the first of a signal's actions sees the flag as it was before this signal.
+                let _ = flag::register_conditional_shutdown(signal, status, cancel.flag());
+                let _ = flag::register(signal, cancel.flag());
+            }
+        }
+    }
+    cancel
+}

@@ -1,0 +1,150 @@
+//! Which backups there are. What cannot be read is listed as such and does not hide the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::BackupId;
+use super::file_map::{FileMap, MapRoot};
+use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentRef};
+use crate::codec::{ContentDigest, HEADER_BYTES, ObjectKind};
+use crate::repository::error::{Damage, RepositoryError};
+use crate::repository::{ClusterRef, Repository, layout};
+use crate::store::block_on;
+
+/// LIMIT: bytes of one stored document.
+const DOCUMENT_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of the MAC at the end of a header.
+const MAC_BYTES: usize = 32;
+
+/// A listed backup.
+#[derive(Debug)]
+pub struct BackupEntry {
+    /// Its id.
+    pub id: BackupId,
+    /// Its record, or why it cannot be read.
+    pub record: Result<BackupRecord, RepositoryError>,
+}
+
+/// A backup that was begun and has no record: running, or given up.
+#[derive(Debug)]
+pub struct UnfinishedBackup {
+    /// Its id.
+    pub id: BackupId,
+    /// How it began, or why that cannot be read.
+    pub begin: Result<BackupBegin, RepositoryError>,
+}
+
+impl Repository {
+    /// Every backup of a tree, in the order in which they were taken; those whose record cannot be read come last.
+    pub fn backups(&self, cluster: &ClusterRef) -> Result<Vec<BackupEntry>, RepositoryError> {
+        let mut entries = Vec::new();
+        for (id, objects) in self.backup_objects(cluster)? {
+            if objects.contains("record") && objects.contains("begin") && !objects.contains("gone") {
+                entries.push(BackupEntry { id, record: self.record(cluster, &id) });
+            }
+        }
+        entries.sort_by_key(|entry| (entry.record.as_ref().map_or(u64::MAX, |record| record.sequence), entry.id));
+        Ok(entries)
+    }
+
+    /// Every backup that was begun and has no record.
+    pub fn unfinished_backups(&self, cluster: &ClusterRef) -> Result<Vec<UnfinishedBackup>, RepositoryError> {
+        let mut unfinished = Vec::new();
+        for (id, objects) in self.backup_objects(cluster)? {
+            if objects.contains("begin") && !objects.contains("record") {
+                let (key, spec) = self.backup_object(cluster, &id, "begin", ObjectKind::Begin)?;
+                unfinished.push(UnfinishedBackup { id, begin: self.load_json(&key, &spec) });
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// The record of a backup.
+    pub fn record(&self, cluster: &ClusterRef, id: &BackupId) -> Result<BackupRecord, RepositoryError> {
+        let (key, spec) = self.backup_object(cluster, id, "record", ObjectKind::Record)?;
+        let record: BackupRecord = self.load_json(&key, &spec)?;
+        if let Some(feature) = record.required_features.first() {
+            let (object, feature) = (key.to_string(), feature.clone());
+            return Err(RepositoryError::UnknownFeature { object, store: self.describe(), feature });
+        }
+        if record.id != *id || record.system_identifier != cluster.system_identifier {
+            let problem = format!("it is the record of {} of another place", record.id);
+            return Err(self.damaged(&key, Damage::Invalid { problem }));
+        }
+        Ok(record)
+    }
+
+    /// The file map of a backup, checked against its record.
+    pub fn file_map<'a>(
+        &'a self,
+        cluster: &'a ClusterRef,
+        record: &BackupRecord,
+    ) -> Result<FileMap<'a>, RepositoryError> {
+        let (key, spec) = self.backup_object(cluster, &record.id, "root", ObjectKind::Root)?;
+        let root: MapRoot = self.load_checked_json(&key, &spec, record.root_digest)?;
+        let (needs_key, spec) = self.backup_object(cluster, &record.id, "needs", ObjectKind::Needs)?;
+        let needs: BackupNeeds = self.load_checked_json(&needs_key, &spec, record.needs_digest)?;
+        Ok(FileMap::new(self, cluster, key, root, needs))
+    }
+
+    /// A document that was stored with a backup, checked against its record.
+    pub fn document(
+        &self,
+        cluster: &ClusterRef,
+        backup: &BackupId,
+        document: &DocumentRef,
+    ) -> Result<Vec<u8>, RepositoryError> {
+        let object = format!("documents/{}", document.name);
+        let (key, spec) = self.backup_object(cluster, backup, &object, ObjectKind::Document)?;
+        let content = self.load_object(&key, &spec, DOCUMENT_BYTES_MAX.min(document.bytes))?;
+        if self.keys().plain_digest(&content) != document.digest {
+            return Err(self.damaged(&key, Damage::Digest { what: "content" }));
+        }
+        Ok(content)
+    }
+
+    /// The newest readable record, and the MAC of its header.
+    pub(super) fn newest_record(
+        &self,
+        cluster: &ClusterRef,
+    ) -> Result<Option<(BackupRecord, ContentDigest)>, RepositoryError> {
+        let newest = self.backups(cluster)?.into_iter().filter_map(|entry| entry.record.ok()).next_back();
+        let Some(record) = newest else { return Ok(None) };
+        let (key, _) = self.backup_object(cluster, &record.id, "record", ObjectKind::Record)?;
+        let mac_at = (HEADER_BYTES - MAC_BYTES) as u64;
+        let bytes = block_on(self.store().get_range(&key, mac_at, MAC_BYTES))?;
+        let found = bytes.len() as u64;
+        let mac: [u8; MAC_BYTES] = bytes
+            .as_ref()
+            .try_into()
+            .map_err(|_| self.damaged(&key, Damage::Size { expected: MAC_BYTES as u64, found }))?;
+        Ok(Some((record, ContentDigest::from_bytes(mac))))
+    }
+
+    fn load_checked_json<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &crate::store::ObjectKey,
+        spec: &crate::repository::object::ObjectSpec,
+        digest: ContentDigest,
+    ) -> Result<T, RepositoryError> {
+        let text = self.load_object(key, spec, 1 << 30)?;
+        if self.keys().plain_digest(&text) != digest {
+            return Err(self.damaged(key, Damage::Digest { what: "content" }));
+        }
+        serde_json::from_slice(&text).map_err(|error| self.damaged(key, Damage::Text(error)))
+    }
+
+    /// The names of the objects directly below each backup.
+    fn backup_objects(&self, cluster: &ClusterRef) -> Result<BTreeMap<BackupId, BTreeSet<String>>, RepositoryError> {
+        let prefix = layout::backups(cluster);
+        let mut backups: BTreeMap<BackupId, BTreeSet<String>> = BTreeMap::new();
+        for key in self.list(&prefix)? {
+            let rest = key.as_str().strip_prefix(&prefix).unwrap_or_default();
+            if let Some((id, object)) = rest.split_once('/')
+                && let Ok(id) = id.parse::<BackupId>()
+            {
+                backups.entry(id).or_default().insert(object.to_owned());
+            }
+        }
+        Ok(backups)
+    }
+}

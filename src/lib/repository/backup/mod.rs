@@ -1,0 +1,23 @@
+//! Backups in a repository: what makes one, what it holds, and which ones there are.
+//!
+//! INVARIANT: the record is written last and makes the backup; without it nothing of the backup counts.
+
+mod catalog;
+mod file_map;
+mod id;
+mod record;
+mod writer;
+
+pub use catalog::{BackupEntry, UnfinishedBackup};
+pub use file_map::{FileEntry, FileKind, FileMap, MapRoot};
+pub use id::{BackupId, BackupIdError};
+pub use record::{
+    BackupBegin, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, DocumentKind, DocumentRef, NodeDescription,
+    PreviousRecord, ServerDescription, TablespaceRef,
+};
+pub use writer::{BackupWriter, BackupWriterError, StoredContent};
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

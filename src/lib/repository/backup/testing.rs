@@ -1,0 +1,124 @@
+//! Backups for unit tests: small ones made of given files, and one that refers to the packs of another.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::file_map::{LeafRef, MapRoot};
+use super::{
+    BackupBegin, BackupId, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, BackupWriter, FileEntry, FileKind,
+    NodeDescription, ServerDescription, StoredContent,
+};
+use crate::codec::ObjectKind;
+use crate::pg::{DataPath, Lsn, PgMajorVersion, TimelineId, WalSegmentSize};
+use crate::repository::pack::PackOptions;
+use crate::repository::testing::TestRepository;
+
+pub(crate) fn path(text: &str) -> DataPath {
+    DataPath::parse(text.as_bytes()).unwrap()
+}
+
+fn epoch() -> Timestamp {
+    "2026-11-21T00:00:00Z".parse().unwrap()
+}
+
+/// A record with made-up facts and the given digests.
+pub(crate) fn record(test: &TestRepository, id: BackupId, sequence: u64, content: &StoredContent) -> BackupRecord {
+    BackupRecord {
+        required_features: Vec::new(),
+        id,
+        sequence,
+        previous: None,
+        parents: Vec::new(),
+        cluster: test.cluster.name.clone(),
+        system_identifier: test.cluster.system_identifier,
+        method: BackupMethod::Stream,
+        label: "test".to_owned(),
+        node: NodeDescription { host: "/tmp".to_owned(), port: 5432, is_standby: false },
+        major_version: PgMajorVersion::new(15).unwrap(),
+        version_num: 150_020,
+        pgv_version: "0".to_owned(),
+        start_lsn: Lsn::new(0x200_0028).unwrap(),
+        start_timeline: TimelineId::FIRST,
+        stop_lsn: Lsn::new(0x200_0100).unwrap(),
+        stop_timeline: TimelineId::FIRST,
+        start_time: epoch(),
+        stop_time: epoch(),
+        wal_segment_size: WalSegmentSize::new(16 << 20).unwrap(),
+        block_bytes: 8192,
+        data_checksums: true,
+        sizes: BackupSizes::default(),
+        root_digest: content.root_digest,
+        needs_digest: content.needs_digest,
+        documents: Vec::new(),
+        tablespaces: Vec::new(),
+        server: ServerDescription::default(),
+        findings: Vec::new(),
+    }
+}
+
+fn begin(id: BackupId) -> BackupBegin {
+    BackupBegin { id, host: "host-one".to_owned(), parents: Vec::new(), began: epoch() }
+}
+
+/// Takes a backup of these files.
+pub(crate) fn backup(test: &TestRepository, files: &BTreeMap<String, Vec<u8>>, options: PackOptions) -> BackupRecord {
+    let id = BackupId::generate(epoch());
+    let mut writer = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin(id)).unwrap();
+    let mut packs = writer.packs(options).unwrap();
+    let mut entries = Vec::new();
+    for (name, content) in files {
+        packs.begin_file(content.len() as u64).unwrap();
+        for piece in content.chunks(10_007) {
+            packs.write(piece).unwrap();
+        }
+        let extents = packs.end_file().unwrap();
+        let digest = test.repository.keys().plain_digest(content);
+        let kind = FileKind::File { bytes: content.len() as u64, digest, extents };
+        entries.push((path(name), FileEntry::new(&path(name), 0o600, epoch(), kind)));
+    }
+    let content = writer.store_map(entries, packs).unwrap();
+    let record = record(test, id, writer.sequence(), &content);
+    writer.finish(&record).unwrap();
+    record
+}
+
+/// A backup that holds nothing of its own but its map: every extent lies in the packs of `earlier`.
+pub(crate) fn backup_referring_to(test: &TestRepository, earlier: &BackupRecord) -> BackupRecord {
+    let map = test.repository.file_map(&test.cluster, earlier).unwrap();
+    let mut needs = map.needs().clone();
+    let own_number = u32::try_from(needs.packs.len()).unwrap() + 100;
+    let mut leaf = Vec::new();
+    let mut entries = 0;
+    map.for_each(&mut |_, entry| {
+        leaf.extend(serde_json::to_vec(&entry).unwrap());
+        leaf.push(b'\n');
+        entries += 1;
+        Ok::<(), crate::repository::RepositoryError>(())
+    })
+    .unwrap();
+    let id = BackupId::generate(epoch());
+    let writer = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin(id)).unwrap();
+    let mut packs = writer.packs(PackOptions::default()).unwrap();
+    let mut place = packs.write_frame(&leaf).unwrap();
+    place.pack = own_number;
+    for mut need in packs.finish().unwrap() {
+        need.number = own_number;
+        needs.packs.push(need);
+    }
+    let digest = test.repository.keys().plain_digest(&leaf);
+    let root = MapRoot { leaves: vec![LeafRef { first: String::new(), place, digest }], entries };
+    let store = |object, kind, json: Vec<u8>| {
+        let (key, spec) = test.repository.backup_object(&test.cluster, &id, object, kind).unwrap();
+        test.repository.create_object(&key, &spec, &json, &test.writer).unwrap().1
+    };
+    let content = StoredContent {
+        root_digest: store("root", ObjectKind::Root, serde_json::to_vec(&root).unwrap()),
+        needs_digest: store("needs", ObjectKind::Needs, serde_json::to_vec::<BackupNeeds>(&needs).unwrap()),
+        pack_bytes: 0,
+    };
+    let mut record = record(test, id, writer.sequence(), &content);
+    record.parents = vec![earlier.id];
+    writer.finish(&record).unwrap();
+    record
+}

@@ -1,0 +1,270 @@
+//! Storing a backup: begin, packs and documents, map, record. What is not finished is not listed.
+
+use serde::Serialize;
+
+use super::BackupId;
+use super::file_map::{FileEntry, FileKind, LEAF_BYTES, LeafRef, MapRoot};
+use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentKind, DocumentRef, PreviousRecord};
+use crate::codec::{ContentDigest, ObjectKind};
+use crate::error::{Classified, ErrorClass};
+use crate::pg::DataPath;
+use crate::repository::layout;
+use crate::repository::object::ObjectSpec;
+use crate::repository::pack::{PackError, PackNeed, PackOptions, PackStream};
+use crate::repository::{ClusterRef, Repository, RepositoryError, Writer};
+use crate::store::{ObjectKey, PutOutcome};
+
+/// A backup that could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupWriterError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A pack could not be written.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// An object of this backup is there already.
+    #[error("object \"{key}\" is there already")]
+    AlreadyPresent {
+        /// Its key.
+        key: ObjectKey,
+    },
+    /// Two entries of one path.
+    #[error("there are two files \"{path}\"")]
+    DuplicatePath {
+        /// The path.
+        path: DataPath,
+    },
+    /// An entry that is too long for a leaf.
+    #[error("the entry of \"{path}\" is too long")]
+    EntryTooLong {
+        /// The path.
+        path: DataPath,
+    },
+    /// An entry could not be written as text.
+    #[error("could not write the entry of \"{path}\"")]
+    Text {
+        /// The path.
+        path: DataPath,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Classified for BackupWriterError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Repository(error) => error.class(),
+            Self::Pack(error) => error.class(),
+            Self::AlreadyPresent { .. } => ErrorClass::Conflict,
+            Self::DuplicatePath { .. } | Self::EntryTooLong { .. } => ErrorClass::InvalidInput,
+            Self::Text { .. } => ErrorClass::Internal,
+        }
+    }
+}
+
+/// Stores the objects of one backup.
+pub struct BackupWriter {
+    repository: Repository,
+    cluster: ClusterRef,
+    writer: Writer,
+    id: BackupId,
+    sequence: u64,
+    previous: Option<PreviousRecord>,
+    documents: Vec<DocumentRef>,
+    stored_bytes: u64,
+}
+
+/// What became of the map and the packs.
+#[derive(Debug)]
+pub struct StoredContent {
+    /// Digest of `root`.
+    pub root_digest: ContentDigest,
+    /// Digest of `needs`.
+    pub needs_digest: ContentDigest,
+    /// Bytes of all packs as stored.
+    pub pack_bytes: u64,
+}
+
+impl BackupWriter {
+    /// Announces a backup.
+    pub fn begin(
+        repository: &Repository,
+        cluster: &ClusterRef,
+        writer: &Writer,
+        begin: &BackupBegin,
+    ) -> Result<Self, BackupWriterError> {
+        repository.introduce(&cluster.name, writer)?;
+        let newest = repository.newest_record(cluster)?;
+        let this = Self {
+            repository: repository.clone(),
+            cluster: cluster.clone(),
+            writer: writer.clone(),
+            id: begin.id,
+            sequence: newest.as_ref().map_or(1, |(record, _)| record.sequence.saturating_add(1)),
+            previous: newest.map(|(record, mac)| PreviousRecord { id: record.id, mac }),
+            documents: Vec::new(),
+            stored_bytes: 0,
+        };
+        this.create("begin", ObjectKind::Begin, begin)?;
+        Ok(this)
+    }
+
+    /// The backup.
+    pub fn id(&self) -> BackupId {
+        self.id
+    }
+
+    /// Its place among the backups.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The record before it.
+    pub fn previous(&self) -> Option<&PreviousRecord> {
+        self.previous.as_ref()
+    }
+
+    /// Documents stored so far.
+    pub fn documents(&self) -> &[DocumentRef] {
+        &self.documents
+    }
+
+    /// Begins its packs.
+    pub fn packs(&self, options: PackOptions) -> Result<PackStream, BackupWriterError> {
+        Ok(PackStream::new(&self.repository, &self.cluster, &self.id, &self.writer, options)?)
+    }
+
+    /// Stores a document of the server.
+    pub fn store_document(
+        &mut self,
+        kind: DocumentKind,
+        name: &str,
+        path: Option<std::path::PathBuf>,
+        content: &[u8],
+    ) -> Result<(), BackupWriterError> {
+        let object = format!("documents/{name}");
+        let (key, spec) = self.place(&object, ObjectKind::Document)?;
+        let (outcome, digest) = self.repository.create_object(&key, &spec, content, &self.writer)?;
+        let digest = created(key, outcome, digest)?;
+        self.documents.push(DocumentRef { kind, name: name.to_owned(), path, bytes: content.len() as u64, digest });
+        Ok(())
+    }
+
+    /// Stores the map of these entries, which need not be sorted, and ends the packs.
+    pub fn store_map(
+        &mut self,
+        mut entries: Vec<(DataPath, FileEntry)>,
+        mut packs: PackStream,
+    ) -> Result<StoredContent, BackupWriterError> {
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for pair in entries.windows(2) {
+            if let [(a, _), (b, _)] = pair
+                && a == b
+            {
+                return Err(BackupWriterError::DuplicatePath { path: a.clone() });
+            }
+        }
+        let root = self.store_leaves(&entries, &mut packs)?;
+        let mut needs = packs.finish()?;
+        count_live_bytes(&mut needs, &entries, &root);
+        let pack_bytes = needs.iter().map(|need| need.body_bytes).sum();
+        self.stored_bytes += pack_bytes;
+        let root_digest = self.create("root", ObjectKind::Root, &root)?;
+        let needs_digest = self.create("needs", ObjectKind::Needs, &BackupNeeds { packs: needs })?;
+        Ok(StoredContent { root_digest, needs_digest, pack_bytes })
+    }
+
+    /// Stores the record: from here on, the backup exists.
+    pub fn finish(self, record: &BackupRecord) -> Result<(), BackupWriterError> {
+        self.create("record", ObjectKind::Record, record)?;
+        Ok(())
+    }
+
+    fn store_leaves(
+        &self,
+        entries: &[(DataPath, FileEntry)],
+        packs: &mut PackStream,
+    ) -> Result<MapRoot, BackupWriterError> {
+        let mut leaves = Vec::new();
+        let mut leaf = Vec::new();
+        let mut first = String::new();
+        let mut end_leaf = |first: &mut String, leaf: &mut Vec<u8>| -> Result<(), BackupWriterError> {
+            let digest = self.repository.keys().plain_digest(leaf);
+            let place = packs.write_frame(leaf)?;
+            leaves.push(LeafRef { first: std::mem::take(first), place, digest });
+            leaf.clear();
+            Ok(())
+        };
+        for (path, entry) in entries {
+            let text = |source| BackupWriterError::Text { path: path.clone(), source };
+            let line = serde_json::to_vec(entry).map_err(text)?;
+            if line.len() >= LEAF_BYTES {
+                return Err(BackupWriterError::EntryTooLong { path: path.clone() });
+            }
+            if leaf.len() + line.len() >= LEAF_BYTES {
+                end_leaf(&mut first, &mut leaf)?;
+            }
+            if leaf.is_empty() {
+                first = path.to_string();
+            }
+            leaf.extend_from_slice(&line);
+            leaf.push(b'\n');
+        }
+        if !leaf.is_empty() {
+            end_leaf(&mut first, &mut leaf)?;
+        }
+        Ok(MapRoot { leaves, entries: entries.len() as u64 })
+    }
+
+    fn place(&self, object: &str, kind: ObjectKind) -> Result<(ObjectKey, ObjectSpec), BackupWriterError> {
+        Ok(self.repository.backup_object(&self.cluster, &self.id, object, kind)?)
+    }
+
+    fn create<T: Serialize>(
+        &self,
+        object: &str,
+        kind: ObjectKind,
+        value: &T,
+    ) -> Result<ContentDigest, BackupWriterError> {
+        let (key, spec) = self.place(object, kind)?;
+        let (outcome, digest) = self.repository.create_json(&key, &spec, value, &self.writer)?;
+        created(key, outcome, digest)
+    }
+}
+
+impl Repository {
+    pub(crate) fn backup_object(
+        &self,
+        cluster: &ClusterRef,
+        id: &BackupId,
+        object: &str,
+        kind: ObjectKind,
+    ) -> Result<(ObjectKey, ObjectSpec), RepositoryError> {
+        let key = layout::backup_object(cluster, id, object).map_err(|source| self.foreign_name(source))?;
+        let name = layout::backup_object_name(id, object);
+        Ok((key, ObjectSpec { kind, system_identifier: Some(cluster.system_identifier), name }))
+    }
+}
+
+fn created(key: ObjectKey, outcome: PutOutcome, digest: ContentDigest) -> Result<ContentDigest, BackupWriterError> {
+    match outcome {
+        PutOutcome::Created => Ok(digest),
+        PutOutcome::AlreadyPresent => Err(BackupWriterError::AlreadyPresent { key }),
+    }
+}
+
+fn count_live_bytes(needs: &mut [PackNeed], entries: &[(DataPath, FileEntry)], root: &MapRoot) {
+    let files = entries.iter().filter_map(|(_, entry)| match &entry.kind {
+        FileKind::File { extents, .. } => Some(extents),
+        FileKind::Directory | FileKind::Link { .. } => None,
+    });
+    let places = root.leaves.iter().map(|leaf| &leaf.place);
+    for extent in files.flatten().chain(places) {
+        if let Some(need) = needs.iter_mut().find(|need| need.number == extent.pack) {
+            need.live_bytes = need.live_bytes.saturating_add(extent.length);
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Writing packs: one stream of file contents in, frames compressed by several threads, packs stored in order.
+//!
+//! Frames are cut by the caller's thread, compressed by workers, and put back in order by one thread per pack, which
+//! hands them to the store. Every queue is bounded. A pack's last sync happens while the next one is being filled.
+
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{
+    Extent, FRAME_BYTES, IndexFrame, PACK_BYTES, PACK_FRAMES, PAGED_FILE_BYTES, PackIndex, PackNeed, pack_key,
+    pack_spec,
+};
+use crate::codec::{
+    BodyError, BodyLayout, CompressionError, CompressionLevel, ContentDigest, FrameCompressor, ObjectHeader,
+};
+use crate::error::{Classified, ErrorClass};
+use crate::repository::backup::BackupId;
+use crate::repository::error::RepositoryError;
+use crate::repository::{ClusterRef, Repository, Writer};
+use crate::store::{ObjectBody, ObjectKey, PartSource, PartsAbandoned, PutOutcome, block_on};
+
+/// LIMIT: frames that wait for each worker.
+const QUEUED_PER_WORKER: usize = 4;
+/// LIMIT: packs that are being ended while the next one is filled.
+const ENDING_PACKS_MAX: usize = 1;
+
+/// How packs are written.
+#[derive(Debug, Clone, Copy)]
+pub struct PackOptions {
+    /// How hard to compress.
+    pub level: CompressionLevel,
+    /// How many threads compress.
+    pub workers: usize,
+    /// Size of the pages that are hashed.
+    pub page_bytes: u32,
+    /// A pack is ended once it holds this many plain bytes.
+    pub pack_bytes: u64,
+}
+
+impl Default for PackOptions {
+    fn default() -> Self {
+        Self { level: CompressionLevel::DEFAULT, workers: 2, page_bytes: 8192, pack_bytes: PACK_BYTES }
+    }
+}
+
+/// A pack that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A frame could not be compressed.
+    #[error("could not compress a frame")]
+    Compression(#[from] CompressionError),
+    /// A pack could not be laid out.
+    #[error("could not lay out a pack")]
+    Body(#[from] BodyError),
+    /// A pack of this name is there already.
+    #[error("pack \"{key}\" is there already")]
+    AlreadyPresent {
+        /// Its key.
+        key: ObjectKey,
+    },
+    /// A thread could not be started.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
+    /// The backup was given up.
+    #[error("the pack was given up")]
+    Abandoned(#[source] PartsAbandoned),
+    /// A thread ended without a word.
+    #[error("a thread that writes packs ended unexpectedly")]
+    ThreadDied,
+}
+
+impl Classified for PackError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Repository(error) => error.class(),
+            Self::Compression(error) => error.class(),
+            Self::Body(error) => error.class(),
+            Self::AlreadyPresent { .. } => ErrorClass::Conflict,
+            Self::Thread(error) => ErrorClass::of_io(error),
+            Self::Abandoned(_) => ErrorClass::Interrupted,
+            Self::ThreadDied => ErrorClass::Internal,
+        }
+    }
+}
+
+/// A frame as it comes from a worker.
+struct CompressedFrame {
+    stored: Vec<u8>,
+    plain_bytes: usize,
+    digest: ContentDigest,
+    page_hashes: Vec<u64>,
+}
+
+type FrameReply = Result<CompressedFrame, CompressionError>;
+
+struct Job {
+    plain: Vec<u8>,
+    is_paged: bool,
+    reply: Sender<FrameReply>,
+}
+
+/// What a pack's thread gets, in order.
+enum PackMessage {
+    Frame(Receiver<FrameReply>),
+    End,
+}
+
+struct OpenPack {
+    messages: Sender<PackMessage>,
+    thread: JoinHandle<Result<PackNeed, PackError>>,
+    frames: usize,
+}
+
+/// Writes the content of files into the packs of one backup. Dropped without [`PackStream::finish`], it leaves the
+/// pack that is being written unseen.
+pub struct PackStream {
+    repository: Repository,
+    cluster: ClusterRef,
+    backup: BackupId,
+    writer: Writer,
+    options: PackOptions,
+    jobs: Option<Sender<Job>>,
+    workers: Vec<JoinHandle<()>>,
+    current: Option<OpenPack>,
+    ending: Vec<JoinHandle<Result<PackNeed, PackError>>>,
+    done: Vec<PackNeed>,
+    next_ordinal: u32,
+    /// Plain bytes that were sent to the current pack.
+    sent_bytes: u64,
+    buffer: Vec<u8>,
+    is_paged: bool,
+    extents: Vec<Extent>,
+}
+
+impl PackStream {
+    /// Begins the packs of a backup; its number 0 is the first.
+    pub fn new(
+        repository: &Repository,
+        cluster: &ClusterRef,
+        backup: &BackupId,
+        writer: &Writer,
+        options: PackOptions,
+    ) -> Result<Self, PackError> {
+        let workers = options.workers.max(1);
+        let (jobs, queue) = bounded::<Job>(workers * QUEUED_PER_WORKER);
+        let worker = |number| {
+            let (queue, repository) = (queue.clone(), repository.clone());
+            let work = move || compress_jobs(&queue, &repository, options);
+            std::thread::Builder::new().name(format!("compress-{number}")).spawn(work).map_err(PackError::Thread)
+        };
+        Ok(Self {
+            repository: repository.clone(),
+            cluster: cluster.clone(),
+            backup: *backup,
+            writer: writer.clone(),
+            options,
+            jobs: Some(jobs),
+            workers: (0..workers).map(worker).collect::<Result<_, _>>()?,
+            current: None,
+            ending: Vec::new(),
+            done: Vec::new(),
+            next_ordinal: 0,
+            sent_bytes: 0,
+            buffer: Vec::with_capacity(FRAME_BYTES),
+            is_paged: false,
+            extents: Vec::new(),
+        })
+    }
+
+    /// Begins a file of that many bytes.
+    pub fn begin_file(&mut self, bytes: u64) -> Result<(), PackError> {
+        if bytes > PAGED_FILE_BYTES {
+            self.send_frame()?;
+            self.is_paged = true;
+        }
+        Ok(())
+    }
+
+    /// Adds to the file that was begun.
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), PackError> {
+        while !bytes.is_empty() {
+            let room = FRAME_BYTES.saturating_sub(self.buffer.len());
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.note_extent(now.len() as u64);
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() >= FRAME_BYTES {
+                self.send_frame()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the file that was begun, and says where its content lies.
+    pub fn end_file(&mut self) -> Result<Vec<Extent>, PackError> {
+        if self.is_paged {
+            self.send_frame()?;
+            self.is_paged = false;
+        }
+        Ok(std::mem::take(&mut self.extents))
+    }
+
+    /// Stores `bytes`, at most a frame's limit, as a frame of its own.
+    pub fn write_frame(&mut self, bytes: &[u8]) -> Result<Extent, PackError> {
+        self.send_frame()?;
+        self.note_extent(bytes.len() as u64);
+        self.buffer.extend_from_slice(bytes);
+        self.send_frame()?;
+        let extents = std::mem::take(&mut self.extents);
+        extents.into_iter().next().ok_or(PackError::ThreadDied)
+    }
+
+    /// Ends the last pack, and returns the table of all of them, durable.
+    pub fn finish(mut self) -> Result<Vec<PackNeed>, PackError> {
+        self.send_frame()?;
+        self.end_pack()?;
+        while !self.ending.is_empty() {
+            self.join_oldest()?;
+        }
+        self.jobs = None;
+        for worker in self.workers.drain(..) {
+            worker.join().map_err(|_| PackError::ThreadDied)?;
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    fn note_extent(&mut self, length: u64) {
+        let (pack, offset) = (self.next_ordinal, self.sent_bytes + self.buffer.len() as u64);
+        match self.extents.last_mut() {
+            Some(last) if last.pack == pack && last.offset + last.length == offset => last.length += length,
+            _ => self.extents.push(Extent { pack, offset, length }),
+        }
+    }
+
+    fn send_frame(&mut self) -> Result<(), PackError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        if self.current.is_none() {
+            self.begin_pack()?;
+        }
+        let plain = std::mem::replace(&mut self.buffer, Vec::with_capacity(FRAME_BYTES));
+        self.sent_bytes += plain.len() as u64;
+        let (reply, answer) = bounded(1);
+        let Some(pack) = self.current.as_mut() else { return Err(PackError::ThreadDied) };
+        pack.frames += 1;
+        let pack_is_full = self.sent_bytes >= self.options.pack_bytes || pack.frames >= PACK_FRAMES;
+        let sent = pack.messages.send(PackMessage::Frame(answer)).is_ok();
+        let job = Job { plain, is_paged: self.is_paged, reply };
+        let queued = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if !sent || !queued {
+            return Err(self.failure());
+        }
+        if pack_is_full { self.end_pack() } else { Ok(()) }
+    }
+
+    fn begin_pack(&mut self) -> Result<(), PackError> {
+        let ordinal = self.next_ordinal;
+        let key = pack_key(&self.repository, &self.cluster, &self.backup, ordinal)?;
+        let header = self.repository.new_header(&pack_spec(&self.cluster, &self.backup, ordinal), &self.writer);
+        let (messages, queue) = bounded(self.workers.len() * QUEUED_PER_WORKER);
+        let (repository, page_bytes) = (self.repository.clone(), self.options.page_bytes);
+        let need = PackNeed {
+            number: ordinal,
+            backup: self.backup,
+            ordinal,
+            body_bytes: 0,
+            plain_bytes: 0,
+            index_digest: ContentDigest::from_bytes([0; 32]),
+            live_bytes: 0,
+        };
+        let work = move || store_pack(&repository, &key, &header, queue, page_bytes, need);
+        let thread = std::thread::Builder::new().name(format!("pack-{ordinal}")).spawn(work);
+        self.current = Some(OpenPack { messages, thread: thread.map_err(PackError::Thread)?, frames: 0 });
+        Ok(())
+    }
+
+    fn end_pack(&mut self) -> Result<(), PackError> {
+        let Some(pack) = self.current.take() else { return Ok(()) };
+        let _ = pack.messages.send(PackMessage::End); // a pack that failed is told by its thread
+        self.ending.push(pack.thread);
+        self.next_ordinal += 1;
+        self.sent_bytes = 0;
+        while self.ending.len() > ENDING_PACKS_MAX {
+            self.join_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn join_oldest(&mut self) -> Result<(), PackError> {
+        let need = self.ending.remove(0).join().map_err(|_| PackError::ThreadDied)??;
+        self.done.push(need);
+        Ok(())
+    }
+
+    /// Why the current pack's thread takes no more frames.
+    fn failure(&mut self) -> PackError {
+        match self.current.take().map(|pack| pack.thread.join()) {
+            Some(Ok(Err(error))) => error,
+            _ => PackError::ThreadDied,
+        }
+    }
+}
+
+impl Drop for PackStream {
+    fn drop(&mut self) {
+        // Without `End`, the pack's thread abandons its object; wait so that nothing of it is left when we return.
+        self.jobs = None;
+        if let Some(OpenPack { messages, thread, .. }) = self.current.take() {
+            drop(messages);
+            let _ = thread.join();
+        }
+        for thread in self.ending.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn compress_jobs(queue: &Receiver<Job>, repository: &Repository, options: PackOptions) {
+    let mut compressor = FrameCompressor::new(options.level).map_err(Some);
+    for job in queue {
+        let frame = match compressor.as_mut() {
+            Ok(compressor) => compressor.compress(&job.plain).map(|stored| {
+                let page_bytes = usize::try_from(options.page_bytes).unwrap_or(usize::MAX);
+                let pages = if job.is_paged { job.plain.chunks(page_bytes) } else { [].chunks(1) };
+                CompressedFrame {
+                    stored,
+                    plain_bytes: job.plain.len(),
+                    digest: repository.keys().plain_digest(&job.plain),
+                    page_hashes: pages.map(|page| repository.keys().page_hash(page)).collect(),
+                }
+            }),
+            Err(error) => match error.take() {
+                Some(error) => Err(error),
+                None => return,
+            },
+        };
+        let _ = job.reply.send(frame); // nobody waits for it when its pack failed
+    }
+}
+
+/// The thread of one pack.
+fn store_pack(
+    repository: &Repository,
+    key: &ObjectKey,
+    header: &ObjectHeader,
+    queue: Receiver<PackMessage>,
+    page_bytes: u32,
+    need: PackNeed,
+) -> Result<PackNeed, PackError> {
+    let header_bytes = header.encode(repository.keys()).map_err(BodyError::from)?;
+    let (layout, first) = BodyLayout::begin(header)?;
+    let mut parts = PackParts {
+        first: Some(first),
+        layout: Some(layout),
+        index: PackIndex { page_bytes, frames: Vec::new() },
+        queue,
+        repository,
+        need,
+        failed: None,
+    };
+    let put = block_on(repository.store().put_new(key, &header_bytes, ObjectBody::Parts(&mut parts)));
+    match (put, parts.failed) {
+        (_, Some(error)) => Err(error),
+        (Ok(PutOutcome::Created), None) => Ok(parts.need),
+        (Ok(PutOutcome::AlreadyPresent), None) => Err(PackError::AlreadyPresent { key: key.clone() }),
+        (Err(error), None) => Err(RepositoryError::from(error).into()),
+    }
+}
+
+/// The body of a pack, as its frames come.
+struct PackParts<'a> {
+    first: Option<Vec<u8>>,
+    layout: Option<BodyLayout>,
+    index: PackIndex,
+    queue: Receiver<PackMessage>,
+    repository: &'a Repository,
+    need: PackNeed,
+    failed: Option<PackError>,
+}
+
+impl PackParts<'_> {
+    fn part(&mut self) -> Result<Option<Bytes>, PackError> {
+        let part = self.next_bytes()?;
+        if let Some(part) = &part {
+            self.need.body_bytes += part.len() as u64;
+        }
+        Ok(part.map(Bytes::from))
+    }
+
+    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, PackError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let Some(layout) = self.layout.as_mut() else { return Ok(None) };
+        match self.queue.recv() {
+            Ok(PackMessage::Frame(reply)) => {
+                let frame = reply.recv().map_err(|_| PackError::ThreadDied)??;
+                let place = layout.add(frame.stored.len(), frame.plain_bytes)?;
+                let bytes =
+                    |length: usize| u32::try_from(length).map_err(|_| PackError::Body(BodyError::FrameTooLarge));
+                self.need.plain_bytes += frame.plain_bytes as u64;
+                self.index.frames.push(IndexFrame {
+                    offset: place.offset,
+                    stored_bytes: bytes(frame.stored.len())?,
+                    plain_bytes: bytes(frame.plain_bytes)?,
+                    digest: frame.digest,
+                    page_hashes: frame.page_hashes,
+                });
+                Ok(Some(frame.stored))
+            }
+            Ok(PackMessage::End) => self.last_part().map(Some),
+            Err(_) => Err(PackError::Abandoned(PartsAbandoned)),
+        }
+    }
+
+    /// The index frame and the seek table.
+    fn last_part(&mut self) -> Result<Vec<u8>, PackError> {
+        let Some(mut layout) = self.layout.take() else { return Ok(Vec::new()) };
+        let plain = self.index.encode();
+        let mut last = FrameCompressor::new(CompressionLevel::DEFAULT)?.compress(&plain)?;
+        layout.add(last.len(), plain.len())?;
+        last.extend_from_slice(&layout.finish()?);
+        self.need.index_digest = self.repository.keys().plain_digest(&plain);
+        Ok(last)
+    }
+}
+
+impl PartSource for PackParts<'_> {
+    fn next_part(&mut self) -> Result<Option<Bytes>, PartsAbandoned> {
+        self.part().map_err(|error| {
+            self.failed = Some(error);
+            PartsAbandoned
+        })
+    }
+}

@@ -1,0 +1,358 @@
+//! `BASE_BACKUP` as PostgreSQL 15 and later speak it: one stream of typed messages
+//! (`src/backend/backup/basebackup.c`, `basebackup_copy.c`).
+//!
+//! INVARIANT: a backup without its final position is no backup: [`BaseBackup::next_event`] never returns `None`
+//! before the server has sent it. Names and paths in the events come from the server and are untrusted.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::frontend;
+
+use super::framing::{Body, ProtocolError, Received};
+use super::message::ServerMessage;
+use super::query::{self, QueryError, Row};
+use super::walsender::{ReplicationError, WalPosition, Walsender};
+use crate::pg::PgMajorVersion;
+
+const COMMAND: &str = "BASE_BACKUP";
+
+/// COMPAT: up to 14 the command has another grammar and another stream.
+const OLDEST_MAJOR: u32 = 15;
+
+/// LIMIT: bytes of a label, PostgreSQL's `MAXPGPATH` less one.
+const MAX_LABEL_BYTES: usize = 1023;
+
+/// How soon the checkpoint before a backup should be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CheckpointMode {
+    /// As slowly as the server's own checkpoints.
+    #[default]
+    Spread,
+    /// At once.
+    Fast,
+}
+
+/// How the server checks the files in the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ManifestChecksum {
+    /// Cryptographic.
+    #[default]
+    Sha256,
+    /// PostgreSQL's default: quick, weak against tampering.
+    Crc32c,
+}
+
+/// What to ask the server for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseBackupOptions {
+    /// Stands in `backup_label`; at most 1023 bytes.
+    pub label: String,
+    /// How soon the checkpoint should be done.
+    pub checkpoint: CheckpointMode,
+    /// Whether the server estimates the sizes before it begins; costs it one look at every file.
+    pub estimate_sizes: bool,
+    /// Whether the server waits for its last segment to be archived before it ends; no events arrive meanwhile.
+    pub wait_for_archive: bool,
+    /// At most so many KiB in a second; PostgreSQL accepts 32 to 1048576.
+    pub max_rate_kib: Option<u32>,
+    /// Whether the server verifies the checksums of pages; failures end the backup with an error after all data.
+    pub verify_checksums: bool,
+    /// The checksums in the manifest.
+    pub manifest_checksum: ManifestChecksum,
+    /// How long the server may be silent while it sends data; for ever when absent.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for BaseBackupOptions {
+    fn default() -> Self {
+        Self {
+            label: "pgv".to_owned(),
+            checkpoint: CheckpointMode::default(),
+            estimate_sizes: true,
+            wait_for_archive: false,
+            max_rate_kib: None,
+            verify_checksums: true,
+            manifest_checksum: ManifestChecksum::default(),
+            idle_timeout: Some(Duration::from_secs(300)),
+        }
+    }
+}
+
+/// One directory that the backup holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupTablespace {
+    /// Its object id; none for the data directory itself.
+    pub oid: Option<u32>,
+    /// Where it lies on the server, in the bytes of its file system; none for the data directory itself.
+    pub location: Option<Bytes>,
+    /// The server's estimate of its size in KiB.
+    pub estimated_kib: Option<u64>,
+}
+
+/// What comes out of a backup's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseBackupEvent {
+    /// A tar archive begins; the one before, if any, has ended.
+    ArchiveBegin {
+        /// Its name, as `base.tar` or `16384.tar`.
+        name: Bytes,
+        /// The location of its tablespace; empty for the data directory.
+        tablespace_path: Bytes,
+    },
+    /// The manifest begins; the last archive has ended.
+    ManifestBegin,
+    /// The next bytes of what began last.
+    Data(Bytes),
+    /// So many bytes of the present tablespace have been read by the server.
+    Progress(u64),
+    /// The server has something to say, as that a page has a wrong checksum.
+    Notice(Box<ServerMessage>),
+}
+
+/// A backup that is being sent.
+pub struct BaseBackup<'w> {
+    walsender: &'w mut Walsender,
+    start: WalPosition,
+    tablespaces: Vec<BackupTablespace>,
+    state: State,
+}
+
+/// Where the stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing has begun yet, so data has nowhere to go.
+    Opened,
+    InArchive,
+    InManifest,
+    Ended(WalPosition),
+    Failed,
+}
+
+impl BaseBackupOptions {
+    fn command(&self) -> Result<String, ReplicationError> {
+        if self.label.len() > MAX_LABEL_BYTES || self.label.contains('\0') {
+            let problem = format!("expected at most {MAX_LABEL_BYTES} bytes without zero bytes");
+            return Err(ReplicationError::InvalidOption { option: "label", problem });
+        }
+        let mut parts = vec![
+            format!("LABEL '{}'", self.label.replace('\'', "''")),
+            format!("PROGRESS {}", self.estimate_sizes),
+            format!(
+                "CHECKPOINT '{}'",
+                match self.checkpoint {
+                    CheckpointMode::Spread => "spread",
+                    CheckpointMode::Fast => "fast",
+                }
+            ),
+            format!("WAIT {}", self.wait_for_archive),
+            "TABLESPACE_MAP true".to_owned(),
+            "MANIFEST 'yes'".to_owned(),
+            format!(
+                "MANIFEST_CHECKSUMS '{}'",
+                match self.manifest_checksum {
+                    ManifestChecksum::Sha256 => "SHA256",
+                    ManifestChecksum::Crc32c => "CRC32C",
+                }
+            ),
+            format!("VERIFY_CHECKSUMS {}", self.verify_checksums),
+        ];
+        parts.extend(self.max_rate_kib.map(|rate| format!("MAX_RATE {rate}")));
+        Ok(format!("BASE_BACKUP ({})", parts.join(", ")))
+    }
+}
+
+impl<'w> BaseBackup<'w> {
+    pub(super) async fn start(
+        walsender: &'w mut Walsender,
+        options: &BaseBackupOptions,
+    ) -> Result<Self, ReplicationError> {
+        check_version(walsender)?;
+        let command = options.command()?;
+        let (start, tablespaces) = match walsender.begin(&command).await {
+            Ok((start, tablespaces)) => (walsender.position(COMMAND, &start)?, tablespaces),
+            Err(error) => return Err(walsender.recover(error).await),
+        };
+        let tablespaces =
+            tablespaces.iter().map(|row| decode_tablespace(walsender, row)).collect::<Result<Vec<_>, _>>()?;
+        walsender.session.stream.set_idle_timeout(options.idle_timeout);
+        Ok(Self { walsender, start, tablespaces, state: State::Opened })
+    }
+
+    /// Where the log must be replayed from.
+    pub fn start_position(&self) -> WalPosition {
+        self.start
+    }
+
+    /// The directories that the backup holds, in the order of their archives.
+    pub fn tablespaces(&self) -> &[BackupTablespace] {
+        &self.tablespaces
+    }
+
+    /// Where the log must be replayed to; known once [`Self::next_event`] has returned `None`.
+    pub fn end_position(&self) -> Option<WalPosition> {
+        match self.state {
+            State::Ended(position) => Some(position),
+            _ => None,
+        }
+    }
+
+    /// The next event; `None` once the backup is complete and its end position is known.
+    ///
+    /// Dropping the future before it is ready loses nothing while data is sent. After an error the backup is void.
+    pub async fn next_event(&mut self) -> Result<Option<BaseBackupEvent>, ReplicationError> {
+        match self.state {
+            State::Ended(_) => return Ok(None),
+            State::Failed => return Err(self.walsender.invalid(COMMAND, "the backup has failed already".to_owned())),
+            State::Opened | State::InArchive | State::InManifest => {}
+        }
+        let result = self.step().await;
+        if result.is_err() {
+            self.state = State::Failed;
+            self.walsender.session.stream.set_idle_timeout(None);
+        }
+        result
+    }
+
+    async fn step(&mut self) -> Result<Option<BaseBackupEvent>, ReplicationError> {
+        if let Some(notice) = self.walsender.session.notices.pop() {
+            return Ok(Some(BaseBackupEvent::Notice(notice)));
+        }
+        let received = self.receive().await?;
+        match received.body {
+            Body::CopyData(body) => self.decode_event(body).map(Some),
+            Body::Parsed(Message::NoticeResponse(body)) => {
+                let notice = ServerMessage::decode(body.fields())
+                    .map_err(|source| self.protocol(ProtocolError::Malformed { tag: 'N', source }))?;
+                Ok(Some(BaseBackupEvent::Notice(notice)))
+            }
+            Body::Parsed(Message::CopyDone) if self.state == State::InManifest => self.finish().await.map(|()| None),
+            body => {
+                let received = Received { tag: received.tag, body };
+                Err(self.protocol(received.unexpected("the data of a base backup")))
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Received, ReplicationError> {
+        loop {
+            let received = self.walsender.session.stream.receive().await.map_err(|error| self.protocol(error))?;
+            match &received.body {
+                Body::Parsed(Message::ParameterStatus(_) | Message::NotificationResponse(_)) => {}
+                Body::Parsed(Message::ErrorResponse(body)) => {
+                    let error = match ServerMessage::decode(body.fields()) {
+                        Ok(message) => QueryError::Server(message),
+                        Err(source) => QueryError::Protocol(ProtocolError::Malformed { tag: 'E', source }),
+                    };
+                    return Err(self.walsender.recover(error).await);
+                }
+                _ => return Ok(received),
+            }
+        }
+    }
+
+    fn decode_event(&mut self, mut body: Bytes) -> Result<BaseBackupEvent, ReplicationError> {
+        let malformed = |problem: &str| ProtocolError::InvalidResult { what: COMMAND, problem: problem.to_owned() };
+        let Some(kind) = body.first().copied() else { return Err(self.protocol(malformed("an empty message"))) };
+        let _ = body.split_to(1);
+        match (kind, self.state) {
+            (b'd', State::InArchive | State::InManifest) => Ok(BaseBackupEvent::Data(body)),
+            (b'n', State::Opened | State::InArchive) => {
+                let name = split_text(&mut body);
+                let tablespace_path = split_text(&mut body);
+                match (name, tablespace_path) {
+                    (Some(name), Some(tablespace_path)) if body.is_empty() => {
+                        self.state = State::InArchive;
+                        Ok(BaseBackupEvent::ArchiveBegin { name, tablespace_path })
+                    }
+                    _ => Err(self.protocol(malformed("a broken archive header"))),
+                }
+            }
+            (b'm', State::Opened | State::InArchive) if body.is_empty() => {
+                self.state = State::InManifest;
+                Ok(BaseBackupEvent::ManifestBegin)
+            }
+            (b'p', _) => match <[u8; 8]>::try_from(body.as_ref()).map(i64::from_be_bytes).map(u64::try_from) {
+                Ok(Ok(done)) => Ok(BaseBackupEvent::Progress(done)),
+                _ => Err(self.protocol(malformed("a broken progress report"))),
+            },
+            _ => Err(self.protocol(malformed("a message of unknown kind or out of order"))),
+        }
+    }
+
+    /// Reads the final position and waits until the server is ready for the next command.
+    async fn finish(&mut self) -> Result<(), ReplicationError> {
+        self.walsender.session.stream.set_idle_timeout(None);
+        let rows = match self.walsender.rows().await {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.walsender.recover(error).await),
+        };
+        let end = self.walsender.position(COMMAND, &rows)?;
+        let session = &mut self.walsender.session;
+        match query::await_ready(&mut session.stream, &mut session.notices).await {
+            Ok(()) => {
+                self.state = State::Ended(end);
+                Ok(())
+            }
+            Err(error) => Err(self.walsender.failed(COMMAND, error)),
+        }
+    }
+
+    fn protocol(&self, source: ProtocolError) -> ReplicationError {
+        self.walsender.failed(COMMAND, QueryError::Protocol(source))
+    }
+}
+
+impl Walsender {
+    /// Sends the command and takes the two results that come before the data.
+    async fn begin(&mut self, command: &str) -> Result<(Vec<Row>, Vec<Row>), QueryError> {
+        self.session.stream.send(|buffer| frontend::query(command, buffer)).await?;
+        let start = self.rows().await?;
+        let tablespaces = self.rows().await?;
+        let received = query::next(&mut self.session.stream, &mut self.session.notices).await?;
+        match received.body {
+            Body::Parsed(Message::CopyOutResponse(_)) => Ok((start, tablespaces)),
+            body => Err(Received { tag: received.tag, body }.unexpected("the start of a base backup").into()),
+        }
+    }
+
+    async fn rows(&mut self) -> Result<Vec<Row>, QueryError> {
+        query::rows(&mut self.session.stream, &mut self.session.notices).await
+    }
+
+    /// Makes the session ready again after an error of the server, where it still is one.
+    async fn recover(&mut self, error: QueryError) -> ReplicationError {
+        if matches!(error, QueryError::Server(_)) {
+            // What the server said matters more than that it hung up afterwards.
+            let _ = query::await_ready(&mut self.session.stream, &mut self.session.notices).await;
+        }
+        self.failed(COMMAND, error)
+    }
+}
+
+fn check_version(walsender: &Walsender) -> Result<(), ReplicationError> {
+    let endpoint = || Box::new(walsender.session.endpoint.clone());
+    let found = walsender.version_text().unwrap_or("of an unknown version").to_owned();
+    match walsender.version_num() {
+        Some(number) if number / 10_000 >= OLDEST_MAJOR => PgMajorVersion::from_version_num(number)
+            .map(drop)
+            .map_err(|source| ReplicationError::Version { endpoint: endpoint(), source }),
+        _ => Err(ReplicationError::CommandTooOld { endpoint: endpoint(), found, oldest: OLDEST_MAJOR }),
+    }
+}
+
+fn decode_tablespace(walsender: &Walsender, row: &Row) -> Result<BackupTablespace, ReplicationError> {
+    let optional = |index: usize| matches!(row.get(index), Some(Some(_)));
+    let oid = if optional(0) { Some(walsender.column(COMMAND, row, 0)?) } else { None };
+    let estimated_kib = if optional(2) { Some(walsender.column(COMMAND, row, 2)?) } else { None };
+    Ok(BackupTablespace { oid, location: row.get(1).cloned().flatten(), estimated_kib })
+}
+
+/// Splits a text off that ends with a zero byte.
+fn split_text(body: &mut Bytes) -> Option<Bytes> {
+    let end = body.iter().position(|byte| *byte == 0)?;
+    let text = body.split_to(end);
+    let _ = body.split_to(1);
+    Some(text)
+}

@@ -1,0 +1,312 @@
+//! Where and how to connect: libpq's settings, resolved once into plain values.
+//!
+//! Precedence as with PostgreSQL's own programs: the connection string given with `-d`, the other options, the
+//! configured connection string, the `PG*` variables, the defaults. Reads no environment and no files: variables,
+//! account and home directory are handed in. The words are those of libpq (`src/interfaces/libpq/fe-connect.c`).
+
+mod error;
+mod hosts;
+mod keywords;
+mod passfile;
+mod text;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::ConninfoError;
+pub use hosts::{HostAddress, ServerHost};
+pub use passfile::PasswordFileProblem;
+pub(crate) use passfile::{PasswordQuery, look_up_password};
+pub use values::{AllowedMethods, AuthMethod, ChannelBindingMode, SslMode, TargetSession, TcpSettings, TlsVersion};
+
+use super::secret::Secret;
+use keywords::Support;
+
+/// How long one attempt to connect may take when nobody said: from the first packet to the end of the login.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The port when nobody said.
+pub const DEFAULT_PORT: u16 = 5432;
+
+/// What the person typed, as `-h`, `-p`, `-U` and `-d`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// A host name, an address or a socket directory; or several, separated by commas.
+    pub host: Option<String>,
+    /// A port, or one for each host.
+    pub port: Option<String>,
+    /// The role.
+    pub user: Option<String>,
+    /// A database name, a connection string or a URI. As with PostgreSQL's programs, what a connection string says
+    /// goes before the other options.
+    pub dbname: Option<String>,
+}
+
+/// Everything that settings can come from.
+pub struct ConnectionSources<'a> {
+    /// From the command line.
+    pub options: &'a ConnectionOptions,
+    /// From the configuration.
+    pub conninfo: Option<&'a str>,
+    /// Looks up a `PG*` variable.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The name of the account that this process runs as.
+    pub os_user: Option<&'a str>,
+    /// The home directory of that account, for `.pgpass` and `.postgresql`.
+    pub home: Option<&'a Path>,
+    /// What the server shows as our name when nobody chose another.
+    pub application_name: &'a str,
+}
+
+/// Where and how to connect. Holds a password perhaps; `Debug` does not show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    /// The servers, to be tried in order; never empty.
+    pub hosts: Vec<ServerHost>,
+    /// The role.
+    pub user: String,
+    /// The database; the name of the role when nobody said.
+    pub dbname: String,
+    /// Whether somebody said which database.
+    pub dbname_given: bool,
+    /// The password, unless it has to be looked up in the password file.
+    pub password: Option<Secret>,
+    /// The password file.
+    pub passfile: Option<PathBuf>,
+    /// Everything about TLS.
+    pub tls: TlsSettings,
+    /// Whether the login must be tied to the TLS session.
+    pub channel_binding: ChannelBindingMode,
+    /// The ways to log in that are allowed; all when absent, clear-text passwords on an open network excepted.
+    pub allowed_methods: Option<AllowedMethods>,
+    /// How long one attempt may take; for ever when absent.
+    pub connect_timeout: Option<Duration>,
+    /// What the server shows as our name.
+    pub application_name: String,
+    /// Command-line options for the server process.
+    pub options: Option<String>,
+    /// Settings that find dead peers.
+    pub tcp: TcpSettings,
+    /// Which of several servers will do.
+    pub target_session: TargetSession,
+}
+
+/// Everything about TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// What the person demanded; absent when nothing was said, see [`TlsSettings::mode_for`].
+    pub mode: Option<SslMode>,
+    /// Whom to trust.
+    pub root_certificates: RootCertificates,
+    /// The client's certificate; a default place is looked at only when it exists.
+    pub certificate: FileSetting,
+    /// The client's private key.
+    pub key: FileSetting,
+    /// Whether the host name is sent in the handshake.
+    pub send_host_name: bool,
+    /// The lowest version.
+    pub min_version: TlsVersion,
+    /// The highest version.
+    pub max_version: TlsVersion,
+}
+
+/// Whom to trust as a signer of server certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootCertificates {
+    /// The file that was named.
+    File(PathBuf),
+    /// The system's own.
+    System,
+    /// Nothing was said: libpq's file when it exists, else the system's own where verification is demanded.
+    Default(Option<PathBuf>),
+}
+
+/// A file that is read when it is named, or when it stands in its default place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileSetting {
+    /// Named: it must exist.
+    Given(PathBuf),
+    /// Its default place, where it need not exist; none without a home directory.
+    Default(Option<PathBuf>),
+}
+
+impl TlsSettings {
+    /// The mode for a host: what was said; without a word, verification for everything that leaves this machine.
+    pub fn mode_for(&self, address: &HostAddress) -> SslMode {
+        match (address, self.mode) {
+            (HostAddress::Socket(_), _) => SslMode::Disable,
+            (HostAddress::Tcp { .. }, Some(mode)) => mode,
+            (HostAddress::Tcp { .. }, None) if self.root_certificates == RootCertificates::System => {
+                SslMode::VerifyFull
+            }
+            (HostAddress::Tcp { .. }, None) if address.is_loopback() => SslMode::Prefer,
+            (HostAddress::Tcp { .. }, None) => SslMode::VerifyFull,
+        }
+    }
+}
+
+impl ConnectionSettings {
+    /// Merges the sources and checks every value.
+    pub fn resolve(sources: &ConnectionSources<'_>) -> Result<Self, ConninfoError> {
+        let merged = Merged::collect(sources)?;
+        let user = merged.text("user").or(sources.os_user).ok_or(ConninfoError::NoUser)?.to_owned();
+        let in_home = |name: &str| sources.home.map(|home| home.join(name));
+        let dbname = merged.text("dbname");
+        Ok(Self {
+            hosts: hosts::resolve(merged.text("host"), merged.text("hostaddr"), merged.text("port"))?,
+            dbname: dbname.unwrap_or(&user).to_owned(),
+            dbname_given: dbname.is_some(),
+            user,
+            password: merged.text("password").map(Secret::new),
+            passfile: merged.text("passfile").map(PathBuf::from).or_else(|| in_home(".pgpass")),
+            tls: resolve_tls(&merged, sources.home)?,
+            channel_binding: merged.with("channel_binding", values::channel_binding)?.unwrap_or_default(),
+            allowed_methods: merged.with("require_auth", values::allowed_methods)?,
+            connect_timeout: match merged.text("connect_timeout") {
+                Some(value) => values::seconds("connect_timeout", value)?,
+                None => Some(DEFAULT_CONNECT_TIMEOUT),
+            },
+            application_name: merged
+                .text("application_name")
+                .or(merged.text("fallback_application_name"))
+                .unwrap_or(sources.application_name)
+                .to_owned(),
+            options: merged.text("options").map(str::to_owned),
+            tcp: resolve_tcp(&merged)?,
+            target_session: merged.with("target_session_attrs", values::target_session)?.unwrap_or_default(),
+        })
+    }
+}
+
+fn resolve_tls(merged: &Merged, home: Option<&Path>) -> Result<TlsSettings, ConninfoError> {
+    merged.with("gssencmode", values::check_gss_mode)?;
+    merged.with("sslnegotiation", values::check_ssl_negotiation)?;
+    merged.with("load_balance_hosts", values::check_load_balancing)?;
+    let in_home = |name: &str| home.map(|home| home.join(".postgresql").join(name));
+    let mode = merged.with("sslmode", values::ssl_mode)?;
+    let root_certificates = match merged.text("sslrootcert") {
+        Some("system") => RootCertificates::System,
+        Some(path) => RootCertificates::File(PathBuf::from(path)),
+        None => RootCertificates::Default(in_home("root.crt")),
+    };
+    if let Some(mode) = mode.filter(|mode| *mode < SslMode::VerifyFull)
+        && root_certificates == RootCertificates::System
+    {
+        // Any public authority would do for any host: libpq refuses this too.
+        return Err(ConninfoError::Contradiction { keyword: format!("sslmode={mode}"), with: "sslrootcert=system" });
+    }
+    let file = |keyword: &str, default: &str| match merged.text(keyword) {
+        Some(path) => FileSetting::Given(PathBuf::from(path)),
+        None => FileSetting::Default(in_home(default)),
+    };
+    let version = |keyword: &'static str| match merged.text(keyword) {
+        Some(value) => values::tls_version(keyword, value).map(Some),
+        None => Ok(None),
+    };
+    let min_version = version("ssl_min_protocol_version")?.unwrap_or(TlsVersion::Tls12);
+    let max_version = version("ssl_max_protocol_version")?.unwrap_or(TlsVersion::Tls13);
+    if min_version > max_version {
+        return Err(ConninfoError::Contradiction {
+            keyword: "ssl_min_protocol_version".to_owned(),
+            with: "ssl_max_protocol_version",
+        });
+    }
+    Ok(TlsSettings {
+        mode,
+        root_certificates,
+        certificate: file("sslcert", "postgresql.crt"),
+        key: file("sslkey", "postgresql.key"),
+        send_host_name: merged.with("sslsni", |value| values::boolean("sslsni", value))?.unwrap_or(true),
+        min_version,
+        max_version,
+    })
+}
+
+fn resolve_tcp(merged: &Merged) -> Result<TcpSettings, ConninfoError> {
+    let default = TcpSettings::default();
+    let seconds = |keyword: &'static str, default| match merged.text(keyword) {
+        Some(value) => values::seconds(keyword, value),
+        None => Ok(default),
+    };
+    Ok(TcpSettings {
+        keepalives: merged
+            .with("keepalives", |value| values::boolean("keepalives", value))?
+            .unwrap_or(default.keepalives),
+        keepalives_idle: seconds("keepalives_idle", default.keepalives_idle)?,
+        keepalives_interval: seconds("keepalives_interval", default.keepalives_interval)?,
+        keepalives_count: match merged.text("keepalives_count") {
+            Some(value) => values::count("keepalives_count", value)?,
+            None => default.keepalives_count,
+        },
+        user_timeout: match merged.text("tcp_user_timeout") {
+            Some(value) => values::milliseconds("tcp_user_timeout", value)?,
+            None => default.user_timeout,
+        },
+    })
+}
+
+/// The value of each keyword from the first source that names it.
+struct Merged(BTreeMap<&'static str, String>);
+
+impl Merged {
+    fn collect(sources: &ConnectionSources<'_>) -> Result<Self, ConninfoError> {
+        let mut merged = Self(BTreeMap::new());
+        let options = sources.options;
+        let given_dbname = options.dbname.as_deref();
+        if let Some(conninfo) = given_dbname.filter(|text| text::is_connection_string(text)) {
+            merged.add_connection_string(conninfo)?;
+        } else if let Some(dbname) = given_dbname {
+            merged.add("dbname", dbname)?;
+        }
+        for (keyword, value) in [("host", &options.host), ("port", &options.port), ("user", &options.user)] {
+            if let Some(value) = value {
+                merged.add(keyword, value)?;
+            }
+        }
+        if let Some(conninfo) = sources.conninfo {
+            merged.add_connection_string(conninfo)?;
+        }
+        for (keyword, variable) in keywords::with_variables() {
+            if let Some(value) = (sources.variable)(variable).filter(|value| !value.is_empty()) {
+                keywords::find(keyword.name)?;
+                merged.add(keyword.name, &value)?;
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Within one string the last mention of a keyword counts.
+    fn add_connection_string(&mut self, text: &str) -> Result<(), ConninfoError> {
+        let pairs: BTreeMap<String, String> = text::parse(text)?.into_iter().collect();
+        pairs.iter().try_for_each(|(keyword, value)| self.add(keyword, value))
+    }
+
+    fn add(&mut self, keyword: &str, value: &str) -> Result<(), ConninfoError> {
+        let keyword = keywords::find(keyword)?;
+        if value.contains('\0') {
+            return Err(ConninfoError::ZeroByte { keyword: keyword.name });
+        }
+        if keyword.support == Support::Used {
+            self.0.entry(keyword.name).or_insert_with(|| value.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The value of a keyword; an empty one means the default.
+    fn text(&self, keyword: &str) -> Option<&str> {
+        self.0.get(keyword).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn with<T>(
+        &self,
+        keyword: &str,
+        parse: impl Fn(&str) -> Result<T, ConninfoError>,
+    ) -> Result<Option<T>, ConninfoError> {
+        self.text(keyword).map(parse).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Default)]
+struct Case {
+    options: ConnectionOptions,
+    conninfo: Option<&'static str>,
+    variables: &'static [(&'static str, &'static str)],
+}
+
+impl Case {
+    fn d(text: &str) -> Self {
+        Self { options: ConnectionOptions { dbname: Some(text.to_owned()), ..Default::default() }, ..Self::default() }
+    }
+
+    fn resolve(&self) -> Result<ConnectionSettings, ConninfoError> {
+        ConnectionSettings::resolve(&ConnectionSources {
+            options: &self.options,
+            conninfo: self.conninfo,
+            variable: &|name| self.variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+            os_user: Some("osuser"),
+            home: Some(Path::new("/home/osuser")),
+            application_name: "pgv-test",
+        })
+    }
+
+    fn settings(&self) -> ConnectionSettings {
+        self.resolve().unwrap()
+    }
+}
+
+fn shown(settings: &ConnectionSettings) -> Vec<String> {
+    settings.hosts.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn defaults_are_those_of_libpq_with_both_socket_directories() {
+    let settings = Case::default().settings();
+    assert_eq!(shown(&settings), ["\"/var/run/postgresql/.s.PGSQL.5432\"", "\"/tmp/.s.PGSQL.5432\""]);
+    assert_eq!((settings.user.as_str(), settings.dbname.as_str()), ("osuser", "osuser"));
+    assert!(!settings.dbname_given);
+    assert_eq!(settings.passfile, Some(PathBuf::from("/home/osuser/.pgpass")));
+    assert_eq!(settings.application_name, "pgv-test");
+    assert_eq!(settings.connect_timeout, Some(DEFAULT_CONNECT_TIMEOUT));
+    assert_eq!(settings.tls.mode_for(&settings.hosts[0].address), SslMode::Disable);
+}
+
+#[test]
+fn sources_follow_the_order_of_precedence() {
+    let variables: &[_] = &[("PGHOST", "env"), ("PGPORT", "1"), ("PGUSER", "envuser"), ("PGDATABASE", "envdb")];
+    let mut case = Case { variables, ..Default::default() };
+    assert_eq!(shown(&case.settings()), ["\"env\", port 1"]);
+    assert_eq!(case.settings().user, "envuser");
+
+    case.conninfo = Some("host=configured user=c");
+    let settings = case.settings();
+    assert_eq!(shown(&settings), ["\"configured\", port 1"]);
+    assert_eq!((settings.user.as_str(), settings.dbname.as_str()), ("c", "envdb"));
+
+    case.options =
+        ConnectionOptions { host: Some("typed".to_owned()), dbname: Some("db".to_owned()), ..Default::default() };
+    let settings = case.settings();
+    assert_eq!(shown(&settings), ["\"typed\", port 1"]);
+    assert_eq!((settings.user.as_str(), settings.dbname.as_str()), ("c", "db"));
+
+    case.options.dbname = Some("postgresql://string/other".to_owned());
+    let settings = case.settings();
+    assert_eq!(shown(&settings), ["\"string\", port 1"]);
+    assert_eq!(settings.dbname, "other");
+}
+
+#[test]
+fn an_empty_value_means_the_default_and_hides_weaker_sources() {
+    let case = Case { conninfo: Some("host='' user=u"), variables: &[("PGHOST", "env")], ..Default::default() };
+    assert_eq!(case.settings().hosts.len(), 2);
+    let case = Case { variables: &[("PGPORT", "")], ..Default::default() };
+    assert_eq!(case.settings().hosts[0].port, DEFAULT_PORT);
+}
+
+#[test]
+fn hosts_addresses_and_ports_pair_up() {
+    for (text, list) in [
+        ("host=a,b port=1,2", &["\"a\", port 1", "\"b\", port 2"][..]),
+        ("host=a,b port=7", &["\"a\", port 7", "\"b\", port 7"]),
+        ("host=a,b port=,2", &["\"a\", port 5432", "\"b\", port 2"]),
+        ("host=a hostaddr=10.0.0.1", &["\"a\" (10.0.0.1), port 5432"]),
+        ("hostaddr=::1", &["\"::1\", port 5432"]),
+        ("host=/run/pg port=3", &["\"/run/pg/.s.PGSQL.3\""]),
+        ("postgresql://[::1]:3,h/d", &["\"::1\", port 3", "\"h\", port 5432"]),
+    ] {
+        assert_eq!(shown(&Case::d(text).settings()), list, "{text}");
+    }
+    for text in ["host=a,b port=1,2,3", "host=a,b hostaddr=10.0.0.1", "host=a port=1,2"] {
+        assert!(matches!(Case::d(text).resolve(), Err(ConninfoError::ListLength { .. })), "{text}");
+    }
+    let many = format!("host={}", vec!["h"; 33].join(","));
+    assert!(matches!(Case::d(&many).resolve(), Err(ConninfoError::TooManyHosts { .. })));
+    assert!(matches!(Case::d("host=run/pg").resolve(), Err(ConninfoError::RelativeSocketDirectory { .. })));
+    assert!(matches!(Case::d("hostaddr=db").resolve(), Err(ConninfoError::InvalidValue { .. })));
+}
+
+#[test]
+fn without_a_word_only_remote_hosts_are_verified() {
+    for (text, mode) in [
+        ("host=db.example.org", SslMode::VerifyFull),
+        ("host=10.1.2.3", SslMode::VerifyFull),
+        ("host=localhost hostaddr=10.1.2.3", SslMode::VerifyFull),
+        ("host=localhost", SslMode::Prefer),
+        ("host=LocalHost", SslMode::Prefer),
+        ("host=127.0.0.1", SslMode::Prefer),
+        ("host=127.9.9.9", SslMode::Prefer),
+        ("host=::1", SslMode::Prefer),
+        ("host=db hostaddr=127.0.0.1", SslMode::Prefer),
+        ("host=localhost.example.org", SslMode::VerifyFull),
+        ("host=/tmp", SslMode::Disable),
+        ("host=/tmp sslmode=verify-full", SslMode::Disable),
+        ("host=db sslmode=prefer", SslMode::Prefer),
+        ("host=localhost sslmode=verify-full", SslMode::VerifyFull),
+        ("host=localhost sslrootcert=system", SslMode::VerifyFull),
+    ] {
+        let settings = Case::d(text).settings();
+        assert_eq!(settings.tls.mode_for(&settings.hosts[0].address), mode, "{text}");
+    }
+    let error = Case::d("host=db sslrootcert=system sslmode=require").resolve().unwrap_err();
+    assert!(matches!(error, ConninfoError::Contradiction { .. }));
+}
+
+#[test]
+fn unknown_and_unsupported_keywords_are_named() {
+    let error = Case::d("host=a hots=b").resolve().unwrap_err();
+    assert_eq!(error, ConninfoError::UnknownKeyword { keyword: "hots".to_owned() });
+    let case = Case { variables: &[("PGSERVICE", "prod")], ..Default::default() };
+    assert!(matches!(case.resolve(), Err(ConninfoError::UnsupportedKeyword { keyword: "service", .. })));
+    for text in ["gssencmode=require", "sslcrl=x", "target_session_attrs=standby", "sslnegotiation=direct"] {
+        assert!(matches!(Case::d(text).resolve(), Err(ConninfoError::UnsupportedKeyword { .. })), "{text}");
+    }
+    for text in ["gssencmode=prefer", "krbsrvname=x", "client_encoding=LATIN1", "load_balance_hosts=disable"] {
+        assert!(Case::d(text).resolve().is_ok(), "{text}");
+    }
+    for text in ["sslmode=on", "channel_binding=yes", "port=x", "connect_timeout=soon", "gssencmode=x"] {
+        assert!(matches!(Case::d(text).resolve(), Err(ConninfoError::InvalidValue { .. })), "{text}");
+    }
+    let error = Case::d("ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2").resolve();
+    assert!(matches!(error, Err(ConninfoError::Contradiction { .. })));
+}
+
+#[test]
+fn timeouts_and_keepalives_have_defaults_that_find_dead_peers() {
+    let settings = Case::d("connect_timeout=0 keepalives_idle=0 keepalives_count=3 tcp_user_timeout=1500").settings();
+    assert_eq!(settings.connect_timeout, None);
+    assert_eq!(settings.tcp.keepalives_idle, None);
+    assert_eq!(settings.tcp.keepalives_count, Some(3));
+    assert_eq!(settings.tcp.user_timeout, Some(Duration::from_millis(1500)));
+    assert!(!Case::d("keepalives=0").settings().tcp.keepalives);
+    assert!(TcpSettings::default().keepalives);
+}
+
+#[test]
+fn no_password_in_debug_or_errors() {
+    let settings = Case::d("postgresql://u:canary-secret@h/d").settings();
+    assert_eq!(settings.password, Some(Secret::new("canary-secret")));
+    assert!(!format!("{settings:?}").contains("canary"));
+    for text in ["postgresql://u:canary@h:0/d", "password=canary port=x", "password='canary", "password=x canary"] {
+        let error = Case::d(text).resolve().unwrap_err();
+        assert!(!error.to_string().contains("canary") && !format!("{error:?}").contains("canary"), "{error:?}");
+    }
+}
+
+#[test]
+fn zero_bytes_are_refused() {
+    assert!(matches!(Case::d("user=a\0b").resolve(), Err(ConninfoError::ZeroByte { keyword: "user" })));
+}
+
+#[test]
+fn loopback_is_decided_by_what_was_written() {
+    let tcp = |name: &str, address: Option<&str>| HostAddress::Tcp {
+        name: name.to_owned(),
+        address: address.map(|text| text.parse::<IpAddr>().unwrap()),
+    };
+    assert!(tcp("localhost", None).is_loopback());
+    assert!(tcp("db", Some("127.0.0.1")).is_loopback());
+    assert!(!tcp("localhost", Some("192.0.2.1")).is_loopback());
+    assert!(!tcp("127.0.0.1.example.org", None).is_loopback());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in ".*", conninfo in "[a-z]{0,12}=.{0,20}") {
+        let _ = Case::d(&text).resolve();
+        let _ = Case::d(&conninfo).resolve();
+        let _ = Case::d(&format!("host={text}")).resolve();
+    }
+}

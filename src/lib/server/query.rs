@@ -1,0 +1,116 @@
+//! One simple query and its rows, on a bare session: all that the walsender's own commands need.
+//!
+//! INVARIANT: a walsender takes one command in each query; after an error the session is ready again, unless the
+//! error is one of the connection.
+
+use bytes::Bytes;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::{DataRowBody, Message};
+use postgres_protocol::message::frontend;
+
+use super::framing::{Body, MessageStream, ProtocolError, Received, Transport};
+use super::message::{NoticeBuffer, ServerMessage};
+
+/// LIMIT: bytes of all rows of one result.
+const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
+
+/// One row: its columns in text form.
+pub(crate) type Row = Vec<Option<Bytes>>;
+
+/// A query that failed.
+#[derive(Debug)]
+pub(crate) enum QueryError {
+    Server(Box<ServerMessage>),
+    Protocol(ProtocolError),
+}
+
+impl From<ProtocolError> for QueryError {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+/// Runs one command and waits until the server is ready for the next.
+pub(crate) async fn run<S: Transport>(
+    stream: &mut MessageStream<S>,
+    notices: &mut NoticeBuffer,
+    command: &str,
+) -> Result<Vec<Row>, QueryError> {
+    stream.send(|buffer| frontend::query(command, buffer)).await?;
+    let rows = rows(stream, notices).await;
+    if let Err(QueryError::Protocol(_)) = rows {
+        return rows;
+    }
+    match (rows, await_ready(stream, notices).await) {
+        (Ok(rows), Ok(())) => Ok(rows),
+        (Ok(_), Err(error)) => Err(error),
+        // What the server said matters more than that it hung up afterwards.
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// One result: its rows up to CommandComplete.
+pub(crate) async fn rows<S: Transport>(
+    stream: &mut MessageStream<S>,
+    notices: &mut NoticeBuffer,
+) -> Result<Vec<Row>, QueryError> {
+    let mut rows = Vec::new();
+    let mut size = 0;
+    loop {
+        let received = next(stream, notices).await?;
+        match received.body {
+            Body::Parsed(Message::RowDescription(_)) if rows.is_empty() => {}
+            Body::Parsed(Message::DataRow(body)) => {
+                size += body.buffer().len();
+                if size > MAX_RESULT_BYTES {
+                    let problem = format!("it is larger than {MAX_RESULT_BYTES} bytes");
+                    return Err(ProtocolError::InvalidResult { what: "a command", problem }.into());
+                }
+                rows.push(columns(&body).map_err(|source| ProtocolError::Malformed { tag: 'D', source })?);
+            }
+            Body::Parsed(Message::CommandComplete(_) | Message::EmptyQueryResponse) => return Ok(rows),
+            body => return Err(Received { tag: received.tag, body }.unexpected("the rows of a result").into()),
+        }
+    }
+}
+
+/// Waits until the server is ready for a command.
+pub(crate) async fn await_ready<S: Transport>(
+    stream: &mut MessageStream<S>,
+    notices: &mut NoticeBuffer,
+) -> Result<(), QueryError> {
+    loop {
+        let received = next(stream, notices).await?;
+        match received.body {
+            Body::Parsed(Message::ReadyForQuery(_)) => return Ok(()),
+            Body::Parsed(Message::CommandComplete(_)) => {}
+            body => return Err(Received { tag: received.tag, body }.unexpected("the end of a command").into()),
+        }
+    }
+}
+
+/// The next message that is neither a notice nor a changed parameter; an error of the server is an error.
+pub(crate) async fn next<S: Transport>(
+    stream: &mut MessageStream<S>,
+    notices: &mut NoticeBuffer,
+) -> Result<Received, QueryError> {
+    loop {
+        let received = stream.receive().await?;
+        let malformed = |source| ProtocolError::Malformed { tag: char::from(received.tag), source };
+        match &received.body {
+            Body::Parsed(Message::NoticeResponse(body)) => {
+                notices.push(ServerMessage::decode(body.fields()).map_err(malformed)?);
+            }
+            Body::Parsed(Message::ParameterStatus(_) | Message::NotificationResponse(_)) => {}
+            Body::Parsed(Message::ErrorResponse(body)) => {
+                return Err(QueryError::Server(ServerMessage::decode(body.fields()).map_err(malformed)?));
+            }
+            _ => return Ok(received),
+        }
+    }
+}
+
+fn columns(body: &DataRowBody) -> std::io::Result<Row> {
+    let buffer = body.buffer_bytes();
+    body.ranges().map(|range| Ok(range.map(|range| buffer.slice(range)))).collect()
+}
