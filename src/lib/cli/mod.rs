@@ -22,6 +22,7 @@ mod info;
 mod init;
 mod logging;
 mod man;
+mod opening;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod printer;
 mod process;

@@ -23,7 +23,7 @@ pub use basebackup::{
     BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode, ManifestChecksum,
 };
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
-pub use error::{ConnectError, Endpoint, TlsSetupError};
+pub use error::{CertificateProblem, ConnectError, Endpoint, TlsSetupError};
 pub use facts::{RoleRights, ServerFacts, ServerFileStatus, ServerSetting};
 pub use framing::ProtocolError;
 pub use message::{ServerMessage, SqlState};

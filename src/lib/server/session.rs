@@ -169,7 +169,7 @@ async fn connect_to(
 /// Whether `pg_hba.conf` or the handshake may be the only thing in the way.
 fn may_differ_with_other_encryption(error: &ConnectError) -> bool {
     match error {
-        ConnectError::TlsHandshake { .. } => true,
+        ConnectError::TlsHandshake { .. } | ConnectError::CertificateRefused { .. } => true,
         ConnectError::Rejected { source, .. } => source.has_code("28000"),
         _ => false,
     }
@@ -188,8 +188,8 @@ async fn open_session(
     let (transport, protection) = match (place, encryption) {
         (Place::Socket(_), _) => (transport, Protection::Local),
         (Place::Tcp(_), Encryption::Never) => (transport, Protection::Open),
-        (Place::Tcp(_), Encryption::IfOffered) => tls::negotiate(transport, settings, endpoint, false).await?,
-        (Place::Tcp(_), Encryption::Always) => tls::negotiate(transport, settings, endpoint, true).await?,
+        (Place::Tcp(_), Encryption::IfOffered) => tls::negotiate(transport, &settings.tls, endpoint, false).await?,
+        (Place::Tcp(_), Encryption::Always) => tls::negotiate(transport, &settings.tls, endpoint, true).await?,
     };
     log_in(transport, settings, purpose, endpoint, &protection).await
 }
