@@ -121,3 +121,17 @@ pub(super) async fn walsender(version: &str, bytes: &[u8]) -> Walsender {
     };
     Walsender { session }
 }
+
+/// The programs may run any of this on a runtime of several threads.
+#[test]
+fn futures_may_move_between_threads() {
+    fn check<T: Send>(_: T) {}
+    let settings = settings("host=h");
+    check(Walsender::connect(&settings));
+    check(super::SqlClient::connect(&settings));
+    block_on(async {
+        let mut walsender = walsender("15.4", b"").await;
+        check(walsender.identify_system());
+        check(walsender.base_backup(&super::BaseBackupOptions::default()));
+    });
+}

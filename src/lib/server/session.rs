@@ -158,11 +158,19 @@ async fn connect_to(
         Err(limit) => Err(ConnectError::TimedOut { endpoint: Box::new(endpoint.clone()), limit }),
     };
     match (attempt(first).await, second) {
-        (Err(error), Some(second)) if may_differ_with_other_encryption(&error) => {
-            // The first refusal says more than a second one of the fallback.
-            attempt(second).await.map_err(|_| error)
+        (Err(first), Some(second)) if may_differ_with_other_encryption(&first) => {
+            attempt(second).await.map_err(|second| telling_one(first, second))
         }
         (result, _) => result,
+    }
+}
+
+/// Which of the errors with and without TLS to show: a server that let us as far as a password says more.
+fn telling_one(first: ConnectError, second: ConnectError) -> ConnectError {
+    match &second {
+        ConnectError::Rejected { source, .. } if !source.has_code("28000") => second,
+        ConnectError::PasswordMissing { .. } => second,
+        _ => first,
     }
 }
 

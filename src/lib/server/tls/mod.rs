@@ -113,9 +113,11 @@ fn handshake_error(error: io::Error, endpoint: &Endpoint) -> ConnectError {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             CertificateProblem::WrongPurpose
         }
-        CertificateError::BadSignature
-        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => CertificateProblem::BadSignature,
+        CertificateError::BadSignature => CertificateProblem::BadSignature,
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            CertificateProblem::UnknownSignature
+        }
         other => CertificateProblem::Other(clean_text(&other.to_string())),
     };
     ConnectError::CertificateRefused { endpoint, source }
