@@ -6,6 +6,7 @@ use std::error::Error;
 
 use super::root_guard::{RootRefused, shell_quoted};
 use super::usage::UsageError;
+use super::{repository_hints, wal_hints};
 use crate::config::{ConfigError, meaning_of};
 
 /// The hints for an error and everything that caused it, outermost first, none twice.
@@ -33,7 +34,10 @@ fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
             "To run it as root all the same, add --allow-root.".to_owned(),
         ];
     }
-    error.downcast_ref::<ConfigError>().map(of_configuration).unwrap_or_default()
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return of_configuration(error);
+    }
+    repository_hints::of(error).or_else(|| wal_hints::of(error)).unwrap_or_default()
 }
 
 fn of_configuration(error: &ConfigError) -> Vec<String> {
