@@ -218,6 +218,8 @@ fn a_full_or_read_only_file_system_has_its_status_and_stores_nothing() {
     refused(host.archive(NEXT), 17, "is mounted read-only");
     mounted.set_read_only(false);
     host.archive(NEXT).success();
+    // Before the folder that it is mounted in.
+    drop(mounted);
 }
 
 #[test]
