@@ -19,6 +19,7 @@ pub struct Configuration {
     pub(super) clusters: BTreeMap<ClusterName, ClusterSettings>,
     pub(super) selected: Option<ClusterName>,
     pub(super) archive: ArchiveSettings,
+    pub(super) fetch: FetchSettings,
     pub(super) backup: BackupSettings,
     pub(super) restore: RestoreSettings,
     pub(super) log: LogSettings,
@@ -86,6 +87,13 @@ pub struct ArchiveSettings {
     pub timeout: Duration,
     /// zstd level of WAL.
     pub compression_level: CompressionLevel,
+}
+
+/// `[fetch]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchSettings {
+    /// How long what may pass is tried again.
+    pub timeout: Duration,
 }
 
 /// `[backup]`
@@ -175,6 +183,11 @@ impl Configuration {
     /// `[archive]`
     pub fn archive(&self) -> &ArchiveSettings {
         &self.archive
+    }
+
+    /// `[fetch]`
+    pub fn fetch(&self) -> &FetchSettings {
+        &self.fetch
     }
 
     /// `[backup]`

@@ -8,6 +8,7 @@ mod configuration;
 mod repository;
 mod server;
 mod target;
+mod wal;
 
 use std::error::Error;
 
@@ -39,7 +40,7 @@ fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
             "To run it as root all the same, add --allow-root.".to_owned(),
         ];
     }
-    let of_modules = [configuration::hint, repository::hint, server::hint, target::hint];
+    let of_modules = [configuration::hint, repository::hint, server::hint, target::hint, wal::hint];
     of_modules.into_iter().flat_map(|hint| hint(error)).collect()
 }
 
