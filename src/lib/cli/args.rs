@@ -79,7 +79,7 @@ pub(crate) struct ConnectionArgs {
 
     /// Port of the server
     #[arg(short = 'p', long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
+    pub(crate) port: Option<String>,
 
     /// Role to connect as
     #[arg(short = 'U', long, value_name = "ROLE")]

@@ -4,8 +4,9 @@
 
 use std::error::Error;
 
-use super::root_guard::RootRefused;
+use super::root_guard::{RootRefused, shell_quoted};
 use super::usage::UsageError;
+use crate::config::{ConfigError, meaning_of};
 
 /// The hints for an error and everything that caused it, outermost first, none twice.
 pub(crate) fn hints(error: &(dyn Error + 'static)) -> Vec<String> {
@@ -32,7 +33,33 @@ fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
             "To run it as root all the same, add --allow-root.".to_owned(),
         ];
     }
-    Vec::new()
+    error.downcast_ref::<ConfigError>().map(of_configuration).unwrap_or_default()
+}
+
+fn of_configuration(error: &ConfigError) -> Vec<String> {
+    let hint = match error {
+        ConfigError::UnknownKey { nearest: Some(nearest), .. } => format!("Did you mean \"{nearest}\"?"),
+        ConfigError::UnknownKey { nearest: None, .. } => "Every key is listed in docs/configuration.md.".to_owned(),
+        ConfigError::InvalidValue { key, .. } => match meaning_of(key) {
+            Some(meaning) => format!("\"{key}\" is {meaning}."),
+            None => return Vec::new(),
+        },
+        ConfigError::SecretMode { path, .. } => {
+            format!("Run: chmod 0600 {}", shell_quoted(path.as_os_str()))
+        }
+        ConfigError::SecretOwner { path, expected, .. } => {
+            format!("Run as root: chown {expected} {}", shell_quoted(path.as_os_str()))
+        }
+        ConfigError::NoRepository => {
+            "Name one with --repo, PGV_REPO or [[repo]] in pgv.toml; \"pgv init\" creates it.".to_owned()
+        }
+        ConfigError::NoCluster => {
+            "Name one with --cluster, PGV_CLUSTER or [cluster.NAME] in pgv.toml; \"pgv init\" registers it.".to_owned()
+        }
+        ConfigError::SeveralClusters { .. } => "Name one with --cluster or PGV_CLUSTER.".to_owned(),
+        _ => return Vec::new(),
+    };
+    vec![hint]
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::error::{Classified, ErrorClass};
 /// Runs a program of this package: all that its `main` does.
 pub fn main(program: Program) -> ExitCode {
     // What is stored is as secret as the database.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    rustix::process::umask(0o077.into());
     let invocation = Invocation::new(program, std::env::args_os());
     let environment = Environment::from_process();
     let printer = early_printer(&invocation, &environment);

@@ -1,16 +1,119 @@
-//! The resolved settings.
+//! The resolved settings, as values of their own types.
 
-use super::{LogFormat, LogLevel};
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Account, CheckpointMode, ConfigError, Environment, LogFormat, LogLevel};
+use crate::codec::{CompressionLevel, RepositoryId};
+use crate::pg::SystemIdentifier;
+use crate::repository::ClusterName;
 
 /// Every setting, validated.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Configuration {
+    pub(super) source: Option<PathBuf>,
+    pub(super) new_file: Option<PathBuf>,
+    pub(super) repo: Option<RepoSettings>,
+    pub(super) clusters: BTreeMap<ClusterName, ClusterSettings>,
+    pub(super) selected: Option<ClusterName>,
+    pub(super) archive: ArchiveSettings,
+    pub(super) backup: BackupSettings,
+    pub(super) restore: RestoreSettings,
     pub(super) log: LogSettings,
+    pub(super) account: Account,
+    pub(super) variables: Environment,
     pub(super) warnings: Vec<String>,
 }
 
-/// What is said on stderr, and how.
-#[derive(Debug, Clone)]
+/// Where the repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoSettings {
+    /// As it was written.
+    pub url: String,
+    /// The local directory.
+    pub path: PathBuf,
+    /// The id that it must have.
+    pub id: Option<RepositoryId>,
+}
+
+/// What is known of a cluster on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// Its name in the repository.
+    pub name: ClusterName,
+    /// Its data directory.
+    pub pgdata: Option<PathBuf>,
+    /// How to connect to its server.
+    pub conninfo: Option<Conninfo>,
+    /// Its system identifier.
+    pub system_identifier: Option<SystemIdentifier>,
+}
+
+impl ClusterSettings {
+    /// A cluster of which only the name is known.
+    pub fn named(name: ClusterName) -> Self {
+        Self { name, pgdata: None, conninfo: None, system_identifier: None }
+    }
+}
+
+/// A connection string or URI; it may hold a password, and `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Conninfo(String);
+
+impl Conninfo {
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, with its password.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Conninfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Conninfo(...)")
+    }
+}
+
+/// `[archive]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// When to give up; less than 60 s.
+    pub timeout: Duration,
+    /// zstd level of WAL.
+    pub compression_level: CompressionLevel,
+}
+
+/// `[backup]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupSettings {
+    /// How the server makes the first checkpoint.
+    pub checkpoint: CheckpointMode,
+    /// Most bytes a second to ask the server for.
+    pub max_rate: Option<u64>,
+    /// How long to wait for WAL, from the last one that arrived.
+    pub archive_timeout: Duration,
+    /// zstd level.
+    pub compression_level: CompressionLevel,
+    /// Compression workers; one for each processor when absent.
+    pub jobs: Option<NonZeroUsize>,
+    /// The label.
+    pub label: Option<String>,
+}
+
+/// `[restore]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RestoreSettings {
+    /// Where tablespaces go that are not mapped.
+    pub tablespace_dir: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// The least severe level; the program's own when absent.
     pub level: Option<LogLevel>,
@@ -18,16 +121,85 @@ pub struct LogSettings {
     pub format: LogFormat,
 }
 
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self { level: None, format: LogFormat::Text }
-    }
-}
-
 impl Configuration {
-    /// What is said on stderr, and how.
+    /// The configuration file in use.
+    pub fn source(&self) -> Option<&Path> {
+        self.source.as_deref()
+    }
+
+    /// Where a configuration file would be looked for first although none is there: `pgv init` writes it.
+    pub fn new_file(&self) -> Option<&Path> {
+        self.new_file.as_deref()
+    }
+
+    /// The repository; an error when none is configured.
+    pub fn repo(&self) -> Result<&RepoSettings, ConfigError> {
+        self.repo.as_ref().ok_or(ConfigError::NoRepository)
+    }
+
+    /// The clusters of this host by name.
+    pub fn clusters(&self) -> &BTreeMap<ClusterName, ClusterSettings> {
+        &self.clusters
+    }
+
+    /// The cluster that was named by `--cluster` or `PGV_CLUSTER`. It need not be configured.
+    pub fn named_cluster(&self) -> Option<&ClusterName> {
+        self.selected.as_ref()
+    }
+
+    /// The cluster to work on: the one that was named, else the only one that is configured.
+    ///
+    /// One that was named and is not configured is known by its name alone; whether it exists, the repository says.
+    pub fn cluster(&self) -> Result<ClusterSettings, ConfigError> {
+        if let Some(name) = &self.selected {
+            let configured = self.clusters.get(name).cloned();
+            return Ok(configured.unwrap_or_else(|| ClusterSettings::named(name.clone())));
+        }
+        let mut clusters = self.clusters.values();
+        match (clusters.next(), clusters.next()) {
+            (None, _) => Err(ConfigError::NoCluster),
+            (Some(only), None) => Ok(only.clone()),
+            (Some(_), Some(_)) => {
+                let names = self.clusters.keys().map(ToString::to_string).collect();
+                Err(ConfigError::SeveralClusters { names })
+            }
+        }
+    }
+
+    /// The configured clusters of that system identifier, for pgv-archive and pgv-fetch: a cluster that was moved or
+    /// renamed may be there twice.
+    pub fn clusters_by_system_identifier(&self, identifier: SystemIdentifier) -> Vec<&ClusterSettings> {
+        self.clusters.values().filter(|cluster| cluster.system_identifier == Some(identifier)).collect()
+    }
+
+    /// `[archive]`
+    pub fn archive(&self) -> &ArchiveSettings {
+        &self.archive
+    }
+
+    /// `[backup]`
+    pub fn backup(&self) -> &BackupSettings {
+        &self.backup
+    }
+
+    /// `[restore]`
+    pub fn restore(&self) -> &RestoreSettings {
+        &self.restore
+    }
+
+    /// `[log]`
     pub fn log(&self) -> &LogSettings {
         &self.log
+    }
+
+    /// The account that this process runs as.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// A variable of the environment or, when it is not there, of the file of variables: `PGHOST` and the like.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name)
     }
 
     /// What should be mended although the settings can be used.

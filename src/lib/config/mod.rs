@@ -2,20 +2,38 @@
 //!
 //! INVARIANT: the environment is read here, once, and nowhere else; every other layer takes resolved values.
 
+mod account;
 mod choices;
 mod configuration;
-#[allow(dead_code, reason = "read in full once the files are")]
+mod env_file;
 mod environment;
 mod error;
+mod file;
 mod load;
 mod nearest;
-#[allow(dead_code, reason = "read in full once the files are")]
 mod overrides;
+mod render;
+mod repo_url;
+mod resolve;
+mod secret;
+mod settings;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+pub use account::Account;
 pub use choices::{CheckpointMode, ChoiceError, LogFormat, LogLevel};
-pub use configuration::{Configuration, LogSettings};
+pub use configuration::{
+    ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, LogSettings, RepoSettings,
+    RestoreSettings,
+};
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use load::{ConfigurationFile, LoadOptions, load};
 pub(crate) use nearest::nearest;
 pub use overrides::Overrides;
+pub use render::{NewConfiguration, render_new};
+pub use repo_url::RepoUrlError;
+pub(crate) use settings::meaning_of;
+pub use value::{Origin, ValueError};
