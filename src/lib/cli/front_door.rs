@@ -58,6 +58,7 @@ fn execute<A: VerbArgs>(
         let _ = invocation.destination.set(destination.to_path_buf());
     }
 
+    let cancel = signals::arrange(invocation.program);
     let common = args.common();
     let configuration = load(LoadOptions {
         file: match args.needs_configuration() {
@@ -79,7 +80,6 @@ fn execute<A: VerbArgs>(
     if args.writes() && !common.is_some_and(|common: &CommonArgs| common.allow_root) {
         root_guard::refuse_root(invocation)?;
     }
-    let cancel = signals::arrange(invocation.program);
     args.run(&Context::new(configuration, *printer, cancel))
 }
 
@@ -117,7 +117,10 @@ fn front_door(
     if !is_option && first != "help" {
         return Err(run_external(first, invocation, environment));
     }
-    let words = std::iter::once(OsString::from("pgv")).chain(invocation.arguments.iter().cloned());
+    // "help VERB" reads as "VERB --help".
+    let (help, rest): (Vec<_>, Vec<_>) = invocation.arguments.iter().partition(|word| *word == "help");
+    let asked = help.first().map(|_| OsString::from("--help"));
+    let words = std::iter::once(OsString::from("pgv")).chain(rest.into_iter().cloned()).chain(asked);
     match front_door_command().try_get_matches_from(words) {
         Err(error) if error.kind() == clap::error::ErrorKind::UnknownArgument => {
             let usage = UsageError::of_clap(&error, "pgv");

@@ -1,5 +1,7 @@
 //! `pgv man`: the manual pages of all programs, made from their command lines.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 use super::args::CommonArgs;
@@ -7,20 +9,25 @@ use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::program::{Program, Verb, program_command};
 use crate::config::Overrides;
 use crate::error::Classified;
+use crate::fs::StagedFile;
 
-/// Prints the manual page of a program
+/// Prints the manual page of a program, or writes all of them into a directory
 #[derive(Debug, Clone, Parser)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ManArgs {
     /// The program or verb that the page is about
     #[arg(value_name = "NAME", default_value = "pgv")]
     pub(crate) name: String,
+
+    /// Write all pages into this directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   pgv man pgv-restore | man -l -
-  pgv man > /usr/local/share/man/man1/pgv.1";
+  pgv man --dir /usr/local/share/man/man1";
 
 impl VerbArgs for ManArgs {
     const VERB: Verb = Verb::Man;
@@ -49,6 +56,17 @@ impl VerbArgs for ManArgs {
 /// Runs the verb.
 pub(crate) fn run(args: ManArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
     let pages = pages();
+    if let Some(dir) = args.dir {
+        // Pages are for everybody, unlike all else that is written.
+        rustix::process::umask(0o022.into());
+        for (name, command) in pages {
+            let target = dir.join(format!("{name}.1"));
+            let mut file = StagedFile::create_beside(&target, 0o644)?;
+            file.write_all(render(command).as_bytes())?;
+            file.replace(&target)?;
+        }
+        return Ok(Outcome::Done);
+    }
     let names: Vec<&str> = pages.iter().map(|(name, _)| *name).collect();
     let wanted =
         pages.iter().find(|(name, _)| *name == args.name || name.strip_prefix("pgv-") == Some(args.name.as_str()));

@@ -22,12 +22,13 @@ pub fn main(program: Program) -> ExitCode {
     let environment = Environment::from_process();
     let printer = early_printer(&invocation, &environment);
     set_hook(Box::new(move |panic| report_panic(&printer, panic)));
-    let run = || super::front_door::run(&invocation, environment, &printer);
-    let ending = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(ending) => ending,
-        Err(_) => Ending::Failed(ErrorClass::Internal),
-    };
-    ExitCode::from(status_of(&invocation, ending))
+    ExitCode::from(supervise(&invocation, || super::front_door::run(&invocation, environment, &printer)))
+}
+
+/// Runs it, come what may, and gives the exit status.
+fn supervise(invocation: &Invocation, run: impl FnOnce() -> Ending) -> u8 {
+    let ending = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Ending::Failed(ErrorClass::Internal));
+    status_of(invocation, ending)
 }
 
 /// The exit status of this run.
@@ -80,4 +81,34 @@ fn early_printer(invocation: &Invocation, environment: &Environment) -> Printer 
     }
     let format = wanted.and_then(|text| text.parse().ok()).unwrap_or(LogFormat::Text);
     Printer::new(invocation.program, format, LogLevel::Info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    fn invocation(program: Program, words: &[&str]) -> Invocation {
+        Invocation::new(program, std::iter::once(program.name()).chain(words.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn a_panic_is_a_status_of_the_table() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("pg_wal")).unwrap();
+        std::fs::write(folder.path().join("recovery.signal"), "").unwrap();
+        let destination = folder.path().join("pg_wal/RECOVERYXLOG");
+        let words = ["000000010000000000000001", destination.to_str().unwrap()];
+        for (program, words, status) in [
+            (Program::Archive, &words as &[_], 23),
+            (Program::Fetch, &words, 223),
+            (Program::Fetch, &[], 123),
+            (Program::Pgv, &["fetch", "x", words[1]], 223),
+            (Program::Pgv, &["archive"], 23),
+            (Program::Restore, &[], 70),
+        ] {
+            let run = || std::panic::resume_unwind(Box::new("a defect"));
+            assert_eq!(supervise(&invocation(program, words), run), status, "{program:?} {words:?}");
+        }
+    }
 }

@@ -148,6 +148,7 @@ pub(crate) fn front_door_command() -> clap::Command {
         .subcommand_help_heading("Verbs")
         .subcommand_value_name("VERB")
         .subcommand_required(true)
+        .disable_help_subcommand(true)
         .subcommands(verbs);
     super::args::decorate(command)
 }

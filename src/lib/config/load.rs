@@ -158,6 +158,8 @@ struct EnvFile {
 
 impl EnvFile {
     fn read(path: &Path, named_by: &Origin, warnings: &mut Vec<String>) -> Result<Self, ConfigError> {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let path = absolute.as_path();
         let (text, metadata) = read_text(ENVIRONMENT_FILE, path)?.ok_or_else(|| ConfigError::NoFile {
             what: ENVIRONMENT_FILE,
             path: path.to_path_buf(),

@@ -1,0 +1,87 @@
+//! The exit statuses of every program as a table, run through `sh -c` as PostgreSQL does.
+
+use crate::host::Host;
+
+const SEGMENT: &str = "000000010000000000000001";
+
+#[test]
+fn usage_and_configuration_errors_have_the_status_of_their_program() {
+    let host = Host::new("status").file("broken.toml", "[archive]\ntimeuot = \"1s\"\n");
+    for (line, status) in [
+        // pgv-archive: never above 125, and neither clap's 2 nor Rust's 101
+        ("pgv-archive", 10),
+        ("pgv archive", 10),
+        ("pgv-archive --nonsense a b", 10),
+        ("pgv-archive a b c", 10),
+        ("pgv-archive --config broken.toml a b", 10),
+        ("pgv-archive --config none.toml a b", 10),
+        ("pgv-archive --timeout 60s a b", 10),
+        ("pgv-archive --repo s3://bucket a b", 10),
+        // pgv-fetch, no recovery: distinct, and never the 1 of proven absence
+        ("pgv-fetch", 110),
+        ("pgv fetch", 110),
+        ("pgv-fetch --nonsense", 110),
+        ("pgv-fetch --config none.toml a b", 110),
+        // the others
+        ("pgv", 2),
+        ("pgv --nonsense", 2),
+        ("pgv nonsense", 2),
+        ("pgv init --nonsense", 2),
+        ("pgv info --config none.toml", 2),
+        ("pgv info --config broken.toml", 2),
+        ("pgv completions tcsh", 2),
+        ("pgv-basebackup --checkpoint slow", 2),
+        ("pgv-basebackup --max-rate 1", 2),
+        ("pgv-restore", 2),
+        ("pgv restore", 2),
+        ("pgv-restore -D d --target-time x --target-lsn 0/1", 2),
+        ("pgv-restore -D d --target-lsn x", 2),
+        ("pgv-restore -D d --standby --target-xid 5", 2),
+        ("pgv-restore -D d --old-primary-is-gone", 2),
+        ("pgv-restore -D d -T a=b", 2),
+        ("pgv-recovery-conf --write", 2),
+        ("pgv-recovery-conf --clear", 2),
+        ("pgv-recovery-conf --clear -D d --target-immediate", 2),
+    ] {
+        let outcome = host.sh(line).expect_code(status);
+        assert_eq!(outcome.stdout, "", "{line}");
+        assert!(!outcome.stderr.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn fetch_stops_a_targeted_recovery_and_not_a_standby() {
+    let fetch = |options: &str| format!("pgv-fetch {options} {SEGMENT} pg_wal/RECOVERYXLOG");
+    let elsewhere = format!("cd / && pgv-fetch --config none.toml {SEGMENT} @/pg_wal/RECOVERYXLOG");
+    let lines = [
+        fetch("--config none.toml"),
+        fetch("--repo s3://bucket"),
+        fetch("--nonsense"),
+        fetch("--cluster a/b"),
+        fetch("--config none.toml").replace("pgv-fetch", "pgv fetch"),
+        elsewhere,
+    ];
+    for (signals, status) in [
+        (&[] as &[_], 110),
+        (&["recovery.signal"], 210),
+        (&["recovery.signal", "standby.signal"], 110),
+        (&["standby.signal"], 110),
+    ] {
+        let host = Host::new("status");
+        host.folder.make("pg_wal");
+        for signal in signals {
+            host.folder.write(signal, "");
+        }
+        for line in &lines {
+            host.sh(line).expect_code(status);
+        }
+    }
+}
+
+#[test]
+fn a_file_of_settings_that_cannot_be_read_is_never_proven_absence() {
+    let host = Host::new("status").file("pgv.toml", "").mode("pgv.toml", 0o000).file("recovery.signal", "");
+    host.sh(&format!("pgv-fetch --config pgv.toml {SEGMENT} x")).expect_code(218).expect_stderr("ermission denied");
+    host.sh(&format!("pgv-archive --config pgv.toml x {SEGMENT}")).expect_code(18);
+    host.sh("pgv info --config pgv.toml").expect_code(4);
+}

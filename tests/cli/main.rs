@@ -1,0 +1,18 @@
+//! The programs from outside: help, exit statuses, messages and settings, in a cleared environment.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod exit_statuses;
+mod front_door;
+mod help;
+mod host;
+mod messages;
+mod root;
+mod settings;
+mod signals;
+
+/// Every program, as the file is called.
+const PROGRAMS: [&str; 6] = ["pgv", "pgv-archive", "pgv-fetch", "pgv-basebackup", "pgv-restore", "pgv-recovery-conf"];

@@ -1,0 +1,60 @@
+//! What errors look like.
+
+use serde_json::Value;
+
+use crate::host::Host;
+
+#[test]
+fn an_unknown_key_names_itself_its_line_and_the_nearest() {
+    let host = Host::new("messages").file("pgv.toml", "[[repo]]\nurl = \"/srv/pgv\"\n\n[archive]\ntimeuot = \"1s\"\n");
+    let outcome = host.sh("pgv-archive --config pgv.toml a b").expect_code(10);
+    let path = host.folder.join("pgv.toml");
+    assert_eq!(
+        outcome.stderr,
+        format!(
+            "pgv-archive: error: \"{}\" line 5: unknown key \"archive.timeuot\"\n\
+             pgv-archive: hint: Did you mean \"archive.timeout\"?\n",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn json_messages_are_one_object_a_line_for_every_kind_of_error() {
+    let host = Host::new("messages");
+    for (line, status) in [
+        ("pgv-archive --log-format json", 10),
+        ("pgv-archive --log-format=json --nonsense", 10),
+        ("PGV_LOG_FORMAT=json pgv-archive --repo s3://x a b", 10),
+        ("PGV_LOG_FORMAT=json pgv nonsense", 2),
+        ("PGV_LOG_FORMAT=json PGV_REPPO=x pgv info --repo @/none", 0),
+    ] {
+        let outcome = host.sh(line);
+        assert!(!outcome.stderr.is_empty(), "{outcome}");
+        let objects: Vec<Value> = outcome.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for object in &objects {
+            assert!(object["time"].is_string() && object["message"].is_string(), "{outcome}");
+            assert!(["error", "warn"].contains(&object["level"].as_str().unwrap()), "{outcome}");
+        }
+        if status != 0 {
+            assert_eq!(objects.last().unwrap()["exit_status"], status, "{outcome}");
+            outcome.expect_code(status);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning() {
+    let host = Host::new("messages").variable("PGV_REPPO", "/x");
+    let warning = "pgv: warning: unknown environment variable \"PGV_REPPO\", did you mean \"PGV_REPO\"?\n";
+    host.sh("pgv info --repo @/none").expect_stderr(warning);
+    assert!(!host.sh("pgv info --repo @/none --log-level error").stderr.contains("PGV_REPPO"));
+}
+
+#[test]
+fn what_was_typed_cannot_forge_a_line() {
+    let host = Host::new("messages");
+    let outcome = host.sh("pgv \"$(printf 'x\\npgv: all is well\\033[2J')\"").expect_code(2);
+    assert!(outcome.stderr.lines().all(|line| line.starts_with("pgv: error: ") || line.starts_with("pgv: hint: ")));
+    assert!(!outcome.stderr.contains('\u{1b}'), "{outcome}");
+}

@@ -1,0 +1,47 @@
+//! Programs that write refuse to run as root.
+
+use crate::host::Host;
+use crate::support::{TestAccount, run};
+
+#[test]
+fn what_writes_refuses_root_with_the_line_to_type() {
+    let host = Host::new("root");
+    for (line, status) in [
+        ("pgv-archive --repo /srv/pgv 'a b' x", 13),
+        ("pgv-fetch --repo /srv/pgv x y", 113),
+        ("pgv-basebackup --repo /srv/pgv", 3),
+        ("pgv-restore --repo /srv/pgv -D d", 3),
+        ("pgv-recovery-conf --clear -D d", 3),
+        ("pgv init --repo /srv/pgv", 3),
+        ("pgv archive --repo /srv/pgv 'a b' x", 13),
+    ] {
+        let mut command = host.command_as_tester("sh");
+        command.args(["-c", line]);
+        let outcome = run(command);
+        if TestAccount::tests_run_as_root() {
+            outcome.expect_code(status).expect_stderr(&format!("runuser -u postgres -- {line}\n"));
+        } else {
+            assert!(!outcome.stderr.contains("does not run as root"), "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn an_ordinary_account_and_allow_root_are_not_refused() {
+    let host = Host::new("root");
+    let outcome = host.sh("pgv-archive --repo /srv/pgv a x");
+    assert!(!outcome.stderr.contains("root"), "{outcome}");
+    let mut command = host.command_as_tester("sh");
+    command.args(["-c", "pgv-archive --allow-root --repo /srv/pgv a x"]);
+    let outcome = run(command);
+    assert!(!outcome.stderr.contains("does not run as root"), "{outcome}");
+}
+
+#[test]
+fn what_only_reads_does_not_mind_root() {
+    let host = Host::new("root");
+    let mut command = host.command_as_tester("sh");
+    command.args(["-c", "pgv info --repo /srv/pgv; pgv-restore --dry-run --repo /srv/pgv -D d; pgv completions bash"]);
+    let outcome = run(command);
+    assert!(!outcome.stderr.contains("does not run as root"), "{outcome}");
+}

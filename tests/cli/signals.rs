@@ -1,0 +1,94 @@
+//! What signals do, shown on programs that hang in the reading of their settings (a pipe that nobody writes).
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::host::Host;
+use crate::support::wait_until;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Hanging(Child);
+
+impl Hanging {
+    fn start(host: &Host, name: &str, arguments: &[&str]) -> Self {
+        let mut command = host.command(crate::support::program(name).to_str().unwrap());
+        Self(command.args(["--config", "pipe"]).args(arguments).spawn().unwrap())
+    }
+
+    /// Waits until it has set its handler for SIGTERM.
+    fn prepared(self) -> Self {
+        wait_until("the program has set its handlers", PATIENCE, || {
+            let caught = u64::from_str_radix(&self.status_line("SigCgt:"), 16).unwrap();
+            caught & (1 << (Signal::TERM.as_raw() - 1)) != 0
+        });
+        self
+    }
+
+    fn status_line(&self, name: &str) -> String {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the program ends", PATIENCE, || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn host() -> Host {
+    let host = Host::new("signals");
+    host.sh("mkfifo pipe").success();
+    host
+}
+
+#[test]
+fn archive_ends_at_once_with_a_status_of_its_own() {
+    let host = host();
+    for signal in [Signal::TERM, Signal::QUIT, Signal::HUP] {
+        let mut archive = Hanging::start(&host, "pgv-archive", &["a", "b"]).prepared();
+        archive.send(signal);
+        assert_eq!(archive.ended().code(), Some(22), "{signal:?}");
+    }
+}
+
+#[test]
+fn fetch_dies_of_sigterm_itself_which_postgresql_takes_for_its_shutdown() {
+    let host = host();
+    let mut fetch = Hanging::start(&host, "pgv-fetch", &["a", "b"]);
+    fetch.send(Signal::TERM);
+    assert_eq!(fetch.ended().signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn the_others_end_at_once_on_the_second_signal() {
+    let host = host();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut restore = Hanging::start(&host, "pgv-restore", &["-D", "d"]).prepared();
+        restore.send(signal);
+        // The first one only asks: it is given time to be handled before the second one comes.
+        let pending = || u64::from_str_radix(&restore.status_line("ShdPnd:"), 16).unwrap();
+        wait_until("the first signal was handled", PATIENCE, || pending() == 0);
+        assert_eq!(restore.0.try_wait().unwrap(), None);
+        restore.send(signal);
+        assert_eq!(restore.ended().code(), Some(130), "{signal:?}");
+    }
+}
