@@ -4,9 +4,13 @@
 
 use std::error::Error;
 
+use super::init::ServerNotAsked;
 use super::root_guard::{RootRefused, shell_quoted};
 use super::usage::UsageError;
 use crate::config::{ConfigError, meaning_of};
+use crate::init::InitError;
+use crate::repository::RepositoryError;
+use crate::store::StoreError;
 
 /// The hints for an error and everything that caused it, outermost first, none twice.
 pub(crate) fn hints(error: &(dyn Error + 'static)) -> Vec<String> {
@@ -33,7 +37,42 @@ fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
             "To run it as root all the same, add --allow-root.".to_owned(),
         ];
     }
+    if let Some(error) = error.downcast_ref::<InitError>() {
+        return of_init(error);
+    }
+    if error.is::<ServerNotAsked>() {
+        return vec!["If the server is stopped, name its data directory: --pgdata DIR.".to_owned()];
+    }
     error.downcast_ref::<ConfigError>().map(of_configuration).unwrap_or_default()
+}
+
+fn of_init(error: &InitError) -> Vec<String> {
+    let hint = match error {
+        InitError::Repository(RepositoryError::OtherSystem { cluster, .. }) => {
+            format!("After pg_upgrade or a rebuild, accept the new one: pgv init --cluster {cluster} --upgraded")
+        }
+        InitError::Repository(RepositoryError::OtherRepository { .. }) => {
+            "Another repository is mounted there, or the configuration is out of date.".to_owned()
+        }
+        InitError::Store(StoreError::File { source, .. }) if source.action == "create directory" => {
+            format!("The directory above it must exist and belong to this account: {}", source.path.display())
+        }
+        InitError::NotEmpty { .. } => "Name a directory of its own; pgv creates it.".to_owned(),
+        InitError::InsideDataDirectory { .. } => {
+            "Name a directory outside of it, best on another machine's disks.".to_owned()
+        }
+        InitError::PinnedMissing { .. } => {
+            "Is it mounted? To begin a new repository there, remove the id from the configuration.".to_owned()
+        }
+        InitError::OtherName { registered, .. } => format!(
+            "Use that name: --cluster {registered}. A copy that archives on its own needs a repository of its own."
+        ),
+        InitError::Untold { .. } => "Connect as a superuser, or name the data directory: --pgdata DIR.".to_owned(),
+        InitError::NoPlaceForConfiguration => "Name one: --config FILE.".to_owned(),
+        InitError::ConfigurationAppeared { .. } => "Run pgv init again: it uses that file.".to_owned(),
+        _ => return Vec::new(),
+    };
+    vec![hint]
 }
 
 fn of_configuration(error: &ConfigError) -> Vec<String> {
