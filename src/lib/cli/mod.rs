@@ -6,7 +6,7 @@
 //! | `program`, `args`, `recovery_args` | which programs and shared options there are |
 //! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf`, `init`, `info`, `completions`, `man` | one verb each |
 //! | `exit_status` | the one table of exit statuses |
-//! | `printer`, `hints` (`repository_hints`, `wal_hints`), `logging`, `terminal_reporter` | the only places that print |
+//! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
 
 mod archive;
 mod args;
@@ -27,9 +27,9 @@ mod opening;
 mod printer;
 mod process;
 mod program;
+#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod recovery_args;
 mod recovery_conf;
-mod repository_hints;
 mod restore;
 mod root_guard;
 mod signals;
@@ -38,7 +38,6 @@ mod size;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod terminal_reporter;
 mod usage;
-mod wal_hints;
 
 pub use process::main;
 pub use program::Program;
