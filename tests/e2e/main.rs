@@ -6,3 +6,4 @@
 mod support;
 
 mod harness_self_test;
+mod wal_archive;
