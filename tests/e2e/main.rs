@@ -7,3 +7,4 @@ mod support;
 
 mod backup;
 mod harness_self_test;
+mod wal_archive;
