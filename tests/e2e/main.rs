@@ -6,5 +6,6 @@
 mod support;
 
 mod backup;
+mod connection;
 mod harness_self_test;
 mod wal_archive;
