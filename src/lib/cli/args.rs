@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Args};
 
 use crate::config::{LogFormat, LogLevel, Overrides};
-use crate::server::ConnectionOptions;
 
 /// Options of every program that works on a repository.
 #[derive(Debug, Clone, Default, Args)]
@@ -93,18 +92,6 @@ pub(crate) struct ConnectionArgs {
     /// Never ask for a password; accepted for compatibility, pgv never does
     #[arg(short = 'w', long)]
     pub(crate) no_password: bool,
-}
-
-impl ConnectionArgs {
-    /// As the `server` module takes them.
-    pub(crate) fn options(&self) -> ConnectionOptions {
-        ConnectionOptions {
-            host: self.host.clone(),
-            port: self.port.clone(),
-            user: self.username.clone(),
-            dbname: self.dbname.clone(),
-        }
-    }
 }
 
 /// What the answer on stdout looks like.

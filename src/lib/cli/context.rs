@@ -4,15 +4,12 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::args::ConnectionArgs;
 use super::printer::Printer;
 use super::program::{Program, Verb};
 use super::terminal_reporter::TerminalReporter;
-use crate::config::{ClusterSettings, Configuration, Conninfo, Overrides};
+use crate::config::{Configuration, Overrides};
 use crate::error::Classified;
 use crate::report::Cancel;
-use crate::server::conninfo::ConninfoError;
-use crate::server::{ConnectionSettings, ConnectionSources};
 
 /// What was typed.
 #[derive(Debug)]
@@ -95,23 +92,6 @@ impl Context {
     /// Whether a signal asked for the end.
     pub(crate) fn cancel(&self) -> &Cancel {
         &self.cancel
-    }
-
-    /// Where and how to connect to the server of `cluster`, from all that was said.
-    pub(crate) fn connection(
-        &self,
-        args: &ConnectionArgs,
-        cluster: Option<&ClusterSettings>,
-    ) -> Result<ConnectionSettings, ConninfoError> {
-        let account = self.configuration.account();
-        ConnectionSettings::resolve(&ConnectionSources {
-            options: &args.options(),
-            conninfo: cluster.and_then(|cluster| cluster.conninfo.as_ref()).map(Conninfo::expose),
-            variable: &|name| self.configuration.variable(name).map(str::to_owned),
-            os_user: account.name.as_deref(),
-            home: account.home.as_deref(),
-            application_name: self.printer.program().name(),
-        })
     }
 
     /// Something that shows steps and progress to whoever runs this.

@@ -9,18 +9,19 @@ use std::time::Duration;
 use super::{Account, CheckpointMode, ConfigError, Environment, LogFormat, LogLevel};
 use crate::codec::{CompressionLevel, RepositoryId};
 use crate::pg::SystemIdentifier;
-use crate::repository::{ClusterName, ClusterSelection, ConfiguredCluster};
+use crate::repository::ClusterName;
 
 /// Every setting, validated.
 #[derive(Debug, Clone)]
 pub struct Configuration {
     pub(super) source: Option<PathBuf>,
-    pub(super) new_file: Option<PathBuf>,
+    pub(super) new_files: Vec<PathBuf>,
     pub(super) repo: Option<RepoSettings>,
     pub(super) clusters: BTreeMap<ClusterName, ClusterSettings>,
     pub(super) selected: Option<ClusterName>,
     pub(super) command_options: Vec<(&'static str, OsString)>,
     pub(super) archive: ArchiveSettings,
+    pub(super) fetch: FetchSettings,
     pub(super) backup: BackupSettings,
     pub(super) restore: RestoreSettings,
     pub(super) log: LogSettings,
@@ -60,11 +61,6 @@ impl ClusterSettings {
     }
 }
 
-fn configured(cluster: &ClusterSettings) -> ConfiguredCluster {
-    let ClusterSettings { name, pgdata, system_identifier, conninfo: _ } = cluster.clone();
-    ConfiguredCluster { name, system_identifier, pgdata }
-}
-
 /// A connection string or URI; it may hold a password, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Conninfo(String);
@@ -93,6 +89,13 @@ pub struct ArchiveSettings {
     pub timeout: Duration,
     /// zstd level of WAL.
     pub compression_level: CompressionLevel,
+}
+
+/// `[fetch]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchSettings {
+    /// How long what may pass is tried again.
+    pub timeout: Duration,
 }
 
 /// `[backup]`
@@ -140,9 +143,10 @@ impl Configuration {
         &self.command_options
     }
 
-    /// Where a configuration file would be looked for first although none is there: `pgv init` writes it.
-    pub fn new_file(&self) -> Option<&Path> {
-        self.new_file.as_deref()
+    /// Where a configuration file would be looked for although none is there, in order: `pgv init` writes the first
+    /// that it can.
+    pub fn new_files(&self) -> &[PathBuf] {
+        &self.new_files
     }
 
     /// The repository; an error when none is configured.
@@ -179,15 +183,6 @@ impl Configuration {
         }
     }
 
-    /// What the repository needs to find the cluster: the one that was named, else all that are configured, to be told
-    /// apart by system identifier.
-    pub fn cluster_selection(&self) -> ClusterSelection {
-        match &self.selected {
-            Some(name) => ClusterSelection::Named(name.clone()),
-            None => ClusterSelection::Configured(self.clusters.values().map(configured).collect()),
-        }
-    }
-
     /// The configured clusters of that system identifier, for pgv-archive and pgv-fetch: a cluster that was moved or
     /// renamed may be there twice.
     pub fn clusters_by_system_identifier(&self, identifier: SystemIdentifier) -> Vec<&ClusterSettings> {
@@ -197,6 +192,11 @@ impl Configuration {
     /// `[archive]`
     pub fn archive(&self) -> &ArchiveSettings {
         &self.archive
+    }
+
+    /// `[fetch]`
+    pub fn fetch(&self) -> &FetchSettings {
+        &self.fetch
     }
 
     /// `[backup]`

@@ -12,7 +12,7 @@ use super::load::load_on_host;
 use super::settings::{Place, SETTINGS};
 use super::*;
 use crate::error::{Classified as _, ErrorClass};
-use crate::repository::{ClusterName, ClusterSelection};
+use crate::repository::ClusterName;
 
 /// One host: files in a directory of the test's own, and no variable but those that were set.
 struct Host {
@@ -94,10 +94,11 @@ fn nothing_configured_is_no_error_until_something_is_asked_for() {
     let host = Host::new();
     let configuration = host.load().unwrap();
     assert_eq!(configuration.source(), None);
-    assert_eq!(configuration.new_file(), Some(host.path(HOME_FILE).as_path()));
+    assert_eq!(configuration.new_files(), [host.path("etc/pgv.toml"), host.path(HOME_FILE)]);
     assert_eq!(configuration.repo().unwrap_err().to_string(), "no repository is configured");
     assert_eq!(configuration.cluster().unwrap_err().to_string(), "no cluster is configured");
     assert_eq!(configuration.archive().timeout, Duration::from_secs(50));
+    assert_eq!(configuration.fetch().timeout, Duration::from_secs(30));
     assert_eq!(configuration.backup().checkpoint, CheckpointMode::Spread);
     assert!(configuration.warnings().is_empty());
 }
@@ -151,7 +152,7 @@ fn a_file_that_was_named_must_exist_unless_it_will_be_written() {
     host.config = Some(host.path("none.toml"));
     assert_eq!(host.message(), "configuration file \"/none.toml\" does not exist (option \"--config\")");
     host.file = ConfigurationFile::ReadIfPresent;
-    assert_eq!(host.load().unwrap().new_file(), Some(host.path("none.toml").as_path()));
+    assert_eq!(host.load().unwrap().new_files(), [host.path("none.toml")]);
 
     let host = Host::new().variable("PGV_CONFIG", "/nowhere/none.toml");
     assert_eq!(
@@ -301,11 +302,7 @@ fn clusters_are_chosen_by_name_or_because_there_is_one() {
     assert_eq!(eight.iter().map(|cluster| &cluster.name).collect::<Vec<_>>(), [&name("other")]);
     assert!(configuration.clusters_by_system_identifier("9".parse().unwrap()).is_empty());
 
-    let ClusterSelection::Configured(clusters) = configuration.cluster_selection() else { panic!("none was named") };
-    assert_eq!(clusters.len(), 2);
-
     let host = host.variable("PGV_CLUSTER", "other");
-    assert_eq!(host.load().unwrap().cluster_selection(), ClusterSelection::Named(name("other")));
     assert_eq!(host.load().unwrap().cluster().unwrap().name, name("other"));
     let host = host.flag("cluster", "--cluster", "new");
     assert_eq!(host.load().unwrap().cluster().unwrap(), ClusterSettings::named(name("new")));

@@ -10,6 +10,8 @@ mod config_files;
 pub mod conninfo;
 mod error;
 mod facts;
+#[cfg(test)]
+mod fake_server;
 mod framing;
 mod greeting;
 mod message;
