@@ -13,7 +13,7 @@ use super::program::Verb;
 use crate::clock::SystemClock;
 use crate::config::{LogLevel, Overrides};
 use crate::error::Classified;
-use crate::fetch::{self, FetchOptions};
+use crate::fetch::{self, FetchError, FetchOptions};
 
 /// Hands one WAL file back from the repository, its digest checked
 #[derive(Debug, Clone, Parser)]
@@ -89,7 +89,14 @@ pub(crate) fn run(args: FetchArgs, context: &Context) -> Result<Outcome, Box<dyn
         clock: Box::new(SystemClock),
         open_repository: Box::new(move || opening::open_repository(&repository)),
     };
-    let report = fetch::run(&options, &context.reporter())?;
+    let report = match fetch::run(&options, &context.reporter()) {
+        Err(absent @ FetchError::Absent { .. }) => {
+            // Every recovery asks for some files that never were: an answer, not an error.
+            context.printer().message(LogLevel::Info, &absent.to_string());
+            return Ok(Outcome::NegativeAnswer);
+        }
+        fetched => fetched?,
+    };
     let message = format!("fetched \"{}\" of cluster {}, {} bytes", report.name, report.cluster, report.bytes);
     context.printer().message(LogLevel::Debug, &message);
     Ok(Outcome::Done)

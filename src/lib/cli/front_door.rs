@@ -83,11 +83,13 @@ fn execute<A: VerbArgs>(
     args.run(&Context::new(configuration, *printer, cancel))
 }
 
-/// The server's log gets one line for each WAL file that fails, and none for those that do not.
+/// The server's log gets one line for each WAL file that fails or is absent, and none for the others.
 fn default_level(program: Program) -> LogLevel {
     match program {
-        Program::Archive | Program::Fetch => LogLevel::Warn,
-        Program::Pgv | Program::BaseBackup | Program::Restore | Program::RecoveryConf => LogLevel::Info,
+        Program::Archive => LogLevel::Warn,
+        Program::Pgv | Program::Fetch | Program::BaseBackup | Program::Restore | Program::RecoveryConf => {
+            LogLevel::Info
+        }
     }
 }
 

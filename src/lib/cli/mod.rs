@@ -6,7 +6,7 @@
 //! | `program`, `args`, `recovery_args`, `recovery_commands` | which programs and shared options there are |
 //! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `completions`, `man` | one verb each |
 //! | `exit_status` | the one table of exit statuses |
-//! | `printer`, `hints` (`repository_hints`, `wal_hints`), `logging`, `terminal_reporter` | the only places that print |
+//! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
 
 mod archive;
 mod args;
