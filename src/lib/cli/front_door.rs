@@ -173,7 +173,7 @@ fn find_program(name: &str, environment: &Environment) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|candidate| is_executable(candidate))
 }
 
-fn is_executable(path: &Path) -> bool {
+pub(super) fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
