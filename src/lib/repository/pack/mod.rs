@@ -17,7 +17,7 @@ use super::{ClusterRef, Repository, RepositoryError};
 use crate::codec::{ContentDigest, ObjectKind};
 use crate::store::ObjectKey;
 
-pub use index::{IndexFrame, PackIndex};
+pub use index::{IndexFrame, PackIndex, PackIndexError};
 pub use reader::{PackReader, PlainSink};
 pub use stream::{PackError, PackOptions, PackStream};
 
