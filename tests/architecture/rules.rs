@@ -107,7 +107,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const PROGRAM_LINES_MAX: usize = 30;
 
 /// Files above the aim, with their length. A ratchet: numbers only go down, and an entry leaves when its file is short.
-const LONG_FILES: &[(&str, usize)] = &[("src/lib/repository/pack/stream.rs", 442)];
+const LONG_FILES: &[(&str, usize)] = &[];
 
 fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))

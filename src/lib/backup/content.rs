@@ -297,7 +297,6 @@ impl TarSink for Sink {
             TarEntryKind::Directory | TarEntryKind::TablespaceLink { .. } => FileKind::Directory,
         };
         let modified = Timestamp::from_second(entry.modified_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
-        // COMPAT: some versions announce pg_tblspc entries of their own; what was made of the tablespaces stands.
         let entry = FileEntry::new(&path, entry.mode & 0o777, modified, kind);
         self.entries.push((path, entry));
         Ok(())
@@ -320,3 +319,7 @@ fn append(to: &mut Vec<u8>, bytes: &[u8], name: &'static str, limit: usize) -> R
 pub(super) fn control_file_path() -> Result<DataPath, BackupError> {
     Ok(DataPath::parse(ControlFile::PATH.as_bytes())?)
 }
+
+#[cfg(test)]
+#[path = "content_tests.rs"]
+mod tests;

@@ -6,12 +6,13 @@
 //! | `program`, `args`, `recovery_args` | which programs and shared options there are |
 //! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf`, `init`, `info`, `completions`, `man` | one verb each |
 //! | `exit_status` | the one table of exit statuses |
-//! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
+//! | `printer`, `hints` (`repository_hints`, `wal_hints`), `logging`, `terminal_reporter` | the only places that print |
 
 mod archive;
 mod args;
 mod backup;
 mod completions;
+mod connection;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod context;
 mod exit_status;
@@ -20,6 +21,8 @@ mod front_door;
 mod hints;
 mod info;
 mod init;
+mod init_configuration;
+mod init_text;
 mod logging;
 mod man;
 mod opening;
@@ -27,6 +30,7 @@ mod opening;
 mod printer;
 mod process;
 mod program;
+#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod recovery_args;
 mod recovery_conf;
 mod restore;
@@ -34,6 +38,7 @@ mod root_guard;
 mod signals;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod size;
+mod table;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod terminal_reporter;
 mod usage;

@@ -12,8 +12,8 @@ use super::value::{
     repository_id, system_identifier,
 };
 use super::{
-    ArchiveSettings, BackupSettings, ClusterSettings, ConfigError, Configuration, LogSettings, RepoSettings,
-    RestoreSettings, repo_url,
+    ArchiveSettings, BackupSettings, ClusterSettings, ConfigError, Configuration, FetchSettings, LogSettings,
+    RepoSettings, RestoreSettings, repo_url,
 };
 use crate::repository::ClusterName;
 
@@ -31,6 +31,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         timeout: values.required("archive.timeout", duration_below(ARCHIVE_TIMEOUT_LIMIT))?,
         compression_level: values.required("archive.compression_level", compression_level)?,
     };
+    let fetch = FetchSettings { timeout: values.required("fetch.timeout", duration_below(WAIT_LIMIT))? };
     let backup = BackupSettings {
         checkpoint: values.required("backup.checkpoint", |text| Ok(text.parse()?))?,
         max_rate: values.optional("backup.max_rate", max_rate)?,
@@ -49,11 +50,12 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
     warnings.extend(warning);
     Ok(Configuration {
         source: merged.source,
-        new_file: merged.new_file,
+        new_files: merged.new_files,
         repo,
         clusters,
         selected,
         archive,
+        fetch,
         backup,
         restore,
         log,

@@ -59,6 +59,7 @@ macro_rules! setting {
 }
 
 const ARCHIVE: Place = Place::Section("archive");
+const FETCH: Place = Place::Section("fetch");
 const BACKUP: Place = Place::Section("backup");
 const RESTORE: Place = Place::Section("restore");
 const LOG: Place = Place::Section("log");
@@ -116,6 +117,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Number,
         Some("1"),
         "zstd level of WAL, 1 to 19"
+    ),
+    setting!(
+        "fetch.timeout",
+        "PGV_FETCH_TIMEOUT",
+        FETCH,
+        Text,
+        Some("30s"),
+        "how long pgv-fetch tries again what may pass, such as a repository that does not answer"
     ),
     setting!(
         "backup.checkpoint",

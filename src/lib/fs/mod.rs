@@ -9,7 +9,7 @@ mod read;
 mod staged;
 
 pub use directory::{
-    DirectoryEntry, available_bytes, create_directory, create_directory_chain, is_directory, remove_file,
+    DirectoryEntry, available_bytes, check_absent, create_directory, create_directory_chain, is_directory, remove_file,
     sorted_entries, sync_directory,
 };
 pub use error::FileError;

@@ -227,3 +227,6 @@ impl Login<'_> {
         ConnectError::Scram { endpoint, problem: clean_text(&text), server_at_fault: true }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,9 +204,12 @@ pub enum CertificateProblem {
     /// It is for other purposes than servers.
     #[error("it is not meant for servers")]
     WrongPurpose,
-    /// A signature is by an algorithm that is not known here, or is false.
-    #[error("a signature of it could not be verified")]
+    /// A signature is false: it names a trusted root that did not sign it, or the server has no key for it.
+    #[error("its signature is not that of a trusted root certificate")]
     BadSignature,
+    /// A signature is by an algorithm that is not known here.
+    #[error("it is signed by an algorithm that pgv does not know")]
+    UnknownSignature,
     /// Something else.
     #[error("{0}")]
     Other(String),
@@ -370,5 +373,53 @@ impl Classified for ConnectError {
                 .or_else(|| attempts.last().map(Classified::class))
                 .unwrap_or(ErrorClass::Unavailable),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_server::{endpoint, settings};
+    use super::*;
+
+    fn refused(conninfo: &str) -> ConnectError {
+        let endpoint = Box::new(endpoint(&settings(conninfo)));
+        ConnectError::CertificateRefused { endpoint, source: CertificateProblem::UnknownIssuer }
+    }
+
+    fn unreachable(conninfo: &str) -> ConnectError {
+        let source = io::Error::from(io::ErrorKind::ConnectionRefused);
+        ConnectError::Unreachable { endpoint: Box::new(endpoint(&settings(conninfo))), source }
+    }
+
+    #[test]
+    fn only_our_own_choice_of_sslmode_asks_for_the_hint() {
+        let hint = |error: &ConnectError| error.refused_by_default_ssl_mode().map(|endpoint| endpoint.ssl_mode);
+        assert_eq!(hint(&refused("host=db")), Some(SslMode::VerifyFull));
+        assert_eq!(hint(&refused("host=db sslmode=verify-full")), None);
+        assert_eq!(hint(&unreachable("host=db")), None);
+        let several = ConnectError::AllFailed { attempts: vec![unreachable("host=a"), refused("host=b")] };
+        assert_eq!(hint(&several), Some(SslMode::VerifyFull));
+    }
+
+    #[test]
+    fn several_failures_have_the_class_of_the_most_telling_one() {
+        let class = |attempts| ConnectError::AllFailed { attempts }.class();
+        assert_eq!(class(vec![unreachable("host=a"), unreachable("host=b")]), ErrorClass::Unavailable);
+        assert_eq!(class(vec![unreachable("host=a"), refused("host=b")]), ErrorClass::Refused);
+        assert_eq!(class(Vec::new()), ErrorClass::Unavailable);
+    }
+
+    #[test]
+    fn messages_name_server_and_cause() {
+        let attempts = vec![unreachable("host=a port=1"), refused("host=/tmp port=2")];
+        assert_eq!(
+            ConnectError::AllFailed { attempts }.to_string(),
+            "could not connect to any of 2 servers: could not connect to server \"a\", port 1: connection refused; \
+             the certificate of server \"/tmp/.s.PGSQL.2\" was refused (sslmode=disable): it is not signed by a \
+             trusted root certificate"
+        );
+        let names = vec!["a.test".to_owned(), "192.0.2.1".to_owned()];
+        let problem = CertificateProblem::WrongHost { host: "b.test".to_owned(), names };
+        assert_eq!(problem.to_string(), "it is not made out to \"b.test\" but to \"a.test\", \"192.0.2.1\"");
     }
 }

@@ -8,6 +8,8 @@ mod basebackup;
 pub mod conninfo;
 mod error;
 mod facts;
+#[cfg(test)]
+mod fake_server;
 mod framing;
 mod greeting;
 mod message;

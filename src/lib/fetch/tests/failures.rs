@@ -1,5 +1,5 @@
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,6 +28,18 @@ fn replace_by_file(path: &Path) {
     std::fs::write(path, b"").unwrap();
 }
 
+/// Leaves a link that leads nowhere.
+fn hide(path: &Path) {
+    let aside = path.with_extension("aside");
+    std::fs::rename(path, &aside).unwrap();
+    std::os::unix::fs::symlink(path.with_extension("unmounted"), path).unwrap();
+}
+
+fn wal(scene: &Scene) -> PathBuf {
+    let tree = scene.repository_root().join("main").join(scene.test.cluster.system_identifier.to_string());
+    tree.join("wal")
+}
+
 fn store_under(scene: &Scene, name: &str, content_of: &str) {
     scene.store(name, &wal_segment(content_of, 0));
 }
@@ -35,7 +47,7 @@ fn store_under(scene: &Scene, name: &str, content_of: &str) {
 /// Rows: what is done to a scene with [`SEGMENT`] archived, what is asked for, the class, what the error says.
 #[test]
 fn every_failure_has_its_class_and_delivers_nothing() {
-    let rows: [(Mutilation, &str, ErrorClass, &str); 19] = [
+    let rows: [(Mutilation, &str, ErrorClass, &str); 23] = [
         (|_| {}, "pg_wal", ErrorClass::InvalidInput, "invalid WAL file name \"pg_wal\""),
         (|_| {}, "00000001000000000000000a", ErrorClass::InvalidInput, "invalid WAL file name"),
         // The repository is not there.
@@ -83,6 +95,16 @@ fn every_failure_has_its_class_and_delivers_nothing() {
             ErrorClass::Usage,
             "cluster \"main\" is not registered",
         ),
+        // A part of it is not mounted, or hidden by something else.
+        (|scene| hide(&wal(scene)), "000000010000000000000004", ErrorClass::Unavailable, "could not follow link"),
+        (|scene| hide(&wal(scene)), "00000002.history", ErrorClass::Unavailable, "could not follow link"),
+        (
+            |scene| hide(&wal(scene).join("00000001")),
+            "000000010000000000000004",
+            ErrorClass::Unavailable,
+            "could not follow link",
+        ),
+        (|scene| replace_by_file(&wal(scene)), SEGMENT, ErrorClass::Unavailable, "could not enter directory"),
         // The cluster is another one.
         (
             |scene| overwrite(&scene.control_file(), OTHER_CONTROL_FILE),

@@ -113,9 +113,11 @@ fn handshake_error(error: io::Error, endpoint: &Endpoint) -> ConnectError {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             CertificateProblem::WrongPurpose
         }
-        CertificateError::BadSignature
-        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => CertificateProblem::BadSignature,
+        CertificateError::BadSignature => CertificateProblem::BadSignature,
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            CertificateProblem::UnknownSignature
+        }
         other => CertificateProblem::Other(clean_text(&other.to_string())),
     };
     ConnectError::CertificateRefused { endpoint, source }
@@ -142,3 +144,6 @@ fn server_name(endpoint: &Endpoint) -> ServerName<'static> {
     let address = || endpoint.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
     ServerName::try_from(host_name(endpoint).to_owned()).unwrap_or_else(|_| ServerName::IpAddress(address().into()))
 }
+
+#[cfg(test)]
+mod tests;
