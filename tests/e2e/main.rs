@@ -5,5 +5,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
 mod harness_self_test;
 mod wal_archive;

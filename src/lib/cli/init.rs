@@ -1,14 +1,25 @@
 //! `pgv init`: the command line of the set-up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs};
+use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
+use super::connection::Connection;
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
-use super::program::Verb;
-use crate::config::Overrides;
-use crate::error::Classified;
+use super::init_configuration::{ConfigurationInput, settle_configuration};
+use super::init_text;
+use super::program::{Program, Verb};
+use super::usage::UsageError;
+use crate::clock::SystemClock;
+use crate::config::{ClusterSettings, ConfigError, Configuration, Overrides};
+use crate::error::{Classified, ErrorClass};
+use crate::init::{
+    ArchiveCommand, ClusterFacts, InitCluster, InitError, InitReport, InitRepository, InitServer, Registration,
+    RegistrationOptions, assess, create_role_sql, register,
+};
+use crate::repository::ClusterName;
+use crate::server::{ConnectError, SqlClient};
 
 /// Creates a repository, registers a cluster in it, and says what the server still lacks
 #[derive(Debug, Clone, Parser)]
@@ -66,11 +77,192 @@ impl VerbArgs for InitArgs {
     }
 }
 
-/// Runs the verb.
-pub(crate) fn run(_args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    init_is_not_built_yet(context)
+/// The cluster's name when nobody said another.
+const DEFAULT_CLUSTER: &str = "main";
+
+/// The runtime for the connection to the server could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("could not start the machinery for network connections")]
+struct RuntimeError(#[source] std::io::Error);
+
+impl Classified for RuntimeError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::of_io(&self.0)
+    }
 }
 
-fn init_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    Err(super::usage::UsageError::not_built_yet(Verb::Init).into())
+/// The server could not be asked, which another option would not have needed.
+#[derive(Debug, thiserror::Error)]
+#[error("could not ask the server about the cluster")]
+pub(crate) struct ServerNotAsked(#[source] ConnectError);
+
+impl Classified for ServerNotAsked {
+    fn class(&self) -> ErrorClass {
+        self.0.class()
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    if args.pgdata.is_some() && args.connection.is_given() {
+        return Err(UsageError::new(
+            "--pgdata and connection options exclude each other: one names a directory, the others a server",
+        )
+        .into());
+    }
+    let configuration = context.configuration();
+    let repo = configuration.repo()?.clone();
+    let cluster = cluster_of(configuration)?;
+    let connection = match args.pgdata {
+        Some(_) => None,
+        None => {
+            let configured = cluster.conninfo.as_ref().map(|conninfo| conninfo.expose());
+            Some(Connection::resolve(&args.connection, configured, configuration)?)
+        }
+    };
+    let facts = learn(args.pgdata.as_deref(), connection.as_ref())?;
+    let host = host_name();
+    let registration = register(&RegistrationOptions {
+        root: &repo.path,
+        pinned: repo.id,
+        name: &cluster.name,
+        facts: &facts,
+        upgraded: args.upgraded,
+        host: &host,
+        clock: &SystemClock,
+    })?;
+    let settled = settle_configuration(&ConfigurationInput {
+        configuration,
+        repo: &repo,
+        repo_id: registration.repository.id(),
+        cluster: &cluster.name,
+        facts: &facts,
+        conninfo: connection.as_ref().map(|connection| connection.said.as_str()),
+    })?;
+    let program = archive_program()?;
+    let env_file = args.common.env_file.as_deref().map(std::path::absolute).and_then(Result::ok);
+    let command = ArchiveCommand::new(&program, Some(&settled.file), env_file.as_deref())?;
+    let report = InitReport {
+        schema_version: 1,
+        repository: repository_part(&repo.url, &repo.path, &registration),
+        cluster: cluster_part(&cluster.name, &facts, &registration),
+        configuration: settled,
+        server: server_part(&facts, &command),
+        warnings: warnings(&facts, &program),
+    };
+    let text = match args.output.output {
+        OutputFormat::Text => init_text::render(&report),
+        OutputFormat::Json => init_text::json(&report)?,
+    };
+    context.printer().answer(&text)?;
+    Ok(Outcome::Done)
+}
+
+/// The cluster that was named, else the only configured one, else "main".
+fn cluster_of(configuration: &Configuration) -> Result<ClusterSettings, Box<dyn Classified>> {
+    match configuration.cluster() {
+        Err(ConfigError::NoCluster) => {
+            let name = ClusterName::parse(DEFAULT_CLUSTER);
+            Ok(ClusterSettings::named(name.map_err(|error| UsageError::new(error.to_string()))?))
+        }
+        cluster => Ok(cluster?),
+    }
+}
+
+/// Reads the data directory that was named, else asks the server.
+fn learn(pgdata: Option<&Path>, connection: Option<&Connection>) -> Result<ClusterFacts, Box<dyn Classified>> {
+    let Some(connection) = connection else {
+        let pgdata = pgdata.unwrap_or(Path::new("."));
+        return Ok(ClusterFacts::of_data_directory(pgdata)?);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RuntimeError)?;
+    runtime.block_on(async {
+        let client = SqlClient::connect(&connection.settings).await.map_err(ServerNotAsked)?;
+        let facts = ClusterFacts::of_server(&client, &connection.settings).await;
+        client.close().await;
+        Ok(facts?)
+    })
+}
+
+/// The name by which this host is known to itself.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// `pgv-archive` beside the program that runs.
+fn archive_program() -> Result<PathBuf, InitError> {
+    let name = Program::Archive.name();
+    let executable = std::env::current_exe();
+    let folder = executable.ok().and_then(|path| path.parent().map(Path::to_owned));
+    Ok(folder.unwrap_or_else(|| PathBuf::from("/usr/bin")).join(name))
+}
+
+fn repository_part(url: &str, path: &Path, registration: &Registration) -> InitRepository {
+    InitRepository {
+        url: url.to_owned(),
+        path: path.to_owned(),
+        id: registration.repository.id(),
+        created: registration.created,
+        promises: vec!["create_only", "sync"],
+        available_bytes: registration.available_bytes,
+    }
+}
+
+fn cluster_part(name: &ClusterName, facts: &ClusterFacts, registration: &Registration) -> InitCluster {
+    InitCluster {
+        name: name.clone(),
+        system_identifier: facts.system_identifier,
+        major_version: facts.state.version,
+        wal_segment_bytes: facts.wal_segment_size.bytes(),
+        data_directory: facts.local_data_directory.clone(),
+        registered: registration.registered,
+        since: registration.since,
+        source: facts.source,
+    }
+}
+
+fn server_part(facts: &ClusterFacts, command: &ArchiveCommand) -> InitServer {
+    InitServer {
+        asked: facts.state.rights.is_some(),
+        in_recovery: facts.state.in_recovery,
+        role: facts.state.rights.as_ref().map(|rights| rights.role.clone()),
+        archive_command: command.as_str().to_owned(),
+        findings: assess(&facts.state, command),
+        role_sql: create_role_sql(&facts.state),
+    }
+}
+
+/// What else a person should know.
+fn warnings(facts: &ClusterFacts, program: &Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut warnings = Vec::new();
+    if program.metadata().is_err() {
+        warnings.push(format!("There is no program \"{}\" yet; the archive command needs it.", program.display()));
+    }
+    if facts.state.in_recovery {
+        warnings.push(
+            "The server is a standby: with archive_mode = on it archives from its promotion on, and until then its \
+             primary must archive."
+                .to_owned(),
+        );
+    }
+    match &facts.local_data_directory {
+        None if facts.is_local => {}
+        None => warnings.push(
+            "The server runs on another host: pgv-archive, the configuration file and the repository must be there \
+             too, under the paths that the archive command names."
+                .to_owned(),
+        ),
+        Some(directory) => {
+            let own = rustix::process::geteuid().as_raw();
+            if let Some(owner) = directory.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != own)
+            {
+                warnings.push(format!(
+                    "The server runs as the account with uid {owner}, this is the one with uid {own}: the server could \
+                     not write to the repository. Run pgv init as that account."
+                ));
+            }
+        }
+    }
+    warnings
 }

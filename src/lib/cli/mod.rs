@@ -12,6 +12,7 @@ mod archive;
 mod args;
 mod backup;
 mod completions;
+mod connection;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod context;
 mod exit_status;
@@ -20,6 +21,8 @@ mod front_door;
 mod hints;
 mod info;
 mod init;
+mod init_configuration;
+mod init_text;
 mod logging;
 mod man;
 mod opening;
@@ -35,6 +38,7 @@ mod root_guard;
 mod signals;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod size;
+mod table;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod terminal_reporter;
 mod usage;

@@ -14,7 +14,7 @@ use crate::repository::ClusterName;
 #[derive(Debug, Clone)]
 pub struct Configuration {
     pub(super) source: Option<PathBuf>,
-    pub(super) new_file: Option<PathBuf>,
+    pub(super) new_files: Vec<PathBuf>,
     pub(super) repo: Option<RepoSettings>,
     pub(super) clusters: BTreeMap<ClusterName, ClusterSettings>,
     pub(super) selected: Option<ClusterName>,
@@ -135,9 +135,10 @@ impl Configuration {
         self.source.as_deref()
     }
 
-    /// Where a configuration file would be looked for first although none is there: `pgv init` writes it.
-    pub fn new_file(&self) -> Option<&Path> {
-        self.new_file.as_deref()
+    /// Where a configuration file would be looked for although none is there, in order: `pgv init` writes the first
+    /// that it can.
+    pub fn new_files(&self) -> &[PathBuf] {
+        &self.new_files
     }
 
     /// The repository; an error when none is configured.

@@ -50,7 +50,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
     warnings.extend(warning);
     Ok(Configuration {
         source: merged.source,
-        new_file: merged.new_file,
+        new_files: merged.new_files,
         repo,
         clusters,
         selected,

@@ -94,7 +94,7 @@ fn nothing_configured_is_no_error_until_something_is_asked_for() {
     let host = Host::new();
     let configuration = host.load().unwrap();
     assert_eq!(configuration.source(), None);
-    assert_eq!(configuration.new_file(), Some(host.path(HOME_FILE).as_path()));
+    assert_eq!(configuration.new_files(), [host.path("etc/pgv.toml"), host.path(HOME_FILE)]);
     assert_eq!(configuration.repo().unwrap_err().to_string(), "no repository is configured");
     assert_eq!(configuration.cluster().unwrap_err().to_string(), "no cluster is configured");
     assert_eq!(configuration.archive().timeout, Duration::from_secs(50));
@@ -126,7 +126,7 @@ fn a_file_that_was_named_must_exist_unless_it_will_be_written() {
     host.config = Some(host.path("none.toml"));
     assert_eq!(host.message(), "configuration file \"/none.toml\" does not exist (option \"--config\")");
     host.file = ConfigurationFile::ReadIfPresent;
-    assert_eq!(host.load().unwrap().new_file(), Some(host.path("none.toml").as_path()));
+    assert_eq!(host.load().unwrap().new_files(), [host.path("none.toml")]);
 
     let host = Host::new().variable("PGV_CONFIG", "/nowhere/none.toml");
     assert_eq!(

@@ -5,6 +5,7 @@
 //! here look inside such variants themselves.
 
 mod configuration;
+mod init;
 mod repository;
 mod server;
 mod target;
@@ -40,7 +41,7 @@ fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
             "To run it as root all the same, add --allow-root.".to_owned(),
         ];
     }
-    let of_modules = [configuration::hint, repository::hint, server::hint, target::hint, wal::hint];
+    let of_modules = [configuration::hint, init::hint, repository::hint, server::hint, target::hint, wal::hint];
     of_modules.into_iter().flat_map(|hint| hint(error)).collect()
 }
 
