@@ -8,4 +8,5 @@ mod support;
 mod backup;
 mod connection;
 mod harness_self_test;
+mod restore;
 mod wal_archive;
