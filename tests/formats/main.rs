@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, clippy::cast_possible_truncation)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod by_hand;
 mod by_the_book;
 mod document;
 mod fixture;
