@@ -58,7 +58,7 @@ fn every_cause_has_its_status() {
             |_| {},
             "ARCHIVE --cluster other pg_wal/SEGMENT SEGMENT",
             10,
-            "hint: Register it: pgv init --cluster other",
+            "hint: \"pgv init --cluster other\" registers it",
         ),
         (
             "another cluster",
@@ -128,7 +128,7 @@ fn every_cause_has_its_status() {
             |host| fs::write(host.repository.join("repository.json"), r#"{"format": 2}"#).unwrap(),
             "ARCHIVE pg_wal/SEGMENT SEGMENT",
             21,
-            "hint: Install the pgv that wrote it, or a newer one; this is pgv 0.",
+            "hint: Install the version of pgv that wrote it",
         ),
     ];
     for (what, prepare, line, status, says) in rows {
@@ -156,7 +156,9 @@ fn a_conflict_names_both_writers_and_the_way_out() {
     host.write(SEGMENT, &segment(SEGMENT, 2));
     let stored = fs::read(host.stored(SEGMENT)).unwrap();
     let outcome = refused(host.archive(SEGMENT), 14, "is stored in repository");
-    outcome.expect_stderr("with different content by host").expect_stderr("restored or copied back");
+    outcome
+        .expect_stderr("with different content by host")
+        .expect_stderr("hint: This directory was restored or rolled back");
     // Another one, which the person insists on.
     let clone = host.folder.make("clone");
     host.folder.make("clone/global");
@@ -165,10 +167,10 @@ fn a_conflict_names_both_writers_and_the_way_out() {
     host.folder.write(Path::new("clone/pg_wal").join(SEGMENT), segment(SEGMENT, 3));
     let outcome = host.sh(&format!("cd ../clone && ARCHIVE --cluster main pg_wal/{SEGMENT} {SEGMENT}"));
     let (data, clone) = (host.data.display(), clone.display());
-    refused(outcome, 14, "hint: Two servers archive as one: this one is host")
+    refused(outcome, 14, "hint: Two servers write under one name")
         .expect_stderr(&format!("directory \"{data}\""))
         .expect_stderr(&format!("directory \"{clone}\""))
-        .expect_stderr(&format!("pgv init --cluster OTHER -D {clone};"))
+        .expect_stderr(&format!("pgv init --cluster NEW -D {clone}, then --cluster NEW in its archive_command"))
         .expect_stderr("archive_mode = off");
     assert!(fs::read(host.stored(SEGMENT)).unwrap() == stored);
 }
@@ -182,7 +184,7 @@ fn a_clone_is_refused_before_it_can_conflict() {
     let outcome = refused(host.archive(SEGMENT), 13, "cluster \"main\" has its data directory at");
     let data = host.data.display();
     outcome
-        .expect_stderr(&format!("hint: If this server is a copy (a clone, a restored or a test server), give it a name of its own: pgv init --cluster OTHER -D {data};"))
+        .expect_stderr(&format!("hint: To archive this one under another name: pgv init --cluster NEW -D {data}, then"))
         .expect_stderr(&format!("set pgdata = \"{data}\" in [cluster.main]"));
     assert!(!host.stored(SEGMENT).exists());
     host.sh(&format!("ARCHIVE --cluster main pg_wal/{SEGMENT} {SEGMENT}")).success();
@@ -209,17 +211,52 @@ fn a_full_or_read_only_file_system_has_its_status_and_stores_nothing() {
     let noise = fs::File::open("/dev/urandom").unwrap();
     std::io::Read::read_exact(&mut { noise }, &mut content[8192..]).unwrap();
     host.write(SEGMENT, &content);
-    refused(host.archive(SEGMENT), 16, "hint: The file system of").expect_stderr("PostgreSQL keeps the file");
+    refused(host.archive(SEGMENT), 16, "hint: \"df -h ").expect_stderr("PostgreSQL keeps the file");
     assert!(!host.stored(SEGMENT).exists());
     assert_eq!(fs::read_dir(host.repository.join(".staging")).unwrap().count(), 0);
     // With room again, it is archived.
     host.write(NEXT, &segment(NEXT, 0));
     mounted.set_read_only(true);
-    refused(host.archive(NEXT), 17, "is mounted read-only");
+    refused(host.archive(NEXT), 17, "hint: The file system is mounted read-only");
     mounted.set_read_only(false);
     host.archive(NEXT).success();
     // Before the folder that it is mounted in.
     drop(mounted);
+}
+
+/// Killed at any moment, it leaves nothing or all of it, and another call finishes the work.
+#[test]
+fn kill_9_leaves_nothing_or_all_of_it() {
+    let host = WalHost::new("archive");
+    let whole = |name: &str| {
+        host.fetch(name).success();
+        assert!(fs::read(host.fetched()).unwrap() == segment(name, 3), "{name}");
+    };
+    host.write(SEGMENT, &segment(SEGMENT, 3));
+    let usual = host.archive(SEGMENT).success().elapsed;
+    let (mut cut_short, mut finished) = (0u32, 0u32);
+    // Each is killed a little later than the one before, until some have had the time to finish.
+    let mut step = 0u32;
+    while step < 60 || (finished < 3 && step < 600) {
+        step += 1;
+        let name = format!("0000000100000000{:08X}", 16 + step);
+        host.write(&name, &segment(&name, 3));
+        let mut child = host.shell(&format!("exec ARCHIVE pg_wal/{name} {name}")).spawn().unwrap();
+        std::thread::park_timeout(usual * step / 50);
+        let has_ended = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if host.stored(&name).exists() {
+            finished += 1;
+            whole(&name);
+        } else {
+            cut_short += 1;
+            assert!(!has_ended, "it ended and stored nothing");
+        }
+        host.archive(&name).success();
+        whole(&name);
+    }
+    assert!(cut_short >= 3 && finished >= 3, "{cut_short} cut short and {finished} finished prove little");
 }
 
 #[test]
@@ -231,6 +268,6 @@ fn json_has_the_status_the_class_and_the_hints() {
     let outcome = host.sh(&format!("ARCHIVE --log-format json pg_wal/{SEGMENT} {SEGMENT}")).expect_code(14);
     let line: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
     assert_eq!((line["class"].as_str(), line["exit_status"].as_u64()), (Some("Conflict"), Some(14)));
-    assert_eq!(line["hints"].as_array().unwrap().len(), 2);
+    assert_eq!(line["hints"].as_array().unwrap().len(), 3);
     assert!(TestAccount::get().uid != 0, "root is refused");
 }

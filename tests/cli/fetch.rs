@@ -107,7 +107,7 @@ fn only_proven_absence_is_1_and_all_else_stops_a_targeted_recovery() {
             |host| fs::write(host.repository.join("repository.json"), r#"{"format": 2}"#).unwrap(),
             NEXT,
             Some(11),
-            "hint: Install the pgv that wrote it",
+            "hint: Install the version of pgv that wrote it",
         ),
         ("no name of a WAL file", |_| {}, "RECOVERYXLOG", Some(1), "invalid WAL file name"),
     ];
@@ -126,12 +126,22 @@ fn only_proven_absence_is_1_and_all_else_stops_a_targeted_recovery() {
             assert!(outcome.status.code() == Some(expected), "{what} with {signals:?}: expected {expected}\n{outcome}");
             let outcome = outcome.expect_stderr(says);
             assert!(outcome.stderr.lines().all(|line| line.starts_with("pgv-fetch: ")), "{outcome}");
+            assert_eq!(outcome.stderr.contains("pgv-fetch: error: "), number.is_some(), "{what}: {outcome}");
             assert!(!host.fetched().exists(), "{what}");
         }
         if host.tree().exists() {
             set_mode(host.tree(), 0o700);
         }
     }
+}
+
+#[test]
+fn absence_has_its_class_and_status_in_json() {
+    let host = WalHost::new("fetch");
+    let outcome = host.sh(&format!("FETCH --log-format json {SEGMENT} pg_wal/RECOVERYXLOG")).expect_code(1);
+    let line: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+    assert_eq!((line["class"].as_str(), line["exit_status"].as_u64()), (Some("NotFound"), Some(1)));
+    assert_eq!(line["level"].as_str(), Some("info"));
 }
 
 /// The data directory is that of %p, wherever the command runs.

@@ -169,7 +169,7 @@ mod tests {
     fn the_documentation_has_a_row_for_each_cause() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/exit-statuses.md");
         let document = std::fs::read_to_string(path).unwrap();
-        let (targeted, other) = (RecoveryMode::Targeted, RecoveryMode::None);
+        let (targeted, other) = (RecoveryMode::Targeted, RecoveryMode::Standby);
         for class in CLASSES {
             let statuses = format!(
                 " | {} | {} | {} | {} |",

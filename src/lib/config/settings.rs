@@ -181,7 +181,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         LOG,
         Text,
         None,
-        "error, warn, info, debug or trace; info when absent, warn for pgv-archive and pgv-fetch"
+        "error, warn, info, debug or trace; info when absent, warn for pgv-archive"
     ),
     setting!("log.format", "PGV_LOG_FORMAT", LOG, Text, Some("text"), "text, or json for one object a line"),
 ];

@@ -1,7 +1,8 @@
-//! What a person can do about a WAL file that was not archived or not fetched.
+//! Hints about WAL files that were not archived or not fetched.
 
 use std::error::Error;
 
+use super::configuration::of_file;
 use super::repository::own_name;
 use crate::archive::ArchiveError;
 use crate::error::{Classified, ErrorClass};
@@ -9,7 +10,6 @@ use crate::fetch::FetchError;
 
 const KEPT: &str = "PostgreSQL keeps the file and tries again; when pg_wal is full, the server stops.";
 
-/// The hints for this error alone.
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(error) = super::find::<ArchiveError>(error) {
         return of_archive(error);
@@ -31,6 +31,7 @@ fn of_archive(error: &ArchiveError) -> Vec<String> {
             ),
         ],
         ArchiveError::Repository { source, .. } if source.class() == ErrorClass::NoSpace => vec![KEPT.to_owned()],
+        ArchiveError::File(error) => of_file(error),
         ArchiveError::TimedOut { .. } => vec![format!("The repository does not answer. {KEPT}")],
         _ => Vec::new(),
     }
@@ -45,10 +46,8 @@ fn of_fetch(error: &FetchError) -> Vec<String> {
             format!("If a server still has it in pg_wal, archive it from there: pgv-archive pg_wal/{name}"),
             "Else choose a recovery target that lies before it.".to_owned(),
         ],
-        FetchError::Destination(error) => match error.class() {
-            ErrorClass::NoSpace => vec!["The file system of pg_wal is full: make room there.".to_owned()],
-            _ => Vec::new(),
-        },
+        // They show themselves as the file's error, which is then not in the chain by itself.
+        FetchError::Destination(error) | FetchError::File(error) => of_file(error),
         _ => Vec::new(),
     }
 }
