@@ -208,6 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_a_row_for_each_cause() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/exit-statuses.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let (targeted, other) = (FetchSituation::TargetedRecovery, FetchSituation::StandbyOrNone);
+        for class in CLASSES {
+            let statuses = format!(
+                " | {} | {} | {} | {} |",
+                failed(Program::Archive, class, other),
+                failed(Program::Fetch, class, targeted),
+                failed(Program::Fetch, class, other),
+                failed(Program::Restore, class, other),
+            );
+            let row = document.lines().find(|line| line.starts_with(&format!("| {class:?}: ")));
+            assert!(row.is_some_and(|row| row.ends_with(&statuses)), "{class:?}{statuses} should be, {row:?} is");
+        }
+    }
+
+    #[test]
     fn signal_files_are_looked_for_beside_pg_wal_and_then_in_the_working_directory() {
         let folder = tempfile::tempdir().unwrap();
         let (data, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));

@@ -41,6 +41,10 @@ impl Printer {
         Self { program, format, level }
     }
 
+    pub(crate) fn program(&self) -> Program {
+        self.program
+    }
+
     pub(crate) fn format(&self) -> LogFormat {
         self.format
     }

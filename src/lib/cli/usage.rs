@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue};
 
 use super::program::Verb;
-use crate::config::nearest;
+use crate::config::{holds_password, nearest};
 use crate::error::{Classified, ErrorClass};
 
 /// Why a command line cannot be carried out.
@@ -45,7 +45,12 @@ impl UsageError {
         let first = paragraphs.next().unwrap_or_default();
         let message: Vec<&str> = first.lines().map(str::trim).collect();
         let message = message.join(" ");
-        let mut usage = Self::new(quoted(message.strip_prefix("error: ").unwrap_or(&message)));
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        let mut usage = Self::new(if holds_password(message) {
+            "invalid argument, not shown because it may hold a password".to_owned()
+        } else {
+            quoted(message)
+        });
         for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedValue, ContextKind::SuggestedSubcommand] {
             if let Some(near) = error.get(kind).and_then(first_value) {
                 usage = usage.with_hint(format!("Did you mean \"{near}\"?"));
@@ -101,6 +106,12 @@ mod tests {
     fn what_is_missing_is_named_on_one_line() {
         let error = of(Program::Fetch, &["pgv-fetch"]);
         assert_eq!(error.to_string(), "the following required arguments were not provided: <NAME> <PATH>");
+    }
+
+    #[test]
+    fn a_password_that_went_astray_is_not_repeated() {
+        let error = of(Program::Archive, &["pgv-archive", "a", "b", "password=canary"]);
+        assert!(!error.to_string().contains("canary"), "{error}");
     }
 
     #[test]

@@ -35,5 +35,6 @@ pub(crate) use nearest::nearest;
 pub use overrides::Overrides;
 pub use render::{NewConfiguration, render_new};
 pub use repo_url::RepoUrlError;
+pub(crate) use secret::conninfo_holds_password as holds_password;
 pub(crate) use settings::meaning_of;
 pub use value::{Origin, ValueError};

@@ -1,14 +1,17 @@
 //! A file that is written under a name nobody looks at, and shown under its own name only once it is durable.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::{Advice, RenameFlags};
 use rustix::io::Errno;
 
 use super::directory::parent_of;
+use super::read::modified;
 use super::{FileError, PRIVATE_FILE_MODE, sync_directory};
 
 /// Prefix of staged files that stand beside their target.
@@ -125,6 +128,19 @@ impl Drop for StagedFile {
     }
 }
 
+/// Removes staged files beside `target` that were last written before `limit`: their programs were killed. Best
+/// effort, not durable; says how many went.
+pub fn remove_abandoned_beside(target: &Path, limit: Timestamp) -> usize {
+    let Ok(entries) = std::fs::read_dir(parent_of(target)) else { return 0 };
+    let is_staged = |path: &PathBuf| {
+        let name = path.file_name().map(OsStr::as_encoded_bytes);
+        name.is_some_and(|name| name.starts_with(STAGED_PREFIX.as_bytes()))
+    };
+    let staged = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_staged);
+    let abandoned = staged.filter(|path| modified(path).is_ok_and(|time| time < limit));
+    abandoned.filter(|path| std::fs::remove_file(path).is_ok()).count()
+}
+
 /// Whether a file system has no hard links (the answers of Linux and of FUSE and CIFS drivers).
 fn lacks_links(error: &std::io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -170,6 +186,21 @@ mod tests {
         drop(staged(temp.path(), b"three"));
         assert_eq!(std::fs::read(&target).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn remove_abandoned_spares_young_and_foreign_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let young = staged(temp.path(), b"young");
+        let (old, foreign) = (temp.path().join(".pgv-staged-old"), temp.path().join("pgv-staged-foreign"));
+        for path in [&old, &foreign] {
+            let file = File::create(path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+        }
+        let limit = modified(&young.path).unwrap();
+        assert_eq!(remove_abandoned_beside(&temp.path().join("target"), limit), 1);
+        assert_eq!(remove_abandoned_beside(&temp.path().join("absent/target"), limit), 0);
+        assert!(!old.exists() && foreign.exists() && young.path.exists());
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct RegistrationOptions<'a> {
     pub pinned: Option<RepositoryId>,
     /// The cluster's name.
     pub name: &'a ClusterName,
+    /// Whether somebody chose that name for this very run: then it may be a second one for a copy of a cluster.
+    pub name_given: bool,
     /// What is known of the cluster.
     pub facts: &'a ClusterFacts,
     /// Whether another system identifier under that name is accepted.
@@ -67,6 +69,8 @@ pub struct Registration {
     pub registered: Registered,
     /// When the cluster was registered.
     pub since: Timestamp,
+    /// Other names under which the same system identifier is registered.
+    pub other_names: Vec<ClusterName>,
 }
 
 /// Creates the repository unless it is one, tries its promises, and registers the cluster unless it is.
@@ -87,8 +91,10 @@ pub fn register(options: &RegistrationOptions<'_>) -> Result<Registration, InitE
     } else {
         Repository::create(store, &RepositoryDescription::new(options.clock))?
     };
-    let (registered, since) = register_cluster(&repository, options)?;
-    Ok(Registration { repository, created, available_bytes: probe.available_bytes, registered, since })
+    let other_names = other_names(&repository, options)?;
+    let (registered, since) = register_cluster(&repository, options, &other_names)?;
+    let available_bytes = probe.available_bytes;
+    Ok(Registration { repository, created, available_bytes, registered, since, other_names })
 }
 
 /// Whether the directory is a repository. One with anything else in it is refused.
@@ -133,6 +139,7 @@ fn real_place(path: &Path) -> PathBuf {
 fn register_cluster(
     repository: &Repository,
     options: &RegistrationOptions<'_>,
+    other_names: &[ClusterName],
 ) -> Result<(Registered, Timestamp), InitError> {
     let (name, facts) = (options.name, options.facts);
     let trees = repository.identities(name)?;
@@ -144,7 +151,11 @@ fn register_cluster(
         let (cluster, store) = (name.to_string(), repository.describe());
         return Err(RepositoryError::OtherSystem { cluster, store, registered, found: facts.system_identifier }.into());
     }
-    refuse_second_name(repository, options)?;
+    if let Some(registered) = other_names.first().filter(|_| !options.name_given) {
+        let (name, registered, store) = (name.clone(), registered.clone(), repository.describe());
+        let system_identifier = facts.system_identifier;
+        return Err(InitError::OtherName { name, registered, system_identifier, store });
+    }
     let now = options.clock.now();
     let identity = ClusterIdentity {
         cluster: name.clone(),
@@ -164,16 +175,17 @@ fn register_cluster(
     Ok((if trees.is_empty() { Registered::Now } else { Registered::Upgraded }, now))
 }
 
-fn refuse_second_name(repository: &Repository, options: &RegistrationOptions<'_>) -> Result<(), InitError> {
+/// Other names of the same cluster: those of copies, which have its system identifier.
+fn other_names(repository: &Repository, options: &RegistrationOptions<'_>) -> Result<Vec<ClusterName>, InitError> {
     let system_identifier = options.facts.system_identifier;
-    for registered in repository.cluster_names()?.into_iter().filter(|registered| registered != options.name) {
-        let cluster = ClusterRef { name: registered.clone(), system_identifier };
+    let mut names = Vec::new();
+    for name in repository.cluster_names()?.into_iter().filter(|name| name != options.name) {
+        let cluster = ClusterRef { name, system_identifier };
         if repository.identity(&cluster)?.is_some() {
-            let (name, store) = (options.name.clone(), repository.describe());
-            return Err(InitError::OtherName { name, registered, system_identifier, store });
+            names.push(cluster.name);
         }
     }
-    Ok(())
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub use wal_file_name::{WalFileName, WalFileNameError};
 pub use wal_header::{WalHeaderError, WalSegmentHeader};
 pub use wal_segment::{WalSegmentName, WalSegmentSize, WalSegmentSizeError};
 
+mod backup_label;
 mod command_text;
 mod config_line;
 mod config_text;
@@ -34,24 +35,35 @@ mod data_path;
 mod manifest;
 mod manifest_checksum;
 mod manifest_json;
+mod recovery_settings;
 mod recovery_target;
+mod tablespace_map;
 mod tar_header;
 mod tar_stream;
 mod target_time;
 
+pub use backup_label::{BackupLabel, BackupLabelError, BackupSource, IncrementalFrom};
 pub use command_text::{CommandWord, command_text, percent_escape, shell_quote};
 pub use config_text::{
     ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
     config_value, parse_config, quote_config_value, remove_settings,
 };
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use recovery_settings::{
+    ALL_TARGET_SETTINGS, ClearScope, RecoveryMode, RecoverySettings, RecoverySettingsError, RestoredArchiving,
+    apply_recovery_settings, clear_recovery_settings, foreign_targets,
+};
 pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,
     TransactionId,
 };
+pub use tablespace_map::{TablespaceMap, TablespaceMapEntry, TablespaceMapError};
 pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
 pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};
 pub use target_time::{ClockChange, TargetTimeError, format_target_time, parse_target_time};

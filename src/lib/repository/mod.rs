@@ -135,7 +135,8 @@ pub(crate) mod testing {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::pg::SystemIdentifier;
+    use crate::pg::testing as real;
+    use crate::pg::{SystemIdentifier, WalFileName};
     use crate::store::LocalStore;
 
     pub(crate) struct TestRepository {
@@ -156,6 +157,34 @@ pub(crate) mod testing {
         };
         let writer = writer(&repository, "/data/one");
         TestRepository { temp, repository, cluster, writer }
+    }
+
+    /// A repository in which the cluster of `pg::testing` is registered as "main".
+    pub(crate) fn with_real_cluster() -> TestRepository {
+        let mut test = repository();
+        test.cluster.system_identifier = real::system_identifier();
+        let identity = ClusterIdentity {
+            cluster: test.cluster.name.clone(),
+            system_identifier: test.cluster.system_identifier,
+            major_version: real::control_file().major(),
+            wal_segment_size: real::segment_size(),
+            since: "2026-11-21T00:00:00Z".parse().unwrap(),
+        };
+        test.repository.register(&identity, &test.writer).unwrap();
+        test
+    }
+
+    impl TestRepository {
+        /// Where it is.
+        pub(crate) fn root(&self) -> std::path::PathBuf {
+            self.temp.path().join("repo")
+        }
+
+        /// Where it keeps a WAL file of its cluster.
+        pub(crate) fn stored(&self, name: &str) -> std::path::PathBuf {
+            let key = layout::wal(&self.cluster, &WalFileName::parse(name).unwrap()).unwrap();
+            self.root().join(key.as_str())
+        }
     }
 
     pub(crate) fn writer(repository: &Repository, directory: &str) -> Writer {

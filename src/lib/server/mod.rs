@@ -8,6 +8,8 @@ mod basebackup;
 pub mod conninfo;
 mod error;
 mod facts;
+#[cfg(test)]
+mod fake_server;
 mod framing;
 mod greeting;
 mod message;
@@ -23,7 +25,7 @@ pub use basebackup::{
     BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode, ManifestChecksum,
 };
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
-pub use error::{ConnectError, Endpoint, TlsSetupError};
+pub use error::{CertificateProblem, ConnectError, Endpoint, TlsSetupError};
 pub use facts::{RoleRights, ServerFacts, ServerFileStatus, ServerSetting};
 pub use framing::ProtocolError;
 pub use message::{ServerMessage, SqlState};

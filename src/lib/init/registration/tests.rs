@@ -50,8 +50,8 @@ impl Scene {
         upgraded: bool,
     ) -> Result<Registration, InitError> {
         let name = ClusterName::parse(name).unwrap();
-        let (host, clock) = ("host-one", &self.clock);
-        register(&RegistrationOptions { root, pinned, name: &name, facts, upgraded, host, clock })
+        let (host, clock, name_given) = ("host-one", &self.clock, name.as_str() == "copy");
+        register(&RegistrationOptions { root, pinned, name: &name, name_given, facts, upgraded, host, clock })
     }
 }
 
@@ -85,14 +85,17 @@ fn another_system_under_the_same_name_needs_upgraded() {
 }
 
 #[test]
-fn one_cluster_has_one_name() {
+fn one_cluster_has_one_name_unless_a_second_is_asked_for() {
     let scene = Scene::new();
     scene.run("main", &scene.facts, false).unwrap();
     for upgraded in [false, true] {
-        let error = scene.run("copy", &scene.facts, upgraded).unwrap_err();
+        let error = scene.run("other", &scene.facts, upgraded).unwrap_err();
         assert!(matches!(error, InitError::OtherName { .. }), "{error}");
     }
-    assert_eq!(scene.run("copy", &scene.other_system(), false).unwrap().registered, Registered::Now);
+    assert_eq!(scene.run("other", &scene.other_system(), false).unwrap().registered, Registered::Now);
+    // Somebody asked for it.
+    let copy = scene.run("copy", &scene.facts, false).unwrap();
+    assert_eq!((copy.registered, copy.other_names), (Registered::Now, vec![ClusterName::parse("main").unwrap()]));
 }
 
 #[test]

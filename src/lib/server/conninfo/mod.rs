@@ -132,6 +132,16 @@ pub enum FileSetting {
     Default(Option<PathBuf>),
 }
 
+impl FileSetting {
+    /// The file, whether or not it exists.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Given(path) => Some(path),
+            Self::Default(path) => path.as_deref(),
+        }
+    }
+}
+
 impl TlsSettings {
     /// The mode for a host: what was said; without a word, verification for everything that leaves this machine.
     pub fn mode_for(&self, address: &HostAddress) -> SslMode {
