@@ -9,6 +9,7 @@ use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::init_configuration::{ConfigurationInput, settle_configuration};
 use super::init_text;
 use super::opening;
+use super::printer::json_answer;
 use super::program::{Program, Verb};
 use super::usage::UsageError;
 use crate::clock::SystemClock;
@@ -150,7 +151,7 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
     };
     let text = match args.output.output {
         OutputFormat::Text => init_text::render(&report),
-        OutputFormat::Json => init_text::json(&report)?,
+        OutputFormat::Json => json_answer(&report)?,
     };
     context.printer().answer(&text)?;
     Ok(Outcome::Done)

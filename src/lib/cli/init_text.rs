@@ -7,18 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::printer::{OutputError, escaped};
+use super::printer::escaped;
 use super::size::bytes_text;
 use super::table::table;
 use crate::init::{Finding, FindingAction, InitReport, Need, Registered};
 
 /// Characters of a value in the table; the whole value stands below it.
 const VALUE_CHARS_MAX: usize = 38;
-
-/// The answer as JSON.
-pub(crate) fn json(report: &InitReport) -> Result<String, OutputError> {
-    super::printer::json_answer(report)
-}
 
 /// The answer in words.
 pub(crate) fn render(report: &InitReport) -> String {

@@ -8,7 +8,7 @@
 //! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
-//! | `init_text`, `size`, `table` | answers in words |
+//! | `init_text`, `info_text`, `size`, `table` | answers in words |
 
 mod archive;
 mod args;
@@ -21,6 +21,7 @@ mod fetch;
 mod front_door;
 mod hints;
 mod info;
+mod info_text;
 mod init;
 mod init_configuration;
 mod init_text;
