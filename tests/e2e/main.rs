@@ -5,4 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
+mod connection;
 mod harness_self_test;
+mod wal_archive;

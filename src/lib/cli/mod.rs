@@ -3,8 +3,8 @@
 //! | file | for |
 //! | --- | --- |
 //! | `process`, `front_door`, `context` | the frame around every run |
-//! | `program`, `args`, `recovery_args` | which programs and shared options there are |
-//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf`, `init`, `info`, `completions`, `man` | one verb each |
+//! | `program`, `args`, `recovery_args`, `recovery_commands` | which programs and shared options there are |
+//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `completions`, `man` | one verb each |
 //! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
@@ -34,7 +34,9 @@ mod process;
 mod program;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod recovery_args;
+mod recovery_commands;
 mod recovery_conf;
+mod recovery_conf_text;
 mod restore;
 mod root_guard;
 mod signals;

@@ -1,5 +1,6 @@
 //! From settings to what verbs work on: the repository, the selection of a cluster, the connection, the host.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::ConnectionArgs;
@@ -70,6 +71,12 @@ fn with_sources<T>(
         home: account.home.as_deref(),
         application_name: program.name(),
     })
+}
+
+/// The working directory: for programs that PostgreSQL runs, the data directory.
+pub(crate) fn working_directory() -> PathBuf {
+    // One that was removed has no name any more; what is relative is looked for in it all the same.
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
 }
 
 /// This host's name.

@@ -12,16 +12,17 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 
-use super::exit_status::{Ending, FetchSituation, exit_status};
+use super::exit_status::{Ending, exit_status};
 use super::program::Program;
 use crate::error::ErrorClass;
+use crate::fetch::RecoveryMode;
 use crate::report::Cancel;
 
 /// Arranges the handlers, and gives the flag that they set. A handler that cannot be set leaves the default.
 pub(crate) fn arrange(program: Program) -> Cancel {
     let cancel = Cancel::new();
     let interrupted = Ending::Failed(ErrorClass::Interrupted);
-    let status = i32::from(exit_status(program, interrupted, || FetchSituation::StandbyOrNone));
+    let status = i32::from(exit_status(program, interrupted, || RecoveryMode::None));
     match program {
         Program::Fetch => {}
         Program::Archive => {

@@ -1,6 +1,7 @@
 //! The resolved settings, as values of their own types.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,9 @@ pub struct Configuration {
     pub(super) repo: Option<RepoSettings>,
     pub(super) clusters: BTreeMap<ClusterName, ClusterSettings>,
     pub(super) selected: Option<ClusterName>,
+    pub(super) command_options: Vec<(&'static str, OsString)>,
     pub(super) archive: ArchiveSettings,
+    pub(super) fetch: FetchSettings,
     pub(super) backup: BackupSettings,
     pub(super) restore: RestoreSettings,
     pub(super) log: LogSettings,
@@ -88,6 +91,13 @@ pub struct ArchiveSettings {
     pub compression_level: CompressionLevel,
 }
 
+/// `[fetch]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchSettings {
+    /// How long what may pass is tried again.
+    pub timeout: Duration,
+}
+
 /// `[backup]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupSettings {
@@ -125,6 +135,12 @@ impl Configuration {
     /// The configuration file in use.
     pub fn source(&self) -> Option<&Path> {
         self.source.as_deref()
+    }
+
+    /// The options, with absolute paths, by which a program finds these settings of repository and cluster wherever it
+    /// runs and without any variable: for commands that the server runs.
+    pub fn command_options(&self) -> &[(&'static str, OsString)] {
+        &self.command_options
     }
 
     /// Where a configuration file would be looked for although none is there, in order: `pgv init` writes the first
@@ -176,6 +192,11 @@ impl Configuration {
     /// `[archive]`
     pub fn archive(&self) -> &ArchiveSettings {
         &self.archive
+    }
+
+    /// `[fetch]`
+    pub fn fetch(&self) -> &FetchSettings {
+        &self.fetch
     }
 
     /// `[backup]`

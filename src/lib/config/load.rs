@@ -61,6 +61,8 @@ pub(super) struct Merged {
     /// What the configuration file calls the repository: its pinned id belongs to that one alone.
     pub(super) url_in_file: Option<String>,
     pub(super) source: Option<PathBuf>,
+    /// The file of variables, unless the configuration file names it.
+    pub(super) env_file: Option<PathBuf>,
     pub(super) new_files: Vec<PathBuf>,
     pub(super) account: Account,
     pub(super) variables: Environment,
@@ -114,7 +116,8 @@ fn merge(options: LoadOptions, system_file: &Path) -> Result<Merged, ConfigError
     );
     let variables = environment.or(from_env_file.libpq);
     let (source, new_files) = (found.source, found.new_files);
-    Ok(Merged { values: merged, clusters, url_in_file, source, new_files, account, variables, warnings })
+    let env_file = named_env_file.map(|(path, _)| std::path::absolute(&path).unwrap_or(path));
+    Ok(Merged { values: merged, clusters, url_in_file, source, env_file, new_files, account, variables, warnings })
 }
 
 type Values = BTreeMap<&'static str, Value>;

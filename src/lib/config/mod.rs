@@ -25,8 +25,8 @@ mod tests;
 pub use account::Account;
 pub use choices::{CheckpointMode, ChoiceError, LogFormat, LogLevel};
 pub use configuration::{
-    ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, LogSettings, RepoSettings,
-    RestoreSettings,
+    ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, FetchSettings, LogSettings,
+    RepoSettings, RestoreSettings,
 };
 pub use environment::Environment;
 pub use error::ConfigError;

@@ -103,6 +103,14 @@ impl StagedFile {
         self.rename(target)
     }
 
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn sync(&self) -> Result<(), FileError> {
         self.file.sync_all().map_err(|error| FileError::new("sync", &self.path, error))
     }

@@ -56,8 +56,8 @@ pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
 pub use recovery_settings::{
-    ALL_TARGET_SETTINGS, ClearScope, RecoveryMode, RecoverySettings, RecoverySettingsError, RestoredArchiving,
-    apply_recovery_settings, clear_recovery_settings, foreign_targets,
+    ALL_TARGET_SETTINGS, ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
+    RestoredArchiving, apply_recovery_settings, clear_recovery_settings, foreign_targets,
 };
 pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,

@@ -34,7 +34,7 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
     vec![hint]
 }
 
-fn of_file(error: &FileError) -> Vec<String> {
+pub(super) fn of_file(error: &FileError) -> Vec<String> {
     use std::io::ErrorKind;
     let hint = match error.source.kind() {
         ErrorKind::PermissionDenied => {

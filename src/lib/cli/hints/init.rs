@@ -22,14 +22,11 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
             "Name a directory outside of it, best on another machine's disks.".to_owned()
         }
         InitError::PinnedMissing { .. } => {
-            "Is its file system mounted? To begin a new repository there, remove \"id\" \
-                                            of [[repo]] from the configuration."
+            "Is its file system mounted? To begin a new repository there, remove its id from the configuration."
                 .to_owned()
         }
         InitError::OtherName { registered, .. } => {
-            format!(
-                "Use that name: --cluster {registered}. A copy that archives on its own is registered under a name that you choose with --cluster."
-            )
+            format!("Use that name: --cluster {registered}. To register a copy, choose its name with --cluster.")
         }
         InitError::Untold { .. } => "Connect as a superuser, or name the data directory: --pgdata DIR.".to_owned(),
         InitError::NoPlaceForConfiguration => "Name one: --config FILE.".to_owned(),

@@ -6,9 +6,11 @@
 
 mod configuration;
 mod init;
+mod recovery_conf;
 mod repository;
 mod server;
 mod target;
+mod wal;
 
 use std::error::Error;
 
@@ -40,7 +42,8 @@ fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
             "To run it as root all the same, add --allow-root.".to_owned(),
         ];
     }
-    let of_modules = [configuration::hint, init::hint, repository::hint, server::hint, target::hint];
+    let of_modules =
+        [configuration::hint, init::hint, recovery_conf::hint, repository::hint, server::hint, target::hint, wal::hint];
     of_modules.into_iter().flat_map(|hint| hint(error)).collect()
 }
 

@@ -1,7 +1,10 @@
 //! Hints about repositories and the clusters in them.
 
 use std::error::Error;
+use std::path::Path;
 
+use crate::error::{Classified as _, ErrorClass};
+use crate::pg::shell_quote;
 use crate::repository::{RepositoryError, SelectionError, WriterDescription};
 use crate::store::StoreError;
 
@@ -20,6 +23,13 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
 fn of_store(error: &StoreError) -> Vec<String> {
     match error {
         StoreError::RootMissing { .. } => vec![MOUNTED.to_owned()],
+        StoreError::File { root, source } if source.class() == ErrorClass::PermissionDenied => {
+            let uid = rustix::process::geteuid().as_raw();
+            vec![format!(
+                "Everything in a repository must belong to the account that writes it. Run as root: chown -R {uid} {}",
+                shell_quote(root)
+            )]
+        }
         _ => Vec::new(),
     }
 }
@@ -63,20 +73,26 @@ fn of_repository(error: &RepositoryError) -> Vec<String> {
 fn of_conflict(ours: &WriterDescription, theirs: Option<&WriterDescription>) -> Vec<String> {
     let stored_by = theirs.map(|theirs| format!("It was stored by {theirs}; this is {ours}."));
     let same = theirs.is_some_and(|theirs| theirs.host == ours.host && theirs.directory == ours.directory);
-    let way_out = if same {
-        "This directory was restored or rolled back and writes its history anew under the old names. Register it under \
-         another name and archive there: pgv init --cluster NEW, then --cluster NEW in archive_command."
+    let situation = if same {
+        "This directory was restored or rolled back and writes its history anew under the old names."
     } else {
-        "Two servers write under one name. The one that is not the original gets a name of its own: \
-         pgv init --cluster NEW, then --cluster NEW in its archive_command."
+        "Two servers write under one name; the one that is not the original needs a name of its own."
     };
-    stored_by.into_iter().chain([way_out.to_owned()]).collect()
+    stored_by.into_iter().chain([situation.to_owned(), own_name(&ours.directory)]).collect()
+}
+
+/// How a copy of a server is archiving again in a minute.
+pub(super) fn own_name(data_directory: &Path) -> String {
+    format!(
+        "To archive this one under another name: pgv init --cluster NEW -D {}, then --cluster NEW in its \
+         archive_command, then SELECT pg_reload_conf(). To archive it nowhere: archive_mode = off, then restart it.",
+        shell_quote(&data_directory.to_string_lossy())
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn a_conflict_shows_both_writers_and_the_way_out() {
@@ -93,7 +109,8 @@ mod tests {
             hints[0],
             "It was stored by host \"db1\", directory \"/data\"; this is host \"db2\", directory \"/data\"."
         );
-        assert!(hints[1].contains("pgv init --cluster NEW"));
+        assert!(hints[1].starts_with("Two servers write under one name"));
+        assert!(hints[2].contains("pgv init --cluster NEW -D /data, then --cluster NEW"));
     }
 
     #[test]

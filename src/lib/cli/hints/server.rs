@@ -53,6 +53,10 @@ fn of_message(message: &ServerMessage) -> Vec<String> {
                 .to_owned(),
         );
     }
+    // insufficient_privilege
+    if message.has_code("42501") {
+        hints.push("\"pgv init\" prints the SQL of a role that may do what backups need, and no more.".to_owned());
+    }
     // too_many_connections
     if message.has_code("53300") {
         hints.push("For a replication connection, max_wal_senders of the server must be raised.".to_owned());

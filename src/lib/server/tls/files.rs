@@ -1,6 +1,5 @@
 //! Certificates and keys of ours: which files are read, and whether they may be used.
 
-use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,6 +16,7 @@ use zeroize::Zeroizing;
 use super::super::conninfo::{FileSetting, RootCertificates, SslMode, TlsSettings};
 use super::super::error::TlsSetupError;
 use super::verifier::{TrustedRoots, Verification};
+use crate::fs::open_for_reading;
 
 /// LIMIT: the size of a file of certificates.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -114,7 +114,8 @@ pub(super) fn identity(
 /// The rule of libpq and of the server: only the owner, or root with a group that may read.
 fn check_key_mode(path: &Path) -> Result<(), TlsSetupError> {
     let unreadable = |source| TlsSetupError::Unreadable { what: KEY_FILE, path: path.to_owned(), source };
-    let metadata = fs::metadata(path).map_err(unreadable)?;
+    let file = open_for_reading(path).map_err(|error| unreadable(error.source))?;
+    let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(invalid(KEY_FILE, path, "is not a plain file"));
     }
@@ -141,7 +142,7 @@ fn read_setting(what: &'static str, setting: &FileSetting) -> Result<Option<Zero
 
 fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsSetupError> {
     let unreadable = |source| TlsSetupError::Unreadable { what, path: path.to_owned(), source };
-    let file = fs::File::open(path).map_err(unreadable)?;
+    let file = open_for_reading(path).map_err(|error| unreadable(error.source))?;
     let mut content = Zeroizing::new(Vec::new());
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(unreadable)?;
     if u64::try_from(content.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {

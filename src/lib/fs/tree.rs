@@ -1,0 +1,322 @@
+//! A directory that is filled with the files of somebody else's tree: nothing ever leaves it.
+//!
+//! INVARIANT: every name is looked up from the directory's own descriptor, one component at a time, and no link is
+//! followed; files and links are created where nothing stands.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::FileError;
+
+/// COMPAT: since this kernel, `syncfs` reports what could not be written since the descriptor was opened.
+const SYNCFS_REPORTS_ERRORS: (u32, u32) = (5, 8);
+
+/// An open directory and everything below it.
+#[derive(Debug)]
+pub struct Tree {
+    root: Rc<OwnedFd>,
+    path: PathBuf,
+    /// The directory that was last looked up: files come sorted by their paths.
+    last: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
+}
+
+impl Tree {
+    /// Opens a directory that exists and is not a link.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty());
+        let root = root.map_err(|error| FileError::new("open directory", path, error))?;
+        Ok(Self { root: Rc::new(root), path: path.to_owned(), last: RefCell::new(None) })
+    }
+
+    /// Its path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sets the permission bits of the directory itself.
+    pub fn set_mode(&self, mode: u32) -> Result<(), FileError> {
+        let set = rustix::fs::fchmod(&self.root, Mode::from_raw_mode(mode));
+        set.map_err(|error| FileError::new("set the mode of", &self.path, error))
+    }
+
+    /// Creates a directory, whose parent must exist. `false` when there is one already.
+    pub fn create_directory(&self, relative: &Path, mode: u32) -> Result<bool, FileError> {
+        let (parent, name) = self.parent_of(relative)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                self.directory(relative)?;
+                return Ok(false);
+            }
+            Err(error) => return Err(self.failed("create directory", relative, error)),
+        }
+        // The umask took bits away that were asked for.
+        self.change_mode(&parent, name, relative, mode)?;
+        Ok(true)
+    }
+
+    /// Creates a file for writing.
+    pub fn create_file(&self, relative: &Path, mode: u32) -> Result<File, FileError> {
+        let (parent, name) = self.parent_of(relative)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(mode & 0o700));
+        let file = file.map_err(|error| self.failed("create", relative, error))?;
+        if mode & 0o077 != 0 {
+            let set = rustix::fs::fchmod(&file, Mode::from_raw_mode(mode));
+            set.map_err(|error| self.failed("set the mode of", relative, error))?;
+        }
+        Ok(File::from(file))
+    }
+
+    /// Creates a small file with this content.
+    pub fn create_file_with(&self, relative: &Path, mode: u32, content: &[u8]) -> Result<(), FileError> {
+        let file = self.create_file(relative, mode)?;
+        self.write_at(&file, relative, 0, content)
+    }
+
+    /// Opens a file that was created before, for reading and writing.
+    pub fn open_file(&self, relative: &Path) -> Result<File, FileError> {
+        let (parent, name) = self.parent_of(relative)?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&parent, name, flags, Mode::empty());
+        file.map(File::from).map_err(|error| self.failed("open", relative, error))
+    }
+
+    /// Writes bytes at an offset of a file that was opened here.
+    pub fn write_at(&self, file: &File, relative: &Path, offset: u64, bytes: &[u8]) -> Result<(), FileError> {
+        use std::os::unix::fs::FileExt as _;
+        file.write_all_at(bytes, offset).map_err(|error| FileError::new("write", &self.path.join(relative), error))
+    }
+
+    /// Creates a symbolic link to `target`.
+    pub fn create_link(&self, relative: &Path, target: &Path) -> Result<(), FileError> {
+        let (parent, name) = self.parent_of(relative)?;
+        let created = rustix::fs::symlinkat(target, &parent, name);
+        created.map_err(|error| self.failed("create link", relative, error))
+    }
+
+    /// Gives a file another name in the same directory, and makes that durable.
+    pub fn rename_durably(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let (parent, old_name) = self.parent_of(from)?;
+        let (_, new_name) = self.parent_of(to)?;
+        let renamed = rustix::fs::renameat(&parent, old_name, &parent, new_name);
+        renamed.map_err(|error| self.failed("rename to", to, error))?;
+        rustix::fs::fsync(&parent).map_err(|error| self.failed("sync the directory of", to, error))
+    }
+
+    /// Removes a file, durably. `false` when there is none.
+    pub fn remove_file_durably(&self, relative: &Path) -> Result<bool, FileError> {
+        let (parent, name) = self.parent_of(relative)?;
+        match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(self.failed("remove", relative, error)),
+        }
+        rustix::fs::fsync(&parent).map_err(|error| self.failed("sync the directory of", relative, error))?;
+        Ok(true)
+    }
+
+    /// Makes one file and the directory that holds it durable.
+    pub fn sync_file(&self, relative: &Path) -> Result<(), FileError> {
+        let (parent, _) = self.parent_of(relative)?;
+        let file = self.open_file(relative)?;
+        file.sync_all().map_err(|error| FileError::new("sync", &self.path.join(relative), error))?;
+        rustix::fs::fsync(&parent).map_err(|error| self.failed("sync the directory of", relative, error))
+    }
+
+    /// Makes everything in it durable.
+    ///
+    /// DURABILITY: where the kernel reports it, through the file system as a whole: what could not be written since
+    /// this tree was opened fails here. Else file by file, directory by directory.
+    pub fn sync_everything(&self) -> Result<(), FileError> {
+        if kernel_version() >= SYNCFS_REPORTS_ERRORS {
+            let synced = rustix::fs::syncfs(&self.root);
+            return synced.map_err(|error| FileError::new("sync the file system of", &self.path, error));
+        }
+        sync_below(&self.root, &self.path)
+    }
+
+    /// Removes everything in it except the entries of these names. Links are removed, never followed.
+    pub fn remove_content(&self, keep: &[&OsStr]) -> Result<(), FileError> {
+        *self.last.borrow_mut() = None;
+        remove_below(&self.root, &self.path, keep)
+    }
+
+    fn directory(&self, relative: &Path) -> Result<Rc<OwnedFd>, FileError> {
+        if relative.as_os_str().is_empty() {
+            return Ok(Rc::clone(&self.root));
+        }
+        if let Some((path, directory)) = self.last.borrow().as_ref()
+            && path == relative
+        {
+            return Ok(Rc::clone(directory));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut directory = Rc::clone(&self.root);
+        for component in relative.components() {
+            // INVARIANT: a path with anything but plain names leads nowhere.
+            let Component::Normal(name) = component else {
+                return Err(self.failed("open directory", relative, Errno::INVAL));
+            };
+            let opened = rustix::fs::openat(directory.as_fd(), name, flags, Mode::empty());
+            directory = Rc::new(opened.map_err(|error| self.failed("open directory", relative, error))?);
+        }
+        *self.last.borrow_mut() = Some((relative.to_owned(), Rc::clone(&directory)));
+        Ok(directory)
+    }
+
+    fn parent_of<'a>(&self, relative: &'a Path) -> Result<(Rc<OwnedFd>, &'a OsStr), FileError> {
+        let name = relative.file_name().ok_or_else(|| self.failed("look at", relative, Errno::INVAL))?;
+        let parent = relative.parent().unwrap_or(Path::new(""));
+        Ok((self.directory(parent)?, name))
+    }
+
+    fn change_mode(&self, parent: &OwnedFd, name: &OsStr, relative: &Path, mode: u32) -> Result<(), FileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(parent, name, flags, Mode::empty());
+        let set = directory.and_then(|directory| rustix::fs::fchmod(directory, Mode::from_raw_mode(mode)));
+        set.map_err(|error| self.failed("set the mode of", relative, error))
+    }
+
+    fn failed(&self, action: &'static str, relative: &Path, error: Errno) -> FileError {
+        FileError::new(action, &self.path.join(relative), error)
+    }
+}
+
+/// The names in an open directory, without `.` and `..`.
+fn names_in(directory: &OwnedFd, path: &Path) -> Result<Vec<std::ffi::OsString>, FileError> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let failed = |error: Errno| FileError::new("list directory", path, error);
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(std::ffi::OsString::from_vec(name));
+        }
+    }
+    Ok(names)
+}
+
+fn subdirectory(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<OwnedFd>, FileError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(error) => Err(FileError::new("open directory", path, error)),
+    }
+}
+
+fn remove_below(directory: &OwnedFd, path: &Path, keep: &[&OsStr]) -> Result<(), FileError> {
+    for name in names_in(directory, path)?.into_iter().filter(|name| !keep.contains(&name.as_os_str())) {
+        let child = path.join(&name);
+        let flags = match subdirectory(directory, &name, &child)? {
+            Some(below) => {
+                remove_below(&below, &child, &[])?;
+                AtFlags::REMOVEDIR
+            }
+            None => AtFlags::empty(),
+        };
+        let removed = rustix::fs::unlinkat(directory, &name, flags);
+        removed.map_err(|error| FileError::new("remove", &child, error))?;
+    }
+    Ok(())
+}
+
+fn sync_below(directory: &OwnedFd, path: &Path) -> Result<(), FileError> {
+    for name in names_in(directory, path)? {
+        let child = path.join(&name);
+        if let Some(below) = subdirectory(directory, &name, &child)? {
+            sync_below(&below, &child)?;
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(directory, &name, flags, Mode::empty()).and_then(rustix::fs::fsync) {
+            Ok(()) | Err(Errno::LOOP) => {}
+            Err(error) => return Err(FileError::new("sync", &child, error)),
+        }
+    }
+    rustix::fs::fsync(directory).map_err(|error| FileError::new("sync directory", path, error))
+}
+
+/// The first two numbers of the kernel's release; zeros when it has none, as for a very old one.
+fn kernel_version() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn mode_of(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn fills_a_directory_with_the_modes_that_were_asked_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let tree = Tree::open(temp.path()).unwrap();
+        assert!(tree.create_directory(Path::new("base"), 0o750).unwrap());
+        assert!(!tree.create_directory(Path::new("base"), 0o750).unwrap());
+        tree.create_file_with(Path::new("base/a"), 0o640, b"abc").unwrap();
+        let file = tree.open_file(Path::new("base/a")).unwrap();
+        tree.write_at(&file, Path::new("base/a"), 1, b"XYZ").unwrap();
+        tree.create_link(Path::new("link"), Path::new("/nowhere")).unwrap();
+        tree.sync_file(Path::new("base/a")).unwrap();
+        tree.sync_everything().unwrap();
+        sync_below(&tree.root, temp.path()).unwrap();
+        assert_eq!(std::fs::read(temp.path().join("base/a")).unwrap(), b"aXYZ");
+        assert_eq!((mode_of(&temp.path().join("base")), mode_of(&temp.path().join("base/a"))), (0o750, 0o640));
+        tree.rename_durably(Path::new("base/a"), Path::new("base/b")).unwrap();
+        assert!(tree.remove_file_durably(Path::new("base/b")).unwrap());
+        assert!(!tree.remove_file_durably(Path::new("base/b")).unwrap());
+        assert!(kernel_version() > (2, 0));
+    }
+
+    #[test]
+    fn planted_links_and_files_are_not_followed_or_overwritten() {
+        let temp = tempfile::tempdir().unwrap();
+        let outside = temp.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("file"), "kept").unwrap();
+        let root = temp.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("base")).unwrap();
+        std::os::unix::fs::symlink(outside.join("file"), root.join("PG_VERSION")).unwrap();
+        std::os::unix::fs::symlink(&root, temp.path().join("alias")).unwrap();
+        let tree = Tree::open(&root).unwrap();
+        assert!(tree.create_file(Path::new("base/x"), 0o600).is_err());
+        assert!(tree.create_directory(Path::new("base"), 0o700).is_err());
+        assert!(tree.create_file(Path::new("PG_VERSION"), 0o600).is_err());
+        assert!(tree.open_file(Path::new("PG_VERSION")).is_err());
+        assert!(tree.create_file(Path::new("../x"), 0o600).is_err());
+        assert!(tree.create_file(Path::new("/tmp/x"), 0o600).is_err());
+        assert!(Tree::open(&temp.path().join("alias")).is_err());
+        tree.remove_content(&[]).unwrap();
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+        assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn what_shall_be_kept_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temp.path().join("a/b/c")).unwrap();
+        for name in ["marker", "x", "a/b/c/d"] {
+            std::fs::write(temp.path().join(name), "").unwrap();
+        }
+        Tree::open(temp.path()).unwrap().remove_content(&[OsStr::new("marker")]).unwrap();
+        let left: Vec<_> = std::fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["marker"]);
+    }
+}
