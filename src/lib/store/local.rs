@@ -25,6 +25,8 @@ pub struct LocalStore {
 pub struct StoreProbe {
     /// Bytes that can still be written.
     pub available_bytes: u64,
+    /// Whether objects are published by hard links; else by renames that do not replace.
+    pub hard_links: bool,
 }
 
 impl LocalStore {
@@ -68,7 +70,8 @@ impl LocalStore {
             return Err(failed(FileError::new("rely on", &self.root, problem)));
         }
         let available_bytes = fs::available_bytes(&self.root).map_err(failed)?;
-        Ok(StoreProbe { available_bytes })
+        let hard_links = fs::has_hard_links(&staging).map_err(failed)?;
+        Ok(StoreProbe { available_bytes, hard_links })
     }
 
     fn path_of(&self, key: &ObjectKey) -> PathBuf {
