@@ -207,7 +207,8 @@ fn repository_part(url: &str, path: &Path, registration: &Registration) -> InitR
         id: registration.repository.id(),
         created: registration.created,
         promises: vec!["create_only", "sync"],
-        available_bytes: registration.available_bytes,
+        hard_links: registration.probe.hard_links,
+        available_bytes: registration.probe.available_bytes,
     }
 }
 

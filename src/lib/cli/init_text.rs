@@ -37,7 +37,11 @@ fn what_was_done(text: &mut String, report: &InitReport) {
     let state = if repository.created { "created" } else { "is there already" };
     let _ = writeln!(text, "Repository {} {state}, id {}.", quoted(&repository.path), repository.id);
     let room = bytes_text(repository.available_bytes);
-    let _ = writeln!(text, "  Tried: a second writer cannot replace a file; files and directories can be synced.");
+    let links = if repository.hard_links { "hard links" } else { "renames, for want of hard links" };
+    let _ = writeln!(
+        text,
+        "  Tried: a second writer cannot replace a file (by {links}); files and directories can be synced."
+    );
     let _ = writeln!(text, "  Room: {room} left on its file system.");
     let state = match cluster.registered {
         Registered::Now => "registered".to_owned(),

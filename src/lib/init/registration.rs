@@ -17,7 +17,7 @@ use crate::repository::{
     ClusterIdentity, ClusterName, ClusterRef, Repository, RepositoryDescription, RepositoryError, Writer,
     WriterDescription,
 };
-use crate::store::LocalStore;
+use crate::store::{LocalStore, StoreProbe};
 
 /// The object that makes a directory a repository.
 const DESCRIPTION: &str = "repository.json";
@@ -63,8 +63,8 @@ pub struct Registration {
     pub repository: Repository,
     /// Whether it was created now.
     pub created: bool,
-    /// Bytes that can still be written to its file system.
-    pub available_bytes: u64,
+    /// What was found out about its file system.
+    pub probe: StoreProbe,
     /// What registering came to.
     pub registered: Registered,
     /// When the cluster was registered.
@@ -93,8 +93,7 @@ pub fn register(options: &RegistrationOptions<'_>) -> Result<Registration, InitE
     };
     let other_names = other_names(&repository, options)?;
     let (registered, since) = register_cluster(&repository, options, &other_names)?;
-    let available_bytes = probe.available_bytes;
-    Ok(Registration { repository, created, available_bytes, registered, since, other_names })
+    Ok(Registration { repository, created, probe, registered, since, other_names })
 }
 
 /// Whether the directory is a repository. One with anything else in it is refused.

@@ -59,7 +59,7 @@ impl Scene {
 fn the_first_run_creates_and_registers_and_the_second_says_so() {
     let scene = Scene::new();
     let first = scene.run("main", &scene.facts, false).unwrap();
-    assert!(first.created && first.registered == Registered::Now && first.available_bytes > 0);
+    assert!(first.created && first.registered == Registered::Now && first.probe.available_bytes > 0);
     let second = scene.run("main", &scene.facts, false).unwrap();
     assert!(!second.created && second.registered == Registered::Before);
     assert_eq!(first.repository.id(), second.repository.id());
