@@ -41,7 +41,8 @@ impl LocalStore {
     pub fn create(root: &Path) -> Result<Self, StoreError> {
         let store = Self { root: root.to_owned() };
         let created = fs::create_directory(root).and_then(|_| fs::create_directory(&root.join(STAGING)));
-        created.map_err(|error| store.failed(error))?;
+        // Not "there is no repository": that is why it is created.
+        created.map_err(|error| store.file_error(error))?;
         Ok(store)
     }
 
