@@ -17,7 +17,7 @@ use crate::config::{ClusterSettings, ConfigError, Configuration, Overrides};
 use crate::error::{Classified, ErrorClass};
 use crate::init::{
     ArchiveCommand, ClusterFacts, InitCluster, InitError, InitReport, InitRepository, InitServer, Registration,
-    RegistrationOptions, assess, create_role_sql, register,
+    RegistrationOptions, assess, check_configuration_places, create_role_sql, register,
 };
 use crate::repository::ClusterName;
 use crate::server::{ConnectError, SqlClient};
@@ -114,6 +114,9 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
     let configuration = context.configuration();
     let repo = configuration.repo()?.clone();
     let cluster = cluster_of(configuration)?;
+    if configuration.source().is_none() {
+        check_configuration_places(configuration.new_files())?;
+    }
     let (facts, conninfo) = learn(&args, configuration)?;
     let host = opening::host_name();
     let registration = register(&RegistrationOptions {
