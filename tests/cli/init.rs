@@ -28,9 +28,8 @@ fn system_identifier(data: &Path) -> String {
 
 /// The value of archive_command in the line that was printed, as the server reads it.
 fn archive_command(outcome: &Outcome) -> String {
-    let lines: Vec<&str> =
-        outcome.stdout.lines().map(str::trim).filter(|line| line.starts_with("archive_comm")).collect();
-    let lines: Vec<&str> = lines.into_iter().filter(|line| line.starts_with("archive_command = ")).collect();
+    let lines = outcome.stdout.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| line.starts_with("archive_command = ")).collect();
     assert_eq!(lines.len(), 1, "{outcome}");
     let entries = parse_config(lines[0].as_bytes()).unwrap();
     String::from_utf8(config_value(&entries, "archive_command").unwrap().to_vec()).unwrap()
@@ -85,6 +84,14 @@ fn the_printed_archive_command_needs_nothing_of_its_surroundings() {
     let info: serde_json::Value = serde_json::from_str(&info.stdout).unwrap();
     assert_eq!(info["clusters"][0]["trees"][0]["wal"][0]["ranges"][0]["first"], segment);
     assert_eq!(info["clusters"][0]["writers"][0]["directory"], cluster.data.to_str().unwrap());
+}
+
+#[test]
+fn a_file_of_variables_stays_in_the_archive_command() {
+    let (host, _cluster) = host();
+    let host = host.file("pgv.env", "PGV_ARCHIVE_TIMEOUT=5s\n").variable("PGV_ENV_FILE", "@/pgv.env");
+    let command = archive_command(&host.sh(INIT).success());
+    assert!(command.contains(&format!("--env-file {}/pgv.env ", host.folder.path().display())), "{command}");
 }
 
 #[test]

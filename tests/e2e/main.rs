@@ -8,4 +8,5 @@ mod support;
 mod backup;
 mod connection;
 mod harness_self_test;
+mod init;
 mod wal_archive;

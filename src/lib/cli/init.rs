@@ -138,12 +138,14 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
         conninfo: conninfo.as_deref(),
     })?;
     let program = archive_program()?;
-    let env_file = args.common.env_file.as_deref().map(std::path::absolute).and_then(Result::ok);
+    // Of the settings outside of the file, only a file of variables can be said again: the rest is in the file now.
+    let env_file = configuration.command_options().iter().find(|(flag, _)| *flag == "--env-file");
+    let env_file = env_file.map(|(_, path)| path);
     // A copy and its original in one configuration are told apart by nothing but their names.
     let same = configuration.clusters_by_system_identifier(facts.system_identifier);
     let is_copy = same.iter().any(|other| other.name != cluster.name);
     let name = is_copy.then_some(&cluster.name);
-    let command = ArchiveCommand::new(&program, Some(&settled.file), env_file.as_deref(), name)?;
+    let command = ArchiveCommand::new(&program, Some(&settled.file), env_file.map(Path::new), name)?;
     let report = InitReport {
         schema_version: 1,
         repository: repository_part(&repo.url, &repo.path, &registration),

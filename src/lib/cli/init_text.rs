@@ -13,7 +13,7 @@ use super::table::table;
 use crate::init::{Finding, FindingAction, InitReport, Need, Registered};
 
 /// Characters of a value in the table; the whole value stands below it.
-const VALUE_CHARS_MAX: usize = 38;
+const VALUE_CHARS_MAX: usize = 24;
 
 /// The answer in words.
 pub(crate) fn render(report: &InitReport) -> String {
