@@ -11,6 +11,8 @@ mod fetch;
 mod front_door;
 mod help;
 mod host;
+mod info;
+mod init;
 mod messages;
 mod root;
 mod settings;

@@ -8,5 +8,6 @@ mod support;
 mod backup;
 mod connection;
 mod harness_self_test;
+mod init;
 mod restore;
 mod wal_archive;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
-use super::connection::Connection;
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::init_configuration::{ConfigurationInput, settle_configuration};
 use super::init_text;
+use super::opening;
+use super::printer::json_answer;
 use super::program::{Program, Verb};
 use super::usage::UsageError;
 use crate::clock::SystemClock;
@@ -16,7 +17,7 @@ use crate::config::{ClusterSettings, ConfigError, Configuration, Overrides};
 use crate::error::{Classified, ErrorClass};
 use crate::init::{
     ArchiveCommand, ClusterFacts, InitCluster, InitError, InitReport, InitRepository, InitServer, Registration,
-    RegistrationOptions, assess, create_role_sql, register,
+    RegistrationOptions, assess, check_configuration_places, create_role_sql, register,
 };
 use crate::repository::ClusterName;
 use crate::server::{ConnectError, SqlClient};
@@ -94,7 +95,7 @@ impl Classified for RuntimeError {
 /// The server could not be asked, which another option would not have needed.
 #[derive(Debug, thiserror::Error)]
 #[error("could not ask the server about the cluster")]
-pub(crate) struct ServerNotAsked(#[source] ConnectError);
+pub(crate) struct ServerNotAsked(#[source] Box<ConnectError>);
 
 impl Classified for ServerNotAsked {
     fn class(&self) -> ErrorClass {
@@ -104,7 +105,7 @@ impl Classified for ServerNotAsked {
 
 /// Runs the verb.
 pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    if args.pgdata.is_some() && args.connection.is_given() {
+    if args.pgdata.is_some() && names_a_server(&args.connection) {
         return Err(UsageError::new(
             "--pgdata and connection options exclude each other: one names a directory, the others a server",
         )
@@ -113,19 +114,16 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
     let configuration = context.configuration();
     let repo = configuration.repo()?.clone();
     let cluster = cluster_of(configuration)?;
-    let connection = match args.pgdata {
-        Some(_) => None,
-        None => {
-            let configured = cluster.conninfo.as_ref().map(|conninfo| conninfo.expose());
-            Some(Connection::resolve(&args.connection, configured, configuration)?)
-        }
-    };
-    let facts = learn(args.pgdata.as_deref(), connection.as_ref())?;
-    let host = host_name();
+    if configuration.source().is_none() {
+        check_configuration_places(configuration.new_files())?;
+    }
+    let (facts, conninfo) = learn(&args, configuration)?;
+    let host = opening::host_name();
     let registration = register(&RegistrationOptions {
         root: &repo.path,
         pinned: repo.id,
         name: &cluster.name,
+        name_given: configuration.named_cluster().is_some(),
         facts: &facts,
         upgraded: args.upgraded,
         host: &host,
@@ -137,22 +135,28 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
         repo_id: registration.repository.id(),
         cluster: &cluster.name,
         facts: &facts,
-        conninfo: connection.as_ref().map(|connection| connection.said.as_str()),
+        conninfo: conninfo.as_deref(),
     })?;
     let program = archive_program()?;
-    let env_file = args.common.env_file.as_deref().map(std::path::absolute).and_then(Result::ok);
-    let command = ArchiveCommand::new(&program, Some(&settled.file), env_file.as_deref())?;
+    // Of the settings outside of the file, only a file of variables can be said again: the rest is in the file now.
+    let env_file = configuration.command_options().iter().find(|(flag, _)| *flag == "--env-file");
+    let env_file = env_file.map(|(_, path)| path);
+    // A copy and its original in one configuration are told apart by nothing but their names.
+    let same = configuration.clusters_by_system_identifier(facts.system_identifier);
+    let is_copy = same.iter().any(|other| other.name != cluster.name);
+    let name = is_copy.then_some(&cluster.name);
+    let command = ArchiveCommand::new(&program, Some(&settled.file), env_file.map(Path::new), name)?;
     let report = InitReport {
         schema_version: 1,
         repository: repository_part(&repo.url, &repo.path, &registration),
         cluster: cluster_part(&cluster.name, &facts, &registration),
         configuration: settled,
         server: server_part(&facts, &command),
-        warnings: warnings(&facts, &program),
+        warnings: warnings(&facts, &program, &registration.other_names),
     };
     let text = match args.output.output {
         OutputFormat::Text => init_text::render(&report),
-        OutputFormat::Json => init_text::json(&report)?,
+        OutputFormat::Json => json_answer(&report)?,
     };
     context.printer().answer(&text)?;
     Ok(Outcome::Done)
@@ -169,24 +173,28 @@ fn cluster_of(configuration: &Configuration) -> Result<ClusterSettings, Box<dyn 
     }
 }
 
-/// Reads the data directory that was named, else asks the server.
-fn learn(pgdata: Option<&Path>, connection: Option<&Connection>) -> Result<ClusterFacts, Box<dyn Classified>> {
-    let Some(connection) = connection else {
-        let pgdata = pgdata.unwrap_or(Path::new("."));
-        return Ok(ClusterFacts::of_data_directory(pgdata)?);
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RuntimeError)?;
-    runtime.block_on(async {
-        let client = SqlClient::connect(&connection.settings).await.map_err(ServerNotAsked)?;
-        let facts = ClusterFacts::of_server(&client, &connection.settings).await;
-        client.close().await;
-        Ok(facts?)
-    })
+fn names_a_server(args: &ConnectionArgs) -> bool {
+    args.host.is_some() || args.port.is_some() || args.username.is_some() || args.dbname.is_some()
 }
 
-/// The name by which this host is known to itself.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// Reads the data directory that was named, else asks the server; then also what was said of how to find it.
+fn learn(
+    args: &InitArgs,
+    configuration: &Configuration,
+) -> Result<(ClusterFacts, Option<String>), Box<dyn Classified>> {
+    if let Some(pgdata) = &args.pgdata {
+        return Ok((ClusterFacts::of_data_directory(pgdata)?, None));
+    }
+    let settings = opening::connection(configuration, &args.connection, Program::Pgv)?;
+    let said = opening::connection_said(configuration, &args.connection, Program::Pgv)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RuntimeError)?;
+    let facts = runtime.block_on(async {
+        let client = SqlClient::connect(&settings).await.map_err(|source| ServerNotAsked(Box::new(source)))?;
+        let facts = ClusterFacts::of_server(&client, &settings).await;
+        client.close().await;
+        Ok::<_, Box<dyn Classified>>(facts?)
+    })?;
+    Ok((facts, Some(said)))
 }
 
 /// `pgv-archive` beside the program that runs.
@@ -204,7 +212,8 @@ fn repository_part(url: &str, path: &Path, registration: &Registration) -> InitR
         id: registration.repository.id(),
         created: registration.created,
         promises: vec!["create_only", "sync"],
-        available_bytes: registration.available_bytes,
+        hard_links: registration.probe.hard_links,
+        available_bytes: registration.probe.available_bytes,
     }
 }
 
@@ -233,11 +242,19 @@ fn server_part(facts: &ClusterFacts, command: &ArchiveCommand) -> InitServer {
 }
 
 /// What else a person should know.
-fn warnings(facts: &ClusterFacts, program: &Path) -> Vec<String> {
+fn warnings(facts: &ClusterFacts, program: &Path, other_names: &[ClusterName]) -> Vec<String> {
     use std::os::unix::fs::MetadataExt as _;
     let mut warnings = Vec::new();
     if program.metadata().is_err() {
         warnings.push(format!("There is no program \"{}\" yet; the archive command needs it.", program.display()));
+    }
+    if !other_names.is_empty() {
+        let names: Vec<String> = other_names.iter().map(|name| format!("\"{name}\"")).collect();
+        warnings.push(format!(
+            "A cluster with the same system identifier is registered as {}: a copy. Each data directory must archive \
+             under one name alone.",
+            names.join(", ")
+        ));
     }
     if facts.state.in_recovery {
         warnings.push(

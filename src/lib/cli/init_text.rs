@@ -7,18 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::printer::{OutputError, escaped};
+use super::printer::escaped;
 use super::size::bytes_text;
 use super::table::table;
 use crate::init::{Finding, FindingAction, InitReport, Need, Registered};
 
 /// Characters of a value in the table; the whole value stands below it.
-const VALUE_CHARS_MAX: usize = 38;
-
-/// The answer as JSON.
-pub(crate) fn json(report: &InitReport) -> Result<String, OutputError> {
-    super::printer::json_answer(report)
-}
+const VALUE_CHARS_MAX: usize = 24;
 
 /// The answer in words.
 pub(crate) fn render(report: &InitReport) -> String {
@@ -42,7 +37,11 @@ fn what_was_done(text: &mut String, report: &InitReport) {
     let state = if repository.created { "created" } else { "is there already" };
     let _ = writeln!(text, "Repository {} {state}, id {}.", quoted(&repository.path), repository.id);
     let room = bytes_text(repository.available_bytes);
-    let _ = writeln!(text, "  Tried: a second writer cannot replace a file; files and directories can be synced.");
+    let links = if repository.hard_links { "hard links" } else { "renames, for want of hard links" };
+    let _ = writeln!(
+        text,
+        "  Tried: a second writer cannot replace a file (by {links}); files and directories can be synced."
+    );
     let _ = writeln!(text, "  Room: {room} left on its file system.");
     let state = match cluster.registered {
         Registered::Now => "registered".to_owned(),

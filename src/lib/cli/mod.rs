@@ -5,32 +5,31 @@
 //! | `process`, `front_door`, `context` | the frame around every run |
 //! | `program`, `args`, `recovery_args`, `recovery_commands` | which programs and shared options there are |
 //! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `completions`, `man` | one verb each |
+//! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
+//! | `init_text`, `info_text`, `size`, `table` | answers in words |
 
 mod archive;
 mod args;
 mod backup;
 mod completions;
-mod connection;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod context;
 mod exit_status;
 mod fetch;
 mod front_door;
 mod hints;
 mod info;
+mod info_text;
 mod init;
 mod init_configuration;
 mod init_text;
 mod logging;
 mod man;
 mod opening;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod printer;
 mod process;
 mod program;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod recovery_args;
 mod recovery_commands;
 mod recovery_conf;
@@ -39,10 +38,8 @@ mod restore;
 mod restore_text;
 mod root_guard;
 mod signals;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod size;
 mod table;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod terminal_reporter;
 mod usage;
 

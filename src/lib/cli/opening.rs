@@ -35,6 +35,24 @@ pub(crate) fn connection(
     args: &ConnectionArgs,
     program: Program,
 ) -> Result<ConnectionSettings, ConninfoError> {
+    with_sources(configuration, args, program, ConnectionSettings::resolve)
+}
+
+/// What was said of the server as a connection string, without a password; empty when nothing was.
+pub(crate) fn connection_said(
+    configuration: &Configuration,
+    args: &ConnectionArgs,
+    program: Program,
+) -> Result<String, ConninfoError> {
+    with_sources(configuration, args, program, ConnectionSettings::said)
+}
+
+fn with_sources<T>(
+    configuration: &Configuration,
+    args: &ConnectionArgs,
+    program: Program,
+    use_them: impl FnOnce(&ConnectionSources<'_>) -> T,
+) -> T {
     let options = ConnectionOptions {
         host: args.host.clone(),
         port: args.port.clone(),
@@ -45,7 +63,7 @@ pub(crate) fn connection(
     let cluster = configuration.cluster().ok();
     let conninfo = cluster.as_ref().and_then(|cluster| cluster.conninfo.as_ref());
     let account = configuration.account();
-    ConnectionSettings::resolve(&ConnectionSources {
+    use_them(&ConnectionSources {
         options: &options,
         conninfo: conninfo.map(|conninfo| conninfo.expose()),
         variable: &|name| configuration.variable(name).map(str::to_owned),

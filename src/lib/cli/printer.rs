@@ -41,10 +41,6 @@ impl Printer {
         Self { program, format, level }
     }
 
-    pub(crate) fn program(&self) -> Program {
-        self.program
-    }
-
     pub(crate) fn format(&self) -> LogFormat {
         self.format
     }

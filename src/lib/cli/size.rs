@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use comfy_table::{CellAlignment, Table, presets};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -60,28 +59,6 @@ fn without_zone(time: Timestamp, zone: &TimeZone) -> String {
     }
 }
 
-/// How the texts of a column stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Align {
-    Left,
-    Right,
-}
-
-/// A table without lines: columns apart by two blanks, nothing behind the last.
-pub(crate) fn table_text<const N: usize>(columns: [(&str, Align); N], rows: &[[String; N]]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(columns.map(|(title, _)| title));
-    table.add_rows(rows);
-    for ((_, align), column) in columns.into_iter().zip(table.column_iter_mut()) {
-        column.set_padding((0, 2));
-        column.set_cell_alignment(match align {
-            Align::Left => CellAlignment::Left,
-            Align::Right => CellAlignment::Right,
-        });
-    }
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,14 +89,5 @@ mod tests {
         assert_eq!(utc_and_local_text(time, &fixed), "2026-11-20 14:30:00+00 (2026-11-20 09:30:00 -05)");
         let fraction: Timestamp = "2026-11-20T14:30:00.120Z".parse().unwrap();
         assert_eq!(utc_text(fraction), "2026-11-20 14:30:00.12+00");
-    }
-
-    #[test]
-    fn tables_have_no_lines_and_no_blanks_at_the_end() {
-        let rows = [["main".to_owned(), "16.0 MiB".to_owned()], ["other-cluster".to_owned(), "1.2 GiB".to_owned()]];
-        assert_eq!(
-            table_text([("cluster", Align::Left), ("size", Align::Right)], &rows),
-            "cluster            size\nmain           16.0 MiB\nother-cluster   1.2 GiB\n"
-        );
     }
 }

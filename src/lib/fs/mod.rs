@@ -21,7 +21,7 @@ pub use read::{
     bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
 };
 pub use replace::{is_same, replace_file};
-pub use staged::{Published, StagedFile, remove_abandoned_beside};
+pub use staged::{Published, StagedFile, has_hard_links, remove_abandoned_beside};
 pub use tree::Tree;
 
 /// Mode of every file that pgv creates for itself: what it holds is as confidential as the database.

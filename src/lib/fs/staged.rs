@@ -149,6 +149,20 @@ pub fn remove_abandoned_beside(target: &Path, limit: Timestamp) -> usize {
     abandoned.filter(|path| std::fs::remove_file(path).is_ok()).count()
 }
 
+/// Whether files in `directory` can have second names. Without that, [`StagedFile::publish_new`] renames instead, which
+/// takes a system that can do so without replacing.
+pub fn has_hard_links(directory: &Path) -> Result<bool, FileError> {
+    let staged = StagedFile::create_in(directory)?;
+    let second = directory.join(format!("{STAGED_PREFIX}{}", uuid::Uuid::new_v4().simple()));
+    match std::fs::hard_link(&staged.path, &second) {
+        Ok(()) => {
+            std::fs::remove_file(&second).map(|()| true).map_err(|error| FileError::new("remove", &second, error))
+        }
+        Err(error) if lacks_links(&error) => Ok(false),
+        Err(error) => Err(FileError::new("link", &second, error)),
+    }
+}
+
 /// Whether a file system has no hard links (the answers of Linux and of FUSE and CIFS drivers).
 fn lacks_links(error: &std::io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -194,6 +208,14 @@ mod tests {
         drop(staged(temp.path(), b"three"));
         assert_eq!(std::fs::read(&target).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn trying_links_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(has_hard_links(temp.path()).unwrap());
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+        assert!(has_hard_links(&temp.path().join("absent")).is_err());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The `archive_command` that a server shall run.
 //!
-//! INVARIANT: it needs neither PATH nor HOME nor a working directory of its own: it works under `env -i`. It does not
-//! name the cluster, for that would switch off the check that keeps a clone out of its original's archive.
+//! INVARIANT: it needs neither PATH nor HOME nor a working directory of its own: it works under `env -i`. It names the
+//! cluster only where nothing else tells which one is meant, for that switches off the check that keeps a clone out of
+//! its original's archive.
 
 use std::path::Path;
 
 use super::InitError;
 use crate::pg::{CommandWord, PgMajorVersion, command_text, config_lines};
+use crate::repository::ClusterName;
 
 /// LIMIT: bytes of the expanded command before PostgreSQL 16, which cuts the rest off without a word
 /// (`src/backend/postmaster/shell_archive.c`, contract A1.18).
@@ -20,7 +22,12 @@ pub struct ArchiveCommand(String);
 
 impl ArchiveCommand {
     /// Runs `program` with these files of settings. All paths must be absolute.
-    pub fn new(program: &Path, config: Option<&Path>, env_file: Option<&Path>) -> Result<Self, InitError> {
+    pub fn new(
+        program: &Path,
+        config: Option<&Path>,
+        env_file: Option<&Path>,
+        cluster: Option<&ClusterName>,
+    ) -> Result<Self, InitError> {
         let mut texts = vec![text("program", program)?];
         for (flag, what, path) in
             [("--config", "configuration file", config), ("--env-file", "file of variables", env_file)]
@@ -28,6 +35,9 @@ impl ArchiveCommand {
             if let Some(path) = path {
                 texts.extend([flag, text(what, path)?]);
             }
+        }
+        if let Some(cluster) = cluster {
+            texts.extend(["--cluster", cluster.as_str()]);
         }
         let mut words: Vec<CommandWord<'_>> = texts.into_iter().map(CommandWord::Text).collect();
         words.extend([CommandWord::Placeholder('p'), CommandWord::Placeholder('f')]);
@@ -73,24 +83,25 @@ mod tests {
             Path::new("/opt/100% pgv/pgv-archive"),
             Some(Path::new("/etc/it's/pgv.toml")),
             Some(Path::new("/etc/pgv.env")),
+            Some(&ClusterName::parse("copy").unwrap()),
         );
         let command = command.unwrap();
         assert_eq!(
             command.as_str(),
-            r"'/opt/100%% pgv/pgv-archive' --config '/etc/it'\''s/pgv.toml' --env-file /etc/pgv.env %p %f"
+            r"'/opt/100%% pgv/pgv-archive' --config '/etc/it'\''s/pgv.toml' --env-file /etc/pgv.env --cluster copy %p %f"
         );
         assert_eq!(
             command.line().unwrap(),
-            r"archive_command = '''/opt/100%% pgv/pgv-archive'' --config ''/etc/it''\\''''s/pgv.toml'' --env-file /etc/pgv.env %p %f'"
+            r"archive_command = '''/opt/100%% pgv/pgv-archive'' --config ''/etc/it''\\''''s/pgv.toml'' --env-file /etc/pgv.env --cluster copy %p %f'"
         );
-        assert!(ArchiveCommand::new(Path::new("/a\nb"), None, None).is_err());
+        assert!(ArchiveCommand::new(Path::new("/a\nb"), None, None, None).is_err());
     }
 
     #[test]
     fn knows_when_an_old_server_would_cut_it() {
         let with = |length: usize| {
             let path = format!("/{}", "a".repeat(length - 1));
-            ArchiveCommand::new(Path::new(&path), None, None).unwrap()
+            ArchiveCommand::new(Path::new(&path), None, None, None).unwrap()
         };
         let version = |number| PgMajorVersion::new(number).unwrap();
         // program, " pg_wal/" and a name, " " and a name

@@ -34,17 +34,36 @@ pub fn write_configuration_file(places: &[PathBuf], text: &str) -> Result<Writte
     Err(InitError::NoPlaceForConfiguration)
 }
 
+/// Makes sure, before anything is done, that the only place is one.
+pub fn check_configuration_places(places: &[PathBuf]) -> Result<(), InitError> {
+    match places {
+        [] => Err(InitError::NoPlaceForConfiguration),
+        [only] => Ok(check_directory(parent_of(only))?),
+        _ => Ok(()),
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+fn check_directory(path: &Path) -> Result<(), FileError> {
+    if fs::is_directory(path)? {
+        return Ok(());
+    }
+    Err(FileError::new("find the directory", path, std::io::ErrorKind::NotFound))
+}
+
 /// Whether another place may do.
 fn is_no_place(error: &FileError) -> bool {
     error.is_not_found() || matches!(error.class(), ErrorClass::PermissionDenied | ErrorClass::ReadOnly)
 }
 
 fn write_new(path: &Path, text: &str, may_make_directories: bool) -> Result<Published, FileError> {
-    let parent = path.parent().unwrap_or(Path::new("/"));
     if may_make_directories {
-        make_directories(parent)?;
-    } else if !fs::is_directory(parent)? {
-        return Err(FileError::new("find the directory", parent, std::io::ErrorKind::NotFound));
+        make_directories(parent_of(path))?;
+    } else {
+        check_directory(parent_of(path))?;
     }
     let mut file = StagedFile::create_beside(path, PRIVATE_FILE_MODE)?;
     file.write_all(text.as_bytes())?;

@@ -91,7 +91,7 @@ pub enum InitError {
         /// Which one.
         id: RepositoryId,
     },
-    /// One cluster under two names: the archive finds clusters by their system identifier.
+    /// One cluster under two names, which nobody asked for: the archive finds clusters by their system identifier.
     #[error(
         "the cluster with system identifier {system_identifier} is registered in {store} as \"{registered}\", not \"{name}\""
     )]

@@ -17,7 +17,7 @@ use crate::repository::{
     ClusterIdentity, ClusterName, ClusterRef, Repository, RepositoryDescription, RepositoryError, Writer,
     WriterDescription,
 };
-use crate::store::LocalStore;
+use crate::store::{LocalStore, StoreProbe};
 
 /// The object that makes a directory a repository.
 const DESCRIPTION: &str = "repository.json";
@@ -32,6 +32,8 @@ pub struct RegistrationOptions<'a> {
     pub pinned: Option<RepositoryId>,
     /// The cluster's name.
     pub name: &'a ClusterName,
+    /// Whether somebody chose that name for this very run: then it may be a second one for a copy of a cluster.
+    pub name_given: bool,
     /// What is known of the cluster.
     pub facts: &'a ClusterFacts,
     /// Whether another system identifier under that name is accepted.
@@ -61,12 +63,14 @@ pub struct Registration {
     pub repository: Repository,
     /// Whether it was created now.
     pub created: bool,
-    /// Bytes that can still be written to its file system.
-    pub available_bytes: u64,
+    /// What was found out about its file system.
+    pub probe: StoreProbe,
     /// What registering came to.
     pub registered: Registered,
     /// When the cluster was registered.
     pub since: Timestamp,
+    /// Other names under which the same system identifier is registered.
+    pub other_names: Vec<ClusterName>,
 }
 
 /// Creates the repository unless it is one, tries its promises, and registers the cluster unless it is.
@@ -87,8 +91,9 @@ pub fn register(options: &RegistrationOptions<'_>) -> Result<Registration, InitE
     } else {
         Repository::create(store, &RepositoryDescription::new(options.clock))?
     };
-    let (registered, since) = register_cluster(&repository, options)?;
-    Ok(Registration { repository, created, available_bytes: probe.available_bytes, registered, since })
+    let other_names = other_names(&repository, options)?;
+    let (registered, since) = register_cluster(&repository, options, &other_names)?;
+    Ok(Registration { repository, created, probe, registered, since, other_names })
 }
 
 /// Whether the directory is a repository. One with anything else in it is refused.
@@ -133,6 +138,7 @@ fn real_place(path: &Path) -> PathBuf {
 fn register_cluster(
     repository: &Repository,
     options: &RegistrationOptions<'_>,
+    other_names: &[ClusterName],
 ) -> Result<(Registered, Timestamp), InitError> {
     let (name, facts) = (options.name, options.facts);
     let trees = repository.identities(name)?;
@@ -144,7 +150,11 @@ fn register_cluster(
         let (cluster, store) = (name.to_string(), repository.describe());
         return Err(RepositoryError::OtherSystem { cluster, store, registered, found: facts.system_identifier }.into());
     }
-    refuse_second_name(repository, options)?;
+    if let Some(registered) = other_names.first().filter(|_| !options.name_given) {
+        let (name, registered, store) = (name.clone(), registered.clone(), repository.describe());
+        let system_identifier = facts.system_identifier;
+        return Err(InitError::OtherName { name, registered, system_identifier, store });
+    }
     let now = options.clock.now();
     let identity = ClusterIdentity {
         cluster: name.clone(),
@@ -164,16 +174,17 @@ fn register_cluster(
     Ok((if trees.is_empty() { Registered::Now } else { Registered::Upgraded }, now))
 }
 
-fn refuse_second_name(repository: &Repository, options: &RegistrationOptions<'_>) -> Result<(), InitError> {
+/// Other names of the same cluster: those of copies, which have its system identifier.
+fn other_names(repository: &Repository, options: &RegistrationOptions<'_>) -> Result<Vec<ClusterName>, InitError> {
     let system_identifier = options.facts.system_identifier;
-    for registered in repository.cluster_names()?.into_iter().filter(|registered| registered != options.name) {
-        let cluster = ClusterRef { name: registered.clone(), system_identifier };
+    let mut names = Vec::new();
+    for name in repository.cluster_names()?.into_iter().filter(|name| name != options.name) {
+        let cluster = ClusterRef { name, system_identifier };
         if repository.identity(&cluster)?.is_some() {
-            let (name, store) = (options.name.clone(), repository.describe());
-            return Err(InitError::OtherName { name, registered, system_identifier, store });
+            names.push(cluster.name);
         }
     }
-    Ok(())
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -42,8 +42,11 @@ pub struct InitRepository {
     pub id: RepositoryId,
     /// Whether it was created now.
     pub created: bool,
-    /// The promises that were tried and held: `create_only`, `sync`, `no_replace_by_second_writer`.
+    /// The promises that were tried and held: `create_only` (a second writer cannot replace a file) and `sync` (files and
+    /// directories can be made durable). What does not hold is an error.
     pub promises: Vec<&'static str>,
+    /// Whether objects are published by hard links; else by renames that do not replace.
+    pub hard_links: bool,
     /// Bytes that can still be written to its file system.
     pub available_bytes: u64,
 }

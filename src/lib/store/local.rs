@@ -25,6 +25,8 @@ pub struct LocalStore {
 pub struct StoreProbe {
     /// Bytes that can still be written.
     pub available_bytes: u64,
+    /// Whether objects are published by hard links; else by renames that do not replace.
+    pub hard_links: bool,
 }
 
 impl LocalStore {
@@ -39,7 +41,8 @@ impl LocalStore {
     pub fn create(root: &Path) -> Result<Self, StoreError> {
         let store = Self { root: root.to_owned() };
         let created = fs::create_directory(root).and_then(|_| fs::create_directory(&root.join(STAGING)));
-        created.map_err(|error| store.failed(error))?;
+        // Not "there is no repository": that is why it is created.
+        created.map_err(|error| store.file_error(error))?;
         Ok(store)
     }
 
@@ -68,7 +71,8 @@ impl LocalStore {
             return Err(failed(FileError::new("rely on", &self.root, problem)));
         }
         let available_bytes = fs::available_bytes(&self.root).map_err(failed)?;
-        Ok(StoreProbe { available_bytes })
+        let hard_links = fs::has_hard_links(&staging).map_err(failed)?;
+        Ok(StoreProbe { available_bytes, hard_links })
     }
 
     fn path_of(&self, key: &ObjectKey) -> PathBuf {

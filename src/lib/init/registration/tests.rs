@@ -50,8 +50,8 @@ impl Scene {
         upgraded: bool,
     ) -> Result<Registration, InitError> {
         let name = ClusterName::parse(name).unwrap();
-        let (host, clock) = ("host-one", &self.clock);
-        register(&RegistrationOptions { root, pinned, name: &name, facts, upgraded, host, clock })
+        let (host, clock, name_given) = ("host-one", &self.clock, name.as_str() == "copy");
+        register(&RegistrationOptions { root, pinned, name: &name, name_given, facts, upgraded, host, clock })
     }
 }
 
@@ -59,7 +59,7 @@ impl Scene {
 fn the_first_run_creates_and_registers_and_the_second_says_so() {
     let scene = Scene::new();
     let first = scene.run("main", &scene.facts, false).unwrap();
-    assert!(first.created && first.registered == Registered::Now && first.available_bytes > 0);
+    assert!(first.created && first.registered == Registered::Now && first.probe.available_bytes > 0);
     let second = scene.run("main", &scene.facts, false).unwrap();
     assert!(!second.created && second.registered == Registered::Before);
     assert_eq!(first.repository.id(), second.repository.id());
@@ -85,14 +85,17 @@ fn another_system_under_the_same_name_needs_upgraded() {
 }
 
 #[test]
-fn one_cluster_has_one_name() {
+fn one_cluster_has_one_name_unless_a_second_is_asked_for() {
     let scene = Scene::new();
     scene.run("main", &scene.facts, false).unwrap();
     for upgraded in [false, true] {
-        let error = scene.run("copy", &scene.facts, upgraded).unwrap_err();
+        let error = scene.run("other", &scene.facts, upgraded).unwrap_err();
         assert!(matches!(error, InitError::OtherName { .. }), "{error}");
     }
-    assert_eq!(scene.run("copy", &scene.other_system(), false).unwrap().registered, Registered::Now);
+    assert_eq!(scene.run("other", &scene.other_system(), false).unwrap().registered, Registered::Now);
+    // Somebody asked for it.
+    let copy = scene.run("copy", &scene.facts, false).unwrap();
+    assert_eq!((copy.registered, copy.other_names), (Registered::Now, vec![ClusterName::parse("main").unwrap()]));
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn the_directory_above_must_exist() {
     let scene = Scene::new();
     let root = scene.temp.path().join("a/b");
     let error = scene.run_with(&root, None, "main", &scene.facts, false).unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Unavailable);
+    assert!(matches!(error, InitError::Store(crate::store::StoreError::File { .. })), "{error}");
     assert!(!scene.temp.path().join("a").exists());
 }
 

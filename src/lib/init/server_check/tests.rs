@@ -10,7 +10,7 @@ const CONFIG: &str = "/etc/postgresql/15/main/postgresql.conf";
 const COMMAND: &str = "/usr/bin/pgv-archive --config /etc/pgv/pgv.toml %p %f";
 
 fn command() -> ArchiveCommand {
-    ArchiveCommand::new(Path::new("/usr/bin/pgv-archive"), Some(Path::new("/etc/pgv/pgv.toml")), None).unwrap()
+    ArchiveCommand::new(Path::new("/usr/bin/pgv-archive"), Some(Path::new("/etc/pgv/pgv.toml")), None, None).unwrap()
 }
 
 fn setting(value: &str) -> ServerSetting {
@@ -200,7 +200,7 @@ fn checksums_and_long_commands_are_told() {
         ["data_checksums: off -> pg_checksums --enable -D /var/lib/postgresql/15/main @ - (Offline, Advised)"]
     );
     let long = format!("/{}/pgv-archive", "x".repeat(1000));
-    let command = ArchiveCommand::new(Path::new(&long), None, None).unwrap();
+    let command = ArchiveCommand::new(Path::new(&long), None, None, None).unwrap();
     let mut state = good(15);
     state.settings.insert("archive_command".to_owned(), setting(command.as_str()));
     let findings = assess(&state, &command);
