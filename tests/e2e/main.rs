@@ -7,4 +7,6 @@ mod support;
 
 mod backup;
 mod harness_self_test;
+mod recovery_conf;
+mod recovery_conf_files;
 mod wal_archive;

@@ -14,6 +14,9 @@ mod end_command;
 mod error;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use clear::{ClearPlan, clear, plan_clear};
 pub use end_command::recovery_end_command;
 pub use error::RecoveryConfError;

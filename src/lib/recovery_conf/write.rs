@@ -48,6 +48,8 @@ pub struct WritePlan {
     pub signal_file: PathBuf,
     /// A signal file that goes.
     pub removed_signal_file: Option<PathBuf>,
+    /// Whether the server finds its `postgresql.conf` there: with Debian's packages it lies elsewhere.
+    pub has_main_file: bool,
     /// What the person should know.
     pub warnings: Vec<String>,
     /// The new text of the file.
@@ -68,6 +70,7 @@ pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryCo
         lines: String::from_utf8_lossy(&new_text).into_owned(),
         signal_file: PathBuf::from(settings.mode.signal_file()),
         removed_signal_file: None,
+        has_main_file: false,
         warnings: no_target_warning(&settings).into_iter().collect(),
         settings,
         new_text,
@@ -88,6 +91,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
             None
         }
     };
+    let has_main_file = directory.has_main_file()?;
     let mut settings = options.settings.clone();
     // Where the other files are not known, they may set any target.
     settings.unset_targets = main_entries.as_deref().map_or(EXCLUSIVE_TARGET_SETTINGS.to_vec(), foreign_targets);
@@ -114,6 +118,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
         lines: String::from_utf8_lossy(&apply_recovery_settings(b"", &settings)?).into_owned(),
         signal_file: directory.path().join(settings.mode.signal_file()),
         removed_signal_file: has_other_signal.then_some(other_signal_file),
+        has_main_file,
         warnings,
         new_text: apply_recovery_settings(&text, &settings)?,
         settings,
