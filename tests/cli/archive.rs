@@ -224,6 +224,41 @@ fn a_full_or_read_only_file_system_has_its_status_and_stores_nothing() {
     drop(mounted);
 }
 
+/// Killed at any moment, it leaves nothing or all of it, and another call finishes the work.
+#[test]
+fn kill_9_leaves_nothing_or_all_of_it() {
+    let host = WalHost::new("archive");
+    let whole = |name: &str| {
+        host.fetch(name).success();
+        assert!(fs::read(host.fetched()).unwrap() == segment(name, 3), "{name}");
+    };
+    host.write(SEGMENT, &segment(SEGMENT, 3));
+    let usual = host.archive(SEGMENT).success().elapsed;
+    let (mut cut_short, mut finished) = (0u32, 0u32);
+    // Each is killed a little later than the one before, until some have had the time to finish.
+    let mut step = 0u32;
+    while step < 60 || (finished < 3 && step < 600) {
+        step += 1;
+        let name = format!("0000000100000000{:08X}", 16 + step);
+        host.write(&name, &segment(&name, 3));
+        let mut child = host.shell(&format!("exec ARCHIVE pg_wal/{name} {name}")).spawn().unwrap();
+        std::thread::park_timeout(usual * step / 50);
+        let has_ended = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if host.stored(&name).exists() {
+            finished += 1;
+            whole(&name);
+        } else {
+            cut_short += 1;
+            assert!(!has_ended, "it ended and stored nothing");
+        }
+        host.archive(&name).success();
+        whole(&name);
+    }
+    assert!(cut_short >= 3 && finished >= 3, "{cut_short} cut short and {finished} finished prove little");
+}
+
 #[test]
 fn json_has_the_status_the_class_and_the_hints() {
     let host = WalHost::new("archive");

@@ -135,6 +135,15 @@ fn only_proven_absence_is_1_and_all_else_stops_a_targeted_recovery() {
     }
 }
 
+#[test]
+fn absence_has_its_class_and_status_in_json() {
+    let host = WalHost::new("fetch");
+    let outcome = host.sh(&format!("FETCH --log-format json {SEGMENT} pg_wal/RECOVERYXLOG")).expect_code(1);
+    let line: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+    assert_eq!((line["class"].as_str(), line["exit_status"].as_u64()), (Some("NotFound"), Some(1)));
+    assert_eq!(line["level"].as_str(), Some("info"));
+}
+
 /// The data directory is that of %p, wherever the command runs.
 #[test]
 fn signal_files_are_looked_for_beside_pg_wal() {

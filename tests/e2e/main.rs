@@ -6,6 +6,7 @@
 mod support;
 
 mod backup;
+mod connection;
 mod harness_self_test;
 mod recovery_conf;
 mod recovery_conf_files;

@@ -5,13 +5,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use serde_json::{Map, json};
 
 use super::args::CommonArgs;
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::opening;
+use super::printer::Printer;
 use super::program::Verb;
 use crate::clock::SystemClock;
-use crate::config::{LogLevel, Overrides};
+use crate::config::{LogFormat, LogLevel, Overrides};
 use crate::error::Classified;
 use crate::fetch::{self, FetchError, FetchOptions};
 
@@ -92,7 +94,7 @@ pub(crate) fn run(args: FetchArgs, context: &Context) -> Result<Outcome, Box<dyn
     let report = match fetch::run(&options, &context.reporter()) {
         Err(absent @ FetchError::Absent { .. }) => {
             // Every recovery asks for some files that never were: an answer, not an error.
-            context.printer().message(LogLevel::Info, &absent.to_string());
+            say_absent(context.printer(), &absent);
             return Ok(Outcome::NegativeAnswer);
         }
         fetched => fetched?,
@@ -100,4 +102,14 @@ pub(crate) fn run(args: FetchArgs, context: &Context) -> Result<Outcome, Box<dyn
     let message = format!("fetched \"{}\" of cluster {}, {} bytes", report.name, report.cluster, report.bytes);
     context.printer().message(LogLevel::Debug, &message);
     Ok(Outcome::Done)
+}
+
+/// For programs with the class and status that an error would have.
+fn say_absent(printer: &Printer, absent: &FetchError) {
+    let mut fields = Map::new();
+    if printer.format() == LogFormat::Json {
+        fields.insert("class".to_owned(), json!(format!("{:?}", absent.class())));
+        fields.insert("exit_status".to_owned(), json!(1));
+    }
+    printer.event(LogLevel::Info, &absent.to_string(), fields);
 }

@@ -32,7 +32,9 @@ pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
 pub use object::{ObjectSpec, Stored};
 pub use object_reader::{ObjectReader, SinkError};
-pub use pack::{Extent, IndexFrame, PackError, PackIndex, PackNeed, PackOptions, PackReader, PackStream, PlainSink};
+pub use pack::{
+    Extent, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader, PackStream, PlainSink,
+};
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub use wal::{ArchivedWal, WalArchive, WalContent, WalRange};
 pub use writer::{Writer, WriterDescription};

@@ -10,7 +10,8 @@ use scene::{BACKUP_HISTORY, HISTORY_OF_1, SEGMENT, Scene};
 
 use super::{ArchiveError, ArchiveOptions, run_within};
 use crate::pg::testing::wal_segment;
-use crate::repository::{ClusterName, ClusterSelection, Stored};
+use crate::pg::{PgMajorVersion, WalFileName, WalSegmentSize};
+use crate::repository::{ClusterIdentity, ClusterName, ClusterRef, ClusterSelection, Stored, WalArchive};
 
 #[test]
 fn every_kind_of_file_is_stored_once_and_identical_again_is_a_success() {
@@ -53,6 +54,35 @@ fn the_first_segment_of_a_new_timeline_is_stored() {
     let name = "000000020000000000000003";
     scene.write(name, &wal_segment(name, 1));
     assert_eq!(scene.archive(name).unwrap().stored, Stored::Created);
+}
+
+/// Larger than what is held in memory, a segment is read twice.
+#[test]
+fn a_large_segment_is_stored() {
+    let scene = Scene::new();
+    let bytes = 128u64 << 20;
+    let cluster = ClusterRef { name: ClusterName::parse("large").unwrap(), ..scene.test.cluster.clone() };
+    let identity = ClusterIdentity {
+        cluster: cluster.name.clone(),
+        system_identifier: cluster.system_identifier,
+        major_version: PgMajorVersion::new(13).unwrap(),
+        wal_segment_size: WalSegmentSize::new(bytes).unwrap(),
+        since: "2026-11-21T00:00:00Z".parse().unwrap(),
+    };
+    scene.test.repository.register(&identity, &scene.test.writer).unwrap();
+    let mut beginning = wal_segment(SEGMENT, 1);
+    beginning[8..16].copy_from_slice(&(3 * bytes).to_le_bytes());
+    beginning[32..36].copy_from_slice(&u32::try_from(bytes).unwrap().to_le_bytes());
+    scene.write(SEGMENT, &beginning);
+    std::fs::File::options().write(true).open(scene.path(SEGMENT)).unwrap().set_len(bytes).unwrap();
+    for expected in [Stored::Created, Stored::Identical] {
+        let selection = ClusterSelection::Named(cluster.name.clone());
+        let report = scene.run(ArchiveOptions { selection, ..scene.options(SEGMENT) }).unwrap();
+        assert_eq!((report.stored, report.bytes), (expected, bytes));
+    }
+    let archive = WalArchive::new(&scene.test.repository, &cluster);
+    let archived = archive.look_up(&WalFileName::parse(SEGMENT).unwrap()).unwrap().unwrap();
+    assert_eq!(archived.plain_bytes, bytes);
 }
 
 #[test]

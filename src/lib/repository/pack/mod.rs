@@ -20,7 +20,7 @@ use crate::codec::{ContentDigest, ObjectKind};
 use crate::store::ObjectKey;
 
 pub use error::PackError;
-pub use index::{IndexFrame, PackIndex};
+pub use index::{IndexFrame, PackIndex, PackIndexError};
 pub use reader::{PackReader, PlainSink};
 pub use stream::{PackOptions, PackStream};
 
