@@ -1,16 +1,14 @@
 //! Recovery configuration for a target or a standby: decided first, then shown or written.
 
 use std::path::{Path, PathBuf};
-use std::string::FromUtf8Error;
 
 use super::RecoveryConfError;
 use super::data_directory::{AUTO_FILE, DataDirectory};
-use super::end_command::chained;
 use crate::clock::Clock;
 use crate::fs::{self, PRIVATE_FILE_MODE};
 use crate::pg::{
-    ClearScope, ConfigEntry, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget,
-    RestoredArchiving, apply_recovery_settings, clear_recovery_settings, config_value, foreign_targets, parse_config,
+    ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget, RestoredArchiving,
+    apply_recovery_settings, chained_end_command, clear_recovery_settings, end_command_of, foreign_targets,
 };
 
 /// Whether the server will archive its own WAL.
@@ -60,7 +58,7 @@ pub struct WritePlan {
 pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryConfError> {
     let mut settings = options.settings.clone();
     if let Some(ours) = &settings.recovery_end_command {
-        settings.recovery_end_command = Some(chained(ours, None)?);
+        settings.recovery_end_command = Some(chained_end_command(ours, None)?);
     }
     settings.archiving = archiving(options.archiving, b"");
     let new_text = apply_recovery_settings(b"", &settings)?;
@@ -99,7 +97,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
         warnings.extend(settings.unset_targets.iter().map(|name| foreign_target_warning(name)));
     }
     if let Some(ours) = &settings.recovery_end_command {
-        let existing = match existing_end_command(&text, main_entries.as_deref().unwrap_or_default()) {
+        let existing = match end_command_of(&text, main_entries.as_deref().unwrap_or_default()) {
             Some(Err(error)) => {
                 warnings.push(format!("the recovery_end_command that is there will not run: {error}"));
                 None
@@ -107,7 +105,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
             Some(Ok(command)) => Some(command),
             None => None,
         };
-        settings.recovery_end_command = Some(chained(ours, existing.as_deref())?);
+        settings.recovery_end_command = Some(chained_end_command(ours, existing.as_deref())?);
     }
     settings.archiving = archiving(options.archiving, &text);
     let other_signal_file = directory.path().join(settings.mode.other_signal_file());
@@ -158,14 +156,6 @@ fn archiving(choice: ArchivingChoice, text: &[u8]) -> RestoredArchiving {
         ArchivingChoice::AsItIs if was_switched_off() => RestoredArchiving::Off,
         ArchivingChoice::Own | ArchivingChoice::AsItIs => RestoredArchiving::Unchanged,
     }
-}
-
-/// The command that would run without ours.
-fn existing_end_command(text: &[u8], main_entries: &[ConfigEntry]) -> Option<Result<String, FromUtf8Error>> {
-    let cleared = clear_recovery_settings(text, ClearScope::Everything);
-    let own_entries = parse_config(&cleared).unwrap_or_default();
-    let value = |entries| config_value(entries, "recovery_end_command");
-    value(&own_entries).or_else(|| value(main_entries)).map(|value| String::from_utf8(value.to_vec()))
 }
 
 fn no_target_warning(settings: &RecoverySettings) -> Option<String> {
