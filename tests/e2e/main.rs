@@ -9,5 +9,7 @@ mod backup;
 mod connection;
 mod harness_self_test;
 mod init;
+mod recovery_conf;
+mod recovery_conf_files;
 mod restore;
 mod wal_archive;

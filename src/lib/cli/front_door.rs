@@ -58,7 +58,8 @@ fn execute<A: VerbArgs>(
         let _ = invocation.destination.set(destination.to_path_buf());
     }
 
-    let cancel = signals::arrange(invocation.program);
+    let cancel =
+        if args.finishes_despite_signals() { signals::finish_despite() } else { signals::arrange(invocation.program) };
     let common = args.common();
     let configuration = load(LoadOptions {
         file: match args.needs_configuration() {

@@ -83,7 +83,7 @@ mod tests {
         let folder = temp.path().display();
         let wanted = format!(r"{folder}/pgv-fetch --config '/etc/it'\''s 100%%/pgv.toml' --cluster main %f %p");
         assert_eq!(commands.restore, wanted);
-        assert_eq!(commands.recovery_end, format!("{folder}/pgv-recovery-conf --clear -D ."));
+        assert_eq!(commands.recovery_end, format!("{folder}/pgv-recovery-conf --clear -D . || false"));
         let not_text = [("--config", OsStr::from_bytes(b"/etc/\xff"))];
         assert!(RecoveryCommands::new(temp.path(), &not_text).is_err());
     }

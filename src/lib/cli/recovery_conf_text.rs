@@ -96,20 +96,26 @@ impl WriteAnswer<'_> {
         if let Some(removed) = &plan.removed_signal_file {
             text += &format!("removed {}\n", shown(removed));
         }
-        if let Some(directory) = &plan.data_directory {
-            let start = format!("pg_ctl -D {} start", shell_quote(&directory.to_string_lossy()));
-            let then = match (plan.settings.mode, &plan.settings.target) {
-                (RecoveryMode::Standby, _) => "it follows until it is promoted".to_owned(),
-                (RecoveryMode::Targeted, RecoveryTarget::Latest) => {
-                    "it recovers to the end of the archive and opens".to_owned()
-                }
-                (RecoveryMode::Targeted, target) => {
-                    format!("it recovers to {target}, then: {}", plan.settings.target_action)
-                }
-            };
-            text += &format!("next: {start}  ({then})\n");
-        }
+        let start = match &plan.data_directory {
+            Some(directory) if plan.has_main_file => {
+                format!("pg_ctl -D {} start", shell_quote(&directory.to_string_lossy()))
+            }
+            _ => "start the server".to_owned(),
+        };
+        text += &format!("next: {start}  ({})\n", self.what_follows());
         text
+    }
+
+    /// What the server does once it is started.
+    fn what_follows(&self) -> String {
+        let settings = &self.plan.settings;
+        match (settings.mode, &settings.target) {
+            (RecoveryMode::Standby, _) => "it follows until it is promoted".to_owned(),
+            (RecoveryMode::Targeted, RecoveryTarget::Latest) => {
+                "it recovers to the end of the archive and opens".to_owned()
+            }
+            (RecoveryMode::Targeted, target) => format!("it recovers to {target}, then: {}", settings.target_action),
+        }
     }
 
     /// All that is no setting is a comment, so that the answer can stand in a configuration file as it is.

@@ -4,6 +4,8 @@
 //!   What it was writing has no name yet. SIGINT stays as it came: PostgreSQL ignores it there, so that Ctrl-C at a
 //!   server in the foreground does not cut the archiving of its shutdown short.
 //! * `pgv-fetch` dies of SIGTERM as if nothing had been arranged: PostgreSQL takes exactly that for its own shutdown.
+//! * `pgv-recovery-conf --clear` finishes: PostgreSQL takes a status above 125, or death by a signal, of its
+//!   `recovery_end_command` for a reason to stop the server. It is the work of a moment and waits for nothing.
 //! * the others are asked to end, tidily; a second signal ends them at once.
 
 use std::sync::Arc;
@@ -39,4 +41,12 @@ pub(crate) fn arrange(program: Program) -> Cancel {
         }
     }
     cancel
+}
+
+/// Lets the work finish, whatever is sent. A handler that cannot be set leaves the default.
+pub(crate) fn finish_despite() -> Cancel {
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+        let _ = flag::register(signal, Arc::new(AtomicBool::new(false)));
+    }
+    Cancel::new()
 }

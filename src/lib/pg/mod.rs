@@ -56,7 +56,7 @@ pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
-pub use recovery_end_command::{EndCommandTooLong, chained_end_command, recovery_end_command};
+pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};
 pub use recovery_settings::{
     ALL_TARGET_SETTINGS, ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
     RestoredArchiving, apply_recovery_settings, clear_recovery_settings, foreign_targets,

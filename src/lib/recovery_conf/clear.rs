@@ -9,7 +9,7 @@ use super::data_directory::DataDirectory;
 use super::write::foreign_target_warning;
 use crate::clock::Clock;
 use crate::fs::{self, PRIVATE_FILE_MODE};
-use crate::pg::{ClearScope, clear_recovery_settings, foreign_targets, parse_config};
+use crate::pg::{ClearScope, clear_recovery_settings, config_value, foreign_targets, parse_config};
 
 /// What will be taken out.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct ClearPlan {
     pub file: PathBuf,
     /// The settings that lose a line, in order; those of the other configuration files count again.
     pub removed_settings: Vec<String>,
-    /// What the person should know: targets that other configuration files set.
+    /// What the person should know.
     pub warnings: Vec<String>,
     /// The new text, where it differs.
     new_text: Option<Vec<u8>>,
@@ -41,11 +41,19 @@ pub fn plan_clear(directory: &Path, scope: ClearScope) -> Result<ClearPlan, Reco
     let new_text = clear_recovery_settings(&text, scope);
     // Only for a warning: what cannot be read there must not keep the targets here.
     let entries = directory.main_entries().ok().flatten().unwrap_or_default();
+    let mut warnings: Vec<_> = foreign_targets(&entries).into_iter().map(foreign_target_warning).collect();
+    let is_off = parse_config(&new_text).is_ok_and(|own| config_value(&own, "archive_mode") == Some(b"off"));
+    if scope == ClearScope::Everything && is_off {
+        warnings.push(format!(
+            "{} still has archive_mode = off, and not between marks of pgv",
+            directory.auto_file().display()
+        ));
+    }
     Ok(ClearPlan {
         data_directory: directory.path().to_owned(),
         file: directory.auto_file(),
         removed_settings: removed(&text, &new_text),
-        warnings: foreign_targets(&entries).into_iter().map(foreign_target_warning).collect(),
+        warnings,
         new_text: (new_text != text).then_some(new_text),
     })
 }

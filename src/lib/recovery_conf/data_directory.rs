@@ -64,8 +64,11 @@ impl DataDirectory {
 
     /// What `postgresql.conf` and its includes say; none where it lies elsewhere, as it does with Debian's packages.
     pub(super) fn main_entries(&self) -> Result<Option<Vec<ConfigEntry>>, ConfigFilesError> {
-        let path = self.path.join(MAIN_FILE);
-        if fs::is_present(&path)? { read_config_file(&path).map(Some) } else { Ok(None) }
+        if self.has_main_file()? { read_config_file(&self.path.join(MAIN_FILE)).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn has_main_file(&self) -> Result<bool, FileError> {
+        fs::is_present(&self.path.join(MAIN_FILE))
     }
 
     /// Removes what a run left that was killed before this one.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{EndCommandTooLong, PgVersionError, RecoverySettingsError};
+use crate::pg::{LongCommandError, PgVersionError, RecoverySettingsError};
 
 /// Why recovery configuration cannot be written or cleared.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +57,9 @@ pub enum RecoveryConfError {
         /// The file.
         path: PathBuf,
     },
-    /// The chained command is too long.
+    /// With ours before it the user's command is too long.
     #[error(transparent)]
-    EndCommand(#[from] EndCommandTooLong),
+    LongCommand(#[from] LongCommandError),
     /// Settings that no file can hold.
     #[error(transparent)]
     Settings(#[from] RecoverySettingsError),
@@ -77,7 +77,7 @@ impl Classified for RecoveryConfError {
             | Self::SignalFile { .. } => ErrorClass::Refused,
             Self::Version { .. } => ErrorClass::Unsupported,
             Self::Owner { .. } => ErrorClass::PermissionDenied,
-            Self::EndCommand(error) => error.class(),
+            Self::LongCommand(error) => error.class(),
             Self::Settings(error) => error.class(),
             Self::File(error) => error.class(),
         }

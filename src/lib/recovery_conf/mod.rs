@@ -13,6 +13,9 @@ mod data_directory;
 mod error;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use clear::{ClearPlan, clear, plan_clear};
 pub use error::RecoveryConfError;
 pub use write::{ArchivingChoice, RecoveryConfOptions, WritePlan, plan_print, plan_write, write};

@@ -1,16 +1,14 @@
 //! Recovery configuration for a target or a standby: decided first, then shown or written.
 
 use std::path::{Path, PathBuf};
-use std::string::FromUtf8Error;
 
 use super::RecoveryConfError;
 use super::data_directory::{AUTO_FILE, DataDirectory};
 use crate::clock::Clock;
 use crate::fs::{self, PRIVATE_FILE_MODE};
 use crate::pg::{
-    ClearScope, ConfigEntry, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget,
-    RestoredArchiving, apply_recovery_settings, chained_end_command, clear_recovery_settings, config_value,
-    foreign_targets, parse_config,
+    ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget, RestoredArchiving,
+    apply_recovery_settings, chained_end_command, clear_recovery_settings, end_command_of, foreign_targets,
 };
 
 /// Whether the server will archive its own WAL.
@@ -48,6 +46,8 @@ pub struct WritePlan {
     pub signal_file: PathBuf,
     /// A signal file that goes.
     pub removed_signal_file: Option<PathBuf>,
+    /// Whether the server finds its `postgresql.conf` there: with Debian's packages it lies elsewhere.
+    pub has_main_file: bool,
     /// What the person should know.
     pub warnings: Vec<String>,
     /// The new text of the file.
@@ -68,6 +68,7 @@ pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryCo
         lines: String::from_utf8_lossy(&new_text).into_owned(),
         signal_file: PathBuf::from(settings.mode.signal_file()),
         removed_signal_file: None,
+        has_main_file: false,
         warnings: no_target_warning(&settings).into_iter().collect(),
         settings,
         new_text,
@@ -88,6 +89,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
             None
         }
     };
+    let has_main_file = directory.has_main_file()?;
     let mut settings = options.settings.clone();
     // Where the other files are not known, they may set any target.
     settings.unset_targets = main_entries.as_deref().map_or(EXCLUSIVE_TARGET_SETTINGS.to_vec(), foreign_targets);
@@ -95,7 +97,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
         warnings.extend(settings.unset_targets.iter().map(|name| foreign_target_warning(name)));
     }
     if let Some(ours) = &settings.recovery_end_command {
-        let existing = match existing_end_command(&text, main_entries.as_deref().unwrap_or_default()) {
+        let existing = match end_command_of(&text, main_entries.as_deref().unwrap_or_default()) {
             Some(Err(error)) => {
                 warnings.push(format!("the recovery_end_command that is there will not run: {error}"));
                 None
@@ -114,6 +116,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
         lines: String::from_utf8_lossy(&apply_recovery_settings(b"", &settings)?).into_owned(),
         signal_file: directory.path().join(settings.mode.signal_file()),
         removed_signal_file: has_other_signal.then_some(other_signal_file),
+        has_main_file,
         warnings,
         new_text: apply_recovery_settings(&text, &settings)?,
         settings,
@@ -153,14 +156,6 @@ fn archiving(choice: ArchivingChoice, text: &[u8]) -> RestoredArchiving {
         ArchivingChoice::AsItIs if was_switched_off() => RestoredArchiving::Off,
         ArchivingChoice::Own | ArchivingChoice::AsItIs => RestoredArchiving::Unchanged,
     }
-}
-
-/// The command that would run without ours.
-fn existing_end_command(text: &[u8], main_entries: &[ConfigEntry]) -> Option<Result<String, FromUtf8Error>> {
-    let cleared = clear_recovery_settings(text, ClearScope::Everything);
-    let own_entries = parse_config(&cleared).unwrap_or_default();
-    let value = |entries| config_value(entries, "recovery_end_command");
-    value(&own_entries).or_else(|| value(main_entries)).map(|value| String::from_utf8(value.to_vec()))
 }
 
 fn no_target_warning(settings: &RecoverySettings) -> Option<String> {

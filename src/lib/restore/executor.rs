@@ -75,7 +75,9 @@ impl Executor<'_> {
         self.check_control_file(&places)?;
         self.cancelled()?;
         self.write_documents(&places)?;
-        settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)?;
+        for warning in settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)? {
+            self.reporter.warn(&warning);
+        }
         self.reporter.step("making everything durable");
         for tree in places.all() {
             tree.sync_everything()?;

@@ -7,7 +7,7 @@ use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
 use crate::pg::{
     ConfigEntryKind, RecoveryMode, RecoverySettings, RecoveryTargetTimeline, RestoredArchiving,
-    apply_recovery_settings, chained_end_command, config_lines, foreign_targets, parse_config,
+    apply_recovery_settings, chained_end_command, config_lines, end_command_of, foreign_targets, parse_config,
 };
 use crate::repository::{BackupRecord, ClusterRef, DocumentKind, Repository};
 use crate::server::{CONFIG_FILE_BYTES_MAX, read_config_file};
@@ -125,7 +125,7 @@ pub(super) fn write(
     cluster: &ClusterRef,
     plan: &RestorePlan,
     prepared: &PreparedSettings,
-) -> Result<(), RestoreError> {
+) -> Result<Vec<String>, RestoreError> {
     write_outside_files(data, repository, cluster, plan)?;
     let main_file = if lay_outside(&plan.record) {
         plan.record.setting("config_file").map(|path| outside(data.path(), Path::new(path)))
@@ -147,14 +147,19 @@ pub(super) fn write(
         Err(error) if error.is_not_found() => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let existing_end_command = parse_config(&old)
-        .unwrap_or_default()
-        .iter()
-        .chain(&entries)
-        .find(|entry| entry.name == "recovery_end_command")
-        .map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-    let end_command = chained_end_command(&prepared.recovery_end_command, existing_end_command.as_deref())
-        .unwrap_or_else(|_| prepared.recovery_end_command.clone());
+    let mut warnings = Vec::new();
+    let end_command = match end_command_of(&old, &entries) {
+        Some(Ok(existing)) => chained_end_command(&prepared.recovery_end_command, Some(&existing)).ok(),
+        Some(Err(_)) => None,
+        None => Some(prepared.recovery_end_command.clone()),
+    };
+    let end_command = end_command.unwrap_or_else(|| {
+        warnings.push(
+            "the recovery_end_command of the original is too long to run beside ours, or no text; it is left out"
+                .to_owned(),
+        );
+        prepared.recovery_end_command.clone()
+    });
     let settings = RecoverySettings {
         mode: plan.mode,
         restore_command: Some(prepared.restore_command.clone()),
@@ -178,7 +183,7 @@ pub(super) fn write(
         data.remove_file_durably(Path::new(stray))?;
     }
     data.create_file_with(Path::new(plan.mode.signal_file()), fs::PRIVATE_FILE_MODE, b"")?;
-    Ok(())
+    Ok(warnings)
 }
 
 fn write_outside_files(
