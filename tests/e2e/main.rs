@@ -9,4 +9,5 @@ mod backup;
 mod connection;
 mod harness_self_test;
 mod init;
+mod restore;
 mod wal_archive;

@@ -38,6 +38,7 @@ mod recovery_commands;
 mod recovery_conf;
 mod recovery_conf_text;
 mod restore;
+mod restore_text;
 mod root_guard;
 mod signals;
 #[allow(dead_code, reason = "the verbs that use all of it are on their way")]

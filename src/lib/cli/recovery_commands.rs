@@ -10,8 +10,7 @@ use super::front_door::is_executable;
 use super::program::Program;
 use super::usage::UsageError;
 use crate::error::Classified;
-use crate::pg::{CommandWord, command_text};
-use crate::recovery_conf::recovery_end_command;
+use crate::pg::{CommandWord, command_text, recovery_end_command};
 
 /// What pgv puts into recovery configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use clap::error::{ContextKind, ContextValue};
 
-use super::program::Verb;
 use crate::config::{holds_password, nearest};
 use crate::error::{Classified, ErrorClass};
 
@@ -32,10 +31,6 @@ impl UsageError {
             Some(near) => error.with_hint(format!("Did you mean \"{near}\"?")),
             None => error.with_hint(format!("There are: {}.", names.join(", "))),
         }
-    }
-
-    pub(crate) fn not_built_yet(verb: Verb) -> Self {
-        Self::new(format!("\"{}\" is not built yet", verb.name()))
     }
 
     /// What clap found, in the words of the other messages.

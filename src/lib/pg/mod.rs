@@ -35,6 +35,7 @@ mod data_path;
 mod manifest;
 mod manifest_checksum;
 mod manifest_json;
+mod recovery_end_command;
 mod recovery_settings;
 mod recovery_target;
 mod tablespace_map;
@@ -55,6 +56,7 @@ pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use recovery_end_command::{EndCommandTooLong, chained_end_command, recovery_end_command};
 pub use recovery_settings::{
     ALL_TARGET_SETTINGS, ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
     RestoredArchiving, apply_recovery_settings, clear_recovery_settings, foreign_targets,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{PgVersionError, RecoverySettingsError};
+use crate::pg::{EndCommandTooLong, PgVersionError, RecoverySettingsError};
 
 /// Why recovery configuration cannot be written or cleared.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +57,9 @@ pub enum RecoveryConfError {
         /// The file.
         path: PathBuf,
     },
-    /// PostgreSQL before 16 cuts the rest off without a word.
-    #[error("recovery_end_command has {length} bytes, and PostgreSQL before 16 cuts it after {limit}")]
-    LongCommand {
-        /// Its length.
-        length: usize,
-        /// How long it may be.
-        limit: usize,
-    },
+    /// The chained command is too long.
+    #[error(transparent)]
+    EndCommand(#[from] EndCommandTooLong),
     /// Settings that no file can hold.
     #[error(transparent)]
     Settings(#[from] RecoverySettingsError),
@@ -82,7 +77,7 @@ impl Classified for RecoveryConfError {
             | Self::SignalFile { .. } => ErrorClass::Refused,
             Self::Version { .. } => ErrorClass::Unsupported,
             Self::Owner { .. } => ErrorClass::PermissionDenied,
-            Self::LongCommand { .. } => ErrorClass::Usage,
+            Self::EndCommand(error) => error.class(),
             Self::Settings(error) => error.class(),
             Self::File(error) => error.class(),
         }

@@ -10,11 +10,9 @@
 
 mod clear;
 mod data_directory;
-mod end_command;
 mod error;
 mod write;
 
 pub use clear::{ClearPlan, clear, plan_clear};
-pub use end_command::recovery_end_command;
 pub use error::RecoveryConfError;
 pub use write::{ArchivingChoice, RecoveryConfOptions, WritePlan, plan_print, plan_write, write};

@@ -5,12 +5,12 @@ use std::string::FromUtf8Error;
 
 use super::RecoveryConfError;
 use super::data_directory::{AUTO_FILE, DataDirectory};
-use super::end_command::chained;
 use crate::clock::Clock;
 use crate::fs::{self, PRIVATE_FILE_MODE};
 use crate::pg::{
     ClearScope, ConfigEntry, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget,
-    RestoredArchiving, apply_recovery_settings, clear_recovery_settings, config_value, foreign_targets, parse_config,
+    RestoredArchiving, apply_recovery_settings, chained_end_command, clear_recovery_settings, config_value,
+    foreign_targets, parse_config,
 };
 
 /// Whether the server will archive its own WAL.
@@ -58,7 +58,7 @@ pub struct WritePlan {
 pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryConfError> {
     let mut settings = options.settings.clone();
     if let Some(ours) = &settings.recovery_end_command {
-        settings.recovery_end_command = Some(chained(ours, None)?);
+        settings.recovery_end_command = Some(chained_end_command(ours, None)?);
     }
     settings.archiving = archiving(options.archiving, b"");
     let new_text = apply_recovery_settings(b"", &settings)?;
@@ -103,7 +103,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
             Some(Ok(command)) => Some(command),
             None => None,
         };
-        settings.recovery_end_command = Some(chained(ours, existing.as_deref())?);
+        settings.recovery_end_command = Some(chained_end_command(ours, existing.as_deref())?);
     }
     settings.archiving = archiving(options.archiving, &text);
     let other_signal_file = directory.path().join(settings.mode.other_signal_file());

@@ -27,7 +27,7 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
              with --write."
                 .to_owned()
         }
-        RecoveryConfError::LongCommand { .. } => {
+        RecoveryConfError::EndCommand(_) => {
             "Put the recovery_end_command that you have into a script with a short path.".to_owned()
         }
         RecoveryConfError::File(error) => return super::configuration::hint(error),

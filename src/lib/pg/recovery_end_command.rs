@@ -1,7 +1,7 @@
 //! `recovery_end_command`: what takes the recovery configuration out again, and whatever the user wants beside it.
 
-use super::RecoveryConfError;
-use crate::pg::{CommandWord, command_text};
+use super::command_text::{CommandWord, command_text};
+use crate::error::{Classified, ErrorClass};
 
 /// What the command is told; PostgreSQL runs it in the data directory.
 const ARGUMENTS: [&str; 3] = ["--clear", "-D", "."];
@@ -13,6 +13,22 @@ const COMMAND_BYTES_MAX: usize = 1023;
 /// `%r` becomes the name of a segment.
 const PLACEHOLDER_GROWS_BYTES: usize = 24 - 2;
 
+/// A command that PostgreSQL would cut off.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the recovery_end_command would have {length} bytes; PostgreSQL before 16 takes at most {limit}")]
+pub struct EndCommandTooLong {
+    /// Its length.
+    pub length: usize,
+    /// How long it may be.
+    pub limit: usize,
+}
+
+impl Classified for EndCommandTooLong {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Usage
+    }
+}
+
 /// The command that clears the settings; `program` is the absolute path of pgv-recovery-conf.
 pub fn recovery_end_command(program: &str) -> String {
     let words: Vec<_> = std::iter::once(program).chain(ARGUMENTS).map(CommandWord::Text).collect();
@@ -22,14 +38,14 @@ pub fn recovery_end_command(program: &str) -> String {
 /// Ours, and after it the one that was there, if that is not ours of an earlier time.
 ///
 /// The user's command runs whatever becomes of ours; ours fails with a line of its own in the server's log.
-pub(super) fn chained(ours: &str, existing: Option<&str>) -> Result<String, RecoveryConfError> {
+pub fn chained_end_command(ours: &str, existing: Option<&str>) -> Result<String, EndCommandTooLong> {
     let command = match existing.and_then(without_ours) {
         Some(theirs) => format!("{ours}; {theirs}"),
         None => ours.to_owned(),
     };
     let length = command.len().saturating_add(command.matches("%r").count() * PLACEHOLDER_GROWS_BYTES);
     if length > COMMAND_BYTES_MAX {
-        return Err(RecoveryConfError::LongCommand { length, limit: COMMAND_BYTES_MAX });
+        return Err(EndCommandTooLong { length, limit: COMMAND_BYTES_MAX });
     }
     Ok(command)
 }
@@ -54,7 +70,6 @@ fn without_ours(command: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Classified as _, ErrorClass};
 
     const OURS: &str = "/usr/bin/pgv-recovery-conf --clear -D .";
 
@@ -80,17 +95,17 @@ mod tests {
             (Some("/bin/other --clear -D ."), format!("{OURS}; /bin/other --clear -D .")),
             (Some("/old/pgv-recovery-conf --clear -D ./x"), format!("{OURS}; /old/pgv-recovery-conf --clear -D ./x")),
         ] {
-            assert_eq!(chained(OURS, existing).unwrap(), wanted);
+            assert_eq!(chained_end_command(OURS, existing).unwrap(), wanted);
         }
     }
 
     #[test]
     fn what_an_old_server_would_cut_is_refused() {
         let fits = "x".repeat(COMMAND_BYTES_MAX - OURS.len() - 2);
-        assert!(chained(OURS, Some(&fits)).is_ok());
-        let error = chained(OURS, Some(&format!("{fits}x"))).unwrap_err();
-        assert!(matches!(error, RecoveryConfError::LongCommand { length: 1024, .. }));
+        assert!(chained_end_command(OURS, Some(&fits)).is_ok());
+        let error = chained_end_command(OURS, Some(&format!("{fits}x"))).unwrap_err();
+        assert_eq!(error.length, 1024);
         assert_eq!(error.class(), ErrorClass::Usage);
-        assert!(chained(OURS, Some(&fits.replacen("xx", "%r", 1))).is_err());
+        assert!(chained_end_command(OURS, Some(&fits.replacen("xx", "%r", 1))).is_err());
     }
 }

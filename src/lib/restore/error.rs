@@ -1,0 +1,288 @@
+//! Why nothing was restored.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::wal_coverage::WalHole;
+use crate::error::{Classified, ErrorClass};
+use crate::fs::FileError;
+use crate::pg::{
+    ControlFileError, DataPath, Lsn, PgMajorVersion, RecoverySettingsError, SystemIdentifier, TablespaceMapError,
+    TimelineId, WalSegmentName,
+};
+use crate::repository::{BackupId, RepositoryError, SelectionError};
+
+/// A branch of timelines that can be followed, for messages.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Branch {
+    /// The timeline at its end.
+    pub timeline: TimelineId,
+    /// Where it left its parent, if it has one.
+    pub forked_at: Option<Lsn>,
+    /// Where the archive of it ends.
+    pub end_lsn: Option<Lsn>,
+    /// When its last segment was archived: no record of it is later.
+    pub end_time: Option<Timestamp>,
+}
+
+/// A restore that was refused or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// No cluster could be chosen.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is no backup to start from.
+    #[error("cluster \"{cluster}\" has no backup to restore from")]
+    NoBackup {
+        /// The cluster.
+        cluster: String,
+    },
+    /// No such backup.
+    #[error("there is no backup {id}")]
+    UnknownBackup {
+        /// Its id, as given.
+        id: String,
+    },
+    /// The record of the backup that was named cannot be read.
+    #[error("backup {id} cannot be read")]
+    UnreadableBackup {
+        /// Which one.
+        id: BackupId,
+        /// Why.
+        #[source]
+        source: Box<RepositoryError>,
+    },
+    /// The target lies before the end of every backup that could serve it.
+    #[error("the target {target} lies before the end of {}, so it cannot be reached", describe_backup(backup, *stop_time, *stop_lsn))]
+    TargetBeforeBackup {
+        /// The target, in words.
+        target: String,
+        /// The earliest backup that could have served.
+        backup: BackupId,
+        /// When it ended.
+        stop_time: Timestamp,
+        /// Where it ended.
+        stop_lsn: Lsn,
+    },
+    /// The target lies behind the end of the archive.
+    #[error("the target LSN {target} lies behind the end of the archive at {end} on timeline {timeline}")]
+    TargetBehindArchive {
+        /// The target.
+        target: Lsn,
+        /// Where the archive ends.
+        end: Lsn,
+        /// On which timeline.
+        timeline: TimelineId,
+    },
+    /// No backup lies on the timeline that was asked for.
+    #[error("no backup lies on the path of timeline {timeline}")]
+    NotOnTimeline {
+        /// The timeline.
+        timeline: TimelineId,
+    },
+    /// The timeline that was asked for is not in the archive.
+    #[error("timeline {timeline} is not in the archive")]
+    UnknownTimeline {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The ones that are.
+        known: Vec<TimelineId>,
+    },
+    /// The target could lie on more than one path of timelines.
+    #[error("the target {target} could lie on more than one path of timelines: {}", describe_branches(branches))]
+    AmbiguousTimeline {
+        /// The target, in words.
+        target: String,
+        /// The paths.
+        branches: Vec<Branch>,
+    },
+    /// WAL that the backup itself needs is not in the archive.
+    #[error("backup {backup} cannot be restored: WAL segment \"{segment}\" is not in the archive")]
+    BackupWithoutWal {
+        /// The backup.
+        backup: BackupId,
+        /// The first missing segment.
+        segment: WalSegmentName,
+    },
+    /// WAL on the way to the target is not in the archive.
+    #[error(
+        "the archive has a hole on the way to the target {target}: {} segments from \"{}\" to \"{}\" are missing",
+        hole.count, hole.first, hole.last
+    )]
+    Hole {
+        /// The target, in words.
+        target: String,
+        /// What is missing.
+        hole: WalHole,
+        /// No record before the hole is later than this.
+        reachable_time: Option<Timestamp>,
+    },
+    /// The directory cannot be restored into.
+    #[error("\"{}\" cannot be restored into: {problem}", path.display())]
+    UnsafeTarget {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+        /// Whether renaming it would help.
+        move_aside_helps: bool,
+    },
+    /// A server runs in it.
+    #[error("a server (process {pid}) runs in \"{}\"", path.display())]
+    ServerRuns {
+        /// Where.
+        path: PathBuf,
+        /// Its process.
+        pid: i32,
+    },
+    /// Another cluster lies there.
+    #[error("\"{}\" holds another cluster: system identifier {found}, not {expected}", path.display())]
+    OtherCluster {
+        /// Where.
+        path: PathBuf,
+        /// The cluster that is restored.
+        expected: SystemIdentifier,
+        /// The cluster that is there.
+        found: SystemIdentifier,
+    },
+    /// A file system is too small.
+    #[error("the file system of \"{}\" has {available} bytes left, and {needed} are needed", path.display())]
+    NoRoom {
+        /// Where.
+        path: PathBuf,
+        /// What is needed.
+        needed: u64,
+        /// What is left.
+        available: u64,
+    },
+    /// A tablespace mapping that names none.
+    #[error("no tablespace of the backup lies at \"{}\"", path.display())]
+    UnknownTablespace {
+        /// What was given.
+        path: PathBuf,
+        /// The ones that there are.
+        known: Vec<PathBuf>,
+    },
+    /// The original still answers as a primary.
+    #[error("the original still answers as a primary at {server}, so the copy must not archive in its place")]
+    OriginalIsAlive {
+        /// Where it answers.
+        server: String,
+    },
+    /// The content of a file is not what was backed up.
+    #[error("\"{path}\" was not restored as it was backed up")]
+    WrongContent {
+        /// Which file.
+        path: DataPath,
+    },
+    /// A document of the backup is missing.
+    #[error("backup {backup} has no {document}")]
+    NoDocument {
+        /// The backup.
+        backup: BackupId,
+        /// Which one.
+        document: &'static str,
+    },
+    /// The tablespace map of the backup cannot be used.
+    #[error("the tablespace_map of backup {backup} is invalid")]
+    TablespaceMap {
+        /// The backup.
+        backup: BackupId,
+        /// Why.
+        #[source]
+        source: TablespaceMapError,
+    },
+    /// The settings cannot be written.
+    #[error("the recovery settings cannot be written")]
+    Settings(#[from] RecoverySettingsError),
+    /// A control file that is there cannot be read.
+    #[error("\"{}\" cannot be read", path.display())]
+    ControlFile {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ControlFileError,
+    },
+    /// The restored control file is none.
+    #[error("the control file of backup {backup} is invalid")]
+    RestoredControlFile {
+        /// The backup.
+        backup: BackupId,
+        /// Why.
+        #[source]
+        source: ControlFileError,
+    },
+    /// The version cannot do what was asked for.
+    #[error("PostgreSQL {version} cannot do this: {problem}")]
+    Version {
+        /// The version.
+        version: PgMajorVersion,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// A signal came.
+    #[error("the restore was ended by a signal; \"{}\" cannot be started, and the same command restores it anew", path.display())]
+    Cancelled {
+        /// What was being restored.
+        path: PathBuf,
+    },
+}
+
+impl Classified for RestoreError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            // What is not there is damage: absence is said by the variants below.
+            Self::Repository(error) if error.class() == ErrorClass::NotFound => ErrorClass::Corrupt,
+            Self::Repository(error) => error.class(),
+            Self::Selection(error) => error.class(),
+            Self::File(error) => error.class(),
+            Self::NoBackup { .. } | Self::UnknownBackup { .. } => ErrorClass::NotFound,
+            Self::UnreadableBackup { source, .. } => source.class(),
+            Self::TargetBeforeBackup { .. }
+            | Self::TargetBehindArchive { .. }
+            | Self::NotOnTimeline { .. }
+            | Self::UnknownTimeline { .. }
+            | Self::AmbiguousTimeline { .. }
+            | Self::BackupWithoutWal { .. }
+            | Self::Hole { .. }
+            | Self::UnsafeTarget { .. }
+            | Self::ServerRuns { .. }
+            | Self::OtherCluster { .. }
+            | Self::OriginalIsAlive { .. } => ErrorClass::Refused,
+            Self::NoRoom { .. } => ErrorClass::NoSpace,
+            Self::UnknownTablespace { .. } => ErrorClass::Usage,
+            Self::Version { .. } => ErrorClass::Unsupported,
+            Self::Settings(error) => error.class(),
+            Self::ControlFile { source, .. } => source.class(),
+            Self::WrongContent { .. }
+            | Self::NoDocument { .. }
+            | Self::TablespaceMap { .. }
+            | Self::RestoredControlFile { .. } => ErrorClass::Corrupt,
+            Self::Cancelled { .. } => ErrorClass::Interrupted,
+        }
+    }
+}
+
+fn describe_backup(id: &BackupId, stop_time: Timestamp, stop_lsn: Lsn) -> String {
+    format!("the earliest backup, {id}, at {} ({stop_lsn})", stop_time.strftime("%Y-%m-%d %H:%M:%SZ"))
+}
+
+fn describe_branches(branches: &[Branch]) -> String {
+    let one = |branch: &Branch| {
+        let forked = branch.forked_at.map(|lsn| format!(" from {lsn} on")).unwrap_or_default();
+        let until = branch.end_lsn.map(|lsn| format!(" up to {lsn}")).unwrap_or_default();
+        let time =
+            branch.end_time.map(|time| format!(" ({})", time.strftime("%Y-%m-%d %H:%M:%SZ"))).unwrap_or_default();
+        format!("timeline {}{forked}{until}{time}", branch.timeline)
+    };
+    branches.iter().map(one).collect::<Vec<_>>().join("; ")
+}

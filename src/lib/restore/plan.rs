@@ -1,0 +1,208 @@
+//! What a restore will do: decided before anything is touched, printed by `--dry-run`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::choose::Choice;
+use super::error::RestoreError;
+use super::tablespaces::{TablespaceChoice, TablespacePlan};
+use super::target_directory::{DirectoryAction, DirectoryCheck};
+use super::wal_coverage::WalCoverage;
+use crate::fs::{self, PathFacts};
+use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, TimelineHistory};
+use crate::repository::{BackupRecord, ClusterRef, FileKind, Repository};
+
+/// Room for WAL beside the files, in segments: what recovery and the first minutes need.
+const WAL_MARGIN_SEGMENTS: u64 = 8;
+/// Mode of a data directory that its group may read (`pg_ctl`, initdb `--allow-group-access`).
+const GROUP_DIRECTORY_MODE: u32 = 0o750;
+
+/// One file system and what will be written to it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Room {
+    /// The first directory on it that is written to.
+    pub path: PathBuf,
+    /// Bytes that will be written.
+    pub needed_bytes: u64,
+    /// Bytes that are left.
+    pub available_bytes: u64,
+}
+
+/// A restore, decided.
+#[derive(Debug, Clone)]
+pub struct RestorePlan {
+    /// The data directory, as an absolute path.
+    pub directory: PathBuf,
+    /// What will be done with what is there.
+    pub directory_action: DirectoryAction,
+    /// Its mode.
+    pub directory_mode: u32,
+    /// The bits that files and directories may have.
+    pub mode_mask: u32,
+    /// The tablespaces.
+    pub tablespaces: Vec<TablespacePlan>,
+    /// The backup.
+    pub record: BackupRecord,
+    /// The path of timelines.
+    pub path: TimelineHistory,
+    /// The WAL along it.
+    pub coverage: WalCoverage,
+    /// What it becomes.
+    pub mode: RecoveryMode,
+    /// Where recovery stops.
+    pub target: RecoveryTarget,
+    /// What happens there.
+    pub action: RecoveryTargetAction,
+    /// Bytes of all files.
+    pub file_bytes: u64,
+    /// The file systems.
+    pub room: Vec<Room>,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Where to restore to.
+#[derive(Debug, Clone)]
+pub struct Destination<'a> {
+    /// The data directory, as an absolute path.
+    pub directory: &'a Path,
+    /// The tablespaces.
+    pub tablespaces: &'a TablespaceChoice,
+    /// Whether what is in the way may be renamed.
+    pub move_aside: bool,
+    /// The repository's directory, which must stay apart.
+    pub repository_root: Option<PathBuf>,
+}
+
+impl RestorePlan {
+    /// Decides where everything goes, and refuses what is unsafe or does not fit.
+    pub fn new(
+        repository: &Repository,
+        cluster: &ClusterRef,
+        destination: &Destination<'_>,
+        choice: Choice,
+        (mode, target, action): (RecoveryMode, RecoveryTarget, RecoveryTargetAction),
+    ) -> Result<Self, RestoreError> {
+        let Choice { record, path, coverage, mut warnings } = choice;
+        let system_identifier = cluster.system_identifier;
+        let mut apart_from: Vec<PathBuf> = destination.repository_root.iter().cloned().collect();
+        let check = DirectoryCheck {
+            path: destination.directory,
+            system_identifier,
+            apart_from: &apart_from,
+            move_aside: destination.move_aside,
+        };
+        let directory_action = check.decide()?;
+        apart_from.push(destination.directory.to_owned());
+        let tablespaces =
+            destination.tablespaces.plan(&record, system_identifier, &apart_from, destination.move_aside)?;
+        if tablespaces.iter().any(|tablespace| tablespace.path == tablespace.original) {
+            warnings.push(
+                "tablespaces go to their original places; if the original still runs on this machine, map them elsewhere"
+                    .to_owned(),
+            );
+        }
+        if !tablespaces.is_empty() && tablespaces.iter().any(|tablespace| tablespace.path != tablespace.original) {
+            warnings.push(
+                "a CREATE TABLESPACE that is replayed uses the directory that it was given originally".to_owned(),
+            );
+        }
+        let sizes = Sizes::of(repository, cluster, &record)?;
+        let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
+        let mut plan = Self {
+            directory: destination.directory.to_owned(),
+            directory_action,
+            directory_mode: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
+            mode_mask: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
+            tablespaces,
+            path,
+            coverage,
+            mode,
+            target,
+            action,
+            file_bytes: sizes.total(),
+            room: Vec::new(),
+            warnings,
+            record,
+        };
+        plan.room = plan.rooms(&sizes)?;
+        for room in &plan.room {
+            // What a killed restore left there will make room.
+            let is_emptied = plan.directory_action == DirectoryAction::EmptyAndFill;
+            if room.needed_bytes > room.available_bytes && !is_emptied {
+                return Err(RestoreError::NoRoom {
+                    path: room.path.clone(),
+                    needed: room.needed_bytes,
+                    available: room.available_bytes,
+                });
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What goes to each file system.
+    fn rooms(&self, sizes: &Sizes) -> Result<Vec<Room>, RestoreError> {
+        let margin = WAL_MARGIN_SEGMENTS * self.record.wal_segment_size.bytes();
+        let mut parts = vec![(self.directory.as_path(), sizes.data_directory.saturating_add(margin))];
+        for tablespace in &self.tablespaces {
+            let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();
+            parts.push((&tablespace.path, bytes));
+        }
+        let mut rooms: Vec<(u64, Room)> = Vec::new();
+        for (path, needed_bytes) in parts {
+            let (existing, facts) = existing_above(path)?;
+            match rooms.iter_mut().find(|(device, _)| *device == facts.device) {
+                Some((_, room)) => room.needed_bytes = room.needed_bytes.saturating_add(needed_bytes),
+                None => {
+                    let available_bytes = fs::available_bytes(&existing)?;
+                    rooms.push((facts.device, Room { path: path.to_owned(), needed_bytes, available_bytes }));
+                }
+            }
+        }
+        Ok(rooms.into_iter().map(|(_, room)| room).collect())
+    }
+}
+
+/// The path itself, or the nearest directory above it that is there.
+fn existing_above(path: &Path) -> Result<(PathBuf, PathFacts), RestoreError> {
+    let mut path = path;
+    loop {
+        if let Some(facts) = fs::look_at(path)? {
+            return Ok((path.to_owned(), facts));
+        }
+        path = path.parent().unwrap_or(Path::new("/"));
+    }
+}
+
+/// Bytes by place.
+#[derive(Default)]
+struct Sizes {
+    data_directory: u64,
+    tablespaces: BTreeMap<u32, u64>,
+}
+
+impl Sizes {
+    fn of(repository: &Repository, cluster: &ClusterRef, record: &BackupRecord) -> Result<Self, RestoreError> {
+        let mut sizes = Self::default();
+        let map = repository.file_map(cluster, record)?;
+        map.for_each(&mut |path, entry| {
+            if let FileKind::File { bytes, .. } = entry.kind {
+                let mut components = path.components();
+                let is_tablespace = components.next() == Some(b"pg_tblspc");
+                let oid = components.next().and_then(|oid| std::str::from_utf8(oid).ok()?.parse::<u32>().ok());
+                let place =
+                    match oid.filter(|oid| is_tablespace && record.tablespaces.iter().any(|one| one.oid == *oid)) {
+                        Some(oid) => sizes.tablespaces.entry(oid).or_default(),
+                        None => &mut sizes.data_directory,
+                    };
+                *place = place.saturating_add(bytes);
+            }
+            Ok::<(), RestoreError>(())
+        })?;
+        Ok(sizes)
+    }
+
+    fn total(&self) -> u64 {
+        self.tablespaces.values().fold(self.data_directory, |sum, bytes| sum.saturating_add(*bytes))
+    }
+}

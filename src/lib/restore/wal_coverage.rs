@@ -1,0 +1,164 @@
+//! Which WAL the archive has along a path of timelines: how far it reaches, and where the first hole is.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::pg::{Lsn, SegmentCandidates, TimelineHistory, TimelineId, WalSegmentName, WalSegmentSize};
+use crate::repository::WalRange;
+
+/// What the archive holds of one cluster.
+#[derive(Debug, Clone)]
+pub(super) struct ArchiveFacts {
+    /// The size of its segments.
+    pub segment_size: WalSegmentSize,
+    /// Segments as ranges without holes, by timeline.
+    pub ranges: BTreeMap<TimelineId, Vec<WalRange>>,
+    /// The histories that can be read. The first timeline has none and is always there.
+    pub histories: BTreeMap<TimelineId, TimelineHistory>,
+    /// Why the others cannot be read.
+    pub unreadable_histories: BTreeMap<TimelineId, String>,
+    /// When the last segment of each range was archived, by the writer's clock; shown, and an upper bound of the times
+    /// of what is in it.
+    pub archived_at: BTreeMap<WalSegmentName, Timestamp>,
+}
+
+/// Segments that are missing although later ones are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WalHole {
+    /// The first missing segment, by the name it has on the newest timeline that could hold it.
+    pub first: WalSegmentName,
+    /// The last missing one.
+    pub last: WalSegmentName,
+    /// How many.
+    pub count: u64,
+    /// The position at which WAL ends before it.
+    pub reachable_lsn: Lsn,
+}
+
+/// The WAL along a path, from one position on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WalCoverage {
+    /// The first segment.
+    pub first: WalSegmentName,
+    /// The last one that is reached without a hole; `None` when even the first is missing.
+    pub last: Option<WalSegmentName>,
+    /// How many are reached without a hole.
+    pub count: u64,
+    /// The position at which the WAL ends that is reached without a hole.
+    pub end_lsn: Lsn,
+    /// Upper bound of the times in it, when it is known.
+    pub end_time: Option<Timestamp>,
+    /// The first hole.
+    pub hole: Option<WalHole>,
+}
+
+impl ArchiveFacts {
+    /// The history of a timeline; `None` when it is not in the archive.
+    pub(super) fn history(&self, timeline: TimelineId) -> Option<TimelineHistory> {
+        if timeline == TimelineId::FIRST {
+            return Some(TimelineHistory::first());
+        }
+        self.histories.get(&timeline).cloned()
+    }
+
+    /// Every timeline that can be followed, oldest first.
+    pub(super) fn timelines(&self) -> Vec<TimelineId> {
+        let mut timelines: Vec<TimelineId> = self.histories.keys().copied().collect();
+        if !timelines.contains(&TimelineId::FIRST) {
+            timelines.insert(0, TimelineId::FIRST);
+        }
+        timelines
+    }
+
+    /// Whether a segment is in the archive.
+    pub(super) fn contains(&self, name: &WalSegmentName) -> bool {
+        let Some(ranges) = self.ranges.get(&name.timeline()) else { return false };
+        let after = ranges.partition_point(|range| range.first <= *name);
+        after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|range| range.last >= *name)
+    }
+
+    /// The position after the last byte of that timeline in the archive; `None` when there is no segment of it.
+    pub(super) fn end_of(&self, timeline: TimelineId) -> Option<Lsn> {
+        let last = self.ranges.get(&timeline)?.last()?;
+        last.last.end_lsn(self.segment_size)
+    }
+
+    /// Where the archive ends along a path, holes or not.
+    pub(super) fn end_along(&self, path: &TimelineHistory) -> Option<Lsn> {
+        let ends = path.parents().chain([path.timeline()]).filter_map(|timeline| {
+            let archived = self.end_of(timeline)?;
+            Some(path.end_of(timeline).map_or(archived, |left_at| left_at.min(archived)))
+        });
+        ends.max()
+    }
+
+    /// The WAL along `path` from `from` on, or up to `to`.
+    pub(super) fn coverage(&self, path: &TimelineHistory, from: Lsn, to: Option<Lsn>) -> WalCoverage {
+        let size = self.segment_size;
+        let first = WalSegmentName::containing(path.timeline_at(from), from, size);
+        let mut coverage = WalCoverage { first, last: None, count: 0, end_lsn: from, end_time: None, hole: None };
+        let end = self.end_along(path).map(|end| to.map_or(end, |to| to.min(end)));
+        let Some(end) = end.filter(|end| *end > from) else { return coverage };
+        let mut missing: Option<WalHole> = None;
+        for candidates in path.segment_names(from, end, size) {
+            let found = candidates.names.iter().find(|name| self.contains(name));
+            match (found, &mut missing) {
+                (Some(name), None) => coverage.reach(*name, self.upper_bound(name), end, size),
+                (Some(_), Some(_)) => break,
+                (None, hole) => extend_hole(hole, &candidates, path, coverage.end_lsn),
+            }
+        }
+        coverage.hole = missing;
+        coverage
+    }
+
+    /// The segments from `from` to `to` of which no file is there, in order; at most `limit`.
+    pub(super) fn missing_between(
+        &self,
+        path: &TimelineHistory,
+        from: Lsn,
+        to: Lsn,
+        limit: usize,
+    ) -> Vec<WalSegmentName> {
+        let missing = path.segment_names(from, to, self.segment_size).filter_map(|candidates| {
+            let is_there = candidates.names.iter().any(|name| self.contains(name));
+            if is_there { None } else { Some(shown_name(&candidates, path, self.segment_size)) }
+        });
+        missing.take(limit).flatten().collect()
+    }
+
+    /// No record in the segment is later than this: it was archived by then, or a later one of its range was.
+    fn upper_bound(&self, name: &WalSegmentName) -> Option<Timestamp> {
+        let (last, time) = self.archived_at.range(name..).next()?;
+        (last.timeline() == name.timeline()).then_some(*time)
+    }
+}
+
+impl WalCoverage {
+    fn reach(&mut self, name: WalSegmentName, time: Option<Timestamp>, limit: Lsn, size: WalSegmentSize) {
+        self.last = Some(name);
+        self.count += 1;
+        self.end_lsn = name.end_lsn(size).map_or(limit, |end| end.min(limit));
+        self.end_time = time;
+    }
+}
+
+fn extend_hole(hole: &mut Option<WalHole>, candidates: &SegmentCandidates, path: &TimelineHistory, reachable: Lsn) {
+    let Some(name) = candidates.names.first().copied() else { return };
+    let _ = path;
+    match hole {
+        Some(hole) => {
+            hole.last = name;
+            hole.count += 1;
+        }
+        None => *hole = Some(WalHole { first: name, last: name, count: 1, reachable_lsn: reachable }),
+    }
+}
+
+/// The name under which people will look for a missing segment.
+fn shown_name(candidates: &SegmentCandidates, path: &TimelineHistory, size: WalSegmentSize) -> Option<WalSegmentName> {
+    let newest = candidates.names.first().copied();
+    newest.or_else(|| WalSegmentName::from_number(path.timeline(), candidates.number, size))
+}
