@@ -21,7 +21,8 @@ struct Lexer {
     tokens: Vec<Token>,
 }
 
-/// Names, numbers, `::` and single punctuation marks. A literal becomes `"`, a lifetime vanishes.
+/// Names, numbers, `::` and single punctuation marks. A plain string becomes `"` and its text, another literal `"`
+/// alone; a lifetime vanishes.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { characters: text.chars().collect(), position: 0, line: 1, tokens: Vec::new() };
     while let Some(character) = lexer.peek(0) {
@@ -97,6 +98,7 @@ impl Lexer {
 
     fn quoted(&mut self) {
         let line = self.line;
+        let mut text = String::from('"');
         self.advance();
         while let Some(character) = self.advance() {
             match character {
@@ -104,10 +106,10 @@ impl Lexer {
                     self.advance();
                 }
                 '"' => break,
-                _ => {}
+                _ => text.push(character),
             }
         }
-        self.push('"', line);
+        self.push(text, line);
     }
 
     /// `'x'` and `'\n'` are literals, `'name` is a lifetime or a label.

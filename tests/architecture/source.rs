@@ -32,7 +32,16 @@ pub(crate) struct SourceFile {
     pub(crate) macros: Vec<(String, usize)>,
     /// Modules declared in `lib.rs`-like fashion: `mod name;`.
     pub(crate) declared_modules: Vec<String>,
-    test_modules: Vec<String>,
+    test_modules: Vec<TestModule>,
+}
+
+/// A test module in a file of its own.
+#[derive(Debug)]
+enum TestModule {
+    /// `mod name;`
+    Named(String),
+    /// `#[path = "file"] mod name;`
+    At(String),
 }
 
 impl SourceFile {
@@ -55,11 +64,15 @@ impl SourceFile {
 
     /// The files that `#[cfg(test)] mod name;` in this file stands for.
     pub(crate) fn test_module_files(&self) -> Vec<String> {
-        let folder = match self.path.strip_suffix("/mod.rs").or_else(|| self.path.strip_suffix("/lib.rs")) {
-            Some(folder) => folder.to_owned(),
-            None => self.path.trim_end_matches(".rs").to_owned(),
+        let own_folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let is_root = self.path.ends_with("/mod.rs") || self.path.ends_with("/lib.rs");
+        let inner_folder = if is_root { own_folder } else { self.path.trim_end_matches(".rs") };
+        let files = |module: &TestModule| match module {
+            TestModule::Named(name) => {
+                vec![format!("{inner_folder}/{name}.rs"), format!("{inner_folder}/{name}/mod.rs")]
+            }
+            TestModule::At(file) => vec![format!("{own_folder}/{file}")],
         };
-        let files = |name: &String| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")];
         self.test_modules.iter().flat_map(files).collect()
     }
 }
@@ -75,7 +88,7 @@ fn module_of(path: &str) -> Vec<String> {
 struct TestItem {
     first_line: usize,
     last_line: usize,
-    declares: Option<String>,
+    declares: Option<TestModule>,
 }
 
 const CFG_TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
@@ -98,14 +111,19 @@ fn without_tests(all: &[Token]) -> (Vec<Token>, Vec<TestItem>) {
             item = closing(all, item + 1) + 1;
         }
         let end = item_end(all, item).min(all.len() - 1);
-        tests.push(TestItem {
-            first_line: all[at].line,
-            last_line: all[end].line,
-            declares: declared_modules(&all[item..=end]).pop(),
-        });
+        let named = declared_modules(&all[item..=end]).pop();
+        let path = attribute_path(&all[at..item]);
+        let declares = named.map(|name| path.map_or(TestModule::Named(name), TestModule::At));
+        tests.push(TestItem { first_line: all[at].line, last_line: all[end].line, declares });
         at = end + 1;
     }
     (code, tests)
+}
+
+/// The file of `#[path = "file"]`, when that is among these attributes.
+fn attribute_path(attributes: &[Token]) -> Option<String> {
+    let at = attributes.windows(2).position(|pair| pair[0].text == "path" && pair[1].text == "=")?;
+    attributes.get(at + 2)?.text.strip_prefix('"').map(str::to_owned)
 }
 
 /// Index of the bracket that closes the one at `open`; the last index when none does.
@@ -285,6 +303,8 @@ mod tests {
     fn test_modules_in_files_are_known() {
         let names = file("#[cfg(test)]\nmod checks;\nmod other;\n").test_module_files();
         assert_eq!(names, ["src/lib/archive/put/checks.rs", "src/lib/archive/put/checks/mod.rs"]);
+        let elsewhere = file("#[cfg(test)]\n#[path = \"put_tests.rs\"]\nmod tests;\n").test_module_files();
+        assert_eq!(elsewhere, ["src/lib/archive/put_tests.rs"]);
         let root = SourceFile::parse("src/lib/pg/mod.rs", "#[cfg(test)] mod tests;");
         assert_eq!(root.test_module_files().first().map(String::as_str), Some("src/lib/pg/tests.rs"));
     }

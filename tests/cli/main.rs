@@ -5,14 +5,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archive;
 mod exit_statuses;
+mod fetch;
 mod front_door;
 mod help;
 mod host;
+mod info;
+mod init;
 mod messages;
 mod root;
 mod settings;
 mod signals;
+mod wal_host;
 
 /// Every program, as the file is called.
 const PROGRAMS: [&str; 6] = ["pgv", "pgv-archive", "pgv-fetch", "pgv-basebackup", "pgv-restore", "pgv-recovery-conf"];

@@ -45,3 +45,39 @@ fn what_only_reads_does_not_mind_root() {
     let outcome = run(command);
     assert!(!outcome.stderr.contains("does not run as root"), "{outcome}");
 }
+
+#[test]
+fn what_root_writes_into_a_data_directory_belongs_to_its_owner() {
+    use std::os::unix::fs::MetadataExt as _;
+    let host = Host::new("root").file("PG_VERSION", "15\n").file("postgresql.conf", "");
+    host.folder.make("global");
+    let host = host.file("global/pg_control", "");
+    let mut command = host.command_as_tester("sh");
+    let write = "pgv-recovery-conf --allow-root --repo /srv/pgv --write -D . --target-immediate";
+    command.args(["-c", write]);
+    run(command).success();
+    for name in ["postgresql.auto.conf", "recovery.signal"] {
+        let metadata = std::fs::metadata(host.folder.join(name)).unwrap();
+        let account = TestAccount::get();
+        assert_eq!(
+            (metadata.uid(), metadata.gid(), metadata.mode() & 0o777),
+            (account.uid, account.gid, 0o600),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn another_accounts_data_directory_is_refused() {
+    let host = Host::new("root").file("PG_VERSION", "15\n");
+    host.folder.make("global");
+    let host = host.file("global/pg_control", "");
+    if TestAccount::tests_run_as_root() {
+        host.sh("chmod 755 .").success();
+        std::os::unix::fs::chown(host.folder.path(), Some(0), Some(0)).unwrap();
+        let outcome = host.sh("pgv-recovery-conf --clear -D .").expect_code(4);
+        outcome.expect_stderr(&format!("belongs to user 0, and this is user {}", TestAccount::get().uid));
+    } else {
+        host.sh("pgv-recovery-conf --clear -D .").success();
+    }
+}

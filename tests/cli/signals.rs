@@ -92,3 +92,22 @@ fn the_others_end_at_once_on_the_second_signal() {
         assert_eq!(restore.ended().code(), Some(130), "{signal:?}");
     }
 }
+
+/// PostgreSQL takes a status above 125, or death by a signal, of `recovery_end_command` for a reason to stop.
+#[test]
+fn clear_finishes_whatever_is_sent() {
+    let host = host().file("PG_VERSION", "15\n").file("postgresql.auto.conf", "recovery_target_xid = '7'\n");
+    host.folder.make("global");
+    let host = host.file("global/pg_control", "");
+    host.sh("mkfifo postgresql.conf").success();
+    let mut clear = Hanging::start(&host, "pgv-recovery-conf", &["--clear", "-D", "."]).prepared();
+    for signal in [Signal::TERM, Signal::TERM, Signal::INT, Signal::INT, Signal::HUP, Signal::QUIT] {
+        clear.send(signal);
+    }
+    let pending = || u64::from_str_radix(&clear.status_line("ShdPnd:"), 16).unwrap();
+    wait_until("the signals were handled", PATIENCE, || pending() == 0);
+    assert_eq!(clear.0.try_wait().unwrap(), None);
+    host.sh("echo > postgresql.conf").success();
+    assert_eq!(clear.ended().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(host.folder.join("postgresql.auto.conf")).unwrap(), "");
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{
     Ledger, Moment, PgVersion, Pgv, Settled, SmallFileSystem, TestAccount, TestCluster, TestFolder, dump, pg_amcheck,
-    pg_basebackup, pg_checksums, pg_verifybackup, program, wait_until,
+    pg_basebackup, pg_checksums, pg_verifybackup, program, run, wait_until,
 };
 
 /// A primary that archives by cp, a base backup, rows before and after it, and a moment in the middle.
@@ -104,7 +104,7 @@ fn commit_times_and_positions_are_exact() {
 fn copy_tree(from: &Path, to: &Path) {
     let mut command = crate::support::TestAccount::get().command("cp");
     command.arg("-a").arg(from).arg(to);
-    crate::support::run(command).success();
+    run(command).success();
 }
 
 #[test]
@@ -199,8 +199,14 @@ fn waiting_has_an_end() {
 
 #[test]
 fn programs_run_as_the_ordinary_account() {
+    for name in ["pgv", "pgv-archive", "pgv-basebackup", "pgv-fetch", "pgv-recovery-conf", "pgv-restore"] {
+        let mut command = TestAccount::get().command(program(name));
+        command.arg("--version").env_clear();
+        let outcome = run(command).success();
+        assert!(outcome.stdout.starts_with(name), "{outcome}");
+    }
     let folder = TestFolder::new("self-programs");
-    Pgv::new(&folder).run("pgv", &["--version"]).success();
-    assert!(TestAccount::get().can_execute(&program("pgv")));
+    let outcome = Pgv::new(&folder).run("pgv", &["info", "--help"]).success();
+    assert!(outcome.stdout.contains("--config"), "{outcome}");
     assert_ne!(TestAccount::get().uid, 0);
 }

@@ -5,4 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
+mod connection;
 mod harness_self_test;
+mod init;
+mod recovery_conf;
+mod recovery_conf_files;
+mod restore;
+mod wal_archive;

@@ -94,6 +94,11 @@ impl TestCluster {
         format!("host={} port={} user=postgres dbname=postgres", self.socket_folder.display(), self.port)
     }
 
+    /// A conninfo string for the loopback address.
+    pub(crate) fn tcp_conninfo(&self) -> String {
+        format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port)
+    }
+
     /// All that the server has said since it was first started.
     pub(crate) fn log(&self) -> String {
         std::fs::read(&self.log_path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

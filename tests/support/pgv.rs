@@ -21,10 +21,12 @@ impl Pgv {
         Self { config: folder.join("pgv.toml"), repository: folder.join("repository") }
     }
 
-    /// `NAME --config FILE ARGUMENTS`, not yet run: no HOME, no PG or PGV variable, umask of the tests, in `/`.
+    /// `NAME --config FILE ARGUMENTS` (for `pgv`: `pgv VERB --config FILE ...`, the verb being the first argument), not
+    /// yet run: no HOME, no PG or PGV variable, umask of the tests, in `/`.
     pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let (verb, options) = arguments.split_at(usize::from(name == "pgv"));
         let mut command = TestAccount::get().command(program(name));
-        command.env_clear().current_dir("/").arg("--config").arg(&self.config).args(arguments);
+        command.env_clear().current_dir("/").args(verb).arg("--config").arg(&self.config).args(options);
         command
     }
 

@@ -90,8 +90,14 @@ pub enum ArchiveError {
         path: PathBuf,
     },
     /// No cluster could be chosen.
-    #[error(transparent)]
-    Selection(#[from] SelectionError),
+    #[error("could not archive \"{}\"", path.display())]
+    Selection {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SelectionError,
+    },
     /// The segment is of another major version than the registered one.
     #[error("\"{}\" is WAL of PostgreSQL {found} where cluster \"{cluster}\" is registered with {expected}", path.display())]
     OtherVersion {
@@ -127,8 +133,14 @@ pub enum ArchiveError {
         here: PathBuf,
     },
     /// The repository failed.
-    #[error("could not archive into the repository")]
-    Repository(#[from] RepositoryError),
+    #[error("could not archive \"{}\"", path.display())]
+    Repository {
+        /// Its path.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: RepositoryError,
+    },
     /// Not done in time.
     #[error("\"{}\" was not stored within {} s", path.display(), limit.as_secs())]
     TimedOut {
@@ -146,24 +158,30 @@ impl Classified for ArchiveError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::NoName { .. } => ErrorClass::Usage,
-            Self::Name { .. }
-            | Self::Header { .. }
-            | Self::Size { .. }
-            | Self::History { .. }
-            | Self::Text { .. }
-            | Self::ControlFile { .. }
-            | Self::Changed { .. } => ErrorClass::InvalidInput,
+            Self::Name { .. } | Self::Size { .. } | Self::History { .. } | Self::Text { .. } | Self::Changed { .. } => {
+                ErrorClass::InvalidInput
+            }
+            Self::Header { source, .. } => source.class(),
+            // The server writes its control file in place: reading again may help.
+            Self::ControlFile { source: ControlFileError::Crc { .. }, .. } => ErrorClass::Unavailable,
+            Self::ControlFile { source, .. } => source.class(),
             Self::SourceMissing { .. } => ErrorClass::NotFound,
             Self::File(error) => error.class(),
-            Self::Selection(error) => error.class(),
+            Self::Selection { source, .. } => of_another_object(source.class()),
             Self::OtherVersion { .. } | Self::OtherSegmentSize { .. } | Self::OtherDirectory { .. } => {
                 ErrorClass::Refused
             }
-            // Something else than the file to archive is not there.
-            Self::Repository(error) if error.class() == ErrorClass::NotFound => ErrorClass::Corrupt,
-            Self::Repository(error) => error.class(),
+            Self::Repository { source, .. } => of_another_object(source.class()),
             Self::TimedOut { .. } => ErrorClass::TimedOut,
             Self::Thread(error) => ErrorClass::of_io(error),
         }
+    }
+}
+
+/// What is not found in the repository is something else than the file to archive.
+fn of_another_object(class: ErrorClass) -> ErrorClass {
+    match class {
+        ErrorClass::NotFound => ErrorClass::Corrupt,
+        other => other,
     }
 }

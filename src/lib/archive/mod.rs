@@ -5,6 +5,8 @@
 
 mod error;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -83,8 +85,12 @@ pub fn run_within(options: ArchiveOptions, limit: Duration) -> Result<ArchiveRep
 pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     let data_directory = data_directory(&options.path, &options.working_directory);
     let source = Source::open(&options.path, options.name.as_deref(), &data_directory)?;
-    let repository = (options.open_repository)()?;
-    let selected = repository.select_cluster(&options.selection, source.system_identifier)?;
+    let path = options.path;
+    let failed = |source| ArchiveError::Repository { path: path.clone(), source };
+    let repository = (options.open_repository)().map_err(failed)?;
+    let selected = repository
+        .select_cluster(&options.selection, source.system_identifier)
+        .map_err(|source| ArchiveError::Selection { path: path.clone(), source })?;
     source.check_identity(&selected.identity)?;
     refuse_clone(&selected, &options.working_directory)?;
     let directory = fs::real_path(&data_directory).unwrap_or(data_directory);
@@ -92,9 +98,10 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     let (name, bytes) = (source.name, source.bytes);
     let archive = WalArchive::new(&repository, &selected.cluster);
     let stored = match source.read()? {
-        SourceContent::Whole(content) => archive.store(&name, WalContent::Whole(&content), options.level, &writer)?,
-        SourceContent::File(mut file) => archive.store(&name, WalContent::File(&mut file), options.level, &writer)?,
+        SourceContent::Whole(content) => archive.store(&name, WalContent::Whole(&content), options.level, &writer),
+        SourceContent::File(mut file) => archive.store(&name, WalContent::File(&mut file), options.level, &writer),
     };
+    let stored = stored.map_err(failed)?;
     Ok(ArchiveReport { name, cluster: selected.cluster, stored, bytes })
 }
 

@@ -1,1 +1,209 @@
-//! (placeholder)
+//! `pgv-basebackup`: takes a base backup of a running server over the replication protocol.
+//!
+//! INVARIANT: the record is written last, once every file was checked against the server's manifest and the WAL from
+//! start to stop is in the archive. Whatever ends the run before, nothing is listed.
+//!
+//! One plain thread talks to the server and the repository in turn; while data streams, a second one parses, digests
+//! and cuts it into frames, and the pack writer's threads compress and store them.
+
+mod archived;
+mod content;
+mod description;
+mod error;
+mod manifest_check;
+mod session;
+mod stream;
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::codec::CompressionLevel;
+use crate::pg::{Lsn, PgMajorVersion, TimelineId};
+use crate::report::{Cancel, Reporter};
+use crate::repository::{
+    BackupBegin, BackupId, BackupMethod, BackupRecord, BackupSizes, BackupWriter, ClusterRef, ClusterSelection,
+    DocumentKind, NodeDescription, PackOptions, Repository, SelectedCluster, WalArchive, Writer, WriterDescription,
+};
+use crate::server::{CheckpointMode, ConnectionSettings, WalPosition};
+
+use archived::ArchiveWait;
+use content::StreamedContent;
+use description::Description;
+pub use error::BackupError;
+use session::ServerSession;
+
+/// What to back up, from where, and how.
+pub struct BackupOptions {
+    /// How to reach the server.
+    pub connection: ConnectionSettings,
+    /// Where to store the backup.
+    pub repository: Repository,
+    /// Which cluster the server must be.
+    pub selection: ClusterSelection,
+    /// This host's name.
+    pub host: String,
+    /// The backup's label.
+    pub label: String,
+    /// How the checkpoint at its beginning is made.
+    pub checkpoint: CheckpointMode,
+    /// Upper bound of the rate at which the server sends, in KiB a second.
+    pub max_rate_kib: Option<u32>,
+    /// How long to wait for WAL to arrive in the archive, counted from the last that did.
+    pub archive_timeout: Duration,
+    /// How hard to compress.
+    pub level: CompressionLevel,
+    /// How many threads compress.
+    pub workers: usize,
+}
+
+/// A backup that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupReport {
+    /// The cluster.
+    pub cluster: ClusterRef,
+    /// What was recorded of it.
+    pub record: BackupRecord,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Takes a backup.
+pub fn run(
+    options: &BackupOptions,
+    clock: &dyn Clock,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<BackupReport, BackupError> {
+    let watch = crate::clock::Stopwatch::start();
+    let mut session = ServerSession::connect(&options.connection, cancel.clone(), reporter)?;
+    let server = session.identify()?;
+    let selected = options.repository.select_cluster(&options.selection, Some(server.system_identifier))?;
+    check_identity(&selected, server.major_version)?;
+    let description = Description::gather(&mut session, reporter)?;
+    let directory = description.data_directory().unwrap_or_else(|| "unknown".into());
+    let now = clock.now();
+    let writer = Writer::new(&options.repository, WriterDescription::new(&options.host, &directory, now));
+    let begin =
+        BackupBegin { id: BackupId::generate(now), host: options.host.clone(), parents: Vec::new(), began: now };
+    let mut backup = BackupWriter::begin(&options.repository, &selected.cluster, &writer, &begin)?;
+    let streamed = stream_content(options, &mut session, &selected, &writer, &backup, reporter)?;
+    let record = store(&mut session, &selected, &server, description, streamed, &mut backup, options, reporter)?;
+    session.close();
+    backup.finish(&record)?;
+    Ok(BackupReport { cluster: selected.cluster, record, took: watch.elapsed() })
+}
+
+/// What the stream came to.
+struct Streamed {
+    content: StreamedContent,
+    start: WalPosition,
+    stop: WalPosition,
+    start_time: jiff::Timestamp,
+    stop_time: jiff::Timestamp,
+}
+
+fn stream_content(
+    options: &BackupOptions,
+    session: &mut ServerSession<'_>,
+    selected: &SelectedCluster,
+    writer: &Writer,
+    backup: &BackupWriter,
+    reporter: &dyn Reporter,
+) -> Result<Streamed, BackupError> {
+    let wait = ArchiveWait {
+        archive: WalArchive::new(&options.repository, &selected.cluster),
+        size: selected.identity.wal_segment_size,
+        timeout: options.archive_timeout,
+        cancel: session.cancel().clone(),
+    };
+    let start_time = session.now()?;
+    let spread = "waiting for the server's checkpoint, which may take minutes; --checkpoint fast hurries it";
+    reporter.step(match options.checkpoint {
+        CheckpointMode::Spread => spread,
+        CheckpointMode::Fast => "waiting for the server's checkpoint",
+    });
+    let packs =
+        backup.packs(PackOptions { level: options.level, workers: options.workers, ..PackOptions::default() })?;
+    let (content, start, stop) = session.stream(options, packs, reporter, &mut |session, start| {
+        let history = session.archive_history(&wait.archive, start.timeline, writer, options.level)?;
+        wait.for_segment_before(start.lsn, &history, reporter)
+    })?;
+    let stop_time = session.now()?;
+    let history = session.archive_history(&wait.archive, stop.timeline, writer, options.level)?;
+    wait.for_range(start.lsn, stop.lsn, &history, reporter)?;
+    Ok(Streamed { content, start, stop, start_time, stop_time })
+}
+
+/// Stores documents and map, and puts the record together.
+#[expect(clippy::too_many_arguments, reason = "everything that a record says comes together here, once")]
+fn store(
+    session: &mut ServerSession<'_>,
+    selected: &SelectedCluster,
+    server: &session::ServerIdentity,
+    description: Description,
+    streamed: Streamed,
+    backup: &mut BackupWriter,
+    options: &BackupOptions,
+    reporter: &dyn Reporter,
+) -> Result<BackupRecord, BackupError> {
+    let Streamed { content, start, stop, start_time, stop_time } = streamed;
+    manifest_check::check(&content, server.system_identifier, start, stop)?;
+    session.check_cancel()?;
+    reporter.step("storing the file map");
+    backup.store_document(DocumentKind::BackupLabel, "backup_label", None, &content.backup_label)?;
+    if let Some(map) = &content.tablespace_map {
+        backup.store_document(DocumentKind::TablespaceMap, "tablespace_map", None, map)?;
+    }
+    backup.store_document(DocumentKind::BackupManifest, "backup_manifest", None, &content.manifest)?;
+    for (number, (path, bytes)) in description.outside_files.iter().enumerate() {
+        let name = format!("configuration-{number:03}");
+        backup.store_document(DocumentKind::Configuration, &name, Some(path.clone()), bytes)?;
+    }
+    let (tablespaces, mut sizes) = (content.tablespaces.clone(), content.sizes());
+    let stored = backup.store_map(content.entries, content.packs)?;
+    sizes.stored_bytes = stored.pack_bytes;
+    Ok(BackupRecord {
+        required_features: Vec::new(),
+        id: backup.id(),
+        sequence: backup.sequence(),
+        previous: backup.previous().cloned(),
+        parents: Vec::new(),
+        cluster: selected.cluster.name.clone(),
+        system_identifier: server.system_identifier,
+        method: BackupMethod::Stream,
+        label: options.label.clone(),
+        node: NodeDescription { host: session.host(), port: session.port(), is_standby: server.is_standby },
+        major_version: server.major_version,
+        version_num: server.version_num,
+        pgv_version: env!("CARGO_PKG_VERSION").to_owned(),
+        start_lsn: start.lsn,
+        start_timeline: start.timeline,
+        stop_lsn: stop.lsn,
+        stop_timeline: stop.timeline,
+        start_time,
+        stop_time,
+        wal_segment_size: selected.identity.wal_segment_size,
+        block_bytes: description.block_bytes,
+        data_checksums: description.data_checksums,
+        sizes: BackupSizes { ..sizes },
+        root_digest: stored.root_digest,
+        needs_digest: stored.needs_digest,
+        documents: backup.documents().to_vec(),
+        tablespaces,
+        server: description.server,
+        findings: Vec::new(),
+    })
+}
+
+fn check_identity(selected: &SelectedCluster, found: PgMajorVersion) -> Result<(), BackupError> {
+    let expected = selected.identity.major_version;
+    if expected == found {
+        return Ok(());
+    }
+    Err(BackupError::OtherVersion { cluster: selected.cluster.name.clone(), expected, found })
+}
+
+/// Positions as messages show them.
+fn describe(lsn: Lsn, timeline: TimelineId) -> String {
+    format!("{lsn} on timeline {timeline}")
+}

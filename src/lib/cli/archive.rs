@@ -1,6 +1,6 @@
 //! `pgv-archive`: the command line of the archiver. PostgreSQL runs it as `archive_command`.
 //!
-//! INVARIANT: it starts no runtime and no thread of its own, and never exits above 125.
+//! INVARIANT: it starts no runtime, says nothing on success, and never exits above 125.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,13 @@ use clap::Parser;
 
 use super::args::CommonArgs;
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::opening;
 use super::program::Verb;
-use crate::config::Overrides;
+use crate::archive::{self, ArchiveOptions};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{LogLevel, Overrides};
 use crate::error::Classified;
+use crate::repository::Stored;
 
 /// Stores one WAL file in the repository, durably and for ever under its name
 #[derive(Debug, Clone, Parser)]
@@ -73,10 +77,26 @@ impl VerbArgs for ArchiveArgs {
 }
 
 /// Runs the verb.
-pub(crate) fn run(_args: ArchiveArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    archive_is_not_built_yet(context)
-}
-
-fn archive_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    Err(super::usage::UsageError::not_built_yet(Verb::Archive).into())
+pub(crate) fn run(args: ArchiveArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    let configuration = context.configuration();
+    let settings = configuration.archive();
+    let repository = configuration.repo()?.clone();
+    let options = ArchiveOptions {
+        path: args.path,
+        name: args.name,
+        selection: opening::selection(configuration),
+        working_directory: opening::working_directory(),
+        host: opening::host_name(),
+        now: SystemClock.now(),
+        level: settings.compression_level,
+        open_repository: Box::new(move || opening::open_repository(&repository)),
+    };
+    let report = archive::run_within(options, settings.timeout)?;
+    let what = match report.stored {
+        Stored::Created => "stored",
+        Stored::Identical => "already stored",
+    };
+    let message = format!("{what} \"{}\" of cluster {}, {} bytes", report.name, report.cluster, report.bytes);
+    context.printer().message(LogLevel::Debug, &message);
+    Ok(Outcome::Done)
 }

@@ -1,12 +1,25 @@
 //! `pgv-basebackup`: the command line of the base backup.
 
-use clap::Parser;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs};
+use clap::Parser;
+use serde::Serialize;
+
+use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
-use super::program::Verb;
+use super::opening;
+use super::program::{Program, Verb};
+use super::size::bytes_text;
+use crate::backup::{self, BackupOptions, BackupReport};
+use crate::clock::SystemClock;
 use crate::config::{CheckpointMode, Overrides};
 use crate::error::Classified;
+use crate::repository::BackupRecord;
+use crate::server;
+
+/// The label of a backup to which nobody gave one.
+const DEFAULT_LABEL: &str = "pgv";
 
 /// Takes a base backup of a running server into the repository
 #[derive(Debug, Clone, Parser)]
@@ -89,10 +102,73 @@ impl VerbArgs for BackupArgs {
 }
 
 /// Runs the verb.
-pub(crate) fn run(_args: BackupArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    backup_is_not_built_yet(context)
+pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    let configuration = context.configuration();
+    let settings = configuration.backup();
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let options = BackupOptions {
+        connection: opening::connection(configuration, &args.connection, Program::BaseBackup)?,
+        repository: opening::open_repository(configuration.repo()?)?,
+        selection: opening::selection(configuration),
+        host: opening::host_name(),
+        label: settings.label.clone().unwrap_or_else(|| DEFAULT_LABEL.to_owned()),
+        checkpoint: match settings.checkpoint {
+            CheckpointMode::Spread => server::CheckpointMode::Spread,
+            CheckpointMode::Fast => server::CheckpointMode::Fast,
+        },
+        max_rate_kib: settings.max_rate.map(|rate| u32::try_from(rate / 1024).unwrap_or(u32::MAX)),
+        archive_timeout: settings.archive_timeout,
+        level: settings.compression_level,
+        workers: settings.jobs.map_or(cores, NonZeroUsize::get),
+    };
+    let reporter = context.reporter();
+    let report = backup::run(&options, &SystemClock, &reporter, context.cancel())?;
+    drop(reporter);
+    context.printer().answer(&match args.output.output {
+        OutputFormat::Text => text_answer(&report),
+        OutputFormat::Json => json_answer(&report),
+    })?;
+    Ok(Outcome::Done)
 }
 
-fn backup_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    Err(super::usage::UsageError::not_built_yet(Verb::Backup).into())
+fn text_answer(report: &BackupReport) -> String {
+    let record = &report.record;
+    let sizes = &record.sizes;
+    let seconds = report.took.as_secs_f64().max(0.001);
+    // Rates are for people: whole bytes a second are precise enough.
+    let rate = Duration::from_secs_f64(seconds).as_millis().max(1);
+    let rate = u64::try_from(u128::from(sizes.file_bytes) * 1000 / rate).unwrap_or(u64::MAX);
+    format!(
+        "backup {} of cluster {} is complete\n\
+         {} files, {}; {} stored; {seconds:.1} s, {}/s\n\
+         WAL from {} to {}, consistent since {}\n",
+        record.id,
+        report.cluster,
+        sizes.files,
+        bytes_text(sizes.file_bytes),
+        bytes_text(sizes.stored_bytes),
+        bytes_text(rate),
+        record.start_lsn,
+        record.stop_lsn,
+        record.stop_time.strftime("%Y-%m-%d %H:%M:%SZ"),
+    )
+}
+
+/// The answer for programs: the record, and how long it took.
+#[derive(Serialize)]
+struct JsonAnswer<'a> {
+    schema_version: u32,
+    cluster: String,
+    took_seconds: f64,
+    backup: &'a BackupRecord,
+}
+
+fn json_answer(report: &BackupReport) -> String {
+    let answer = JsonAnswer {
+        schema_version: 1,
+        cluster: report.cluster.name.to_string(),
+        took_seconds: report.took.as_secs_f64(),
+        backup: &report.record,
+    };
+    serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"
 }

@@ -10,50 +10,10 @@
 //! The last digits name the cause in `pgv-archive` (10 and up) and in `pgv-fetch` (110 and up, 210 and up) alike.
 //! 126 and 127 are shells' own, 128 + n reads as signal n, 101 is Rust's panic: none of them is used.
 
-use std::path::Path;
-
 use super::context::Outcome;
 use super::program::Program;
 use crate::error::ErrorClass;
-
-/// What kind of recovery pgv-fetch works for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FetchSituation {
-    /// recovery.signal stands without standby.signal: PostgreSQL would promote at what it takes for the end of WAL.
-    TargetedRecovery,
-    /// A standby, which asks again, or no signal file at all.
-    StandbyOrNone,
-}
-
-impl FetchSituation {
-    /// Looks for the signal files beside the pg_wal of the destination, then in the working directory.
-    pub(crate) fn detect(destination: Option<&Path>, working_directory: &Path) -> Self {
-        let beside_pg_wal = destination.and_then(Path::parent).map(|pg_wal| match pg_wal.parent() {
-            Some(directory) => working_directory.join(directory),
-            None => working_directory.to_path_buf(),
-        });
-        let folders = beside_pg_wal.iter().map(|path| path.as_path()).chain([working_directory]);
-        for folder in folders {
-            if exists(&folder.join("standby.signal")) == Some(true) {
-                return Self::StandbyOrNone;
-            }
-            // A file that cannot be looked for may be there: stopping is the error that can be mended.
-            if exists(&folder.join("recovery.signal")) != Some(false) {
-                return Self::TargetedRecovery;
-            }
-        }
-        Self::StandbyOrNone
-    }
-}
-
-/// Whether a file exists; `None` when that cannot be told.
-fn exists(path: &Path) -> Option<bool> {
-    match path.try_exists() {
-        Ok(exists) => Some(exists),
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Some(false),
-        Err(_) => None,
-    }
-}
+use crate::fetch::RecoveryMode;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +22,8 @@ pub(crate) enum Ending {
     Failed(ErrorClass),
 }
 
-/// The exit status of a program. `situation` is asked only where it matters.
-pub(crate) fn exit_status(program: Program, ending: Ending, situation: impl FnOnce() -> FetchSituation) -> u8 {
+/// The exit status of a program. `mode` is asked only where it matters.
+pub(crate) fn exit_status(program: Program, ending: Ending, mode: impl FnOnce() -> RecoveryMode) -> u8 {
     let class = match ending {
         Ending::Finished(Outcome::Done) => return 0,
         Ending::Finished(Outcome::NegativeAnswer) => ErrorClass::NotFound,
@@ -73,9 +33,9 @@ pub(crate) fn exit_status(program: Program, ending: Ending, situation: impl FnOn
         (Program::Archive, class) => 10 + number(class),
 
         (Program::Fetch, ErrorClass::NotFound) => 1,
-        (Program::Fetch, class) => match situation() {
-            FetchSituation::StandbyOrNone => 110 + number(class),
-            FetchSituation::TargetedRecovery => 210 + number(class),
+        (Program::Fetch, class) => match mode() {
+            RecoveryMode::Standby | RecoveryMode::None => 110 + number(class),
+            RecoveryMode::Targeted => 210 + number(class),
         },
 
         (_, ErrorClass::NotFound) => 1,
@@ -113,7 +73,6 @@ fn number(class: ErrorClass) -> u8 {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use std::fs::{File, create_dir};
 
     const CLASSES: [ErrorClass; 14] = [
         ErrorClass::Usage,
@@ -132,34 +91,34 @@ mod tests {
         ErrorClass::Internal,
     ];
 
-    fn failed(program: Program, class: ErrorClass, situation: FetchSituation) -> u8 {
-        exit_status(program, Ending::Failed(class), || situation)
+    fn failed(program: Program, class: ErrorClass, mode: RecoveryMode) -> u8 {
+        exit_status(program, Ending::Failed(class), || mode)
     }
 
     #[test]
     fn success_is_zero_everywhere_and_a_negative_answer_is_not() {
         for program in Program::ALL {
-            let unasked = || panic!("success does not depend on the situation");
+            let unasked = || panic!("success does not depend on the mode");
             assert_eq!(exit_status(program, Ending::Finished(Outcome::Done), unasked), 0);
         }
         let negative = Ending::Finished(Outcome::NegativeAnswer);
-        assert_eq!(exit_status(Program::Pgv, negative, || FetchSituation::StandbyOrNone), 1);
+        assert_eq!(exit_status(Program::Pgv, negative, || RecoveryMode::Standby), 1);
     }
 
     #[test]
     fn archive_stays_in_1_to_125_with_one_number_for_each_cause() {
         let statuses: BTreeSet<u8> =
-            CLASSES.iter().map(|class| failed(Program::Archive, *class, FetchSituation::TargetedRecovery)).collect();
+            CLASSES.iter().map(|class| failed(Program::Archive, *class, RecoveryMode::Targeted)).collect();
         assert_eq!(statuses.len(), CLASSES.len());
         assert!(statuses.iter().all(|status| (3..=125).contains(status) && *status != 101), "{statuses:?}");
     }
 
     #[test]
     fn fetch_says_1_for_proven_absence_alone() {
-        for situation in [FetchSituation::TargetedRecovery, FetchSituation::StandbyOrNone] {
+        for mode in [RecoveryMode::Targeted, RecoveryMode::Standby, RecoveryMode::None] {
             for class in CLASSES {
-                let status = failed(Program::Fetch, class, situation);
-                assert_eq!(status == 1, class == ErrorClass::NotFound, "{class:?} {situation:?}");
+                let status = failed(Program::Fetch, class, mode);
+                assert_eq!(status == 1, class == ErrorClass::NotFound, "{class:?} {mode:?}");
             }
         }
     }
@@ -167,7 +126,7 @@ mod tests {
     #[test]
     fn fetch_in_targeted_recovery_is_above_125_and_no_signal_or_shell_status() {
         for class in CLASSES.into_iter().filter(|class| *class != ErrorClass::NotFound) {
-            let status = failed(Program::Fetch, class, FetchSituation::TargetedRecovery);
+            let status = failed(Program::Fetch, class, RecoveryMode::Targeted);
             assert!(status > 128 + 64, "{class:?}: {status}");
         }
     }
@@ -175,8 +134,7 @@ mod tests {
     #[test]
     fn fetch_for_a_standby_has_one_number_of_2_to_125_for_each_cause() {
         let others = CLASSES.into_iter().filter(|class| *class != ErrorClass::NotFound);
-        let statuses: BTreeSet<u8> =
-            others.map(|class| failed(Program::Fetch, class, FetchSituation::StandbyOrNone)).collect();
+        let statuses: BTreeSet<u8> = others.map(|class| failed(Program::Fetch, class, RecoveryMode::Standby)).collect();
         assert_eq!(statuses.len(), CLASSES.len() - 1);
         assert!(statuses.iter().all(|status| (2..=125).contains(status) && *status != 101), "{statuses:?}");
     }
@@ -202,38 +160,26 @@ mod tests {
         assert_eq!(expected.len(), CLASSES.len());
         for program in [Program::Pgv, Program::BaseBackup, Program::Restore, Program::RecoveryConf] {
             for (class, status) in expected {
-                assert_eq!(failed(program, class, FetchSituation::StandbyOrNone), status, "{program:?} {class:?}");
+                assert_eq!(failed(program, class, RecoveryMode::Standby), status, "{program:?} {class:?}");
             }
         }
     }
 
     #[test]
-    fn signal_files_are_looked_for_beside_pg_wal_and_then_in_the_working_directory() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));
-        for path in [&data, &data.join("pg_wal"), &elsewhere] {
-            create_dir(path).unwrap();
+    fn the_documentation_has_a_row_for_each_cause() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/exit-statuses.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let (targeted, other) = (RecoveryMode::Targeted, RecoveryMode::Standby);
+        for class in CLASSES {
+            let statuses = format!(
+                " | {} | {} | {} | {} |",
+                failed(Program::Archive, class, other),
+                failed(Program::Fetch, class, targeted),
+                failed(Program::Fetch, class, other),
+                failed(Program::Restore, class, other),
+            );
+            let row = document.lines().find(|line| line.starts_with(&format!("| {class:?}: ")));
+            assert!(row.is_some_and(|row| row.ends_with(&statuses)), "{class:?}{statuses} should be, {row:?} is");
         }
-        let absolute = data.join("pg_wal/RECOVERYXLOG");
-        let relative = Path::new("pg_wal/RECOVERYXLOG");
-        let bare = Path::new("file");
-        let cases = |expected: [FetchSituation; 4]| {
-            let found = [
-                FetchSituation::detect(Some(&absolute), &elsewhere),
-                FetchSituation::detect(Some(relative), &data),
-                FetchSituation::detect(Some(bare), &data),
-                FetchSituation::detect(None, &data),
-            ];
-            assert_eq!(found, expected);
-        };
-        cases([FetchSituation::StandbyOrNone; 4]);
-        File::create(data.join("recovery.signal")).unwrap();
-        cases([FetchSituation::TargetedRecovery; 4]);
-        File::create(data.join("standby.signal")).unwrap();
-        cases([FetchSituation::StandbyOrNone; 4]);
-
-        File::create(elsewhere.join("recovery.signal")).unwrap();
-        assert_eq!(FetchSituation::detect(Some(Path::new("/x/y")), &elsewhere), FetchSituation::TargetedRecovery);
-        assert_eq!(FetchSituation::detect(Some(&absolute), &elsewhere), FetchSituation::StandbyOrNone);
     }
 }

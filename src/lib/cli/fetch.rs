@@ -5,12 +5,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use serde_json::{Map, json};
 
 use super::args::CommonArgs;
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::opening;
+use super::printer::Printer;
 use super::program::Verb;
-use crate::config::Overrides;
+use crate::clock::SystemClock;
+use crate::config::{LogFormat, LogLevel, Overrides};
 use crate::error::Classified;
+use crate::fetch::{self, FetchError, FetchOptions};
 
 /// Hands one WAL file back from the repository, its digest checked
 #[derive(Debug, Clone, Parser)]
@@ -23,6 +28,10 @@ pub(crate) struct FetchArgs {
     /// Where to put it, %p of restore_command
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
+
+    /// How long to try again what may pass, such as a repository that does not answer
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -47,7 +56,9 @@ impl VerbArgs for FetchArgs {
     }
 
     fn overrides(&self) -> Overrides {
-        self.common.overrides()
+        let mut overrides = self.common.overrides();
+        overrides.set("fetch.timeout", "--timeout", self.timeout.as_deref());
+        overrides
     }
 
     fn needs_configuration(&self) -> NeedsConfiguration {
@@ -68,10 +79,37 @@ impl VerbArgs for FetchArgs {
 }
 
 /// Runs the verb.
-pub(crate) fn run(_args: FetchArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    fetch_is_not_built_yet(context)
+pub(crate) fn run(args: FetchArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    let configuration = context.configuration();
+    let repository = configuration.repo()?.clone();
+    let options = FetchOptions {
+        name: args.name,
+        destination: args.path,
+        selection: opening::selection(configuration),
+        working_directory: opening::working_directory(),
+        patience: configuration.fetch().timeout,
+        clock: Box::new(SystemClock),
+        open_repository: Box::new(move || opening::open_repository(&repository)),
+    };
+    let report = match fetch::run(&options, &context.reporter()) {
+        Err(absent @ FetchError::Absent { .. }) => {
+            // Every recovery asks for some files that never were: an answer, not an error.
+            say_absent(context.printer(), &absent);
+            return Ok(Outcome::NegativeAnswer);
+        }
+        fetched => fetched?,
+    };
+    let message = format!("fetched \"{}\" of cluster {}, {} bytes", report.name, report.cluster, report.bytes);
+    context.printer().message(LogLevel::Debug, &message);
+    Ok(Outcome::Done)
 }
 
-fn fetch_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    Err(super::usage::UsageError::not_built_yet(Verb::Fetch).into())
+/// For programs with the class and status that an error would have.
+fn say_absent(printer: &Printer, absent: &FetchError) {
+    let mut fields = Map::new();
+    if printer.format() == LogFormat::Json {
+        fields.insert("class".to_owned(), json!(format!("{:?}", absent.class())));
+        fields.insert("exit_status".to_owned(), json!(1));
+    }
+    printer.event(LogLevel::Info, &absent.to_string(), fields);
 }

@@ -58,7 +58,8 @@ fn execute<A: VerbArgs>(
         let _ = invocation.destination.set(destination.to_path_buf());
     }
 
-    let cancel = signals::arrange(invocation.program);
+    let cancel =
+        if args.finishes_despite_signals() { signals::finish_despite() } else { signals::arrange(invocation.program) };
     let common = args.common();
     let configuration = load(LoadOptions {
         file: match args.needs_configuration() {
@@ -83,11 +84,13 @@ fn execute<A: VerbArgs>(
     args.run(&Context::new(configuration, *printer, cancel))
 }
 
-/// The server's log gets one line for each WAL file that fails, and none for those that do not.
+/// The server's log gets one line for each WAL file that fails or is absent, and none for the others.
 fn default_level(program: Program) -> LogLevel {
     match program {
-        Program::Archive | Program::Fetch => LogLevel::Warn,
-        Program::Pgv | Program::BaseBackup | Program::Restore | Program::RecoveryConf => LogLevel::Info,
+        Program::Archive => LogLevel::Warn,
+        Program::Pgv | Program::Fetch | Program::BaseBackup | Program::Restore | Program::RecoveryConf => {
+            LogLevel::Info
+        }
     }
 }
 
@@ -171,7 +174,7 @@ fn find_program(name: &str, environment: &Environment) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|candidate| is_executable(candidate))
 }
 
-fn is_executable(path: &Path) -> bool {
+pub(super) fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

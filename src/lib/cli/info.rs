@@ -1,12 +1,17 @@
 //! `pgv info`, also `pgv list`: the command line of the overview.
 
+use std::path::Path;
+
 use clap::Parser;
 
-use super::args::{CommonArgs, OutputArgs};
+use super::args::{CommonArgs, OutputArgs, OutputFormat};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::printer::json_answer;
 use super::program::Verb;
+use super::{info_text, opening};
 use crate::config::Overrides;
 use crate::error::Classified;
+use crate::info::{InfoOptions, gather};
 
 /// Shows what the repository holds: backups, WAL ranges and holes, writers
 #[derive(Debug, Clone, Parser)]
@@ -52,10 +57,28 @@ impl VerbArgs for InfoArgs {
 }
 
 /// Runs the verb.
-pub(crate) fn run(_args: InfoArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    info_is_not_built_yet(context)
-}
-
-fn info_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    Err(super::usage::UsageError::not_built_yet(Verb::Info).into())
+pub(crate) fn run(args: InfoArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    let configuration = context.configuration();
+    let repo = configuration.repo()?;
+    let repository = opening::open_repository(repo)?;
+    let cluster = configuration.named_cluster().cloned();
+    let report = gather(
+        &repository,
+        InfoOptions {
+            url: repo.url.clone(),
+            path: repo.path.clone(),
+            configuration_file: configuration.source().map(Path::to_owned),
+            cluster: cluster.clone(),
+        },
+    )?;
+    let text = match args.output.output {
+        OutputFormat::Text => info_text::render(&report, cluster.as_ref()),
+        OutputFormat::Json => json_answer(&report)?,
+    };
+    context.printer().answer(&text)?;
+    match report.incomplete() {
+        Some(incomplete) => Err(incomplete.into()),
+        None if cluster.is_some() && report.clusters.is_empty() => Ok(Outcome::NegativeAnswer),
+        None => Ok(Outcome::Done),
+    }
 }

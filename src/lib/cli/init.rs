@@ -1,14 +1,26 @@
 //! `pgv init`: the command line of the set-up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs};
+use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
-use super::program::Verb;
-use crate::config::Overrides;
-use crate::error::Classified;
+use super::init_configuration::{ConfigurationInput, settle_configuration};
+use super::init_text;
+use super::opening;
+use super::printer::json_answer;
+use super::program::{Program, Verb};
+use super::usage::UsageError;
+use crate::clock::SystemClock;
+use crate::config::{ClusterSettings, ConfigError, Configuration, Overrides};
+use crate::error::{Classified, ErrorClass};
+use crate::init::{
+    ArchiveCommand, ClusterFacts, InitCluster, InitError, InitReport, InitRepository, InitServer, Registration,
+    RegistrationOptions, assess, check_configuration_places, create_role_sql, register,
+};
+use crate::repository::ClusterName;
+use crate::server::{ConnectError, SqlClient};
 
 /// Creates a repository, registers a cluster in it, and says what the server still lacks
 #[derive(Debug, Clone, Parser)]
@@ -66,11 +78,208 @@ impl VerbArgs for InitArgs {
     }
 }
 
-/// Runs the verb.
-pub(crate) fn run(_args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    init_is_not_built_yet(context)
+/// The cluster's name when nobody said another.
+const DEFAULT_CLUSTER: &str = "main";
+
+/// The runtime for the connection to the server could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("could not start the machinery for network connections")]
+struct RuntimeError(#[source] std::io::Error);
+
+impl Classified for RuntimeError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::of_io(&self.0)
+    }
 }
 
-fn init_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    Err(super::usage::UsageError::not_built_yet(Verb::Init).into())
+/// The server could not be asked, which another option would not have needed.
+#[derive(Debug, thiserror::Error)]
+#[error("could not ask the server about the cluster")]
+pub(crate) struct ServerNotAsked(#[source] Box<ConnectError>);
+
+impl Classified for ServerNotAsked {
+    fn class(&self) -> ErrorClass {
+        self.0.class()
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    if args.pgdata.is_some() && names_a_server(&args.connection) {
+        return Err(UsageError::new(
+            "--pgdata and connection options exclude each other: one names a directory, the others a server",
+        )
+        .into());
+    }
+    let configuration = context.configuration();
+    let repo = configuration.repo()?.clone();
+    let cluster = cluster_of(configuration)?;
+    if configuration.source().is_none() {
+        check_configuration_places(configuration.new_files())?;
+    }
+    let (facts, conninfo) = learn(&args, configuration)?;
+    let host = opening::host_name();
+    let registration = register(&RegistrationOptions {
+        root: &repo.path,
+        pinned: repo.id,
+        name: &cluster.name,
+        name_given: configuration.named_cluster().is_some(),
+        facts: &facts,
+        upgraded: args.upgraded,
+        host: &host,
+        clock: &SystemClock,
+    })?;
+    let settled = settle_configuration(&ConfigurationInput {
+        configuration,
+        repo: &repo,
+        repo_id: registration.repository.id(),
+        cluster: &cluster.name,
+        facts: &facts,
+        conninfo: conninfo.as_deref(),
+    })?;
+    let program = archive_program()?;
+    // Of the settings outside of the file, only a file of variables can be said again: the rest is in the file now.
+    let env_file = configuration.command_options().iter().find(|(flag, _)| *flag == "--env-file");
+    let env_file = env_file.map(|(_, path)| path);
+    // A copy and its original in one configuration are told apart by nothing but their names.
+    let same = configuration.clusters_by_system_identifier(facts.system_identifier);
+    let is_copy = same.iter().any(|other| other.name != cluster.name);
+    let name = is_copy.then_some(&cluster.name);
+    let command = ArchiveCommand::new(&program, Some(&settled.file), env_file.map(Path::new), name)?;
+    let report = InitReport {
+        schema_version: 1,
+        repository: repository_part(&repo.url, &repo.path, &registration),
+        cluster: cluster_part(&cluster.name, &facts, &registration),
+        configuration: settled,
+        server: server_part(&facts, &command),
+        warnings: warnings(&facts, &program, &registration.other_names),
+    };
+    let text = match args.output.output {
+        OutputFormat::Text => init_text::render(&report),
+        OutputFormat::Json => json_answer(&report)?,
+    };
+    context.printer().answer(&text)?;
+    Ok(Outcome::Done)
+}
+
+/// The cluster that was named, else the only configured one, else "main".
+fn cluster_of(configuration: &Configuration) -> Result<ClusterSettings, Box<dyn Classified>> {
+    match configuration.cluster() {
+        Err(ConfigError::NoCluster) => {
+            let name = ClusterName::parse(DEFAULT_CLUSTER);
+            Ok(ClusterSettings::named(name.map_err(|error| UsageError::new(error.to_string()))?))
+        }
+        cluster => Ok(cluster?),
+    }
+}
+
+fn names_a_server(args: &ConnectionArgs) -> bool {
+    args.host.is_some() || args.port.is_some() || args.username.is_some() || args.dbname.is_some()
+}
+
+/// Reads the data directory that was named, else asks the server; then also what was said of how to find it.
+fn learn(
+    args: &InitArgs,
+    configuration: &Configuration,
+) -> Result<(ClusterFacts, Option<String>), Box<dyn Classified>> {
+    if let Some(pgdata) = &args.pgdata {
+        return Ok((ClusterFacts::of_data_directory(pgdata)?, None));
+    }
+    let settings = opening::connection(configuration, &args.connection, Program::Pgv)?;
+    let said = opening::connection_said(configuration, &args.connection, Program::Pgv)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RuntimeError)?;
+    let facts = runtime.block_on(async {
+        let client = SqlClient::connect(&settings).await.map_err(|source| ServerNotAsked(Box::new(source)))?;
+        let facts = ClusterFacts::of_server(&client, &settings).await;
+        client.close().await;
+        Ok::<_, Box<dyn Classified>>(facts?)
+    })?;
+    Ok((facts, Some(said)))
+}
+
+/// `pgv-archive` beside the program that runs.
+fn archive_program() -> Result<PathBuf, InitError> {
+    let name = Program::Archive.name();
+    let executable = std::env::current_exe();
+    let folder = executable.ok().and_then(|path| path.parent().map(Path::to_owned));
+    Ok(folder.unwrap_or_else(|| PathBuf::from("/usr/bin")).join(name))
+}
+
+fn repository_part(url: &str, path: &Path, registration: &Registration) -> InitRepository {
+    InitRepository {
+        url: url.to_owned(),
+        path: path.to_owned(),
+        id: registration.repository.id(),
+        created: registration.created,
+        promises: vec!["create_only", "sync"],
+        hard_links: registration.probe.hard_links,
+        available_bytes: registration.probe.available_bytes,
+    }
+}
+
+fn cluster_part(name: &ClusterName, facts: &ClusterFacts, registration: &Registration) -> InitCluster {
+    InitCluster {
+        name: name.clone(),
+        system_identifier: facts.system_identifier,
+        major_version: facts.state.version,
+        wal_segment_bytes: facts.wal_segment_size.bytes(),
+        data_directory: facts.local_data_directory.clone(),
+        registered: registration.registered,
+        since: registration.since,
+        source: facts.source,
+    }
+}
+
+fn server_part(facts: &ClusterFacts, command: &ArchiveCommand) -> InitServer {
+    InitServer {
+        asked: facts.state.rights.is_some(),
+        in_recovery: facts.state.in_recovery,
+        role: facts.state.rights.as_ref().map(|rights| rights.role.clone()),
+        archive_command: command.as_str().to_owned(),
+        findings: assess(&facts.state, command),
+        role_sql: create_role_sql(&facts.state),
+    }
+}
+
+/// What else a person should know.
+fn warnings(facts: &ClusterFacts, program: &Path, other_names: &[ClusterName]) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut warnings = Vec::new();
+    if program.metadata().is_err() {
+        warnings.push(format!("There is no program \"{}\" yet; the archive command needs it.", program.display()));
+    }
+    if !other_names.is_empty() {
+        let names: Vec<String> = other_names.iter().map(|name| format!("\"{name}\"")).collect();
+        warnings.push(format!(
+            "A cluster with the same system identifier is registered as {}: a copy. Each data directory must archive \
+             under one name alone.",
+            names.join(", ")
+        ));
+    }
+    if facts.state.in_recovery {
+        warnings.push(
+            "The server is a standby: with archive_mode = on it archives from its promotion on, and until then its \
+             primary must archive."
+                .to_owned(),
+        );
+    }
+    match &facts.local_data_directory {
+        None if facts.is_local => {}
+        None => warnings.push(
+            "The server runs on another host: pgv-archive, the configuration file and the repository must be there \
+             too, under the paths that the archive command names."
+                .to_owned(),
+        ),
+        Some(directory) => {
+            let own = rustix::process::geteuid().as_raw();
+            if let Some(owner) = directory.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != own)
+            {
+                warnings.push(format!(
+                    "The server runs as the account with uid {owner}, this is the one with uid {own}: the server could \
+                     not write to the repository. Run pgv init as that account."
+                ));
+            }
+        }
+    }
+    warnings
 }

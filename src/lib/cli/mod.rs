@@ -3,37 +3,43 @@
 //! | file | for |
 //! | --- | --- |
 //! | `process`, `front_door`, `context` | the frame around every run |
-//! | `program`, `args`, `recovery_args` | which programs and shared options there are |
-//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf`, `init`, `info`, `completions`, `man` | one verb each |
+//! | `program`, `args`, `recovery_args`, `recovery_commands` | which programs and shared options there are |
+//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `completions`, `man` | one verb each |
+//! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
+//! | `init_text`, `info_text`, `size`, `table` | answers in words |
 
 mod archive;
 mod args;
 mod backup;
 mod completions;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod context;
 mod exit_status;
 mod fetch;
 mod front_door;
 mod hints;
 mod info;
+mod info_text;
 mod init;
+mod init_configuration;
+mod init_text;
 mod logging;
 mod man;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
+mod opening;
 mod printer;
 mod process;
 mod program;
 mod recovery_args;
+mod recovery_commands;
 mod recovery_conf;
+mod recovery_conf_text;
 mod restore;
+mod restore_text;
 mod root_guard;
 mod signals;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
 mod size;
-#[allow(dead_code, reason = "the verbs that use all of it are on their way")]
+mod table;
 mod terminal_reporter;
 mod usage;
 

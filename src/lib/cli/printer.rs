@@ -128,8 +128,14 @@ impl Printer {
     }
 }
 
+/// A value as the answer of `--output json`.
+pub(crate) fn json_answer(value: &impl serde::Serialize) -> Result<String, OutputError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| OutputError { source: error.into() })?;
+    Ok(format!("{text}\n"))
+}
+
 /// An error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -140,7 +146,8 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn escaped(message: &str) -> String {
+/// Text without control characters, so that nobody's file name can drive the terminal.
+pub(crate) fn escaped(message: &str) -> String {
     let mut text = String::with_capacity(message.len());
     for c in message.chars() {
         match c {

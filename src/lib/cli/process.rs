@@ -8,11 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::context::Invocation;
-use super::exit_status::{Ending, FetchSituation, exit_status};
+use super::exit_status::{Ending, exit_status};
+use super::opening;
 use super::printer::Printer;
 use super::program::Program;
 use crate::config::{Environment, LogFormat, LogLevel};
 use crate::error::{Classified, ErrorClass};
+use crate::fetch::recovery_mode;
+
+/// `%p` of restore_command, as PostgreSQL has it since version 8.
+const USUAL_DESTINATION: &str = "pg_wal/RECOVERYXLOG";
 
 /// Runs a program of this package: all that its `main` does.
 pub fn main(program: Program) -> ExitCode {
@@ -37,7 +42,7 @@ pub(crate) fn status_of(invocation: &Invocation, ending: Ending) -> u8 {
         // Not understood arguments still name the destination last.
         let destination = invocation.destination.get().map(PathBuf::as_path);
         let destination = destination.or_else(|| invocation.arguments.last().map(Path::new));
-        FetchSituation::detect(destination, Path::new("."))
+        recovery_mode(destination.unwrap_or(Path::new(USUAL_DESTINATION)), &opening::working_directory())
     })
 }
 

@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::pg::Lsn;
+use super::usage::UsageError;
+use crate::error::Classified;
+use crate::pg::{
+    Lsn, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestorePointName, TargetBound, TransactionId,
+    parse_target_time,
+};
 
 /// The recovery target; none of them means the latest.
 #[derive(Debug, Clone, Default, Args)]
@@ -20,11 +25,11 @@ pub(crate) struct TargetArgs {
 
     /// Stop at the commit or abort of this transaction
     #[arg(long, value_name = "XID", group = "target")]
-    pub(crate) target_xid: Option<u64>,
+    pub(crate) target_xid: Option<TransactionId>,
 
     /// Stop at this restore point (pg_create_restore_point)
     #[arg(long, value_name = "NAME", group = "target")]
-    pub(crate) target_name: Option<String>,
+    pub(crate) target_name: Option<RestorePointName>,
 
     /// Stop as soon as the backup is consistent
     #[arg(long, group = "target")]
@@ -32,7 +37,7 @@ pub(crate) struct TargetArgs {
 
     /// Timeline to follow: a number, latest or current
     #[arg(long, value_name = "TLI")]
-    pub(crate) target_timeline: Option<String>,
+    pub(crate) target_timeline: Option<RecoveryTargetTimeline>,
 
     /// Stop just before the target instead of just after it
     #[arg(long)]
@@ -41,6 +46,53 @@ pub(crate) struct TargetArgs {
     /// What the server does at the target [default: pause for an explicit target, promote for the latest]
     #[arg(long, value_name = "ACTION")]
     pub(crate) target_action: Option<TargetActionChoice>,
+}
+
+impl TargetArgs {
+    /// The target, read in full.
+    pub(crate) fn target(&self) -> Result<RecoveryTarget, Box<dyn Classified>> {
+        let bound = if self.target_exclusive { TargetBound::Exclusive } else { TargetBound::Inclusive };
+        let target = if let Some(text) = &self.target_time {
+            RecoveryTarget::Time(parse_target_time(text, jiff::tz::db())?, bound)
+        } else if let Some(lsn) = self.target_lsn {
+            RecoveryTarget::Lsn(lsn, bound)
+        } else if let Some(xid) = self.target_xid {
+            RecoveryTarget::TransactionId(xid, bound)
+        } else if let Some(name) = &self.target_name {
+            RecoveryTarget::RestorePoint(name.clone())
+        } else if self.target_immediate {
+            RecoveryTarget::Immediate
+        } else {
+            RecoveryTarget::Latest
+        };
+        if self.target_exclusive && target.bound().is_none() {
+            let usage = UsageError::new(format!("the target \"{target}\" has no moment just before it"));
+            let hint = "--target-exclusive goes with --target-time, --target-lsn or --target-xid.";
+            return Err(usage.with_hint(hint).into());
+        }
+        Ok(target)
+    }
+
+    /// What the server does at the target: what was asked for, else pause at an explicit one and promote at the latest.
+    pub(crate) fn action(&self) -> RecoveryTargetAction {
+        let explicit = self.target_time.is_some()
+            || self.target_lsn.is_some()
+            || self.target_xid.is_some()
+            || self.target_name.is_some()
+            || self.target_immediate;
+        match self.target_action {
+            Some(TargetActionChoice::Pause) => RecoveryTargetAction::Pause,
+            Some(TargetActionChoice::Promote) => RecoveryTargetAction::Promote,
+            Some(TargetActionChoice::Shutdown) => RecoveryTargetAction::Shutdown,
+            None if explicit => RecoveryTargetAction::Pause,
+            None => RecoveryTargetAction::Promote,
+        }
+    }
+
+    /// The timeline to follow.
+    pub(crate) fn timeline(&self) -> RecoveryTargetTimeline {
+        self.target_timeline.unwrap_or(RecoveryTargetTimeline::Latest)
+    }
 }
 
 /// What the server does once it has reached the target.
@@ -112,6 +164,59 @@ impl TablespaceMapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        target: TargetArgs,
+    }
+
+    fn target(words: &[&str]) -> Result<TargetArgs, clap::Error> {
+        let words = std::iter::once("x").chain(words.iter().copied());
+        <Command as clap::Parser>::try_parse_from(words).map(|command| command.target)
+    }
+
+    #[test]
+    fn targets_are_read_in_full_and_have_their_default_action() {
+        for (words, shown, action) in [
+            (&[] as &[_], "latest", RecoveryTargetAction::Promote),
+            (&["--target-immediate"], "immediate", RecoveryTargetAction::Pause),
+            (&["--target-lsn", "0/16B3740"], "LSN 0/16B3740", RecoveryTargetAction::Pause),
+            (&["--target-xid", "7", "--target-exclusive"], "transaction 7 (exclusive)", RecoveryTargetAction::Pause),
+            (&["--target-name", "a b"], "restore point \"a b\"", RecoveryTargetAction::Pause),
+            (
+                &["--target-time", "2026-11-20 14:30:00+01", "--target-action", "promote"],
+                "time 2026-11-20 13:30:00.000000+00",
+                RecoveryTargetAction::Promote,
+            ),
+        ] {
+            let args = target(words).unwrap();
+            assert_eq!(args.target().unwrap().to_string(), shown, "{words:?}");
+            assert_eq!(args.action(), action, "{words:?}");
+        }
+        assert_eq!(target(&["--target-timeline", "3"]).unwrap().timeline().to_string(), "3");
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused() {
+        for words in [
+            &["--target-xid", "0"] as &[_],
+            &["--target-lsn", "x"],
+            &["--target-name", ""],
+            &["--target-timeline", "newest"],
+            &["--target-lsn", "0/1", "--target-immediate"],
+        ] {
+            assert!(target(words).is_err(), "{words:?}");
+        }
+        for words in [
+            &["--target-time", "yesterday"] as &[_],
+            &["--target-time", "2026-11-20 14:30:00"],
+            &["--target-exclusive"],
+            &["--target-exclusive", "--target-name", "x"],
+        ] {
+            assert!(target(words).unwrap().target().is_err(), "{words:?}");
+        }
+    }
 
     #[test]
     fn tablespace_mappings_split_at_the_one_plain_equals_sign() {

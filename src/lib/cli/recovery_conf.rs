@@ -1,24 +1,32 @@
 //! `pgv-recovery-conf`: the command line of the generator of recovery configuration.
 //!
 //! INVARIANT: `--clear` reads no configuration: PostgreSQL runs it as `recovery_end_command` at the end of a recovery,
-//! and nothing that became of pgv.toml since may keep the targets in place.
+//! and nothing that became of pgv.toml since may keep the targets in place. Its status is never above 125, which would
+//! stop the server.
 
 use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::args::CommonArgs;
+use super::args::{CommonArgs, OutputArgs};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::program::Verb;
 use super::recovery_args::{StandbyArgs, TargetArgs};
+use super::recovery_commands::RecoveryCommands;
+use super::recovery_conf_text::{ClearAnswer, WriteAnswer};
+use super::usage::UsageError;
+use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::Classified;
+use crate::pg::{ClearScope, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetAction, RestoredArchiving};
+use crate::recovery_conf::{self, ArchivingChoice, RecoveryConfOptions};
+use crate::report::Reporter as _;
 
 /// Prints or writes the recovery configuration for a target or a standby
 #[derive(Debug, Clone, Parser)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RecoveryConfArgs {
-    /// Data directory, for --write and --clear
+    /// Data directory; without it lines are printed that fit any
     #[arg(short = 'D', long, value_name = "DIR")]
     pub(crate) pgdata: Option<PathBuf>,
 
@@ -27,8 +35,29 @@ pub(crate) struct RecoveryConfArgs {
     pub(crate) write: bool,
 
     /// Remove from DIR what was written for a recovery, and only that
-    #[arg(long, requires = "pgdata", conflicts_with_all = ["write", "target", "standby", "target_timeline"])]
+    #[arg(
+        long,
+        requires = "pgdata",
+        conflicts_with_all = [
+            "write", "target", "target_timeline", "target_exclusive", "target_action", "standby", "keep_archiving"
+        ]
+    )]
     pub(crate) clear: bool,
+
+    /// With --clear: let a copy archive again, too; for one that takes the place of its original
+    #[arg(long, requires = "clear")]
+    pub(crate) everything: bool,
+
+    /// Leave archiving on in a server that recovers to a target; only for the original itself
+    #[arg(long)]
+    pub(crate) keep_archiving: bool,
+
+    /// Show what would be done and touch nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -41,14 +70,24 @@ pub(crate) struct RecoveryConfArgs {
 }
 
 const EXAMPLES: &str = "\
+The settings go to postgresql.auto.conf in DIR, between marks, with an empty recovery.signal or
+standby.signal. Targets of an earlier recovery are always removed. At the end of the recovery the
+server itself runs --clear, so that no target is left for a later one; a recovery_end_command that
+was there runs after it. A server that recovers to a target does not archive (archive_mode = off),
+since a copy must not write into the archive of its original: --clear leaves it so, and --clear
+--everything takes that back, for the next start. ALTER SYSTEM drops the marks; then --clear
+removes the targets alone.
+
 Examples:
   pgv-recovery-conf --target-time '2026-11-20 14:30:00+00'   print the lines
   pgv-recovery-conf --write -D DIR --target-name before_upgrade
+  pgv-recovery-conf --write -D DIR --target-lsn 0/5000028 --target-action promote --dry-run
   pgv-recovery-conf --write -D DIR --standby --primary-conninfo 'host=db1 user=replicator'
   pgv-recovery-conf --clear -D DIR                           what recovery_end_command runs
+  pgv-recovery-conf --clear --everything -D DIR              and let it archive again
 
 Exit status: 0 done; 2 usage or configuration; 3 refused; 4 not reachable, no room or no
-permission; 5 damaged data; 70 a defect of pgv.";
+permission; 5 damaged data; 70 a defect of pgv. With --clear it is never above 125.";
 
 impl VerbArgs for RecoveryConfArgs {
     const VERB: Verb = Verb::RecoveryConf;
@@ -66,7 +105,11 @@ impl VerbArgs for RecoveryConfArgs {
     }
 
     fn writes(&self) -> bool {
-        self.write || self.clear
+        (self.write || self.clear) && !self.dry_run
+    }
+
+    fn finishes_despite_signals(&self) -> bool {
+        self.clear
     }
 
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
@@ -75,10 +118,124 @@ impl VerbArgs for RecoveryConfArgs {
 }
 
 /// Runs the verb.
-pub(crate) fn run(_args: RecoveryConfArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    recovery_conf_is_not_built_yet(context)
+pub(crate) fn run(args: RecoveryConfArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    let answer = if args.clear { clear(&args, context)? } else { write(&args, context)? };
+    context.printer().answer(&answer)?;
+    Ok(Outcome::Done)
 }
 
-fn recovery_conf_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    Err(super::usage::UsageError::not_built_yet(Verb::RecoveryConf).into())
+fn clear(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
+    let scope = if args.everything { ClearScope::Everything } else { ClearScope::Recovery };
+    let directory = args.pgdata.as_deref().ok_or_else(|| UsageError::new("--clear needs -D DIR"))?;
+    let plan = recovery_conf::plan_clear(directory, scope)?;
+    let reporter = context.reporter();
+    for warning in &plan.warnings {
+        reporter.warn(warning);
+    }
+    if !args.dry_run {
+        recovery_conf::clear(&plan, &SystemClock)?;
+    }
+    Ok(ClearAnswer { plan: &plan, dry_run: args.dry_run }.show(args.output.output))
+}
+
+fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
+    let options = options(args, RecoveryCommands::of(context)?)?;
+    let plan = match &args.pgdata {
+        Some(directory) => recovery_conf::plan_write(directory, &options)?,
+        None => recovery_conf::plan_print(&options)?,
+    };
+    let reporter = context.reporter();
+    for warning in &plan.warnings {
+        reporter.warn(warning);
+    }
+    let writes = args.write && !args.dry_run;
+    if writes {
+        recovery_conf::write(&plan, &SystemClock)?;
+    }
+    Ok(WriteAnswer { plan: &plan, written: writes, dry_run: args.write && args.dry_run }.show(args.output.output))
+}
+
+/// The settings that the arguments ask for.
+fn options(args: &RecoveryConfArgs, commands: RecoveryCommands) -> Result<RecoveryConfOptions, Box<dyn Classified>> {
+    let target = args.target.target()?;
+    let target_action = args.target.action();
+    if target == RecoveryTarget::Latest && target_action != RecoveryTargetAction::Promote {
+        let error = UsageError::new(format!("without a target the server cannot {target_action} at it"));
+        return Err(error.with_hint("PostgreSQL always promotes at the end of the archive; name a target.").into());
+    }
+    let (mode, archiving) = match (args.standby.standby, args.keep_archiving) {
+        (true, false) => (RecoveryMode::Standby, ArchivingChoice::AsItIs),
+        (true, true) => (RecoveryMode::Standby, ArchivingChoice::Own),
+        (false, false) => (RecoveryMode::Targeted, ArchivingChoice::Off),
+        (false, true) => (RecoveryMode::Targeted, ArchivingChoice::Own),
+    };
+    let settings = RecoverySettings {
+        mode,
+        restore_command: Some(commands.restore),
+        recovery_end_command: Some(commands.recovery_end),
+        archive_cleanup_command: None,
+        target,
+        target_action,
+        target_timeline: args.target.timeline(),
+        unset_targets: Vec::new(),
+        primary_conninfo: args.standby.primary_conninfo.clone(),
+        primary_slot_name: args.standby.primary_slot_name.clone(),
+        archiving: RestoredArchiving::Unchanged,
+    };
+    Ok(RecoveryConfOptions { settings, archiving })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<RecoveryConfArgs, clap::Error> {
+        RecoveryConfArgs::try_parse_from(std::iter::once("x").chain(words.iter().copied()))
+    }
+
+    fn options_of(words: &[&str]) -> Result<RecoveryConfOptions, Box<dyn Classified>> {
+        let commands = RecoveryCommands { restore: "fetch".to_owned(), recovery_end: "end".to_owned() };
+        options(&parsed(words).unwrap(), commands)
+    }
+
+    #[test]
+    fn a_recovery_switches_archiving_off_and_a_standby_leaves_it() {
+        for (words, mode, archiving) in [
+            (&[] as &[_], RecoveryMode::Targeted, ArchivingChoice::Off),
+            (&["--keep-archiving", "--target-immediate"], RecoveryMode::Targeted, ArchivingChoice::Own),
+            (&["--standby"], RecoveryMode::Standby, ArchivingChoice::AsItIs),
+            (&["--standby", "--keep-archiving"], RecoveryMode::Standby, ArchivingChoice::Own),
+        ] {
+            let options = options_of(words).unwrap();
+            assert_eq!((options.settings.mode, options.archiving), (mode, archiving), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_latest_has_no_action_but_promotion() {
+        for action in ["pause", "shutdown"] {
+            assert!(options_of(&["--target-action", action]).is_err());
+            assert!(options_of(&["--target-action", action, "--target-immediate"]).is_ok());
+        }
+        assert!(options_of(&["--target-action", "promote"]).is_ok());
+    }
+
+    #[test]
+    fn clear_goes_with_nothing_that_is_written() {
+        for words in [
+            &["--target-xid", "7"] as &[_],
+            &["--target-exclusive"],
+            &["--target-timeline", "2"],
+            &["--target-action", "promote"],
+            &["--standby"],
+            &["--keep-archiving"],
+            &["--write"],
+        ] {
+            let all: Vec<_> = ["--clear", "-D", "d"].iter().chain(words).copied().collect();
+            assert!(parsed(&all).is_err(), "{words:?}");
+        }
+        assert!(parsed(&["--clear", "-D", "d", "--everything", "--dry-run"]).is_ok());
+        assert!(parsed(&["--everything", "-D", "d"]).is_err());
+        assert!(parsed(&["--clear"]).is_err() && parsed(&["--write"]).is_err());
+    }
 }

@@ -4,12 +4,20 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::args::{CommonArgs, OutputArgs};
+use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
-use super::program::Verb;
+use super::program::{Program, Verb};
 use super::recovery_args::{StandbyArgs, TablespaceMapping, TargetArgs};
+use super::recovery_commands::RecoveryCommands;
+use super::usage::UsageError;
+use super::{opening, restore_text};
+use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::Classified;
+use crate::pg::{RecoveryMode, RestoredArchiving};
+use crate::report::Reporter as _;
+use crate::repository::BackupIdError;
+use crate::restore::{self, BackupChoice, PreparedSettings, RestoreOptions, TablespaceChoice};
 
 /// Restores a cluster as of a moment, and prepares its recovery
 #[derive(Debug, Clone, Parser)]
@@ -100,10 +108,83 @@ impl VerbArgs for RestoreArgs {
 }
 
 /// Runs the verb.
-pub(crate) fn run(_args: RestoreArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    restore_is_not_built_yet(context)
+pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    let output = args.output.output;
+    let dry_run = args.dry_run;
+    let options = options(args, context)?;
+    let reporter = context.reporter();
+    let (cluster, plan) = restore::plan(&options)?;
+    for warning in &plan.warnings {
+        reporter.warn(warning);
+    }
+    if dry_run {
+        let answer = match output {
+            OutputFormat::Text => restore_text::plan_text(&cluster, &plan, &options),
+            OutputFormat::Json => restore_text::plan_json(&cluster, &plan),
+        };
+        context.printer().answer(&answer)?;
+        return Ok(Outcome::Done);
+    }
+    for line in restore_text::plan_text(&cluster, &plan, &options).lines() {
+        reporter.step(line);
+    }
+    let report = restore::run(&options, (cluster, plan), &SystemClock, &reporter, context.cancel())?;
+    for line in &report.running_code {
+        reporter.warn(line);
+    }
+    drop(reporter);
+    context.printer().answer(&match output {
+        OutputFormat::Text => restore_text::report_text(&report, &options),
+        OutputFormat::Json => restore_text::report_json(&report, &options),
+    })?;
+    Ok(Outcome::Done)
 }
 
-fn restore_is_not_built_yet(_context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    Err(super::usage::UsageError::not_built_yet(Verb::Restore).into())
+fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<dyn Classified>> {
+    let configuration = context.configuration();
+    let repo = configuration.repo()?;
+    let commands = RecoveryCommands::of(context)?;
+    let backup = match args.backup.as_deref() {
+        None => BackupChoice::Fitting,
+        Some("latest") => BackupChoice::Newest,
+        Some(id) => BackupChoice::Id(id.parse().map_err(|error: BackupIdError| UsageError::new(error.to_string()))?),
+    };
+    let is_standby = args.standby.standby;
+    let archiving = match (is_standby, args.keep_archiving) {
+        (false, false) => RestoredArchiving::Off,
+        _ => RestoredArchiving::Unchanged,
+    };
+    let must_ask = args.keep_archiving && !args.old_primary_is_gone && !is_standby;
+    let original = if must_ask {
+        Some(opening::connection(configuration, &ConnectionArgs::default(), Program::Restore)?)
+    } else {
+        None
+    };
+    let tablespaces = TablespaceChoice {
+        mapping: args.tablespace_mapping.iter().map(|mapping| (mapping.old.clone(), mapping.new.clone())).collect(),
+        directory: configuration.restore().tablespace_dir.clone(),
+    };
+    Ok(RestoreOptions {
+        repository: opening::open_repository(repo)?,
+        repository_root: Some(repo.path.clone()),
+        selection: opening::selection(configuration),
+        backup,
+        directory: args.pgdata.clone(),
+        working_directory: opening::working_directory(),
+        tablespaces,
+        move_aside: args.move_aside,
+        mode: if is_standby { RecoveryMode::Standby } else { RecoveryMode::Targeted },
+        target: args.target.target()?,
+        action: args.target.action(),
+        timeline: args.target.timeline(),
+        settings: PreparedSettings {
+            restore_command: commands.restore,
+            recovery_end_command: commands.recovery_end,
+            primary_conninfo: args.standby.primary_conninfo.clone(),
+            primary_slot_name: args.standby.primary_slot_name.clone(),
+            archiving,
+        },
+        pgdata: configuration.cluster().ok().and_then(|cluster| cluster.pgdata),
+        original,
+    })
 }

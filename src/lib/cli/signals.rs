@@ -4,6 +4,8 @@
 //!   What it was writing has no name yet. SIGINT stays as it came: PostgreSQL ignores it there, so that Ctrl-C at a
 //!   server in the foreground does not cut the archiving of its shutdown short.
 //! * `pgv-fetch` dies of SIGTERM as if nothing had been arranged: PostgreSQL takes exactly that for its own shutdown.
+//! * `pgv-recovery-conf --clear` finishes: PostgreSQL takes a status above 125, or death by a signal, of its
+//!   `recovery_end_command` for a reason to stop the server. It is the work of a moment and waits for nothing.
 //! * the others are asked to end, tidily; a second signal ends them at once.
 
 use std::sync::Arc;
@@ -12,16 +14,17 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 
-use super::exit_status::{Ending, FetchSituation, exit_status};
+use super::exit_status::{Ending, exit_status};
 use super::program::Program;
 use crate::error::ErrorClass;
+use crate::fetch::RecoveryMode;
 use crate::report::Cancel;
 
 /// Arranges the handlers, and gives the flag that they set. A handler that cannot be set leaves the default.
 pub(crate) fn arrange(program: Program) -> Cancel {
     let cancel = Cancel::new();
     let interrupted = Ending::Failed(ErrorClass::Interrupted);
-    let status = i32::from(exit_status(program, interrupted, || FetchSituation::StandbyOrNone));
+    let status = i32::from(exit_status(program, interrupted, || RecoveryMode::None));
     match program {
         Program::Fetch => {}
         Program::Archive => {
@@ -38,4 +41,12 @@ pub(crate) fn arrange(program: Program) -> Cancel {
         }
     }
     cancel
+}
+
+/// Lets the work finish, whatever is sent. A handler that cannot be set leaves the default.
+pub(crate) fn finish_despite() -> Cancel {
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+        let _ = flag::register(signal, Arc::new(AtomicBool::new(false)));
+    }
+    Cancel::new()
 }

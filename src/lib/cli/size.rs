@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// A number of bytes in the largest binary unit that leaves something before the point: `1.2 GiB`.
 pub(crate) fn bytes_text(bytes: u64) -> String {
@@ -28,6 +30,35 @@ pub(crate) fn duration_text(span: Duration) -> String {
     if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
+/// A time in UTC, as PostgreSQL writes and reads it: `2026-11-20 14:30:00+00`.
+pub(crate) fn utc_text(time: Timestamp) -> String {
+    format!("{}+00", without_zone(time, &TimeZone::UTC))
+}
+
+/// A time in UTC and in the zone of the reader, unless that is the same: `... (2026-11-20 15:30:00 Europe/Berlin)`.
+pub(crate) fn utc_and_local_text(time: Timestamp, zone: &TimeZone) -> String {
+    let local = time.to_zoned(zone.clone());
+    if local.offset().is_zero() {
+        return utc_text(time);
+    }
+    let name = zone.iana_name().map_or_else(|| local.offset().to_string(), str::to_owned);
+    format!("{} ({} {name})", utc_text(time), without_zone(time, zone))
+}
+
+/// The zone of whoever reads the answer.
+pub(crate) fn local_zone() -> TimeZone {
+    TimeZone::system()
+}
+
+fn without_zone(time: Timestamp, zone: &TimeZone) -> String {
+    let civil = time.to_zoned(zone.clone()).datetime();
+    let date_and_second = civil.strftime("%F %T").to_string();
+    match civil.subsec_nanosecond() {
+        0 => date_and_second,
+        nanoseconds => format!("{date_and_second}.{:06}", nanoseconds / 1000).trim_end_matches('0').to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +76,18 @@ mod tests {
         for (seconds, text) in cases {
             assert_eq!(duration_text(Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn times_are_shown_in_utc_and_in_the_zone_of_the_reader() {
+        let time: Timestamp = "2026-11-20T14:30:00Z".parse().unwrap();
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(utc_text(time), "2026-11-20 14:30:00+00");
+        assert_eq!(utc_and_local_text(time, &TimeZone::UTC), "2026-11-20 14:30:00+00");
+        assert_eq!(utc_and_local_text(time, &berlin), "2026-11-20 14:30:00+00 (2026-11-20 15:30:00 Europe/Berlin)");
+        let fixed = TimeZone::fixed(jiff::tz::offset(-5));
+        assert_eq!(utc_and_local_text(time, &fixed), "2026-11-20 14:30:00+00 (2026-11-20 09:30:00 -05)");
+        let fraction: Timestamp = "2026-11-20T14:30:00.120Z".parse().unwrap();
+        assert_eq!(utc_text(fraction), "2026-11-20 14:30:00.12+00");
     }
 }

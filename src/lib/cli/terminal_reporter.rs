@@ -120,8 +120,8 @@ fn update_bar(bar: &ProgressBar, progress: &Progress) {
     // The server's estimate may turn out too small; the bar then stays full instead of running over.
     let total = progress.total_bytes.map(|total| total.max(progress.done_bytes));
     let template = match total {
-        Some(_) => "{msg} {wide_bar} {percent}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
-        None => "{msg} {spinner} {binary_bytes} {binary_bytes_per_sec}",
+        Some(_) => "{msg} {wide_bar} {percent} % of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+        None => "{msg} {spinner} {binary_bytes}, {binary_bytes_per_sec}",
     };
     if bar.length() != total || bar.position() == 0 {
         if let Ok(style) = ProgressStyle::with_template(template) {

@@ -2,8 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue};
 
-use super::program::Verb;
-use crate::config::nearest;
+use crate::config::{holds_password, nearest};
 use crate::error::{Classified, ErrorClass};
 
 /// Why a command line cannot be carried out.
@@ -34,10 +33,6 @@ impl UsageError {
         }
     }
 
-    pub(crate) fn not_built_yet(verb: Verb) -> Self {
-        Self::new(format!("\"{}\" is not built yet", verb.name()))
-    }
-
     /// What clap found, in the words of the other messages.
     pub(crate) fn of_clap(error: &clap::Error, command: &str) -> Self {
         let text = error.render().to_string();
@@ -45,7 +40,12 @@ impl UsageError {
         let first = paragraphs.next().unwrap_or_default();
         let message: Vec<&str> = first.lines().map(str::trim).collect();
         let message = message.join(" ");
-        let mut usage = Self::new(quoted(message.strip_prefix("error: ").unwrap_or(&message)));
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        let mut usage = Self::new(if holds_password(message) {
+            "invalid argument, not shown because it may hold a password".to_owned()
+        } else {
+            quoted(message)
+        });
         for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedValue, ContextKind::SuggestedSubcommand] {
             if let Some(near) = error.get(kind).and_then(first_value) {
                 usage = usage.with_hint(format!("Did you mean \"{near}\"?"));
@@ -101,6 +101,12 @@ mod tests {
     fn what_is_missing_is_named_on_one_line() {
         let error = of(Program::Fetch, &["pgv-fetch"]);
         assert_eq!(error.to_string(), "the following required arguments were not provided: <NAME> <PATH>");
+    }
+
+    #[test]
+    fn a_password_that_went_astray_is_not_repeated() {
+        let error = of(Program::Archive, &["pgv-archive", "a", "b", "password=canary"]);
+        assert!(!error.to_string().contains("canary"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The body behind a header: a copy of the header in a skippable frame, zstd frames, the seek table.
 //!
-//! Offsets count from the body's first byte. The copy makes an encrypted body self-describing; here it is checked
-//! against the header when an object is read.
+//! Offsets count from the body's first byte. The copy makes an encrypted body self-describing; readers of format 1,
+//! where nothing is encrypted, pass over it: the header itself has the MAC.
 
 use super::compression::{CompressionError, CompressionLevel, FrameCompressor};
 use super::digest::{DigestKeys, StoredHasher};

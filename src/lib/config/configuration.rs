@@ -1,6 +1,7 @@
 //! The resolved settings, as values of their own types.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,11 +15,13 @@ use crate::repository::ClusterName;
 #[derive(Debug, Clone)]
 pub struct Configuration {
     pub(super) source: Option<PathBuf>,
-    pub(super) new_file: Option<PathBuf>,
+    pub(super) new_files: Vec<PathBuf>,
     pub(super) repo: Option<RepoSettings>,
     pub(super) clusters: BTreeMap<ClusterName, ClusterSettings>,
     pub(super) selected: Option<ClusterName>,
+    pub(super) command_options: Vec<(&'static str, OsString)>,
     pub(super) archive: ArchiveSettings,
+    pub(super) fetch: FetchSettings,
     pub(super) backup: BackupSettings,
     pub(super) restore: RestoreSettings,
     pub(super) log: LogSettings,
@@ -88,6 +91,13 @@ pub struct ArchiveSettings {
     pub compression_level: CompressionLevel,
 }
 
+/// `[fetch]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchSettings {
+    /// How long what may pass is tried again.
+    pub timeout: Duration,
+}
+
 /// `[backup]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupSettings {
@@ -127,9 +137,16 @@ impl Configuration {
         self.source.as_deref()
     }
 
-    /// Where a configuration file would be looked for first although none is there: `pgv init` writes it.
-    pub fn new_file(&self) -> Option<&Path> {
-        self.new_file.as_deref()
+    /// The options, with absolute paths, by which a program finds these settings of repository and cluster wherever it
+    /// runs and without any variable: for commands that the server runs.
+    pub fn command_options(&self) -> &[(&'static str, OsString)] {
+        &self.command_options
+    }
+
+    /// Where a configuration file would be looked for although none is there, in order: `pgv init` writes the first
+    /// that it can.
+    pub fn new_files(&self) -> &[PathBuf] {
+        &self.new_files
     }
 
     /// The repository; an error when none is configured.
@@ -175,6 +192,11 @@ impl Configuration {
     /// `[archive]`
     pub fn archive(&self) -> &ArchiveSettings {
         &self.archive
+    }
+
+    /// `[fetch]`
+    pub fn fetch(&self) -> &FetchSettings {
+        &self.fetch
     }
 
     /// `[backup]`

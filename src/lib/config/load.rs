@@ -61,7 +61,9 @@ pub(super) struct Merged {
     /// What the configuration file calls the repository: its pinned id belongs to that one alone.
     pub(super) url_in_file: Option<String>,
     pub(super) source: Option<PathBuf>,
-    pub(super) new_file: Option<PathBuf>,
+    /// The file of variables, unless the configuration file names it.
+    pub(super) env_file: Option<PathBuf>,
+    pub(super) new_files: Vec<PathBuf>,
     pub(super) account: Account,
     pub(super) variables: Environment,
     pub(super) warnings: Vec<String>,
@@ -113,8 +115,9 @@ fn merge(options: LoadOptions, system_file: &Path) -> Result<Merged, ConfigError
         overrides.iter().map(|flag| (flag.key, Value { text: flag.value.clone(), origin: Origin::Flag(flag.flag) })),
     );
     let variables = environment.or(from_env_file.libpq);
-    let (source, new_file) = (found.source, found.new_file);
-    Ok(Merged { values: merged, clusters, url_in_file, source, new_file, account, variables, warnings })
+    let (source, new_files) = (found.source, found.new_files);
+    let env_file = named_env_file.map(|(path, _)| std::path::absolute(&path).unwrap_or(path));
+    Ok(Merged { values: merged, clusters, url_in_file, source, env_file, new_files, account, variables, warnings })
 }
 
 type Values = BTreeMap<&'static str, Value>;
@@ -196,7 +199,7 @@ impl EnvFile {
 struct Found {
     content: FileContent,
     source: Option<PathBuf>,
-    new_file: Option<PathBuf>,
+    new_files: Vec<PathBuf>,
 }
 
 /// Looks for the configuration file: where it was named, else in the default places.
@@ -210,7 +213,7 @@ fn find(
         let path = std::path::absolute(&path).unwrap_or(path);
         return match read_text(CONFIGURATION_FILE, &path)? {
             Some((text, metadata)) => parsed(path, &text, &metadata),
-            None if file == ConfigurationFile::ReadIfPresent => Ok(Found { new_file: Some(path), ..Found::default() }),
+            None if file == ConfigurationFile::ReadIfPresent => Ok(Found { new_files: vec![path], ..Found::default() }),
             None => Err(ConfigError::NoFile { what: CONFIGURATION_FILE, path, named_by }),
         };
     }
@@ -220,8 +223,8 @@ fn find(
             return parsed(path.to_path_buf(), &text, &metadata);
         }
     }
-    let new_file = Some(home_file.unwrap_or_else(|| system_file.to_path_buf()));
-    Ok(Found { new_file, ..Found::default() })
+    let new_files = std::iter::once(system_file.to_path_buf()).chain(home_file).collect();
+    Ok(Found { new_files, ..Found::default() })
 }
 
 fn parsed(path: PathBuf, text: &str, metadata: &Metadata) -> Result<Found, ConfigError> {
@@ -230,7 +233,7 @@ fn parsed(path: PathBuf, text: &str, metadata: &Metadata) -> Result<Found, Confi
     if conninfos.any(|conninfo| secret::conninfo_holds_password(&conninfo.text)) {
         secret::check_private(&path, metadata)?;
     }
-    Ok(Found { content, source: Some(path), new_file: None })
+    Ok(Found { content, source: Some(path), new_files: Vec::new() })
 }
 
 /// The text of a file and what the system says about that very file; `None` when it is absent.

@@ -25,8 +25,8 @@ mod tests;
 pub use account::Account;
 pub use choices::{CheckpointMode, ChoiceError, LogFormat, LogLevel};
 pub use configuration::{
-    ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, LogSettings, RepoSettings,
-    RestoreSettings,
+    ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, FetchSettings, LogSettings,
+    RepoSettings, RestoreSettings,
 };
 pub use environment::Environment;
 pub use error::ConfigError;
@@ -35,5 +35,6 @@ pub(crate) use nearest::nearest;
 pub use overrides::Overrides;
 pub use render::{NewConfiguration, render_new};
 pub use repo_url::RepoUrlError;
+pub(crate) use secret::conninfo_holds_password as holds_password;
 pub(crate) use settings::meaning_of;
 pub use value::{Origin, ValueError};

@@ -1,6 +1,7 @@
 //! From merged texts to typed values: every text is checked, whether it will be used or not.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::value::{
     repository_id, system_identifier,
 };
 use super::{
-    ArchiveSettings, BackupSettings, ClusterSettings, ConfigError, Configuration, LogSettings, RepoSettings,
-    RestoreSettings, repo_url,
+    ArchiveSettings, BackupSettings, ClusterSettings, ConfigError, Configuration, FetchSettings, LogSettings,
+    RepoSettings, RestoreSettings, repo_url,
 };
 use crate::repository::ClusterName;
 
@@ -31,6 +32,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         timeout: values.required("archive.timeout", duration_below(ARCHIVE_TIMEOUT_LIMIT))?,
         compression_level: values.required("archive.compression_level", compression_level)?,
     };
+    let fetch = FetchSettings { timeout: values.required("fetch.timeout", duration_below(WAIT_LIMIT))? };
     let backup = BackupSettings {
         checkpoint: values.required("backup.checkpoint", |text| Ok(text.parse()?))?,
         max_rate: values.optional("backup.max_rate", max_rate)?,
@@ -45,15 +47,18 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         format: values.required("log.format", |text| Ok(text.parse()?))?,
     };
     let (clusters, warning) = clusters(&merged, selected.as_ref())?;
+    let command_options = command_options(&merged);
     let mut warnings = merged.warnings;
     warnings.extend(warning);
     Ok(Configuration {
         source: merged.source,
-        new_file: merged.new_file,
+        new_files: merged.new_files,
         repo,
         clusters,
         selected,
+        command_options,
         archive,
+        fetch,
         backup,
         restore,
         log,
@@ -91,6 +96,18 @@ fn checked<T>(key: &str, value: &Value, parse: impl Fn(&str) -> Result<T, ValueE
         text: value.text.clone(),
         source: Box::new(source),
     })
+}
+
+/// What a command needs beside the default places: the files, and what was said outside of them.
+fn command_options(merged: &Merged) -> Vec<(&'static str, OsString)> {
+    let files = [("--config", &merged.source), ("--env-file", &merged.env_file)];
+    let files = files.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?.into())));
+    let said = [("--repo", "repo.url"), ("--cluster", "cluster")].into_iter().filter_map(|(flag, key)| {
+        let value = merged.values.get(key)?;
+        let is_outside = matches!(value.origin, Origin::Flag(_) | Origin::Variable(_));
+        is_outside.then(|| (flag, OsString::from(&value.text)))
+    });
+    files.chain(said).collect()
 }
 
 /// The repository. The id that the file pins is that of the repository that the file names, and of no other.

@@ -23,7 +23,7 @@ fn check(path: &Path, mode: u32, owner: u32, account: u32) -> Result<(), ConfigE
 }
 
 /// Whether a connection string or URI holds a password. Errs towards yes.
-pub(super) fn conninfo_holds_password(conninfo: &str) -> bool {
+pub(crate) fn conninfo_holds_password(conninfo: &str) -> bool {
     let lower = conninfo.to_ascii_lowercase();
     let keyword = lower.match_indices("password").any(|(at, word)| {
         let rest = lower.get(at + word.len()..).unwrap_or_default().trim_start();

@@ -59,6 +59,7 @@ macro_rules! setting {
 }
 
 const ARCHIVE: Place = Place::Section("archive");
+const FETCH: Place = Place::Section("fetch");
 const BACKUP: Place = Place::Section("backup");
 const RESTORE: Place = Place::Section("restore");
 const LOG: Place = Place::Section("log");
@@ -118,6 +119,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "zstd level of WAL, 1 to 19"
     ),
     setting!(
+        "fetch.timeout",
+        "PGV_FETCH_TIMEOUT",
+        FETCH,
+        Text,
+        Some("30s"),
+        "how long pgv-fetch tries again what may pass, such as a repository that does not answer"
+    ),
+    setting!(
         "backup.checkpoint",
         "PGV_BACKUP_CHECKPOINT",
         BACKUP,
@@ -172,7 +181,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         LOG,
         Text,
         None,
-        "error, warn, info, debug or trace; info when absent, warn for pgv-archive and pgv-fetch"
+        "error, warn, info, debug or trace; info when absent, warn for pgv-archive"
     ),
     setting!("log.format", "PGV_LOG_FORMAT", LOG, Text, Some("text"), "text, or json for one object a line"),
 ];

@@ -94,10 +94,11 @@ fn nothing_configured_is_no_error_until_something_is_asked_for() {
     let host = Host::new();
     let configuration = host.load().unwrap();
     assert_eq!(configuration.source(), None);
-    assert_eq!(configuration.new_file(), Some(host.path(HOME_FILE).as_path()));
+    assert_eq!(configuration.new_files(), [host.path("etc/pgv.toml"), host.path(HOME_FILE)]);
     assert_eq!(configuration.repo().unwrap_err().to_string(), "no repository is configured");
     assert_eq!(configuration.cluster().unwrap_err().to_string(), "no cluster is configured");
     assert_eq!(configuration.archive().timeout, Duration::from_secs(50));
+    assert_eq!(configuration.fetch().timeout, Duration::from_secs(30));
     assert_eq!(configuration.backup().checkpoint, CheckpointMode::Spread);
     assert!(configuration.warnings().is_empty());
 }
@@ -120,12 +121,38 @@ fn files_are_looked_for_in_order_and_not_merged() {
 }
 
 #[test]
+fn a_command_for_the_server_is_told_what_it_would_not_find() {
+    let options = |host: &Host| -> Vec<String> {
+        let configuration = host.load().unwrap();
+        let options = configuration.command_options().iter();
+        let root = host.folder.path().to_str().unwrap();
+        options.map(|(flag, value)| format!("{flag} {}", value.to_str().unwrap().replace(root, ""))).collect()
+    };
+    let host = Host::new();
+    assert!(options(&host).is_empty());
+    let text = "[[repo]]\nurl = \"/srv/one\"\n[cluster.main]\n";
+    let host = host.write(HOME_FILE, text).write("pgv.env", "PGV_CLUSTER=main\n");
+    assert_eq!(options(&host), ["--config /home/.config/pgv/pgv.toml"]);
+    let mut host = host.flag("cluster", "--cluster", "main");
+    assert_eq!(options(&host), ["--config /home/.config/pgv/pgv.toml", "--cluster main"]);
+    host.overrides = Overrides::new();
+    let path = host.path("pgv.env");
+    let host = host.variable("PGV_ENV_FILE", path).variable("PGV_REPO", "/srv/two");
+    let wanted = ["--config /home/.config/pgv/pgv.toml", "--env-file /pgv.env", "--repo /srv/two"];
+    assert_eq!(options(&host), wanted);
+
+    let host = Host::new().write("pgv.env", "PGV_CLUSTER=main\n");
+    let in_file = format!("env_file = \"{}\"\n", host.path("pgv.env").display());
+    assert_eq!(options(&host.write("etc/pgv.toml", &in_file)), ["--config /etc/pgv.toml"]);
+}
+
+#[test]
 fn a_file_that_was_named_must_exist_unless_it_will_be_written() {
     let mut host = Host::new();
     host.config = Some(host.path("none.toml"));
     assert_eq!(host.message(), "configuration file \"/none.toml\" does not exist (option \"--config\")");
     host.file = ConfigurationFile::ReadIfPresent;
-    assert_eq!(host.load().unwrap().new_file(), Some(host.path("none.toml").as_path()));
+    assert_eq!(host.load().unwrap().new_files(), [host.path("none.toml")]);
 
     let host = Host::new().variable("PGV_CONFIG", "/nowhere/none.toml");
     assert_eq!(

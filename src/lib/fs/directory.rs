@@ -15,6 +15,8 @@ pub struct DirectoryEntry {
     pub name: OsString,
     /// Whether it is a directory itself (a link to one is not).
     pub is_directory: bool,
+    /// Whether it is a link, wherever that leads.
+    pub is_link: bool,
 }
 
 /// Makes the names in a directory durable.
@@ -53,6 +55,33 @@ pub fn is_directory(path: &Path) -> Result<bool, FileError> {
     }
 }
 
+/// Makes sure that a name below `root` that was not found is absent: that no link on the way to it leads nowhere (to a
+/// file system that is not mounted, say) and nothing on the way is a file.
+pub fn check_absent(root: &Path, relative: &Path) -> Result<(), FileError> {
+    let mut path = root.to_owned();
+    let mut names = relative.components().peekable();
+    while let Some(name) = names.next() {
+        path.push(name);
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) if names.peek().is_some() => {
+                return Err(FileError::new("enter directory", &path, ErrorKind::NotADirectory));
+            }
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return match std::fs::symlink_metadata(&path) {
+                    Ok(link) if link.is_symlink() => Err(FileError::new("follow link", &path, error)),
+                    Ok(_) => Ok(()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                    Err(error) => Err(FileError::new("look at", &path, error)),
+                };
+            }
+            Err(error) => return Err(FileError::new("look at", &path, error)),
+        }
+    }
+    Ok(())
+}
+
 /// The directory that holds `path`; the working directory for a bare name.
 pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
@@ -67,8 +96,9 @@ pub fn sorted_entries(path: &Path) -> Result<Vec<DirectoryEntry>, FileError> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let is_directory = entry.file_type().map_err(failed)?.is_dir();
-        entries.push(DirectoryEntry { name: entry.file_name(), is_directory });
+        let kind = entry.file_type().map_err(failed)?;
+        let (is_directory, is_link) = (kind.is_dir(), kind.is_symlink());
+        entries.push(DirectoryEntry { name: entry.file_name(), is_directory, is_link });
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
@@ -102,6 +132,22 @@ mod tests {
         create_directory_chain(temp.path(), Path::new("a/b/c")).unwrap();
         assert!(temp.path().join("a/b/c").is_dir());
         assert!(create_directory_chain(&temp.path().join("absent"), Path::new("a")).is_err());
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_absent() {
+        use std::os::unix::fs::symlink;
+        let temp = tempfile::tempdir().unwrap();
+        let (root, elsewhere) = (temp.path().join("root"), temp.path().join("elsewhere"));
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("file"), b"").unwrap();
+        symlink(&elsewhere, root.join("link")).unwrap();
+        let check = |name: &str| check_absent(&root, Path::new(name)).map_err(|error| error.action);
+        assert_eq!(["x", "a/x", "a/b/x", "x/y/z", "file"].map(check), [Ok(()); 5]);
+        assert_eq!(["link", "link/x", "link/x/y"].map(check), [Err("follow link"); 3]);
+        assert_eq!(check("file/x"), Err("enter directory"));
+        std::fs::create_dir(&elsewhere).unwrap();
+        assert_eq!(["link", "link/x"].map(check), [Ok(()); 2]);
     }
 
     #[test]

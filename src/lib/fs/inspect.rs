@@ -60,27 +60,6 @@ pub fn look_at(path: &Path) -> Result<Option<PathFacts>, FileError> {
     Ok(Some(PathFacts { kind, owner: metadata.uid(), mode, device: metadata.dev(), is_writable }))
 }
 
-/// The account that files created by this process belong to.
-pub fn effective_user() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
-/// Bytes of all files in a directory and below it; links are not followed.
-pub fn bytes_below(path: &Path) -> Result<u64, FileError> {
-    let mut bytes: u64 = 0;
-    for entry in super::sorted_entries(path)? {
-        let child = path.join(&entry.name);
-        if entry.is_directory {
-            bytes = bytes.saturating_add(bytes_below(&child)?);
-        } else {
-            let metadata =
-                std::fs::symlink_metadata(&child).map_err(|error| FileError::new("look at", &child, error))?;
-            bytes = bytes.saturating_add(metadata.len());
-        }
-    }
-    Ok(bytes)
-}
-
 /// Where a link leads, as it is written in it.
 pub fn link_target(path: &Path) -> Result<PathBuf, FileError> {
     std::fs::read_link(path).map_err(|error| FileError::new("read link", path, error))

@@ -7,17 +7,21 @@ mod directory;
 mod error;
 mod inspect;
 mod read;
+mod replace;
 mod staged;
 mod tree;
 
 pub use directory::{
-    DirectoryEntry, available_bytes, create_directory, create_directory_chain, is_directory, remove_file,
+    DirectoryEntry, available_bytes, check_absent, create_directory, create_directory_chain, is_directory, remove_file,
     sorted_entries, sync_directory,
 };
 pub use error::FileError;
-pub use inspect::{PathFacts, PathKind, bytes_below, effective_user, link_target, look_at, rename_aside};
-pub use read::{bytes_of, file_bytes, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path};
-pub use staged::{Published, StagedFile};
+pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
+pub use read::{
+    bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
+};
+pub use replace::{is_same, replace_file};
+pub use staged::{Published, StagedFile, has_hard_links, remove_abandoned_beside};
 pub use tree::Tree;
 
 /// Mode of every file that pgv creates for itself: what it holds is as confidential as the database.

@@ -47,6 +47,15 @@ pub fn read_range_of(file: &File, path: &Path, offset: u64, length: usize) -> Re
     Ok(bytes)
 }
 
+/// Whether there is something of that name (a dangling link is nothing). `false` only when the system said so.
+pub fn is_present(path: &Path) -> Result<bool, FileError> {
+    match file_bytes(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The size of a file.
 pub fn file_bytes(path: &Path) -> Result<u64, FileError> {
     let metadata = std::fs::metadata(path).map_err(|error| FileError::new("look at", path, error))?;

@@ -1,14 +1,17 @@
 //! A file that is written under a name nobody looks at, and shown under its own name only once it is durable.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::{Advice, RenameFlags};
 use rustix::io::Errno;
 
 use super::directory::parent_of;
+use super::read::modified;
 use super::{FileError, PRIVATE_FILE_MODE, sync_directory};
 
 /// Prefix of staged files that stand beside their target.
@@ -100,6 +103,14 @@ impl StagedFile {
         self.rename(target)
     }
 
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn sync(&self) -> Result<(), FileError> {
         self.file.sync_all().map_err(|error| FileError::new("sync", &self.path, error))
     }
@@ -122,6 +133,33 @@ impl Drop for StagedFile {
     fn drop(&mut self) {
         // Best effort: a staged file that stays behind is never read and is reported by `pgv verify`.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes staged files beside `target` that were last written before `limit`: their programs were killed. Best
+/// effort, not durable; says how many went.
+pub fn remove_abandoned_beside(target: &Path, limit: Timestamp) -> usize {
+    let Ok(entries) = std::fs::read_dir(parent_of(target)) else { return 0 };
+    let is_staged = |path: &PathBuf| {
+        let name = path.file_name().map(OsStr::as_encoded_bytes);
+        name.is_some_and(|name| name.starts_with(STAGED_PREFIX.as_bytes()))
+    };
+    let staged = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_staged);
+    let abandoned = staged.filter(|path| modified(path).is_ok_and(|time| time < limit));
+    abandoned.filter(|path| std::fs::remove_file(path).is_ok()).count()
+}
+
+/// Whether files in `directory` can have second names. Without that, [`StagedFile::publish_new`] renames instead, which
+/// takes a system that can do so without replacing.
+pub fn has_hard_links(directory: &Path) -> Result<bool, FileError> {
+    let staged = StagedFile::create_in(directory)?;
+    let second = directory.join(format!("{STAGED_PREFIX}{}", uuid::Uuid::new_v4().simple()));
+    match std::fs::hard_link(&staged.path, &second) {
+        Ok(()) => {
+            std::fs::remove_file(&second).map(|()| true).map_err(|error| FileError::new("remove", &second, error))
+        }
+        Err(error) if lacks_links(&error) => Ok(false),
+        Err(error) => Err(FileError::new("link", &second, error)),
     }
 }
 
@@ -170,6 +208,29 @@ mod tests {
         drop(staged(temp.path(), b"three"));
         assert_eq!(std::fs::read(&target).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn trying_links_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(has_hard_links(temp.path()).unwrap());
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+        assert!(has_hard_links(&temp.path().join("absent")).is_err());
+    }
+
+    #[test]
+    fn remove_abandoned_spares_young_and_foreign_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let young = staged(temp.path(), b"young");
+        let (old, foreign) = (temp.path().join(".pgv-staged-old"), temp.path().join("pgv-staged-foreign"));
+        for path in [&old, &foreign] {
+            let file = File::create(path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+        }
+        let limit = modified(&young.path).unwrap();
+        assert_eq!(remove_abandoned_beside(&temp.path().join("target"), limit), 1);
+        assert_eq!(remove_abandoned_beside(&temp.path().join("absent/target"), limit), 0);
+        assert!(!old.exists() && foreign.exists() && young.path.exists());
     }
 
     #[test]

@@ -1,1 +1,13 @@
-//! (placeholder)
+//! `pgv info`: what a repository holds, and what that is good for.
+//!
+//! INVARIANT: nothing is written, and what cannot be read never hides the rest: it becomes a problem in the report.
+
+mod gather;
+mod report;
+mod wal_summary;
+
+pub use gather::{InfoOptions, gather};
+pub use report::{
+    InfoBackup, InfoCluster, InfoHole, InfoIncomplete, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository,
+    InfoTimeline, InfoTree, InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
+};

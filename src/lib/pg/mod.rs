@@ -35,6 +35,7 @@ mod data_path;
 mod manifest;
 mod manifest_checksum;
 mod manifest_json;
+mod recovery_end_command;
 mod recovery_settings;
 mod recovery_target;
 mod tablespace_map;
@@ -48,13 +49,17 @@ pub use config_text::{
     ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
     config_value, parse_config, quote_config_value, remove_settings,
 };
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};
 pub use recovery_settings::{
-    ALL_TARGET_SETTINGS, ClearScope, RecoveryMode, RecoverySettings, RecoverySettingsError, RestoredArchiving,
-    apply_recovery_settings, clear_recovery_settings, foreign_targets,
+    ALL_TARGET_SETTINGS, ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
+    RestoredArchiving, apply_recovery_settings, clear_recovery_settings, foreign_targets,
 };
 pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,

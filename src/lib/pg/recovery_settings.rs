@@ -22,7 +22,7 @@ pub const ALL_TARGET_SETTINGS: [&str; 8] = [
 ];
 
 /// The settings of which at most one may have a value.
-const EXCLUSIVE_TARGET_SETTINGS: [&str; 5] =
+pub const EXCLUSIVE_TARGET_SETTINGS: [&str; 5] =
     ["recovery_target", "recovery_target_time", "recovery_target_xid", "recovery_target_name", "recovery_target_lsn"];
 
 /// The comment lines around lines of ours.

@@ -104,11 +104,16 @@ impl Repository {
         Ok(folders.iter().filter_map(|folder| ClusterName::parse(folder).ok()).collect())
     }
 
+    /// The system identifiers of the trees that lie below a cluster's name, readable or not.
+    pub fn system_identifiers(&self, name: &ClusterName) -> Result<Vec<SystemIdentifier>, RepositoryError> {
+        let folders = self.folders(&format!("{name}/"))?;
+        Ok(folders.iter().filter_map(|folder| folder.parse().ok()).collect())
+    }
+
     /// The trees of a cluster, oldest registration first. Empty when the name is not registered.
     pub fn identities(&self, name: &ClusterName) -> Result<Vec<ClusterIdentity>, RepositoryError> {
         let mut identities = Vec::new();
-        for folder in self.folders(&format!("{name}/"))? {
-            let Ok(system_identifier) = folder.parse::<SystemIdentifier>() else { continue };
+        for system_identifier in self.system_identifiers(name)? {
             let cluster = ClusterRef { name: name.clone(), system_identifier };
             identities.extend(self.identity(&cluster)?);
         }

@@ -32,7 +32,9 @@ pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
 pub use object::{ObjectSpec, Stored};
 pub use object_reader::{ObjectReader, SinkError};
-pub use pack::{Extent, IndexFrame, PackError, PackIndex, PackNeed, PackOptions, PackReader, PackStream, PlainSink};
+pub use pack::{
+    Extent, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader, PackStream, PlainSink,
+};
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub use wal::{ArchivedWal, WalArchive, WalContent, WalRange};
 pub use writer::{Writer, WriterDescription};
@@ -135,7 +137,8 @@ pub(crate) mod testing {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::pg::SystemIdentifier;
+    use crate::pg::testing as real;
+    use crate::pg::{SystemIdentifier, WalFileName};
     use crate::store::LocalStore;
 
     pub(crate) struct TestRepository {
@@ -156,6 +159,34 @@ pub(crate) mod testing {
         };
         let writer = writer(&repository, "/data/one");
         TestRepository { temp, repository, cluster, writer }
+    }
+
+    /// A repository in which the cluster of `pg::testing` is registered as "main".
+    pub(crate) fn with_real_cluster() -> TestRepository {
+        let mut test = repository();
+        test.cluster.system_identifier = real::system_identifier();
+        let identity = ClusterIdentity {
+            cluster: test.cluster.name.clone(),
+            system_identifier: test.cluster.system_identifier,
+            major_version: real::control_file().major(),
+            wal_segment_size: real::segment_size(),
+            since: "2026-11-21T00:00:00Z".parse().unwrap(),
+        };
+        test.repository.register(&identity, &test.writer).unwrap();
+        test
+    }
+
+    impl TestRepository {
+        /// Where it is.
+        pub(crate) fn root(&self) -> std::path::PathBuf {
+            self.temp.path().join("repo")
+        }
+
+        /// Where it keeps a WAL file of its cluster.
+        pub(crate) fn stored(&self, name: &str) -> std::path::PathBuf {
+            let key = layout::wal(&self.cluster, &WalFileName::parse(name).unwrap()).unwrap();
+            self.root().join(key.as_str())
+        }
     }
 
     pub(crate) fn writer(repository: &Repository, directory: &str) -> Writer {

@@ -96,11 +96,16 @@ impl Repository {
         }
     }
 
+    /// The ids of the writers that introduced themselves, readable or not.
+    pub fn writer_ids(&self, cluster: &ClusterName) -> Result<Vec<WriterId>, RepositoryError> {
+        let keys = self.list(&format!("{cluster}/writers/"))?;
+        Ok(keys.iter().filter_map(|key| key.file_name().parse().ok()).collect())
+    }
+
     /// Every writer of a cluster that introduced itself.
     pub fn writers(&self, cluster: &ClusterName) -> Result<Vec<(WriterId, WriterDescription)>, RepositoryError> {
         let mut writers = Vec::new();
-        for key in self.list(&format!("{cluster}/writers/"))? {
-            let Ok(id) = key.file_name().parse::<WriterId>() else { continue };
+        for id in self.writer_ids(cluster)? {
             writers.extend(self.writer(cluster, &id)?.map(|description| (id, description)));
         }
         Ok(writers)

@@ -1,16 +1,30 @@
-//! Why a restore was refused or failed.
+//! Why nothing was restored.
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::choose::TimelinePath;
-use super::target_directory::DirectoryProblem;
 use super::wal_coverage::WalHole;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{DataPath, Lsn, RecoverySettingsError, RecoveryTarget, TargetTimeError, TimelineId, WalSegmentName};
-use crate::repository::{BackupId, RepositoryError};
+use crate::pg::{
+    ControlFileError, DataPath, Lsn, PgMajorVersion, RecoverySettingsError, SystemIdentifier, TablespaceMapError,
+    TimelineId, WalSegmentName,
+};
+use crate::repository::{BackupId, RepositoryError, SelectionError};
+
+/// A branch of timelines that can be followed, for messages.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Branch {
+    /// The timeline at its end.
+    pub timeline: TimelineId,
+    /// Where it left its parent, if it has one.
+    pub forked_at: Option<Lsn>,
+    /// Where the archive of it ends.
+    pub end_lsn: Option<Lsn>,
+    /// When its last segment was archived: no record of it is later.
+    pub end_time: Option<Timestamp>,
+}
 
 /// A restore that was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,253 +33,256 @@ pub enum RestoreError {
     /// The repository failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// No cluster could be chosen.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The settings cannot be written.
-    #[error(transparent)]
-    Settings(#[from] RecoverySettingsError),
-    /// The target time cannot be understood.
-    #[error("invalid target time")]
-    Time(#[source] TargetTimeError),
-    /// The target time does not say where the clock hangs.
-    #[error("invalid target time")]
-    TimeWithoutOffset {
-        /// What it may mean: the zone, and the same time in it.
-        readings: Vec<(String, Timestamp)>,
-        /// What is missing.
-        #[source]
-        source: TargetTimeError,
-    },
-    /// There is no backup that can be restored.
-    #[error("there is no backup to restore{}", those_that(unusable))]
+    /// There is no backup to start from.
+    #[error("cluster \"{cluster}\" has no backup to restore from")]
     NoBackup {
-        /// Those that are there and cannot be used.
-        unusable: Vec<BackupId>,
+        /// The cluster.
+        cluster: String,
     },
-    /// No backup of that id.
-    #[error("there is no backup \"{id}\"")]
+    /// No such backup.
+    #[error("there is no backup {id}")]
     UnknownBackup {
-        /// The id.
-        id: BackupId,
+        /// Its id, as given.
+        id: String,
     },
     /// The record of the backup that was named cannot be read.
-    #[error("backup \"{id}\" cannot be restored: {problem}")]
-    BackupUnreadable {
-        /// The backup.
+    #[error("backup {id} cannot be read")]
+    UnreadableBackup {
+        /// Which one.
         id: BackupId,
         /// Why.
-        problem: String,
+        #[source]
+        source: Box<RepositoryError>,
     },
-    /// No backup ended before the target.
-    #[error(
-        "target {target} is before the end of {} \"{backup}\", which is consistent from LSN {stop_lsn}, {stop_time} on",
-        if *was_named { "backup" } else { "the first usable backup" }
-    )]
+    /// The target lies before the end of every backup that could serve it.
+    #[error("the target {target} lies before the end of {}, so it cannot be reached", describe_backup(backup, *stop_time, *stop_lsn))]
     TargetBeforeBackup {
-        /// The target.
-        target: Box<RecoveryTarget>,
-        /// The backup.
+        /// The target, in words.
+        target: String,
+        /// The earliest backup that could have served.
         backup: BackupId,
-        /// Where it ended.
-        stop_lsn: Lsn,
         /// When it ended.
         stop_time: Timestamp,
-        /// Whether the person chose it.
-        was_named: bool,
+        /// Where it ended.
+        stop_lsn: Lsn,
     },
-    /// The target has not been archived.
-    #[error("target LSN {target} is not in the archive, which ends at {end} on timeline {timeline}")]
-    LsnPastArchive {
+    /// The target lies behind the end of the archive.
+    #[error("the target LSN {target} lies behind the end of the archive at {end} on timeline {timeline}")]
+    TargetBehindArchive {
         /// The target.
         target: Lsn,
         /// Where the archive ends.
         end: Lsn,
-        /// On which path.
+        /// On which timeline.
         timeline: TimelineId,
     },
-    /// WAL is missing on the way to the target.
-    #[error(
-        "the archive has a hole on the way along timeline {timeline}: {} missing, \"{}\" to \"{}\"",
-        segments(hole.count), hole.first, hole.last
-    )]
-    Hole {
-        /// On which path.
+    /// No backup lies on the timeline that was asked for.
+    #[error("no backup lies on the path of timeline {timeline}")]
+    NotOnTimeline {
+        /// The timeline.
         timeline: TimelineId,
-        /// The hole.
-        hole: WalHole,
-        /// Upper bound of the times before it.
-        reachable_time: Option<Timestamp>,
     },
-    /// WAL that the backup itself needs is missing.
-    #[error(
-        "backup \"{backup}\" cannot be made consistent: WAL segment \"{}\" is not in the archive",
-        first_of(missing)
-    )]
-    BackupWalMissing {
-        /// The backup.
-        backup: BackupId,
-        /// The first missing segments.
-        missing: Vec<WalSegmentName>,
-        /// An earlier backup.
-        earlier: Option<BackupId>,
-    },
-    /// Several histories could be meant.
-    #[error("target {target} could lie on more than one timeline: {}", timelines(paths))]
-    AmbiguousTimeline {
-        /// The target.
-        target: Box<RecoveryTarget>,
-        /// The possible ones.
-        paths: Vec<TimelinePath>,
-    },
-    /// A timeline cannot be followed.
-    #[error("timeline {timeline} cannot be followed: {}", problem.as_deref().unwrap_or("its history is not in the archive"))]
-    NoHistory {
-        /// Which one.
+    /// The timeline that was asked for is not in the archive.
+    #[error("timeline {timeline} is not in the archive")]
+    UnknownTimeline {
+        /// The timeline.
         timeline: TimelineId,
-        /// Why its history cannot be read, when it is there.
-        problem: Option<String>,
-        /// Those that can be followed.
+        /// The ones that are.
         known: Vec<TimelineId>,
     },
-    /// The backup is not on the path that was asked for.
-    #[error("backup \"{backup}\" is on timeline {on} and not on the way to timeline {timeline}")]
-    BackupNotOnTimeline {
-        /// The newest fitting backup.
-        backup: BackupId,
-        /// Its timeline.
-        on: TimelineId,
-        /// The one that was asked for.
-        timeline: TimelineId,
+    /// The target could lie on more than one path of timelines.
+    #[error("the target {target} could lie on more than one path of timelines: {}", describe_branches(branches))]
+    AmbiguousTimeline {
+        /// The target, in words.
+        target: String,
+        /// The paths.
+        branches: Vec<Branch>,
     },
-    /// A directory must not be restored into.
-    #[error("cannot restore into \"{}\"", directory.display())]
-    UnsafeDirectory {
-        /// The directory.
-        directory: PathBuf,
-        /// Why.
-        #[source]
-        problem: DirectoryProblem,
-    },
-    /// A tablespace cannot be restored where it should be.
-    #[error("cannot restore tablespace {oid} to \"{}\"", directory.display())]
-    UnsafeTablespace {
-        /// The tablespace.
-        oid: u32,
-        /// The directory.
-        directory: PathBuf,
-        /// Why.
-        #[source]
-        problem: DirectoryProblem,
-    },
-    /// A mapping that maps nothing.
-    #[error("backup \"{backup}\" has no tablespace at \"{}\"", old.display())]
-    UnknownTablespace {
+    /// WAL that the backup itself needs is not in the archive.
+    #[error("backup {backup} cannot be restored: WAL segment \"{segment}\" is not in the archive")]
+    BackupWithoutWal {
         /// The backup.
         backup: BackupId,
-        /// What was to be mapped.
-        old: PathBuf,
-        /// Where its tablespaces are.
-        known: Vec<PathBuf>,
+        /// The first missing segment.
+        segment: WalSegmentName,
+    },
+    /// WAL on the way to the target is not in the archive.
+    #[error(
+        "the archive has a hole on the way to the target {target}: {} segments from \"{}\" to \"{}\" are missing",
+        hole.count, hole.first, hole.last
+    )]
+    Hole {
+        /// The target, in words.
+        target: String,
+        /// What is missing.
+        hole: WalHole,
+        /// No record before the hole is later than this.
+        reachable_time: Option<Timestamp>,
+    },
+    /// The directory cannot be restored into.
+    #[error("\"{}\" cannot be restored into: {problem}", path.display())]
+    UnsafeTarget {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+        /// Whether renaming it would help.
+        move_aside_helps: bool,
+    },
+    /// A server runs in it.
+    #[error("a server (process {pid}) runs in \"{}\"", path.display())]
+    ServerRuns {
+        /// Where.
+        path: PathBuf,
+        /// Its process.
+        pid: i32,
+    },
+    /// Another cluster lies there.
+    #[error("\"{}\" holds another cluster: system identifier {found}, not {expected}", path.display())]
+    OtherCluster {
+        /// Where.
+        path: PathBuf,
+        /// The cluster that is restored.
+        expected: SystemIdentifier,
+        /// The cluster that is there.
+        found: SystemIdentifier,
     },
     /// A file system is too small.
-    #[error("no room on the file system of \"{}\": {needed} bytes are needed, {available} are free", directory.display())]
+    #[error("the file system of \"{}\" has {available} bytes left, and {needed} are needed", path.display())]
     NoRoom {
-        /// A directory on it.
-        directory: PathBuf,
-        /// Bytes that will be written.
+        /// Where.
+        path: PathBuf,
+        /// What is needed.
         needed: u64,
-        /// Bytes that are free.
+        /// What is left.
         available: u64,
     },
-    /// The original still runs, so the copy must not archive.
-    #[error("the original cluster still runs as a primary at {server}")]
-    OriginalIsRunning {
-        /// Where.
+    /// A tablespace mapping that names none.
+    #[error("no tablespace of the backup lies at \"{}\"", path.display())]
+    UnknownTablespace {
+        /// What was given.
+        path: PathBuf,
+        /// The ones that there are.
+        known: Vec<PathBuf>,
+    },
+    /// The original still answers as a primary.
+    #[error("the original still answers as a primary at {server}, so the copy must not archive in its place")]
+    OriginalIsAlive {
+        /// Where it answers.
         server: String,
     },
-    /// The backup lacks something without which no restore may be made.
-    #[error("backup \"{backup}\" has no {what}")]
-    Incomplete {
-        /// The backup.
-        backup: BackupId,
-        /// What it lacks.
-        what: &'static str,
-    },
-    /// What was written is not what was backed up.
-    #[error("file \"{path}\" of backup \"{backup}\" does not match its digest")]
-    FileDigest {
-        /// The backup.
-        backup: BackupId,
-        /// The file.
+    /// The content of a file is not what was backed up.
+    #[error("\"{path}\" was not restored as it was backed up")]
+    WrongContent {
+        /// Which file.
         path: DataPath,
     },
-    /// Something else appeared in the directory while it was restored into.
-    #[error("something else came into \"{}\" meanwhile", directory.display())]
-    DirectoryChanged {
-        /// The directory.
-        directory: PathBuf,
+    /// A document of the backup is missing.
+    #[error("backup {backup} has no {document}")]
+    NoDocument {
+        /// The backup.
+        backup: BackupId,
+        /// Which one.
+        document: &'static str,
     },
-    /// A document could not be written as text.
-    #[error("could not write the marker of an unfinished restore")]
-    Marker(#[source] serde_json::Error),
-    /// A path that a file of the server cannot name.
-    #[error("path \"{}\" cannot stand in a file of the server", path.display())]
-    UnwritablePath {
-        /// The path.
+    /// The tablespace map of the backup cannot be used.
+    #[error("the tablespace_map of backup {backup} is invalid")]
+    TablespaceMap {
+        /// The backup.
+        backup: BackupId,
+        /// Why.
+        #[source]
+        source: TablespaceMapError,
+    },
+    /// The settings cannot be written.
+    #[error("the recovery settings cannot be written")]
+    Settings(#[from] RecoverySettingsError),
+    /// A control file that is there cannot be read.
+    #[error("\"{}\" cannot be read", path.display())]
+    ControlFile {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ControlFileError,
+    },
+    /// The restored control file is none.
+    #[error("the control file of backup {backup} is invalid")]
+    RestoredControlFile {
+        /// The backup.
+        backup: BackupId,
+        /// Why.
+        #[source]
+        source: ControlFileError,
+    },
+    /// The version cannot do what was asked for.
+    #[error("PostgreSQL {version} cannot do this: {problem}")]
+    Version {
+        /// The version.
+        version: PgMajorVersion,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// A signal came.
+    #[error("the restore was ended by a signal; \"{}\" cannot be started, and the same command restores it anew", path.display())]
+    Cancelled {
+        /// What was being restored.
         path: PathBuf,
     },
-    /// Somebody asked for the end.
-    #[error("the restore was given up; the directory cannot be started, and the next restore begins anew")]
-    Cancelled,
 }
 
 impl Classified for RestoreError {
     fn class(&self) -> ErrorClass {
         match self {
+            // What is not there is damage: absence is said by the variants below.
+            Self::Repository(error) if error.class() == ErrorClass::NotFound => ErrorClass::Corrupt,
             Self::Repository(error) => error.class(),
+            Self::Selection(error) => error.class(),
             Self::File(error) => error.class(),
-            Self::Settings(error) => error.class(),
-            Self::Time(error) | Self::TimeWithoutOffset { source: error, .. } => error.class(),
             Self::NoBackup { .. } | Self::UnknownBackup { .. } => ErrorClass::NotFound,
-            Self::BackupUnreadable { .. } | Self::Incomplete { .. } | Self::FileDigest { .. } => ErrorClass::Corrupt,
-            Self::UnknownTablespace { .. } | Self::UnwritablePath { .. } => ErrorClass::Usage,
-            Self::NoRoom { .. } => ErrorClass::NoSpace,
-            Self::Marker(_) => ErrorClass::Internal,
-            Self::Cancelled => ErrorClass::Interrupted,
+            Self::UnreadableBackup { source, .. } => source.class(),
             Self::TargetBeforeBackup { .. }
-            | Self::LsnPastArchive { .. }
-            | Self::Hole { .. }
-            | Self::BackupWalMissing { .. }
+            | Self::TargetBehindArchive { .. }
+            | Self::NotOnTimeline { .. }
+            | Self::UnknownTimeline { .. }
             | Self::AmbiguousTimeline { .. }
-            | Self::NoHistory { .. }
-            | Self::BackupNotOnTimeline { .. }
-            | Self::UnsafeDirectory { .. }
-            | Self::UnsafeTablespace { .. }
-            | Self::OriginalIsRunning { .. }
-            | Self::DirectoryChanged { .. } => ErrorClass::Refused,
+            | Self::BackupWithoutWal { .. }
+            | Self::Hole { .. }
+            | Self::UnsafeTarget { .. }
+            | Self::ServerRuns { .. }
+            | Self::OtherCluster { .. }
+            | Self::OriginalIsAlive { .. } => ErrorClass::Refused,
+            Self::NoRoom { .. } => ErrorClass::NoSpace,
+            Self::UnknownTablespace { .. } => ErrorClass::Usage,
+            Self::Version { .. } => ErrorClass::Unsupported,
+            Self::Settings(error) => error.class(),
+            Self::ControlFile { source, .. } => source.class(),
+            Self::WrongContent { .. }
+            | Self::NoDocument { .. }
+            | Self::TablespaceMap { .. }
+            | Self::RestoredControlFile { .. } => ErrorClass::Corrupt,
+            Self::Cancelled { .. } => ErrorClass::Interrupted,
         }
     }
 }
 
-fn those_that(unusable: &[BackupId]) -> String {
-    match unusable {
-        [] => String::new(),
-        ids => {
-            let ids: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
-            format!(": {} cannot be read or has findings", ids.join(", "))
-        }
-    }
+fn describe_backup(id: &BackupId, stop_time: Timestamp, stop_lsn: Lsn) -> String {
+    format!("the earliest backup, {id}, at {} ({stop_lsn})", stop_time.strftime("%Y-%m-%d %H:%M:%SZ"))
 }
 
-fn segments(count: u64) -> String {
-    if count == 1 { "1 segment is".to_owned() } else { format!("{count} segments are") }
-}
-
-fn first_of(missing: &[WalSegmentName]) -> String {
-    missing.first().map(ToString::to_string).unwrap_or_default()
-}
-
-fn timelines(paths: &[TimelinePath]) -> String {
-    paths.iter().map(|path| path.timeline.to_string()).collect::<Vec<_>>().join(", ")
+fn describe_branches(branches: &[Branch]) -> String {
+    let one = |branch: &Branch| {
+        let forked = branch.forked_at.map(|lsn| format!(" from {lsn} on")).unwrap_or_default();
+        let until = branch.end_lsn.map(|lsn| format!(" up to {lsn}")).unwrap_or_default();
+        let time =
+            branch.end_time.map(|time| format!(" ({})", time.strftime("%Y-%m-%d %H:%M:%SZ"))).unwrap_or_default();
+        format!("timeline {}{forked}{until}{time}", branch.timeline)
+    };
+    branches.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -1,287 +1,391 @@
 //! Carries a plan out.
 //!
-//! ORDER: the marker comes first and goes last; `global/pg_control` gets its name when everything else is durable.
-//! Without it no server starts, so that a restore that was killed anywhere can never be mistaken for a database.
+//! ORDER: marker, directories and files with every digest checked, tablespace links, settings, signal file,
+//! tablespace_map and backup_label, sync of everything, the rename of `global/pg_control`, and last the marker goes.
+//! INVARIANT: without `global/pg_control` no server starts, so a restore that ends early never becomes a database.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::content::{PieceList, PlannedFile, tablespace_of};
 use super::error::RestoreError;
-use super::files::FileWriter;
 use super::plan::RestorePlan;
+use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
-use super::target_directory::{DirectoryAction, MARKER_FILE, Marker};
+use super::target_directory::{DirectoryAction, MARKER, Marker};
 use crate::clock::Clock;
-use crate::fs::{self, StagedFile, Tree};
+use crate::codec::{ContentDigest, PlainHasher};
+use crate::fs::{self, Tree};
 use crate::pg::{ControlFile, DataPath};
-use crate::report::{Cancel, Reporter};
-use crate::repository::{FileEntry, FileKind, Repository};
+use crate::report::{Cancel, Progress, Reporter};
+use crate::repository::{
+    ClusterRef, DocumentKind, FileEntry, FileKind, FileMap, Repository, RepositoryError, SinkError,
+};
 
-/// The control file's name until everything else is durable.
+/// Where the control file waits until everything else is durable.
 const STAGED_CONTROL_FILE: &str = "global/pg_control.pgv-staged";
-/// Files of a backup that are not restored: they are written anew, or belong to a server that ran.
-const LEFT_OUT: [&[u8]; 8] = [
-    b"backup_label",
-    b"tablespace_map",
-    b"backup_manifest",
-    b"postgresql.auto.conf",
-    b"recovery.signal",
-    b"standby.signal",
-    b"postmaster.pid",
-    MARKER_FILE.as_bytes(),
-];
+/// LIMIT: files that are open at once.
+const OPEN_FILES_MAX: usize = 64;
 
-/// What an executor works with.
+/// What is needed to carry a plan out.
 pub(super) struct Executor<'a> {
     pub(super) repository: &'a Repository,
+    pub(super) cluster: &'a ClusterRef,
     pub(super) plan: &'a RestorePlan,
+    pub(super) settings: &'a PreparedSettings,
     pub(super) clock: &'a dyn Clock,
-    pub(super) cancel: &'a Cancel,
     pub(super) reporter: &'a dyn Reporter,
+    pub(super) cancel: &'a Cancel,
 }
 
-/// What was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) files: u64,
-    pub(super) bytes: u64,
+/// A file that is written to.
+struct OpenFile {
+    file: File,
+    hasher: PlainHasher,
+    /// How much was written in order; what comes out of order is digested at the end.
+    in_order: u64,
+}
+
+/// Part of a pack's content and where it belongs.
+struct Piece {
+    from: std::ops::Range<u64>,
+    file: usize,
+    offset: u64,
+}
+
+/// A file of the map.
+struct Target {
+    path: DataPath,
+    bytes: u64,
+    digest: ContentDigest,
+    mode: u32,
 }
 
 impl Executor<'_> {
-    pub(super) fn run(&self) -> Result<Written, RestoreError> {
-        let directories = self.plan.all_directories();
-        self.poll()?;
-        self.make_room()?;
-        self.step("marking the directory as unfinished")?;
-        let marker = self.marker();
-        let text = serde_json::to_vec_pretty(&marker).map_err(RestoreError::Marker)?;
-        let mut trees = Vec::new();
-        for (path, _) in &directories {
-            trees.push(self.take_possession(path, &text)?);
+    pub(super) fn run(&self) -> Result<(), RestoreError> {
+        let data = self.prepare(&self.plan.directory, self.plan.directory_action)?;
+        let mut trees = BTreeMap::new();
+        for tablespace in &self.plan.tablespaces {
+            trees.insert(tablespace.oid, self.prepare(&tablespace.path, tablespace.action)?);
         }
-        let Some(data) = trees.first() else { return Err(RestoreError::Cancelled) };
-
-        let pieces = self.create_tree(&trees)?;
-        self.step("writing files")?;
-        let written = self.write_files(&trees, &pieces)?;
-        self.step("writing settings")?;
-        self.write_settings(data)?;
-        self.step("making everything durable")?;
-        for tree in &trees {
+        let places = Places { data, tablespaces: trees };
+        let map = self.repository.file_map(self.cluster, &self.plan.record)?;
+        let targets = self.create_everything(&map, &places)?;
+        self.write_content(&map, &targets, &places)?;
+        self.check_control_file(&places)?;
+        self.cancelled()?;
+        self.write_documents(&places)?;
+        for warning in settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)? {
+            self.reporter.warn(&warning);
+        }
+        self.reporter.step("making everything durable");
+        for tree in places.all() {
             tree.sync_everything()?;
         }
-        self.step("ending")?;
-        // ORDER: a tablespace that still has a marker is emptied by the next restore. That must never happen to one
-        // whose cluster has its control file.
-        for tree in trees.iter().skip(1) {
-            tree.remove_file_durably(Path::new(MARKER_FILE))?;
+        for tablespace in places.tablespaces.values() {
+            tablespace.remove_file_durably(Path::new(MARKER))?;
         }
-        self.poll()?;
-        data.sync_file(Path::new(STAGED_CONTROL_FILE))?;
-        data.rename_durably(Path::new(STAGED_CONTROL_FILE), Path::new(ControlFile::PATH))?;
-        data.remove_file_durably(Path::new(MARKER_FILE))?;
-        Ok(written)
+        self.cancelled()?;
+        places.data.rename_durably(Path::new(STAGED_CONTROL_FILE), Path::new(ControlFile::PATH))?;
+        places.data.remove_file_durably(Path::new(MARKER))?;
+        Ok(())
     }
 
-    fn poll(&self) -> Result<(), RestoreError> {
-        if self.cancel.is_cancelled() { Err(RestoreError::Cancelled) } else { Ok(()) }
-    }
-
-    fn step(&self, message: &str) -> Result<(), RestoreError> {
-        self.reporter.step(message);
-        self.poll()
-    }
-
-    fn marker(&self) -> Marker {
-        Marker {
-            restore: uuid::Uuid::new_v4().simple().to_string(),
-            directory: self.plan.directory.path.clone(),
-            system_identifier: self.plan.cluster.system_identifier,
-            backup: self.plan.record.id,
-            started: self.clock.now(),
-        }
-    }
-
-    /// Renames what is in the way, removes what a killed restore left, and creates what is missing.
-    fn make_room(&self) -> Result<(), RestoreError> {
-        for (path, action) in self.plan.all_directories() {
-            match action {
-                DirectoryAction::Use => {}
-                DirectoryAction::Create => self.create(path)?,
-                DirectoryAction::MoveAside { to } => {
-                    self.reporter.step(&format!("renaming \"{}\" to \"{}\"", path.display(), to.display()));
-                    fs::rename_aside(path, to)?;
-                    self.create(path)?;
-                }
-                // ORDER: the marker of the data directory goes last, or the rest would look like somebody's.
-                DirectoryAction::Empty => {
-                    self.reporter.step(&format!("emptying \"{}\" of a killed restore", path.display()));
-                    let tree = Tree::open(path)?;
-                    tree.remove_content(&[OsStr::new(MARKER_FILE), OsStr::new("lost+found")])?;
-                    if *path != self.plan.directory.path {
-                        tree.remove_file_durably(Path::new(MARKER_FILE))?;
-                    }
-                }
-            }
-        }
-        if self.plan.directory.action == DirectoryAction::Empty {
-            Tree::open(&self.plan.directory.path)?.remove_file_durably(Path::new(MARKER_FILE))?;
+    fn cancelled(&self) -> Result<(), RestoreError> {
+        if self.cancel.is_cancelled() {
+            return Err(RestoreError::Cancelled { path: self.plan.directory.clone() });
         }
         Ok(())
     }
 
-    fn create(&self, path: &Path) -> Result<(), RestoreError> {
-        if let Some(parent) = self.plan.tablespace_parents.iter().find(|parent| path.starts_with(parent)) {
-            fs::create_directory(parent)?;
+    /// Makes an empty directory with our marker in it.
+    fn prepare(&self, path: &Path, action: DirectoryAction) -> Result<Tree, RestoreError> {
+        match action {
+            DirectoryAction::MoveAside => {
+                let aside = aside(path, self.clock);
+                self.reporter.step(&format!("renaming \"{}\" to \"{}\"", path.display(), aside.display()));
+                fs::rename_aside(path, &aside)?;
+                fs::create_directory(path)?;
+            }
+            DirectoryAction::Create => {
+                fs::create_directory(path)?;
+            }
+            DirectoryAction::Fill | DirectoryAction::EmptyAndFill => {}
         }
-        if fs::create_directory(path)? {
-            return Ok(());
-        }
-        Err(RestoreError::DirectoryChanged { directory: path.to_owned() })
-    }
-
-    /// From here on the directory is marked as ours. Who else came in between is noticed.
-    fn take_possession(&self, path: &Path, marker: &[u8]) -> Result<Tree, RestoreError> {
         let tree = Tree::open(path)?;
-        tree.set_mode(if self.plan.group_access { 0o750 } else { 0o700 })?;
-        let mut staged = StagedFile::create_in(path)?;
-        staged.write_all(marker)?;
-        let published = staged.publish_new(&path.join(MARKER_FILE))?;
-        let expected = |name: &OsStr| {
-            name == MARKER_FILE || name == "lost+found" || name.to_string_lossy().starts_with(".pgv-staged-")
-        };
-        let entries = fs::sorted_entries(path)?;
-        if published != fs::Published::Created || !entries.iter().all(|entry| expected(&entry.name)) {
-            return Err(RestoreError::DirectoryChanged { directory: path.to_owned() });
+        if action == DirectoryAction::EmptyAndFill {
+            self.reporter.step(&format!("removing what a killed restore left in \"{}\"", path.display()));
+            tree.remove_content(&[MARKER.as_ref(), "lost+found".as_ref()])?;
+        } else {
+            let marker = Marker {
+                system_identifier: self.cluster.system_identifier,
+                backup: self.plan.record.id,
+                data_directory: self.plan.directory.clone(),
+            };
+            let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
+            tree.create_file_with(Path::new(MARKER), fs::PRIVATE_FILE_MODE, &text)?;
+            tree.sync_file(Path::new(MARKER))?;
         }
+        tree.set_mode(self.plan.directory_mode)?;
         Ok(tree)
     }
 
-    /// Creates every directory and every empty file, and lists the parts of all others.
-    fn create_tree(&self, trees: &[Tree]) -> Result<PieceList, RestoreError> {
-        let record = &self.plan.record;
-        let map = self.repository.file_map(&self.plan.cluster, record)?;
-        let mut pieces = PieceList::default();
-        let mut known: BTreeSet<(usize, PathBuf)> = BTreeSet::new();
-        let ours: BTreeSet<&Path> = self.plan.configuration.files.iter().map(|(path, _)| path.as_path()).collect();
-        map.for_each(&mut |path: DataPath, entry: FileEntry| {
-            let in_tablespace = tablespace_of(&path, record);
-            let (tree, relative) = match &in_tablespace {
-                Some((oid, Some(below))) => (self.plan.tree_of(*oid), below.to_path()),
-                // The entry of the tablespace itself becomes a link.
-                Some((_, None)) => return Ok(()),
-                None => (Some(0), path.to_path()),
-            };
-            if LEFT_OUT.contains(&path.as_bytes()) || ours.contains(relative) {
-                return Ok(());
-            }
-            let (Some(number), Some(target)) = (tree, tree.and_then(|tree| trees.get(tree))) else {
-                return Err(RestoreError::Incomplete { backup: record.id, what: "place for a tablespace" });
-            };
-            match entry.kind {
+    /// Creates directories, links and empty files; the map is sorted, so parents come first.
+    fn create_everything(&self, map: &FileMap<'_>, places: &Places) -> Result<Vec<(Target, FileEntry)>, RestoreError> {
+        let mut targets = Vec::new();
+        map.for_each(&mut |path, entry| {
+            self.cancelled()?;
+            let (tree, relative) = places.place_of(&path);
+            let mode = entry.mode & self.plan.mode_mask;
+            match &entry.kind {
                 FileKind::Directory => {
-                    self.create_parents(target, number, relative, &mut known)?;
-                    target.create_directory(relative, self.directory_mode(entry.mode))?;
-                    known.insert((number, relative.to_owned()));
+                    if !relative.as_os_str().is_empty() {
+                        tree.create_directory(&relative, mode | 0o700)?;
+                    }
                 }
-                FileKind::Link { .. } => {
-                    return Err(RestoreError::Incomplete { backup: record.id, what: "tablespace for a link in it" });
+                FileKind::Link { target } => {
+                    let oid = path.file_name();
+                    let plan = self.plan.tablespaces.iter().find(|plan| plan.oid.to_string().as_bytes() == oid);
+                    tree.create_link(path.to_path(), plan.map_or(target, |plan| &plan.path))?;
                 }
-                FileKind::File { bytes, digest, extents } => {
-                    self.create_parents(target, number, relative, &mut known)?;
-                    let is_control = number == 0 && path.as_bytes() == ControlFile::PATH.as_bytes();
-                    let relative = if is_control { PathBuf::from(STAGED_CONTROL_FILE) } else { relative.to_owned() };
-                    let mode = self.file_mode(entry.mode);
-                    pieces.add(PlannedFile { path, tree: number, relative, mode, bytes, digest }, &extents);
+                FileKind::File { bytes, digest, .. } => {
+                    let target = Target { path, bytes: *bytes, digest: *digest, mode: mode | 0o600 };
+                    targets.push((target, entry));
                 }
             }
-            Ok(())
+            Ok::<(), RestoreError>(())
         })?;
-        for name in ["pg_tblspc", "pg_wal", "pg_wal/archive_status"] {
-            if let Some(data) = trees.first() {
-                data.create_directory(Path::new(name), self.directory_mode(0o750))?;
+        Ok(targets)
+    }
+
+    /// Reads each pack once, in order, and writes what is in it where it belongs.
+    fn write_content(
+        &self,
+        map: &FileMap<'_>,
+        targets: &[(Target, FileEntry)],
+        places: &Places,
+    ) -> Result<(), RestoreError> {
+        let mut packs: BTreeMap<u32, Vec<Piece>> = BTreeMap::new();
+        let mut writer = FileWriter::new(self, places, targets);
+        for (number, (target, entry)) in targets.iter().enumerate() {
+            let mut offset = 0;
+            if let FileKind::File { extents, .. } = &entry.kind {
+                for extent in extents {
+                    let from = extent.offset..extent.offset.saturating_add(extent.length);
+                    packs.entry(extent.pack).or_default().push(Piece { from, file: number, offset });
+                    offset += extent.length;
+                }
+            }
+            if target.bytes == 0 {
+                writer.create(number)?;
+                writer.finish(number)?;
             }
         }
-        pieces.sort();
-        Ok(pieces)
+        for (number, mut pieces) in packs {
+            pieces.sort_by_key(|piece| (piece.from.start, piece.file));
+            let pack = map.open_pack(number)?;
+            let mut first = 0;
+            let ranges: Vec<_> = pieces.iter().map(|piece| piece.from.clone()).collect();
+            let read = pack.read_frames_of(ranges, &mut |at, plain| {
+                self.cancelled()?;
+                let end = at + plain.len() as u64;
+                // Pieces that ended before this frame are done; they are sorted by their beginning.
+                while pieces.get(first).is_some_and(|piece| piece.from.end <= at) {
+                    first += 1;
+                }
+                for piece in pieces.iter().skip(first).take_while(|piece| piece.from.start < end) {
+                    writer.write(piece, at, plain)?;
+                }
+                Ok(())
+            });
+            match read {
+                Ok(()) => {}
+                Err(SinkError::Repository(error)) => return Err(error.into()),
+                Err(SinkError::Sink(error)) => return Err(error),
+            }
+        }
+        writer.finish_all()
     }
 
-    /// Servers name every directory; a map need not.
-    fn create_parents(
-        &self,
-        tree: &Tree,
-        number: usize,
-        relative: &Path,
-        known: &mut BTreeSet<(usize, PathBuf)>,
-    ) -> Result<(), RestoreError> {
-        let parents = relative.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
-        let missing: Vec<&Path> =
-            parents.take_while(|parent| !known.contains(&(number, (*parent).to_owned()))).collect();
-        for parent in missing.into_iter().rev() {
-            tree.create_directory(parent, self.directory_mode(0o750))?;
-            known.insert((number, parent.to_owned()));
+    /// The control file must be one of this cluster before it may become the server's.
+    fn check_control_file(&self, places: &Places) -> Result<(), RestoreError> {
+        let path = places.data.path().join(STAGED_CONTROL_FILE);
+        let bytes = fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64)?;
+        let backup = self.plan.record.id;
+        let control =
+            ControlFile::decode(&bytes).map_err(|source| RestoreError::RestoredControlFile { backup, source })?;
+        if control.system_identifier == self.cluster.system_identifier {
+            return Ok(());
+        }
+        let (expected, found) = (self.cluster.system_identifier, control.system_identifier);
+        Err(RestoreError::OtherCluster { path, expected, found })
+    }
+
+    /// The label decides where recovery begins; the manifest is kept for pg_verifybackup.
+    fn write_documents(&self, places: &Places) -> Result<(), RestoreError> {
+        let backup = self.plan.record.id;
+        let mut has_label = false;
+        for document in &self.plan.record.documents {
+            let load =
+                || -> Result<Vec<u8>, RepositoryError> { self.repository.document(self.cluster, &backup, document) };
+            let (name, content) = match document.kind {
+                DocumentKind::BackupLabel => {
+                    has_label = true;
+                    ("backup_label", load()?)
+                }
+                DocumentKind::TablespaceMap => {
+                    let map = tablespace_map(&load()?, &self.plan.tablespaces);
+                    ("tablespace_map", map.map_err(|source| RestoreError::TablespaceMap { backup, source })?)
+                }
+                DocumentKind::BackupManifest => ("backup_manifest", load()?),
+                DocumentKind::Configuration => continue,
+            };
+            let mode = fs::PRIVATE_FILE_MODE | (0o040 & self.plan.mode_mask);
+            places.data.create_file_with(Path::new(name), mode, &content)?;
+        }
+        if has_label { Ok(()) } else { Err(RestoreError::NoDocument { backup, document: "backup_label" }) }
+    }
+}
+
+/// The directories that are filled.
+struct Places {
+    data: Tree,
+    tablespaces: BTreeMap<u32, Tree>,
+}
+
+impl Places {
+    fn all(&self) -> impl Iterator<Item = &Tree> {
+        self.tablespaces.values().chain([&self.data])
+    }
+
+    /// The directory and the path in it: what lies in a tablespace is written there, not through its link.
+    fn place_of(&self, path: &DataPath) -> (&Tree, PathBuf) {
+        let mut components = path.to_path().components();
+        let is_tablespace = components.next().is_some_and(|first| first.as_os_str() == "pg_tblspc");
+        let oid = components.next().and_then(|oid| oid.as_os_str().to_str()).and_then(|oid| oid.parse::<u32>().ok());
+        let below = components.as_path();
+        if let (true, Some(oid), false) = (is_tablespace, oid, below.as_os_str().is_empty())
+            && let Some(tree) = self.tablespaces.get(&oid)
+        {
+            return (tree, below.to_owned());
+        }
+        if path.as_bytes() == ControlFile::PATH.as_bytes() {
+            return (&self.data, PathBuf::from(STAGED_CONTROL_FILE));
+        }
+        (&self.data, path.to_path().to_owned())
+    }
+}
+
+/// Writes pieces into files, a few of them open at once.
+struct FileWriter<'a> {
+    executor: &'a Executor<'a>,
+    places: &'a Places,
+    targets: &'a [(Target, FileEntry)],
+    open: BTreeMap<usize, OpenFile>,
+    written: BTreeMap<usize, u64>,
+    done_bytes: u64,
+}
+
+impl<'a> FileWriter<'a> {
+    fn new(executor: &'a Executor<'a>, places: &'a Places, targets: &'a [(Target, FileEntry)]) -> Self {
+        Self { executor, places, targets, open: BTreeMap::new(), written: BTreeMap::new(), done_bytes: 0 }
+    }
+
+    fn target(&self, number: usize) -> Option<&'a Target> {
+        self.targets.get(number).map(|(target, _)| target)
+    }
+
+    fn create(&mut self, number: usize) -> Result<(), RestoreError> {
+        let Some(target) = self.target(number) else { return Ok(()) };
+        let (tree, relative) = self.places.place_of(&target.path);
+        let file = tree.create_file(&relative, target.mode)?;
+        let hasher = self.executor.repository.keys().plain_hasher();
+        self.open.insert(number, OpenFile { file, hasher, in_order: 0 });
+        Ok(())
+    }
+
+    fn write(&mut self, piece: &Piece, at: u64, plain: &[u8]) -> Result<(), RestoreError> {
+        let Some(target) = self.target(piece.file) else { return Ok(()) };
+        let (tree, relative) = self.places.place_of(&target.path);
+        let from = piece.from.start.max(at);
+        let to = piece.from.end.min(at + plain.len() as u64);
+        let part = index(from - at).zip(index(to.saturating_sub(at))).and_then(|(from, to)| plain.get(from..to));
+        let Some(part) = part.filter(|part| !part.is_empty()) else { return Ok(()) };
+        let offset = piece.offset + (from - piece.from.start);
+        if !self.open.contains_key(&piece.file) {
+            if self.written.contains_key(&piece.file) {
+                let file = tree.open_file(&relative)?;
+                let hasher = self.executor.repository.keys().plain_hasher();
+                // What was written before is digested again at the end.
+                self.open.insert(piece.file, OpenFile { file, hasher, in_order: u64::MAX });
+            } else {
+                self.create(piece.file)?;
+            }
+        }
+        let Some(open) = self.open.get_mut(&piece.file) else { return Ok(()) };
+        tree.write_at(&open.file, &relative, offset, part)?;
+        if open.in_order == offset {
+            open.hasher.update(part);
+            open.in_order += part.len() as u64;
+        } else {
+            open.in_order = u64::MAX;
+        }
+        let written = self.written.entry(piece.file).or_default();
+        *written += part.len() as u64;
+        let is_complete = *written >= target.bytes;
+        self.done_bytes += part.len() as u64;
+        let total_bytes = Some(self.executor.plan.file_bytes);
+        self.executor.reporter.progress(&Progress { phase: "restoring", done_bytes: self.done_bytes, total_bytes });
+        if is_complete {
+            self.finish(piece.file)?;
+        } else if self.open.len() > OPEN_FILES_MAX {
+            self.open.pop_first();
         }
         Ok(())
     }
 
-    fn write_files(&self, trees: &[Tree], pieces: &PieceList) -> Result<Written, RestoreError> {
-        let mut writer = FileWriter::new(self.repository, trees, &self.plan.record.id, pieces);
-        let total_bytes = pieces.files.iter().map(|file| file.bytes).sum();
-        writer.create_empty_files()?;
-        let map = self.repository.file_map(&self.plan.cluster, &self.plan.record)?;
-        for of_pack in pieces.by_pack() {
-            let Some(first) = of_pack.first() else { continue };
-            let pack = map.open_pack(first.pack)?;
-            writer.write_pack(&pack, of_pack, &mut |done_bytes| {
-                self.reporter.progress(&crate::report::Progress {
-                    phase: "restoring",
-                    done_bytes,
-                    total_bytes: Some(total_bytes),
-                });
-                self.poll()
-            })?;
-        }
-        self.step("checking files that were written in parts")?;
-        writer.finish(&|| self.poll())?;
-        Ok(Written { files: pieces.files.len() as u64, bytes: total_bytes })
+    /// Checks the digest of a whole file and closes it.
+    fn finish(&mut self, number: usize) -> Result<(), RestoreError> {
+        let (Some(target), Some(open)) = (self.target(number), self.open.remove(&number)) else { return Ok(()) };
+        let digest = if open.in_order == target.bytes { open.hasher.finish() } else { self.read_back(target)? };
+        self.written.insert(number, u64::MAX);
+        if digest == target.digest { Ok(()) } else { Err(RestoreError::WrongContent { path: target.path.clone() }) }
     }
 
-    /// Everything that makes the files a cluster that recovers; but for the control file's name.
-    fn write_settings(&self, data: &Tree) -> Result<(), RestoreError> {
-        let (plan, mode) = (self.plan, self.file_mode(0o640));
-        let write = |name: &Path, content: &[u8]| data.create_file_with(name, mode, content);
-        let places: Vec<(u32, PathBuf)> =
-            plan.tablespaces.iter().map(|tablespace| (tablespace.oid, tablespace.path.clone())).collect();
-        for (oid, directory) in &places {
-            data.create_link(&Path::new("pg_tblspc").join(oid.to_string()), directory)?;
+    fn finish_all(mut self) -> Result<(), RestoreError> {
+        for (number, (target, _)) in self.targets.iter().enumerate() {
+            if self.written.get(&number) != Some(&u64::MAX) {
+                return Err(RestoreError::WrongContent { path: target.path.clone() });
+            }
         }
-        if !places.is_empty() {
-            write(Path::new("tablespace_map"), &tablespace_map(&places))?;
-        }
-        for folder in &plan.configuration.folders {
-            data.create_directory(folder, self.directory_mode(0o750))?;
-        }
-        for (path, content) in &plan.configuration.files {
-            write(path, content)?;
-        }
-        // It may hold a password: never for the group.
-        data.create_file_with(Path::new("postgresql.auto.conf"), 0o600, &plan.configuration.auto_conf)?;
-        if let Some(manifest) = &plan.manifest {
-            write(Path::new("backup_manifest"), manifest)?;
-        }
-        write(Path::new(plan.mode.signal_file()), b"")?;
-        write(Path::new("backup_label"), &plan.backup_label)?;
+        self.open.clear();
         Ok(())
     }
 
-    /// INVARIANT: never looser than the server allows: the owner alone, or the group may read.
-    fn file_mode(&self, mode: u32) -> u32 {
-        if self.plan.group_access { (mode & 0o040) | 0o600 } else { 0o600 }
+    fn read_back(&self, target: &Target) -> Result<ContentDigest, RestoreError> {
+        const PIECE_BYTES: usize = 1 << 20;
+        let (tree, relative) = self.places.place_of(&target.path);
+        let path = tree.path().join(relative);
+        let mut hasher = self.executor.repository.keys().plain_hasher();
+        let mut offset = 0;
+        loop {
+            let piece = fs::read_range(&path, offset, PIECE_BYTES)?;
+            hasher.update(&piece);
+            offset += piece.len() as u64;
+            if piece.len() < PIECE_BYTES {
+                return Ok(hasher.finish());
+            }
+        }
     }
+}
 
-    fn directory_mode(&self, mode: u32) -> u32 {
-        if self.plan.group_access { (mode & 0o050) | 0o700 } else { 0o700 }
-    }
+fn index(offset: u64) -> Option<usize> {
+    usize::try_from(offset).ok()
+}
+
+/// The name that a directory in the way gets.
+fn aside(path: &Path, clock: &dyn Clock) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".pgv-{}", clock.now().strftime("%Y%m%dT%H%M%SZ")));
+    path.with_file_name(name)
 }

@@ -1,113 +1,213 @@
-//! `pgv-restore`: chooses the backup for a target, shows the plan, restores, and prepares the recovery.
+//! `pgv-restore`: restores a cluster as of a moment, and prepares its recovery.
 //!
-//! | file | for |
-//! | --- | --- |
-//! | `choose`, `wal_coverage` | which backup, which timelines, which WAL: decided without I/O |
-//! | `facts`, `content`, `original` | what is known before anything is touched |
-//! | `target_directory`, `tablespaces` | where it may go |
-//! | `configuration` | what the restored server is told |
-//! | `plan` | all of that as one value |
-//! | `executor`, `files` | carry it out |
-//!
-//! INVARIANT: nothing is touched before the whole plan stands, and what is half restored never starts.
+//! First everything is looked at and decided ([`RestorePlan`]), and refused where it is not safe; then the plan is
+//! carried out. INVARIANT: nothing is touched before the plan stands, nothing is deleted that is not ours, and a
+//! restore that ends early leaves a directory that no server starts in.
 
 mod choose;
-mod configuration;
-mod content;
 mod error;
 mod executor;
 mod facts;
-mod files;
-mod options;
 mod original;
 mod plan;
+mod settings;
 mod tablespaces;
 mod target_directory;
-mod target_time;
 mod wal_coverage;
-
-#[cfg(test)]
-mod choose_tests;
-#[cfg(test)]
-mod executor_tests;
-#[cfg(test)]
-pub(crate) mod testing;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::fs;
-use crate::pg::{PgMajorVersion, RecoveryTarget};
+use crate::pg::{
+    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, WalSegmentName,
+};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{Repository, SelectedCluster};
+use crate::repository::{BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, WalArchive};
+use crate::server::ConnectionSettings;
 
-pub use choose::{BackupChoice, ChoiceNote, TimelinePath};
-pub use configuration::{CodeSetting, ConfigurationSource};
-pub use error::RestoreError;
-pub use options::{ArchivingChoice, RecoveryCommands, RequestedTarget, RestoreOptions, StandbyOptions};
-pub use plan::{PlannedDirectory, PlannedTablespace, RestorePlan, RestoreWarning, Room};
-pub use target_directory::{DirectoryAction, DirectoryProblem, OccupiedDirectory, Surroundings};
+pub use error::{Branch, RestoreError};
+pub use plan::{RestorePlan, Room};
+pub use settings::{ConfigurationPlace, OUTSIDE_FOLDER, PreparedSettings};
+pub use tablespaces::{TablespaceChoice, TablespacePlan};
+pub use target_directory::{DirectoryAction, MARKER};
 pub use wal_coverage::{WalCoverage, WalHole};
 
-/// What a restore did.
+use choose::Request;
+use executor::Executor;
+use plan::Destination;
+
+/// LIMIT: names of segments in one warning.
+const NAMED_SEGMENTS_MAX: usize = 5;
+
+/// Which backup is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RestoreReport {
-    /// Files written.
-    pub files: u64,
-    /// Bytes of these files.
-    pub bytes: u64,
-    /// How long it took.
-    pub elapsed: Duration,
+pub enum BackupChoice {
+    /// The one that fits the target best.
+    Fitting,
+    /// The newest.
+    Newest,
+    /// This one.
+    Id(BackupId),
 }
 
-/// Makes the plan; touches nothing.
-pub fn plan(
-    repository: &Repository,
-    selected: &SelectedCluster,
-    options: &RestoreOptions,
-    clock: &dyn Clock,
-) -> Result<RestorePlan, RestoreError> {
-    let cluster = &selected.cluster;
-    if options.directory.to_str().is_none() {
-        return Err(RestoreError::UnwritablePath { path: options.directory.clone() });
-    }
-    let backups = facts::backups(repository, cluster)?;
-    let target = match &options.target {
-        RequestedTarget::Known(target) => target.clone(),
-        RequestedTarget::Time(text, bound) => RecoveryTarget::Time(target_time::read(text, &backups)?, *bound),
+/// What to restore, where to, and up to which moment.
+pub struct RestoreOptions {
+    /// The repository.
+    pub repository: Repository,
+    /// Its directory, which must stay apart.
+    pub repository_root: Option<PathBuf>,
+    /// Which cluster.
+    pub selection: ClusterSelection,
+    /// From which backup.
+    pub backup: BackupChoice,
+    /// Into which directory.
+    pub directory: PathBuf,
+    /// The working directory, for relative paths.
+    pub working_directory: PathBuf,
+    /// Where tablespaces go.
+    pub tablespaces: TablespaceChoice,
+    /// Whether what is in the way may be renamed.
+    pub move_aside: bool,
+    /// What it becomes.
+    pub mode: RecoveryMode,
+    /// Where recovery stops.
+    pub target: RecoveryTarget,
+    /// What happens there.
+    pub action: RecoveryTargetAction,
+    /// Along which timeline.
+    pub timeline: RecoveryTargetTimeline,
+    /// Commands and choices for the settings.
+    pub settings: PreparedSettings,
+    /// The data directory of the configured cluster, which may hold WAL that the archive lacks.
+    pub pgdata: Option<PathBuf>,
+    /// Where the original would answer; asked when the copy is to archive in its place.
+    pub original: Option<ConnectionSettings>,
+}
+
+/// What was restored.
+#[derive(Debug)]
+pub struct RestoreReport {
+    /// The cluster.
+    pub cluster: ClusterRef,
+    /// The plan that was carried out.
+    pub plan: RestorePlan,
+    /// Where the configuration lies.
+    pub configuration: ConfigurationPlace,
+    /// What in the restored configuration runs code.
+    pub running_code: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Looks at everything and decides; touches nothing.
+pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), RestoreError> {
+    let selected = options.repository.select_cluster(&options.selection, None)?;
+    let cluster = selected.cluster;
+    let archive = WalArchive::new(&options.repository, &cluster);
+    let facts = facts::archive_facts(&archive, selected.identity.wal_segment_size)?;
+    let (backups, mut warnings) = readable_backups(options, &cluster)?;
+    let backup = match options.backup {
+        BackupChoice::Fitting => None,
+        BackupChoice::Newest => backups.last().map(|record| record.id),
+        BackupChoice::Id(id) => Some(id),
     };
-    let archive = facts::archive(repository, cluster, selected.identity.wal_segment_size)?;
-    let request = choose::ChoiceRequest { target: target.clone(), timeline: options.timeline, backup: options.backup };
-    let choice = choose::choose(&request, &backups, &archive)?;
-    let directories = plan::Directories::inspect(options, &choice.record)?;
-    let content = content::gather(repository, cluster, &choice.record)?;
-    if let ArchivingChoice::Keep { originals } = &options.archiving {
-        original::refuse_running_original(originals, cluster.system_identifier)?;
+    let request = Request { target: options.target.clone(), timeline: options.timeline, backup };
+    let mut choice = choose::choose(&request, &backups, &facts).map_err(|error| match error {
+        RestoreError::NoBackup { .. } => RestoreError::NoBackup { cluster: cluster.name.to_string() },
+        other => other,
+    })?;
+    warnings.append(&mut choice.warnings);
+    let directory = target_directory::absolute(&options.directory, &options.working_directory);
+    warnings.extend(unarchived_wal(options, &cluster, &directory, &facts)?);
+    for (timeline, problem) in &facts.unreadable_histories {
+        warnings
+            .push(format!("the history of timeline {timeline} cannot be read ({problem}), so it is not considered"));
     }
-    let original = facts::original(options.configured_pgdata.as_deref(), cluster, &archive);
-    let pg_ctl = pg_ctl_of(choice.record.major_version);
-    let inputs = plan::PlanInputs { cluster, target, choice, content, directories, original, pg_ctl, now: clock.now() };
-    plan::plan(options, inputs)
+    choice.warnings = warnings;
+    let destination = Destination {
+        directory: &directory,
+        tablespaces: &options.tablespaces,
+        move_aside: options.move_aside,
+        repository_root: options.repository_root.clone(),
+    };
+    let what = (options.mode, options.target.clone(), options.action);
+    let plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    Ok((cluster, plan))
 }
 
 /// Carries a plan out.
-pub fn execute(
-    repository: &Repository,
-    plan: &RestorePlan,
+pub fn run(
+    options: &RestoreOptions,
+    (cluster, plan): (ClusterRef, RestorePlan),
     clock: &dyn Clock,
-    cancel: &Cancel,
     reporter: &dyn Reporter,
+    cancel: &Cancel,
 ) -> Result<RestoreReport, RestoreError> {
     let watch = Stopwatch::start();
-    let executor = executor::Executor { repository, plan, clock, cancel, reporter };
-    let written = executor.run()?;
-    Ok(RestoreReport { files: written.files, bytes: written.bytes, elapsed: watch.elapsed() })
+    if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
+        (&options.original, options.settings.archiving, options.mode)
+    {
+        original::refuse_living(original, cluster.system_identifier)?;
+    }
+    let executor = Executor {
+        repository: &options.repository,
+        cluster: &cluster,
+        plan: &plan,
+        settings: &options.settings,
+        clock,
+        reporter,
+        cancel,
+    };
+    executor.run()?;
+    let configuration = ConfigurationPlace::of(&plan);
+    let running_code = settings::running_code(&plan.directory, options.settings.archiving);
+    Ok(RestoreReport { cluster, plan, configuration, running_code, took: watch.elapsed() })
 }
 
-/// The `pg_ctl` of a major version on this machine, where packages put it; else the one of the PATH.
-fn pg_ctl_of(major: PgMajorVersion) -> PathBuf {
-    let places = [format!("/usr/lib/postgresql/{major}/bin/pg_ctl"), format!("/usr/pgsql-{major}/bin/pg_ctl")];
-    let found = places.into_iter().map(PathBuf::from).find(|path| matches!(fs::look_at(path), Ok(Some(_))));
-    found.unwrap_or_else(|| PathBuf::from("pg_ctl"))
+/// The records that can be read, and warnings about those that cannot.
+fn readable_backups(
+    options: &RestoreOptions,
+    cluster: &ClusterRef,
+) -> Result<(Vec<BackupRecord>, Vec<String>), RestoreError> {
+    let mut readable = Vec::new();
+    let mut warnings = Vec::new();
+    for entry in options.repository.backups(cluster)? {
+        match entry.record {
+            Ok(record) => readable.push(record),
+            Err(source) if options.backup == BackupChoice::Id(entry.id) => {
+                return Err(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(source) });
+            }
+            Err(error) => {
+                warnings.push(format!("backup {} cannot be read, so it is not considered: {error}", entry.id))
+            }
+        }
+    }
+    Ok((readable, warnings))
+}
+
+/// WAL on this machine that the archive lacks would be lost to this restore.
+fn unarchived_wal(
+    options: &RestoreOptions,
+    cluster: &ClusterRef,
+    directory: &std::path::Path,
+    facts: &wal_coverage::ArchiveFacts,
+) -> Result<Option<String>, RestoreError> {
+    let mut places = vec![directory.to_owned()];
+    places.extend(options.pgdata.clone());
+    places.dedup();
+    for place in places {
+        let missing = facts::unarchived_segments(&place, cluster.system_identifier, facts)?;
+        if !missing.is_empty() {
+            let named: Vec<String> = missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
+            let more = missing.len().saturating_sub(named.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            return Ok(Some(format!(
+                "\"{}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
+                place.join("pg_wal").display(),
+                named.join(", ")
+            )));
+        }
+    }
+    Ok(None)
 }

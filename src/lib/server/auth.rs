@@ -24,7 +24,6 @@ pub(crate) enum Protection {
     /// Nothing.
     Open,
     /// TLS; with the hash of the server's certificate where its signature algorithm defines one.
-    #[expect(dead_code, reason = "TLS comes next")]
     Tls { certificate_hash: Option<Vec<u8>> },
 }
 
@@ -47,7 +46,7 @@ impl Login<'_> {
     ) -> Result<(), ConnectError> {
         match self.receive(stream, notices).await? {
             Message::AuthenticationOk => {
-                self.require_allowed(AuthMethod::NoExchange, "nothing at all (\"trust\", \"peer\" or a certificate)")?;
+                self.require_allowed(AuthMethod::NoExchange, "no proof at all (trust, peer or a client certificate)")?;
                 return self.require_no_binding();
             }
             Message::AuthenticationCleartextPassword => {
@@ -63,10 +62,10 @@ impl Login<'_> {
             }
             Message::AuthenticationSasl(body) => self.run_scram(stream, notices, &body).await?,
             Message::AuthenticationGss | Message::AuthenticationSspi => {
-                return Err(self.refuse("GSSAPI or SSPI", "pgv cannot do"));
+                return Err(self.unknown_method("GSSAPI or SSPI"));
             }
             Message::AuthenticationKerberosV5 | Message::AuthenticationScmCredential => {
-                return Err(self.refuse("a method that PostgreSQL has given up", "pgv cannot do"));
+                return Err(self.unknown_method("a method that PostgreSQL has given up"));
             }
             _ => {
                 return Err(
@@ -131,7 +130,7 @@ impl Login<'_> {
             }
             (Some(_), false, true) => Ok((SCRAM_SHA_256, ChannelBinding::unrequested())),
             (None, _, true) => Ok((SCRAM_SHA_256, ChannelBinding::unsupported())),
-            _ => Err(self.refuse("an unknown SASL mechanism", "pgv cannot do")),
+            _ => Err(self.unknown_method("an unknown SASL mechanism")),
         }
     }
 
@@ -145,10 +144,11 @@ impl Login<'_> {
         Ok(())
     }
 
-    fn require_allowed(&self, method: AuthMethod, name: &str) -> Result<(), ConnectError> {
+    fn require_allowed(&self, method: AuthMethod, name: &'static str) -> Result<(), ConnectError> {
         match self.allowed_methods {
             Some(allowed) if !allowed.methods.contains(&method) => {
-                Err(self.refuse(name, "require_auth does not allow"))
+                let endpoint = Box::new(self.endpoint.clone());
+                Err(ConnectError::MethodNotAllowed { endpoint, method: name })
             }
             _ => Ok(()),
         }
@@ -157,7 +157,7 @@ impl Login<'_> {
     /// Every way in but SCRAM-SHA-256-PLUS leaves the TLS session unproven.
     fn require_no_binding(&self) -> Result<(), ConnectError> {
         match self.channel_binding {
-            ChannelBindingMode::Require => Err(self.binding_missing("let us in without")),
+            ChannelBindingMode::Require => Err(self.binding_missing("logs us in without it")),
             ChannelBindingMode::Disable | ChannelBindingMode::Prefer => Ok(()),
         }
     }
@@ -202,9 +202,8 @@ impl Login<'_> {
         stream.send(fill).await.map_err(|error| self.protocol(error))
     }
 
-    fn refuse(&self, method: &str, why: &'static str) -> ConnectError {
-        let endpoint = Box::new(self.endpoint.clone());
-        ConnectError::AuthenticationRefused { endpoint, method: method.to_owned(), why }
+    fn unknown_method(&self, method: &'static str) -> ConnectError {
+        ConnectError::MethodUnknown { endpoint: Box::new(self.endpoint.clone()), method }
     }
 
     fn binding_missing(&self, problem: &'static str) -> ConnectError {
@@ -228,3 +227,6 @@ impl Login<'_> {
         ConnectError::Scram { endpoint, problem: clean_text(&text), server_at_fault: true }
     }
 }
+
+#[cfg(test)]
+mod tests;

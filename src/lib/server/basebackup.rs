@@ -356,3 +356,6 @@ fn split_text(body: &mut Bytes) -> Option<Bytes> {
     let _ = body.split_to(1);
     Some(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,12 +76,20 @@ pub enum ConnectError {
         /// Which server.
         endpoint: Box<Endpoint>,
     },
-    /// The TLS session did not come about, an untrusted certificate included.
+    /// The server's certificate does not prove what `sslmode` demands.
+    #[error("the certificate of server {endpoint} was refused (sslmode={})", endpoint.ssl_mode)]
+    CertificateRefused {
+        /// Which server.
+        endpoint: Box<Endpoint>,
+        /// What is wrong with it.
+        source: CertificateProblem,
+    },
+    /// The TLS session did not come about for another reason.
     #[error("could not start TLS with server {endpoint} (sslmode={})", endpoint.ssl_mode)]
     TlsHandshake {
         /// Which server.
         endpoint: Box<Endpoint>,
-        /// What is wrong; a [`rustls::Error`] inside when the certificate was refused.
+        /// What is wrong.
         source: io::Error,
     },
     /// Certificates or keys of ours that cannot be used.
@@ -106,15 +114,21 @@ pub enum ConnectError {
         /// Which server.
         endpoint: Box<Endpoint>,
     },
-    /// The server wants a proof that we do not have or may not give.
-    #[error("server {endpoint} asks for authentication by {method}, which {why}")]
-    AuthenticationRefused {
+    /// The server wants a proof that we cannot give.
+    #[error("server {endpoint} asks for authentication by {method}, which pgv cannot do")]
+    MethodUnknown {
         /// Which server.
         endpoint: Box<Endpoint>,
         /// The method.
-        method: String,
-        /// Why it is not used, to follow "which".
-        why: &'static str,
+        method: &'static str,
+    },
+    /// The server wants a proof that `require_auth` does not allow.
+    #[error("server {endpoint} asks for {method}, which require_auth does not allow")]
+    MethodNotAllowed {
+        /// Which server.
+        endpoint: Box<Endpoint>,
+        /// The method.
+        method: &'static str,
     },
     /// Channel binding was demanded and did not happen.
     #[error("channel binding is required and server {endpoint} {problem}")]
@@ -166,6 +180,41 @@ pub enum ConnectError {
     },
 }
 
+/// Why a server's certificate was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateProblem {
+    /// No trusted root vouches for it.
+    #[error("it is not signed by a trusted root certificate")]
+    UnknownIssuer,
+    /// Its time is over.
+    #[error("it has expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("it is not valid yet")]
+    NotYetValid,
+    /// It is made out to somebody else.
+    #[error("it is not made out to \"{host}\" but to {}", if names.is_empty() { "no host at all".to_owned() } else { format!("\"{}\"", names.join("\", \"")) })]
+    WrongHost {
+        /// The host that we meant.
+        host: String,
+        /// The names that it carries.
+        names: Vec<String>,
+    },
+    /// It is for other purposes than servers.
+    #[error("it is not meant for servers")]
+    WrongPurpose,
+    /// A signature is false: it names a trusted root that did not sign it, or the server has no key for it.
+    #[error("its signature is not that of a trusted root certificate")]
+    BadSignature,
+    /// A signature is by an algorithm that is not known here.
+    #[error("it is signed by an algorithm that pgv does not know")]
+    UnknownSignature,
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
+}
+
 /// Certificates or keys of ours that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -201,15 +250,20 @@ pub enum TlsSetupError {
     /// The system has no root certificates.
     #[error("no root certificates found on this system")]
     NoSystemRoots,
-    /// Certificate and key do not work together, or something else that TLS itself complains about.
+    /// The private key is not the one that the client's certificate is for.
+    #[error("private key \"{}\" does not belong to certificate \"{}\"", key.display(), certificate.display())]
+    KeyMismatch {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// Something that TLS itself complains about.
     #[error("invalid TLS settings")]
     Rejected(#[source] rustls::Error),
-    /// The host's name cannot stand in a certificate.
-    #[error("host name \"{name}\" cannot be verified")]
-    HostName {
-        /// The name.
-        name: String,
-    },
+    /// Verification by an authority alone needs one that the person chose.
+    #[error("sslmode=verify-ca needs a root certificate file (sslrootcert)")]
+    NoRootFile,
 }
 
 /// The whole chain of one error on one line; only for lists, which have no single source.
@@ -235,11 +289,13 @@ impl ConnectError {
             | Self::Unreachable { endpoint, .. }
             | Self::TimedOut { endpoint, .. }
             | Self::TlsNotOffered { endpoint }
+            | Self::CertificateRefused { endpoint, .. }
             | Self::TlsHandshake { endpoint, .. }
             | Self::TlsSetup { endpoint, .. }
             | Self::PasswordMissing { endpoint, .. }
             | Self::ClearTextRefused { endpoint }
-            | Self::AuthenticationRefused { endpoint, .. }
+            | Self::MethodUnknown { endpoint, .. }
+            | Self::MethodNotAllowed { endpoint, .. }
             | Self::ChannelBindingMissing { endpoint, .. }
             | Self::Scram { endpoint, .. }
             | Self::Rejected { endpoint, .. }
@@ -262,10 +318,10 @@ impl ConnectError {
     /// to name a trusted root (`sslrootcert=FILE`) or to choose a weaker `sslmode=...` deliberately.
     pub fn refused_by_default_ssl_mode(&self) -> Option<&Endpoint> {
         match self {
-            Self::TlsNotOffered { endpoint } | Self::TlsHandshake { endpoint, .. } => {
-                Some(endpoint.as_ref()).filter(|endpoint| !endpoint.ssl_mode_given)
-            }
-            Self::TlsSetup { endpoint, source: TlsSetupError::NoSystemRoots } => {
+            Self::TlsNotOffered { endpoint }
+            | Self::CertificateRefused { endpoint, .. }
+            | Self::TlsHandshake { endpoint, .. }
+            | Self::TlsSetup { endpoint, source: TlsSetupError::NoSystemRoots } => {
                 Some(endpoint.as_ref()).filter(|endpoint| !endpoint.ssl_mode_given)
             }
             Self::AllFailed { attempts } => attempts.iter().find_map(Self::refused_by_default_ssl_mode),
@@ -291,11 +347,15 @@ impl Classified for ConnectError {
         match self {
             Self::NotResolved { .. } | Self::Unreachable { .. } => ErrorClass::Unavailable,
             Self::TimedOut { .. } => ErrorClass::TimedOut,
-            Self::TlsNotOffered { .. } | Self::ClearTextRefused { .. } | Self::WrongRole { .. } => ErrorClass::Refused,
-            Self::TlsHandshake { source, .. } => tls_class(source),
+            Self::TlsNotOffered { .. }
+            | Self::CertificateRefused { .. }
+            | Self::ClearTextRefused { .. }
+            | Self::MethodNotAllowed { .. }
+            | Self::WrongRole { .. } => ErrorClass::Refused,
+            Self::TlsHandshake { .. } => ErrorClass::Unavailable,
             Self::TlsSetup { .. } => ErrorClass::Usage,
             Self::PasswordMissing { .. } | Self::ChannelBindingMissing { .. } => ErrorClass::PermissionDenied,
-            Self::AuthenticationRefused { .. } => ErrorClass::Unsupported,
+            Self::MethodUnknown { .. } => ErrorClass::Unsupported,
             Self::Scram { server_at_fault, .. } => {
                 if *server_at_fault {
                     ErrorClass::Corrupt
@@ -316,10 +376,50 @@ impl Classified for ConnectError {
     }
 }
 
-/// A refused certificate is a refusal; a connection that broke while shaking hands may work later.
-fn tls_class(error: &io::Error) -> ErrorClass {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(_) => ErrorClass::Refused,
-        None => ErrorClass::Unavailable,
+#[cfg(test)]
+mod tests {
+    use super::super::fake_server::{endpoint, settings};
+    use super::*;
+
+    fn refused(conninfo: &str) -> ConnectError {
+        let endpoint = Box::new(endpoint(&settings(conninfo)));
+        ConnectError::CertificateRefused { endpoint, source: CertificateProblem::UnknownIssuer }
+    }
+
+    fn unreachable(conninfo: &str) -> ConnectError {
+        let source = io::Error::from(io::ErrorKind::ConnectionRefused);
+        ConnectError::Unreachable { endpoint: Box::new(endpoint(&settings(conninfo))), source }
+    }
+
+    #[test]
+    fn only_our_own_choice_of_sslmode_asks_for_the_hint() {
+        let hint = |error: &ConnectError| error.refused_by_default_ssl_mode().map(|endpoint| endpoint.ssl_mode);
+        assert_eq!(hint(&refused("host=db")), Some(SslMode::VerifyFull));
+        assert_eq!(hint(&refused("host=db sslmode=verify-full")), None);
+        assert_eq!(hint(&unreachable("host=db")), None);
+        let several = ConnectError::AllFailed { attempts: vec![unreachable("host=a"), refused("host=b")] };
+        assert_eq!(hint(&several), Some(SslMode::VerifyFull));
+    }
+
+    #[test]
+    fn several_failures_have_the_class_of_the_most_telling_one() {
+        let class = |attempts| ConnectError::AllFailed { attempts }.class();
+        assert_eq!(class(vec![unreachable("host=a"), unreachable("host=b")]), ErrorClass::Unavailable);
+        assert_eq!(class(vec![unreachable("host=a"), refused("host=b")]), ErrorClass::Refused);
+        assert_eq!(class(Vec::new()), ErrorClass::Unavailable);
+    }
+
+    #[test]
+    fn messages_name_server_and_cause() {
+        let attempts = vec![unreachable("host=a port=1"), refused("host=/tmp port=2")];
+        assert_eq!(
+            ConnectError::AllFailed { attempts }.to_string(),
+            "could not connect to any of 2 servers: could not connect to server \"a\", port 1: connection refused; \
+             the certificate of server \"/tmp/.s.PGSQL.2\" was refused (sslmode=disable): it is not signed by a \
+             trusted root certificate"
+        );
+        let names = vec!["a.test".to_owned(), "192.0.2.1".to_owned()];
+        let problem = CertificateProblem::WrongHost { host: "b.test".to_owned(), names };
+        assert_eq!(problem.to_string(), "it is not made out to \"b.test\" but to \"a.test\", \"192.0.2.1\"");
     }
 }

@@ -230,3 +230,118 @@ impl<S: Transport> MessageStream<S> {
 fn shown_tag(tag: u8) -> char {
     if tag.is_ascii_graphic() { char::from(tag) } else { char::REPLACEMENT_CHARACTER }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_server::{block_on, connection, copy, message, ready, stream_of};
+    use super::*;
+    use proptest::prelude::*;
+
+    async fn receive_all(bytes: &[u8]) -> (usize, ProtocolError) {
+        let mut stream = stream_of(bytes).await;
+        let mut count = 0;
+        loop {
+            match stream.receive().await {
+                Ok(_) => count += 1,
+                Err(error) => return (count, error),
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_cut_anywhere_is_the_same_message() {
+        let bytes = [copy(b"some data"), message(b'W', &[0, 0, 0]), ready()].concat();
+        for cut in 0..bytes.len() {
+            block_on(async {
+                let (ours, mut theirs) = connection();
+                let mut stream = MessageStream::new(ours);
+                let (head, tail) = bytes.split_at(cut);
+                theirs.write_all(head).await.unwrap();
+                let received = tokio::time::timeout(Duration::from_millis(1), stream.receive()).await;
+                theirs.write_all(tail).await.unwrap();
+                let first = match received {
+                    Ok(received) => received.unwrap(),
+                    // INVARIANT under test: a dropped read loses nothing.
+                    Err(_) => stream.receive().await.unwrap(),
+                };
+                assert!(matches!(first.body, Body::CopyData(data) if data.as_ref() == b"some data"), "cut at {cut}");
+                assert!(matches!(stream.receive().await.unwrap().body, Body::CopyBoth), "cut at {cut}");
+                assert_eq!(stream.receive().await.unwrap().tag, b'Z', "cut at {cut}");
+            });
+        }
+    }
+
+    #[test]
+    fn hostile_frames_are_errors() {
+        let over = |length: usize| u32::try_from(length + 1).unwrap().to_be_bytes();
+        let with_length = |length: [u8; 4]| [&b"d"[..], &length].concat();
+        block_on(async {
+            for (bytes, class) in [
+                (with_length(over(MAX_LOGIN_MESSAGE_BYTES)), ErrorClass::Corrupt),
+                (with_length([0xff; 4]), ErrorClass::Corrupt),
+                (with_length([0x7f, 0xff, 0xff, 0xff]), ErrorClass::Corrupt),
+                (with_length([0, 0, 0, 3]), ErrorClass::Corrupt),
+                (message(b'?', b""), ErrorClass::Corrupt),
+                (message(b'v', &[0; 8]), ErrorClass::Corrupt),
+                (message(b'Z', b""), ErrorClass::Corrupt),
+                (message(b'R', &[0, 0, 0, 99]), ErrorClass::Corrupt),
+                (message(b'S', b"no end"), ErrorClass::Corrupt),
+                (with_length([0, 0, 0, 9]), ErrorClass::Unavailable),
+                (b"d\0".to_vec(), ErrorClass::Unavailable),
+                (Vec::new(), ErrorClass::Unavailable),
+            ] {
+                let (count, error) = receive_all(&bytes).await;
+                assert_eq!((count, error.class()), (0, class), "{bytes:?}: {error}");
+            }
+        });
+    }
+
+    #[test]
+    fn only_a_trusted_server_may_send_long_messages() {
+        block_on(async {
+            let long = copy(&vec![7; MAX_LOGIN_MESSAGE_BYTES]);
+            assert!(matches!(receive_all(&long).await, (0, ProtocolError::TooLong { tag: 'd', .. })));
+            let mut stream = stream_of(&long).await;
+            stream.trust();
+            assert!(stream.receive().await.is_ok());
+            let mut stream = stream_of(&[b"d", &[0x7f, 0xff, 0xff, 0xff][..]].concat()).await;
+            stream.trust();
+            assert!(matches!(stream.receive().await, Err(ProtocolError::TooLong { .. })));
+        });
+    }
+
+    #[test]
+    fn bodies_of_copy_data_are_not_copied() {
+        block_on(async {
+            let mut stream = stream_of(&[copy(&[1; 1000]), copy(&[2; 1000])].concat()).await;
+            let mut next = async || match stream.receive().await.unwrap().body {
+                Body::CopyData(data) => data,
+                _ => unreachable!(),
+            };
+            let (first, second) = (next().await, next().await);
+            assert_eq!(second.as_ptr() as usize - first.as_ptr() as usize, 1000 + HEADER_BYTES);
+        });
+    }
+
+    #[test]
+    fn a_silent_server_is_not_waited_for_beyond_the_limit() {
+        block_on(async {
+            let (ours, _theirs) = connection();
+            let mut stream = MessageStream::new(ours);
+            stream.set_idle_timeout(Some(Duration::from_millis(20)));
+            assert!(matches!(stream.receive().await, Err(ProtocolError::Silent { .. })));
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            block_on(receive_all(&bytes));
+        }
+
+        #[test]
+        fn arbitrary_bodies_never_panic(tag in any::<u8>(), body in proptest::collection::vec(any::<u8>(), 0..100)) {
+            block_on(receive_all(&message(tag, &body)));
+        }
+    }
+}

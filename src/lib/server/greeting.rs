@@ -115,7 +115,29 @@ impl AsyncWrite for GreetedTransport {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_server::{block_on, message, notice, walsender};
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn plays_the_end_of_a_login_and_then_gets_out_of_the_way() {
+        block_on(async {
+            let mut session = walsender("15.4", &notice("from the server")).await.session;
+            session.backend_key = Some((7, 8));
+            let mut transport = GreetedTransport::new(session);
+            transport.write_all(&[0, 0, 0, 4]).await.unwrap();
+            let mut read = Vec::new();
+            transport.read_to_end(&mut read).await.unwrap();
+            let expected = [
+                message(b'R', &[0, 0, 0, 0]),
+                message(b'S', b"server_version\x0015.4\0"),
+                message(b'K', &[0, 0, 0, 7, 0, 0, 0, 8]),
+                message(b'Z', b"I"),
+                notice("from the server"),
+            ];
+            assert_eq!(read, expected.concat());
+        });
+    }
 
     #[test]
     fn swallows_exactly_the_first_message_however_it_is_cut() {

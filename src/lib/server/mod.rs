@@ -1,16 +1,21 @@
-//! Talking to PostgreSQL: connection settings, SQL and the replication protocol.
+//! Talking to PostgreSQL: connection settings, SQL and the replication protocol; and what its files say when it
+//! cannot be asked.
 //!
 //! What a server sends, paths and names above all, is untrusted input. Functions are async and need a tokio runtime
 //! with its I/O and time drivers; nothing here reads the environment, prints, or creates files.
 
 mod auth;
 mod basebackup;
+mod config_files;
 pub mod conninfo;
 mod error;
 mod facts;
+#[cfg(test)]
+mod fake_server;
 mod framing;
 mod greeting;
 mod message;
+mod postmaster;
 mod query;
 mod secret;
 mod session;
@@ -22,11 +27,13 @@ mod walsender;
 pub use basebackup::{
     BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode, ManifestChecksum,
 };
+pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
-pub use error::{ConnectError, Endpoint, TlsSetupError};
+pub use error::{CertificateProblem, ConnectError, Endpoint, TlsSetupError};
 pub use facts::{RoleRights, ServerFacts, ServerFileStatus, ServerSetting};
 pub use framing::ProtocolError;
 pub use message::{ServerMessage, SqlState};
+pub use postmaster::running_postmaster;
 pub use secret::Secret;
 pub use sql::{DEFAULT_QUERY_TIMEOUT, ServerError, SqlClient};
 pub use walsender::{ReplicationError, SystemIdentification, TimelineHistoryFile, WalPosition, Walsender};

@@ -114,3 +114,64 @@ fn columns(body: &DataRowBody) -> std::io::Result<Row> {
     let buffer = body.buffer_bytes();
     body.ranges().map(|range| Ok(range.map(|range| buffer.slice(range)))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_server::{block_on, error, message, notice, ready, result, stream_of};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a command yields, and whether the session took another one afterwards.
+    fn run_on(bytes: &[u8]) -> (Result<Vec<Row>, QueryError>, NoticeBuffer) {
+        block_on(async {
+            let mut stream = stream_of(bytes).await;
+            stream.trust();
+            let mut notices = NoticeBuffer::default();
+            let outcome = run(&mut stream, &mut notices, "SHOW x").await;
+            (outcome, notices)
+        })
+    }
+
+    #[test]
+    fn rows_come_as_they_are_and_notices_beside_them() {
+        let bytes = [notice("one"), result(&[&[Some("a"), None], &[Some("")]]), notice("two"), ready()].concat();
+        let (outcome, mut notices) = run_on(&bytes);
+        let text = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+        assert_eq!(outcome.unwrap(), [vec![text("a"), None], vec![text("")]]);
+        assert_eq!(notices.take().len(), 2);
+    }
+
+    #[test]
+    fn what_the_server_says_goes_before_that_it_hung_up() {
+        for tail in [Vec::new(), ready(), b"garbage".to_vec()] {
+            let (outcome, _) = run_on(&[error("ERROR", "42601", "syntax error"), tail].concat());
+            assert!(matches!(outcome, Err(QueryError::Server(message)) if message.has_code("42601")));
+        }
+    }
+
+    #[test]
+    fn a_result_that_is_cut_or_out_of_order_is_an_error() {
+        let row = message(b'D', &[0, 1, 0, 0, 0, 9, b'x']);
+        for bytes in [
+            result(&[&[Some("a")]]),
+            ready(),
+            row,
+            message(b'D', &[0, 2, 0xff, 0xff, 0xff, 0xff]),
+            message(b'H', &[0, 0, 0]),
+            message(b'E', b"no end"),
+        ] {
+            let (outcome, _) = run_on(&bytes);
+            assert!(matches!(outcome, Err(QueryError::Protocol(_))), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bodies_never_panic(
+            tag in proptest::sample::select(&b"ENDTCSZAR"[..]),
+            body in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let _ = run_on(&[message(tag, &body), ready()].concat());
+        }
+    }
+}

@@ -158,18 +158,26 @@ async fn connect_to(
         Err(limit) => Err(ConnectError::TimedOut { endpoint: Box::new(endpoint.clone()), limit }),
     };
     match (attempt(first).await, second) {
-        (Err(error), Some(second)) if may_differ_with_other_encryption(&error) => {
-            // The first refusal says more than a second one of the fallback.
-            attempt(second).await.map_err(|_| error)
+        (Err(first), Some(second)) if may_differ_with_other_encryption(&first) => {
+            attempt(second).await.map_err(|second| telling_one(first, second))
         }
         (result, _) => result,
+    }
+}
+
+/// Which of the errors with and without TLS to show: a server that let us as far as a password says more.
+fn telling_one(first: ConnectError, second: ConnectError) -> ConnectError {
+    match &second {
+        ConnectError::Rejected { source, .. } if !source.has_code("28000") => second,
+        ConnectError::PasswordMissing { .. } => second,
+        _ => first,
     }
 }
 
 /// Whether `pg_hba.conf` or the handshake may be the only thing in the way.
 fn may_differ_with_other_encryption(error: &ConnectError) -> bool {
     match error {
-        ConnectError::TlsHandshake { .. } => true,
+        ConnectError::TlsHandshake { .. } | ConnectError::CertificateRefused { .. } => true,
         ConnectError::Rejected { source, .. } => source.has_code("28000"),
         _ => false,
     }
@@ -188,8 +196,8 @@ async fn open_session(
     let (transport, protection) = match (place, encryption) {
         (Place::Socket(_), _) => (transport, Protection::Local),
         (Place::Tcp(_), Encryption::Never) => (transport, Protection::Open),
-        (Place::Tcp(_), Encryption::IfOffered) => tls::negotiate(transport, settings, endpoint, false).await?,
-        (Place::Tcp(_), Encryption::Always) => tls::negotiate(transport, settings, endpoint, true).await?,
+        (Place::Tcp(_), Encryption::IfOffered) => tls::negotiate(transport, &settings.tls, endpoint, false).await?,
+        (Place::Tcp(_), Encryption::Always) => tls::negotiate(transport, &settings.tls, endpoint, true).await?,
     };
     log_in(transport, settings, purpose, endpoint, &protection).await
 }
@@ -356,4 +364,39 @@ fn parse_version(text: &str) -> Option<u32> {
     // COMPAT: before 10 the second number belonged to the major version.
     let weight = if major >= 10 { 1 } else { 100 };
     major.checked_mul(10_000)?.checked_add(minor.checked_mul(weight)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_server::settings;
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_servers_write_them() {
+        for (text, number) in [
+            ("15.4 (Debian 15.4-1.pgdg120+1)", Some(150_004)),
+            ("13.23", Some(130_023)),
+            ("18beta1", Some(180_000)),
+            ("19devel", Some(190_000)),
+            ("9.6.24", Some(90_600)),
+            ("", None),
+            ("PostgreSQL", None),
+            ("99999999999", None),
+            ("4294967295.1", None),
+        ] {
+            assert_eq!(parse_version(text), number, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_exempt_only_while_it_leads_here() {
+        let settings = settings("host=localhost");
+        let host = &settings.hosts[0];
+        for (address, mode) in
+            [("127.0.0.1", SslMode::Prefer), ("::1", SslMode::Prefer), ("10.1.1.1", SslMode::VerifyFull)]
+        {
+            let address = Some(address.parse().unwrap());
+            assert_eq!(endpoint_of(&settings, Purpose::Sql, host, address).ssl_mode, mode, "{address:?}");
+        }
+    }
 }

@@ -310,3 +310,24 @@ fn server_message(error: &tokio_postgres::Error) -> Option<Box<ServerMessage>> {
         hint: error.hint().map(clean_text),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_set_only_what_their_server_knows() {
+        for (version, idle, transaction) in [
+            (None, false, false),
+            (Some(130_023), false, false),
+            (Some(140_000), true, false),
+            (Some(160_014), true, false),
+            (Some(170_000), true, true),
+        ] {
+            let setup = session_setup(version);
+            assert!(setup.contains("SET search_path = pg_catalog, pg_temp;SET statement_timeout = 0;"), "{setup}");
+            assert_eq!(setup.contains("SET idle_session_timeout"), idle, "{version:?}");
+            assert_eq!(setup.contains("SET transaction_timeout"), transaction, "{version:?}");
+        }
+    }
+}

@@ -195,7 +195,8 @@ impl Walsender {
         Ok(TimelineHistoryFile { file_name: self.column(COMMAND, row, 0)?, content })
     }
 
-    /// Starts a base backup; returns once the server has done its checkpoint, which can take minutes.
+    /// Starts a base backup; returns once the server has done its checkpoint, which can take minutes. Who drops the
+    /// backup before its end must drop this session too: the server goes on sending.
     pub async fn base_backup(&mut self, options: &BaseBackupOptions) -> Result<BaseBackup<'_>, ReplicationError> {
         BaseBackup::start(self, options).await
     }

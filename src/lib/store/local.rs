@@ -3,6 +3,7 @@
 //! INVARIANT: only [`LocalStore::create`] makes the root; an unmounted one is an error, never an empty store. Objects
 //! are staged in `<root>/.staging`, which no key can name and no listing returns.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub struct LocalStore {
 pub struct StoreProbe {
     /// Bytes that can still be written.
     pub available_bytes: u64,
+    /// Whether objects are published by hard links; else by renames that do not replace.
+    pub hard_links: bool,
 }
 
 impl LocalStore {
@@ -38,7 +41,8 @@ impl LocalStore {
     pub fn create(root: &Path) -> Result<Self, StoreError> {
         let store = Self { root: root.to_owned() };
         let created = fs::create_directory(root).and_then(|_| fs::create_directory(&root.join(STAGING)));
-        created.map_err(|error| store.failed(error))?;
+        // Not "there is no repository": that is why it is created.
+        created.map_err(|error| store.file_error(error))?;
         Ok(store)
     }
 
@@ -67,7 +71,8 @@ impl LocalStore {
             return Err(failed(FileError::new("rely on", &self.root, problem)));
         }
         let available_bytes = fs::available_bytes(&self.root).map_err(failed)?;
-        Ok(StoreProbe { available_bytes })
+        let hard_links = fs::has_hard_links(&staging).map_err(failed)?;
+        Ok(StoreProbe { available_bytes, hard_links })
     }
 
     fn path_of(&self, key: &ObjectKey) -> PathBuf {
@@ -92,10 +97,12 @@ impl LocalStore {
 
     /// Tells an object that is absent from one that cannot be looked for.
     fn read_failed(&self, key: &ObjectKey, source: FileError) -> StoreError {
-        if source.is_not_found() && self.check_root().is_ok() {
-            StoreError::NotFound { key: key.clone(), store: self.describe() }
-        } else {
-            self.failed(source)
+        if !source.is_not_found() || self.check_root().is_err() {
+            return self.failed(source);
+        }
+        match fs::check_absent(&self.root, Path::new(key.as_str())) {
+            Ok(()) => StoreError::NotFound { key: key.clone(), store: self.describe() },
+            Err(hidden) => self.file_error(hidden),
         }
     }
 
@@ -153,8 +160,15 @@ impl Listing<'_> {
         let path = self.store.root.join(directory);
         let entries = match fs::sorted_entries(&path) {
             Ok(entries) => entries,
-            // Nothing was stored there yet, or it is a file.
-            Err(error) if error.is_not_found() && self.store.check_root().is_ok() => return Ok(()),
+            // It is an object, and nothing is below it.
+            Err(error) if error.source.kind() == ErrorKind::NotADirectory && self.store.check_root().is_ok() => {
+                return Ok(());
+            }
+            // Nothing was stored there yet.
+            Err(error) if error.is_not_found() && self.store.check_root().is_ok() => {
+                let hidden = |error| self.store.file_error(error);
+                return fs::check_absent(&self.store.root, Path::new(directory)).map_err(hidden);
+            }
             Err(error) => return Err(self.store.failed(error)),
         };
         let mut names = Vec::with_capacity(entries.len());
@@ -162,7 +176,8 @@ impl Listing<'_> {
             let Some(name) = entry.name.to_str() else { return Err(self.foreign(&entry.name.to_string_lossy())) };
             if !name.starts_with('.') && name != "lost+found" {
                 let below = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
-                names.push(if entry.is_directory { format!("{below}/") } else { below });
+                let is_directory = entry.is_directory || entry.is_link && self.leads_to_directory(&below)?;
+                names.push(if is_directory { format!("{below}/") } else { below });
             }
         }
         // ORDER: with the slash behind directories, the order of names is the order of keys.
@@ -182,6 +197,19 @@ impl Listing<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a link that may matter here leads to a directory. One that leads nowhere hides what it led to.
+    fn leads_to_directory(&self, name: &str) -> Result<bool, StoreError> {
+        if !name.starts_with(self.prefix) && !self.prefix.starts_with(name) {
+            return Ok(false);
+        }
+        let failed = |error| self.store.failed(error);
+        let leads_to_directory = fs::is_directory(&self.store.root.join(name)).map_err(failed)?;
+        if !leads_to_directory {
+            fs::check_absent(&self.store.root, Path::new(name)).map_err(failed)?;
+        }
+        Ok(leads_to_directory)
     }
 
     fn foreign(&self, name: &str) -> StoreError {
@@ -303,6 +331,34 @@ mod tests {
             0,
             "something was written to the empty mount point"
         );
+    }
+
+    #[test]
+    fn absent_is_told_from_hidden() {
+        let (temp, store) = store();
+        put(&store, "file", b"").unwrap();
+        std::os::unix::fs::symlink(temp.path().join("unmounted"), store.root().join("link")).unwrap();
+        for name in ["link/a", "link/a/b", "file/a"] {
+            let errors = [
+                block_on(store.get_range(&key(name), 0, 1)).unwrap_err(),
+                block_on(store.size(&key(name))).unwrap_err(),
+                block_on(store.time_of(&key(name))).unwrap_err(),
+            ];
+            assert_eq!(errors.map(|error| error.class()), [ErrorClass::Unavailable; 3], "{name}");
+        }
+        for prefix in ["link/", "link/a/b", ""] {
+            let error = block_on(store.list_after(prefix, "", 10)).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Unavailable, "{prefix:?}");
+        }
+        // What the link does not lead to can be listed.
+        assert_eq!(block_on(store.list_after("fi", "", 10)).unwrap(), [key("file")]);
+        assert_eq!(block_on(store.list_after("file/", "", 10)).unwrap(), []);
+        // Mounted again, it is part of the store.
+        std::fs::create_dir(temp.path().join("unmounted")).unwrap();
+        put(&store, "link/a", b"").unwrap();
+        for prefix in ["", "link/", "l"] {
+            assert_eq!(block_on(store.list_after(prefix, "file", 10)).unwrap(), [key("link/a")]);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! All numbers are little-endian. Frames without pages have page count 0.
 
 use crate::codec::ContentDigest;
+use crate::error::{Classified, ErrorClass};
 
 const MAGIC: &[u8; 6] = b"PGVPIX";
 const VERSION: u16 = 1;
@@ -27,6 +28,33 @@ pub struct IndexFrame {
     pub digest: ContentDigest,
     /// Keyed hashes of its pages, when it holds part of a file that is handled by pages.
     pub page_hashes: Vec<u64>,
+}
+
+/// An index frame that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackIndexError {
+    /// It is damaged.
+    #[error("the pack's index {problem}")]
+    Invalid {
+        /// In which way.
+        problem: &'static str,
+    },
+    /// Written by a newer pgv.
+    #[error("the pack's index has version {found}; this pgv knows {VERSION}")]
+    NewerVersion {
+        /// Its version.
+        found: u16,
+    },
+}
+
+impl Classified for PackIndexError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Invalid { .. } => ErrorClass::Corrupt,
+            Self::NewerVersion { .. } => ErrorClass::Unsupported,
+        }
+    }
 }
 
 /// What an index frame says.
@@ -60,14 +88,16 @@ impl PackIndex {
         bytes
     }
 
-    /// Reads an index frame; the text says what is wrong with it.
-    pub fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+    /// Reads an index frame.
+    pub fn decode(bytes: &[u8]) -> Result<Self, PackIndexError> {
         let mut cursor = Cursor(bytes);
         if cursor.take::<6>()? != *MAGIC {
-            return Err("the pack's index does not begin like one");
+            return Err(PackIndexError::Invalid { problem: "does not begin like one" });
         }
-        if u16::from_le_bytes(cursor.take()?) != VERSION {
-            return Err("the pack's index has an unknown version");
+        match u16::from_le_bytes(cursor.take()?) {
+            VERSION => {}
+            0 => return Err(PackIndexError::Invalid { problem: "has version 0" }),
+            found => return Err(PackIndexError::NewerVersion { found }),
         }
         let page_bytes = u32::from_le_bytes(cursor.take()?);
         let count = u32::from_le_bytes(cursor.take()?);
@@ -84,15 +114,20 @@ impl PackIndex {
             }
             frames.push(IndexFrame { offset, stored_bytes, plain_bytes, digest, page_hashes });
         }
-        if cursor.0.is_empty() { Ok(Self { page_bytes, frames }) } else { Err("the pack's index has bytes left over") }
+        if cursor.0.is_empty() {
+            Ok(Self { page_bytes, frames })
+        } else {
+            Err(PackIndexError::Invalid { problem: "has bytes left over" })
+        }
     }
 }
 
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
-        let (field, rest) = self.0.split_first_chunk::<N>().ok_or("the pack's index is cut off")?;
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], PackIndexError> {
+        let cut = PackIndexError::Invalid { problem: "is cut off" };
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(cut)?;
         self.0 = rest;
         Ok(*field)
     }
@@ -102,6 +137,19 @@ impl Cursor<'_> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_newer_index_is_told_from_a_damaged_one() {
+        let bytes = PackIndex { page_bytes: 8192, frames: Vec::new() }.encode();
+        let with_version = |version: u8| {
+            let mut bytes = bytes.clone();
+            bytes[6] = version;
+            PackIndex::decode(&bytes).unwrap_err()
+        };
+        assert_eq!(with_version(2), PackIndexError::NewerVersion { found: 2 });
+        assert_eq!(with_version(2).class(), ErrorClass::Unsupported);
+        assert_eq!(with_version(0).class(), ErrorClass::Corrupt);
+    }
 
     proptest! {
         #[test]

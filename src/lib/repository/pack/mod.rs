@@ -4,8 +4,10 @@
 //! of a file, and `zstd -d | dd` gets it back. A file of more than [`PAGED_FILE_BYTES`] begins and ends at a frame;
 //! smaller ones share frames. The last frame is the index.
 
+mod error;
 mod index;
 mod reader;
+mod storing;
 mod stream;
 
 use serde::{Deserialize, Serialize};
@@ -17,9 +19,10 @@ use super::{ClusterRef, Repository, RepositoryError};
 use crate::codec::{ContentDigest, ObjectKind};
 use crate::store::ObjectKey;
 
-pub use index::{IndexFrame, PackIndex};
+pub use error::PackError;
+pub use index::{IndexFrame, PackIndex, PackIndexError};
 pub use reader::{PackReader, PlainSink};
-pub use stream::{PackError, PackOptions, PackStream};
+pub use stream::{PackOptions, PackStream};
 
 /// Plain bytes of a full frame: 32 pages of 8 KiB.
 pub(crate) const FRAME_BYTES: usize = 256 * 1024;

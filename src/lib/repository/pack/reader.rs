@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{PackIndex, PackNeed, pack_key, pack_spec};
+use super::{PackIndex, PackIndexError, PackNeed, pack_key, pack_spec};
 use crate::codec::MAX_FRAME_PLAIN_BYTES;
 use crate::repository::error::{Damage, RepositoryError};
 use crate::repository::object_reader::{ObjectReader, SinkError};
@@ -37,7 +37,14 @@ impl<'a> PackReader<'a> {
             Ok(())
         }))?;
         object.check_digest("index", need.index_digest, repository.keys().plain_digest(&bytes))?;
-        let index = PackIndex::decode(&bytes).map_err(invalid)?;
+        let index = PackIndex::decode(&bytes).map_err(|error| match error {
+            PackIndexError::NewerVersion { found } => RepositoryError::UnknownFeature {
+                object: key.to_string(),
+                store: repository.describe(),
+                feature: format!("pack index version {found}"),
+            },
+            damaged => invalid(&damaged.to_string()),
+        })?;
         // Behind the copy of the header come the frames of the index, then the index itself.
         let listed = object.frames().iter().skip(1).take(last.saturating_sub(1));
         let fits = listed.clone().count() == index.frames.len()

@@ -5,21 +5,13 @@
 
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{
-    Extent, FRAME_BYTES, IndexFrame, PACK_BYTES, PACK_FRAMES, PAGED_FILE_BYTES, PackIndex, PackNeed, pack_key,
-    pack_spec,
-};
-use crate::codec::{
-    BodyError, BodyLayout, CompressionError, CompressionLevel, ContentDigest, FrameCompressor, ObjectHeader,
-};
-use crate::error::{Classified, ErrorClass};
+use super::storing::{CompressedFrame, FrameReply, PackMessage, store_pack};
+use super::{Extent, FRAME_BYTES, PACK_BYTES, PACK_FRAMES, PAGED_FILE_BYTES, PackError, PackNeed, pack_key, pack_spec};
+use crate::codec::{CompressionLevel, ContentDigest, FrameCompressor};
 use crate::repository::backup::BackupId;
-use crate::repository::error::RepositoryError;
 use crate::repository::{ClusterRef, Repository, Writer};
-use crate::store::{ObjectBody, ObjectKey, PartSource, PartsAbandoned, PutOutcome, block_on};
 
 /// LIMIT: frames that wait for each worker.
 const QUEUED_PER_WORKER: usize = 4;
@@ -45,70 +37,10 @@ impl Default for PackOptions {
     }
 }
 
-/// A pack that could not be written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PackError {
-    /// The repository failed.
-    #[error(transparent)]
-    Repository(#[from] RepositoryError),
-    /// A frame could not be compressed.
-    #[error("could not compress a frame")]
-    Compression(#[from] CompressionError),
-    /// A pack could not be laid out.
-    #[error("could not lay out a pack")]
-    Body(#[from] BodyError),
-    /// A pack of this name is there already.
-    #[error("pack \"{key}\" is there already")]
-    AlreadyPresent {
-        /// Its key.
-        key: ObjectKey,
-    },
-    /// A thread could not be started.
-    #[error("could not start a thread")]
-    Thread(#[source] std::io::Error),
-    /// The backup was given up.
-    #[error("the pack was given up")]
-    Abandoned(#[source] PartsAbandoned),
-    /// A thread ended without a word.
-    #[error("a thread that writes packs ended unexpectedly")]
-    ThreadDied,
-}
-
-impl Classified for PackError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            Self::Repository(error) => error.class(),
-            Self::Compression(error) => error.class(),
-            Self::Body(error) => error.class(),
-            Self::AlreadyPresent { .. } => ErrorClass::Conflict,
-            Self::Thread(error) => ErrorClass::of_io(error),
-            Self::Abandoned(_) => ErrorClass::Interrupted,
-            Self::ThreadDied => ErrorClass::Internal,
-        }
-    }
-}
-
-/// A frame as it comes from a worker.
-struct CompressedFrame {
-    stored: Vec<u8>,
-    plain_bytes: usize,
-    digest: ContentDigest,
-    page_hashes: Vec<u64>,
-}
-
-type FrameReply = Result<CompressedFrame, CompressionError>;
-
 struct Job {
     plain: Vec<u8>,
     is_paged: bool,
     reply: Sender<FrameReply>,
-}
-
-/// What a pack's thread gets, in order.
-enum PackMessage {
-    Frame(Receiver<FrameReply>),
-    End,
 }
 
 struct OpenPack {
@@ -342,101 +274,5 @@ fn compress_jobs(queue: &Receiver<Job>, repository: &Repository, options: PackOp
             },
         };
         let _ = job.reply.send(frame); // nobody waits for it when its pack failed
-    }
-}
-
-/// The thread of one pack.
-fn store_pack(
-    repository: &Repository,
-    key: &ObjectKey,
-    header: &ObjectHeader,
-    queue: Receiver<PackMessage>,
-    page_bytes: u32,
-    need: PackNeed,
-) -> Result<PackNeed, PackError> {
-    let header_bytes = header.encode(repository.keys()).map_err(BodyError::from)?;
-    let (layout, first) = BodyLayout::begin(header)?;
-    let mut parts = PackParts {
-        first: Some(first),
-        layout: Some(layout),
-        index: PackIndex { page_bytes, frames: Vec::new() },
-        queue,
-        repository,
-        need,
-        failed: None,
-    };
-    let put = block_on(repository.store().put_new(key, &header_bytes, ObjectBody::Parts(&mut parts)));
-    match (put, parts.failed) {
-        (_, Some(error)) => Err(error),
-        (Ok(PutOutcome::Created), None) => Ok(parts.need),
-        (Ok(PutOutcome::AlreadyPresent), None) => Err(PackError::AlreadyPresent { key: key.clone() }),
-        (Err(error), None) => Err(RepositoryError::from(error).into()),
-    }
-}
-
-/// The body of a pack, as its frames come.
-struct PackParts<'a> {
-    first: Option<Vec<u8>>,
-    layout: Option<BodyLayout>,
-    index: PackIndex,
-    queue: Receiver<PackMessage>,
-    repository: &'a Repository,
-    need: PackNeed,
-    failed: Option<PackError>,
-}
-
-impl PackParts<'_> {
-    fn part(&mut self) -> Result<Option<Bytes>, PackError> {
-        let part = self.next_bytes()?;
-        if let Some(part) = &part {
-            self.need.body_bytes += part.len() as u64;
-        }
-        Ok(part.map(Bytes::from))
-    }
-
-    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, PackError> {
-        if let Some(first) = self.first.take() {
-            return Ok(Some(first));
-        }
-        let Some(layout) = self.layout.as_mut() else { return Ok(None) };
-        match self.queue.recv() {
-            Ok(PackMessage::Frame(reply)) => {
-                let frame = reply.recv().map_err(|_| PackError::ThreadDied)??;
-                let place = layout.add(frame.stored.len(), frame.plain_bytes)?;
-                let bytes =
-                    |length: usize| u32::try_from(length).map_err(|_| PackError::Body(BodyError::FrameTooLarge));
-                self.need.plain_bytes += frame.plain_bytes as u64;
-                self.index.frames.push(IndexFrame {
-                    offset: place.offset,
-                    stored_bytes: bytes(frame.stored.len())?,
-                    plain_bytes: bytes(frame.plain_bytes)?,
-                    digest: frame.digest,
-                    page_hashes: frame.page_hashes,
-                });
-                Ok(Some(frame.stored))
-            }
-            Ok(PackMessage::End) => self.last_part().map(Some),
-            Err(_) => Err(PackError::Abandoned(PartsAbandoned)),
-        }
-    }
-
-    /// The index frame and the seek table.
-    fn last_part(&mut self) -> Result<Vec<u8>, PackError> {
-        let Some(mut layout) = self.layout.take() else { return Ok(Vec::new()) };
-        let plain = self.index.encode();
-        let mut last = FrameCompressor::new(CompressionLevel::DEFAULT)?.compress(&plain)?;
-        layout.add(last.len(), plain.len())?;
-        last.extend_from_slice(&layout.finish()?);
-        self.need.index_digest = self.repository.keys().plain_digest(&plain);
-        Ok(last)
-    }
-}
-
-impl PartSource for PackParts<'_> {
-    fn next_part(&mut self) -> Result<Option<Bytes>, PartsAbandoned> {
-        self.part().map_err(|error| {
-            self.failed = Some(error);
-            PartsAbandoned
-        })
     }
 }

@@ -132,6 +132,16 @@ pub enum FileSetting {
     Default(Option<PathBuf>),
 }
 
+impl FileSetting {
+    /// The file, whether or not it exists.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Given(path) => Some(path),
+            Self::Default(path) => path.as_deref(),
+        }
+    }
+}
+
 impl TlsSettings {
     /// The mode for a host: what was said; without a word, verification for everything that leaves this machine.
     pub fn mode_for(&self, address: &HostAddress) -> SslMode {
@@ -148,6 +158,15 @@ impl TlsSettings {
 }
 
 impl ConnectionSettings {
+    /// What was said of the connection, from whatever source, as one connection string: without a password, and
+    /// without our name. Empty when nothing was said.
+    pub fn said(sources: &ConnectionSources<'_>) -> Result<String, ConninfoError> {
+        const LEFT_OUT: [&str; 3] = ["password", "application_name", "fallback_application_name"];
+        let merged = Merged::collect(sources)?;
+        let told = merged.0.iter().filter(|(keyword, value)| !LEFT_OUT.contains(*keyword) && !value.is_empty());
+        Ok(told.map(|(keyword, value)| text::pair(keyword, value)).collect::<Vec<_>>().join(" "))
+    }
+
     /// Merges the sources and checks every value.
     pub fn resolve(sources: &ConnectionSources<'_>) -> Result<Self, ConninfoError> {
         let merged = Merged::collect(sources)?;

@@ -2,7 +2,6 @@
 //!
 //! INVARIANT: a file that others may read is not used, and no part of the file gets into a message.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::super::secret::Secret;
+use crate::fs::open_for_reading;
 
 /// LIMIT: the size of a password file.
 const MAX_PASSFILE_BYTES: u64 = 1024 * 1024;
@@ -64,10 +64,10 @@ pub enum PasswordFileProblem {
 pub(crate) fn look_up_password(path: &Path, query: &PasswordQuery<'_>) -> Result<Option<Secret>, PasswordFileProblem> {
     let path_buf = || path.to_owned();
     let unreadable = |error: std::io::Error| PasswordFileProblem::Unreadable { path: path_buf(), kind: error.kind() };
-    let file = match File::open(path) {
+    let file = match open_for_reading(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(unreadable(error.source)),
     };
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {

@@ -16,8 +16,8 @@ impl Case {
         Self { options: ConnectionOptions { dbname: Some(text.to_owned()), ..Default::default() }, ..Self::default() }
     }
 
-    fn resolve(&self) -> Result<ConnectionSettings, ConninfoError> {
-        ConnectionSettings::resolve(&ConnectionSources {
+    fn with_sources<T>(&self, use_them: impl FnOnce(&ConnectionSources<'_>) -> T) -> T {
+        use_them(&ConnectionSources {
             options: &self.options,
             conninfo: self.conninfo,
             variable: &|name| self.variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
@@ -25,6 +25,14 @@ impl Case {
             home: Some(Path::new("/home/osuser")),
             application_name: "pgv-test",
         })
+    }
+
+    fn resolve(&self) -> Result<ConnectionSettings, ConninfoError> {
+        self.with_sources(ConnectionSettings::resolve)
+    }
+
+    fn said(&self) -> String {
+        self.with_sources(ConnectionSettings::said).unwrap()
     }
 
     fn settings(&self) -> ConnectionSettings {
@@ -46,6 +54,19 @@ fn defaults_are_those_of_libpq_with_both_socket_directories() {
     assert_eq!(settings.application_name, "pgv-test");
     assert_eq!(settings.connect_timeout, Some(DEFAULT_CONNECT_TIMEOUT));
     assert_eq!(settings.tls.mode_for(&settings.hosts[0].address), SslMode::Disable);
+}
+
+#[test]
+fn what_was_said_leads_to_the_same_server_without_the_password() {
+    assert_eq!(Case::default().said(), "");
+    let mut case = Case::d("postgresql://u:secret@db1:5433/my%20db?sslmode=require");
+    case.variables = &[("PGPASSWORD", "secret"), ("PGPORT", "1"), ("PGAPPNAME", "x"), ("PGPASSFILE", "/etc/p")];
+    let said = case.said();
+    assert_eq!(said, "dbname='my db' host=db1 passfile=/etc/p port=5433 sslmode=require user=u");
+    let again = Case::d(&said).settings();
+    let settings = case.settings();
+    assert_eq!((again.hosts, again.user, again.dbname), (settings.hosts, settings.user, settings.dbname));
+    assert_eq!((again.tls, again.password), (settings.tls, None));
 }
 
 #[test]

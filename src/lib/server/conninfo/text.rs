@@ -23,6 +23,16 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair>, ConninfoError> {
     }
 }
 
+/// A keyword and its value as `parse` reads them back.
+pub(super) fn pair(keyword: &str, value: &str) -> String {
+    let plain = |c: char| !is_blank(c) && c != '\\' && c != '\'';
+    if !value.is_empty() && value.chars().all(plain) {
+        format!("{keyword}={value}")
+    } else {
+        format!("{keyword}='{}'", value.replace('\\', r"\\").replace('\'', r"\'"))
+    }
+}
+
 fn uri_rest(text: &str) -> Option<&str> {
     URI_SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme))
 }
@@ -283,6 +293,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_written_pair_is_read_back(values in proptest::collection::vec("\\PC{0,12}|[ '\\\\\t=]{0,6}", 1..4)) {
+            let written: Vec<String> = values.iter().map(|value| pair("host", value)).collect();
+            let expected: Vec<Pair> = values.into_iter().map(|value| ("host".to_owned(), value)).collect();
+            prop_assert_eq!(parse_keywords(&written.join(" ")).unwrap(), expected);
+        }
+
         #[test]
         fn arbitrary_text_never_panics(text in ".*") {
             let _ = parse(&text);

@@ -1,0 +1,137 @@
+//! `archive::run` on a local repository with segments that real servers began.
+
+mod failures;
+mod races;
+mod scene;
+
+use std::time::Duration;
+
+use scene::{BACKUP_HISTORY, HISTORY_OF_1, SEGMENT, Scene};
+
+use super::{ArchiveError, ArchiveOptions, run_within};
+use crate::pg::testing::wal_segment;
+use crate::pg::{PgMajorVersion, WalFileName, WalSegmentSize};
+use crate::repository::{ClusterIdentity, ClusterName, ClusterRef, ClusterSelection, Stored, WalArchive};
+
+#[test]
+fn every_kind_of_file_is_stored_once_and_identical_again_is_a_success() {
+    let scene = Scene::new();
+    for (name, content) in [
+        (SEGMENT, wal_segment(SEGMENT, 1)),
+        ("000000010000000000000003.partial", wal_segment(SEGMENT, 2)),
+        ("000000010000000000000003.00000028.backup", BACKUP_HISTORY.to_vec()),
+        ("00000002.history", HISTORY_OF_1.to_vec()),
+    ] {
+        scene.write(name, &content);
+        for expected in [Stored::Created, Stored::Identical, Stored::Identical] {
+            let report = scene.archive(name).unwrap();
+            assert_eq!(report.stored, expected, "{name}");
+            assert_eq!((report.name.to_string(), report.bytes), (name.to_owned(), content.len() as u64));
+            assert!(scene.archived(name) == content, "{name}");
+        }
+    }
+    assert_eq!(scene.files_in_staging(), [""; 0]);
+}
+
+/// `%f` may differ from the last part of `%p`; without it that part is the name.
+#[test]
+fn the_name_is_the_one_that_postgresql_gives() {
+    let scene = Scene::new();
+    scene.write("RECOVERYXLOG", &wal_segment(SEGMENT, 1));
+    let mut options = scene.options("RECOVERYXLOG");
+    options.name = Some(SEGMENT.to_owned());
+    assert_eq!(scene.run(options).unwrap().name.to_string(), SEGMENT);
+    scene.write("000000010000000000000004", &wal_segment("000000010000000000000004", 1));
+    let mut options = scene.options("000000010000000000000004");
+    options.name = None;
+    assert_eq!(scene.run(options).unwrap().name.to_string(), "000000010000000000000004");
+}
+
+/// A promotion copies the beginning of the old timeline's segment: its first page keeps the old timeline.
+#[test]
+fn the_first_segment_of_a_new_timeline_is_stored() {
+    let scene = Scene::new();
+    let name = "000000020000000000000003";
+    scene.write(name, &wal_segment(name, 1));
+    assert_eq!(scene.archive(name).unwrap().stored, Stored::Created);
+}
+
+/// Larger than what is held in memory, a segment is read twice.
+#[test]
+fn a_large_segment_is_stored() {
+    let scene = Scene::new();
+    let bytes = 128u64 << 20;
+    let cluster = ClusterRef { name: ClusterName::parse("large").unwrap(), ..scene.test.cluster.clone() };
+    let identity = ClusterIdentity {
+        cluster: cluster.name.clone(),
+        system_identifier: cluster.system_identifier,
+        major_version: PgMajorVersion::new(13).unwrap(),
+        wal_segment_size: WalSegmentSize::new(bytes).unwrap(),
+        since: "2026-11-21T00:00:00Z".parse().unwrap(),
+    };
+    scene.test.repository.register(&identity, &scene.test.writer).unwrap();
+    let mut beginning = wal_segment(SEGMENT, 1);
+    beginning[8..16].copy_from_slice(&(3 * bytes).to_le_bytes());
+    beginning[32..36].copy_from_slice(&u32::try_from(bytes).unwrap().to_le_bytes());
+    scene.write(SEGMENT, &beginning);
+    std::fs::File::options().write(true).open(scene.path(SEGMENT)).unwrap().set_len(bytes).unwrap();
+    for expected in [Stored::Created, Stored::Identical] {
+        let selection = ClusterSelection::Named(cluster.name.clone());
+        let report = scene.run(ArchiveOptions { selection, ..scene.options(SEGMENT) }).unwrap();
+        assert_eq!((report.stored, report.bytes), (expected, bytes));
+    }
+    let archive = WalArchive::new(&scene.test.repository, &cluster);
+    let archived = archive.look_up(&WalFileName::parse(SEGMENT).unwrap()).unwrap().unwrap();
+    assert_eq!(archived.plain_bytes, bytes);
+}
+
+#[test]
+fn a_clone_is_refused_unless_it_names_the_cluster() {
+    let scene = Scene::new();
+    scene.write(SEGMENT, &wal_segment(SEGMENT, 1));
+    let elsewhere = scene.temp.path().join("production");
+    std::fs::create_dir(&elsewhere).unwrap();
+    for pgdata in [elsewhere, scene.temp.path().join("absent")] {
+        let refused = scene.run(ArchiveOptions { selection: scene.configured(&pgdata), ..scene.options(SEGMENT) });
+        let error = refused.unwrap_err();
+        assert!(matches!(&error, ArchiveError::OtherDirectory { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(pgdata.to_str().unwrap()) && text.contains(scene.data.to_str().unwrap()), "{text}");
+    }
+    assert!(!scene.test.stored(SEGMENT).exists());
+    // By real path: a link to the data directory is the data directory.
+    let link = scene.temp.path().join("link");
+    std::os::unix::fs::symlink(&scene.data, &link).unwrap();
+    for selection in [scene.configured(&link), ClusterSelection::Named(ClusterName::parse("main").unwrap())] {
+        scene.run(ArchiveOptions { selection, ..scene.options(SEGMENT) }).unwrap();
+    }
+}
+
+#[test]
+fn a_store_that_hangs_is_given_up_in_time() {
+    let scene = Scene::new();
+    scene.write(SEGMENT, &wal_segment(SEGMENT, 1));
+    let (_hold, wait) = std::sync::mpsc::channel::<()>();
+    let options = ArchiveOptions {
+        open_repository: Box::new(move || {
+            let _ = wait.recv();
+            unreachable!("the test holds the other end")
+        }),
+        ..scene.options(SEGMENT)
+    };
+    let error = run_within(options, Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(error, ArchiveError::TimedOut { .. }), "{error:?}");
+    assert!(run_within(scene.options(SEGMENT), Duration::from_secs(50)).is_ok());
+}
+
+#[test]
+fn a_defect_in_the_worker_reaches_the_caller() {
+    let scene = Scene::new();
+    scene.write(SEGMENT, &wal_segment(SEGMENT, 1));
+    let options =
+        ArchiveOptions { open_repository: Box::new(|| panic!("a defect for the test")), ..scene.options(SEGMENT) };
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = run_within(options, Duration::from_secs(50));
+    }));
+    assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"a defect for the test"));
+}

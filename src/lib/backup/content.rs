@@ -1,0 +1,325 @@
+//! What a stream holds: files into packs, documents aside, everything digested on the way.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::BackupError;
+use crate::codec::PlainHasher;
+use crate::pg::{
+    ControlFile, DataPath, ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher, TarEnding, TarEntry,
+    TarEntryKind, TarError, TarReader, TarSink,
+};
+use crate::repository::{BackupSizes, FileEntry, FileKind, PackStream, Repository, TablespaceRef};
+use crate::server::BackupTablespace;
+
+/// LIMIT: bytes of a backup_label, of which the label itself is the largest part.
+const LABEL_BYTES_MAX: usize = 64 << 10;
+/// LIMIT: bytes of a tablespace_map.
+const MAP_BYTES_MAX: usize = 16 << 20;
+/// LIMIT: bytes of a manifest; it has about 200 bytes a file.
+const MANIFEST_BYTES_MAX: usize = 1 << 30;
+/// The checksum that the server is asked to put into its manifest.
+const MANIFEST_CHECKSUM: ManifestChecksumAlgorithm = ManifestChecksumAlgorithm::Crc32c;
+
+/// A file as it came, for the comparison with the manifest.
+pub(super) struct StreamedFile {
+    pub(super) path: DataPath,
+    pub(super) bytes: u64,
+    pub(super) checksum: ManifestChecksum,
+}
+
+/// All that came.
+pub(super) struct StreamedContent {
+    pub(super) entries: Vec<(DataPath, FileEntry)>,
+    pub(super) files: Vec<StreamedFile>,
+    pub(super) tablespaces: Vec<TablespaceRef>,
+    pub(super) backup_label: Vec<u8>,
+    pub(super) tablespace_map: Option<Vec<u8>>,
+    pub(super) manifest: Vec<u8>,
+    pub(super) packs: PackStream,
+}
+
+impl StreamedContent {
+    pub(super) fn sizes(&self) -> BackupSizes {
+        let mut sizes = BackupSizes::default();
+        for (_, entry) in &self.entries {
+            match &entry.kind {
+                FileKind::File { bytes, .. } => {
+                    sizes.files += 1;
+                    sizes.file_bytes += bytes;
+                }
+                FileKind::Directory => sizes.directories += 1,
+                FileKind::Link { .. } => {}
+            }
+        }
+        sizes
+    }
+}
+
+/// Takes the stream apart.
+pub(super) struct Content {
+    reader: Option<(String, TarReader)>,
+    sink: Sink,
+    in_manifest: bool,
+    manifest: Vec<u8>,
+}
+
+impl Content {
+    pub(super) fn new(
+        repository: &Repository,
+        packs: PackStream,
+        announced: &[BackupTablespace],
+    ) -> Result<Self, BackupError> {
+        let mut tablespaces = Vec::new();
+        for tablespace in announced {
+            if let (Some(oid), Some(location)) = (tablespace.oid, &tablespace.location) {
+                use std::os::unix::ffi::OsStrExt as _;
+                let path = PathBuf::from(std::ffi::OsStr::from_bytes(location));
+                tablespaces.push(TablespaceRef { oid, path });
+            }
+        }
+        let mut sink = Sink {
+            repository: repository.clone(),
+            packs,
+            prefix: None,
+            current: None,
+            entries: Vec::new(),
+            files: Vec::new(),
+            tablespaces,
+            backup_label: None,
+            tablespace_map: None,
+        };
+        sink.add_links()?;
+        Ok(Self { reader: None, sink, in_manifest: false, manifest: Vec::new() })
+    }
+
+    pub(super) fn begin_archive(&mut self, name: &str) -> Result<(), BackupError> {
+        self.end_archive()?;
+        self.sink.begin_archive(name)?;
+        self.reader = Some((name.escape_debug().to_string(), TarReader::new()));
+        Ok(())
+    }
+
+    pub(super) fn begin_manifest(&mut self) -> Result<(), BackupError> {
+        self.end_archive()?;
+        self.in_manifest = true;
+        Ok(())
+    }
+
+    pub(super) fn data(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
+        if self.in_manifest {
+            return append(&mut self.manifest, bytes, "backup_manifest", MANIFEST_BYTES_MAX);
+        }
+        let Some((name, reader)) = &mut self.reader else { return Err(BackupError::ThreadDied) };
+        reader.push(bytes, &mut self.sink).map_err(|error| error.in_archive(name))
+    }
+
+    pub(super) fn finish(mut self) -> Result<StreamedContent, BackupError> {
+        self.end_archive()?;
+        let missing = |name| BackupError::DocumentMissing { name };
+        let sink = self.sink;
+        Ok(StreamedContent {
+            entries: sink.entries,
+            files: sink.files,
+            tablespaces: sink.tablespaces,
+            backup_label: sink.backup_label.ok_or(missing("backup_label"))?,
+            tablespace_map: sink.tablespace_map,
+            manifest: self.manifest,
+            packs: sink.packs,
+        })
+    }
+
+    fn end_archive(&mut self) -> Result<(), BackupError> {
+        let Some((archive, reader)) = self.reader.take() else { return Ok(()) };
+        match reader.finish() {
+            Ok(TarEnding::Marked) => Ok(()),
+            Ok(TarEnding::Unmarked) => {
+                Err(BackupError::ArchiveContent { archive, problem: "it is cut short".to_owned() })
+            }
+            Err(source) => Err(BackupError::Archive { archive, source }),
+        }
+    }
+}
+
+/// Where the current file goes.
+enum Destination {
+    Packs,
+    BackupLabel,
+    TablespaceMap,
+    Nowhere,
+}
+
+struct Current {
+    path: DataPath,
+    entry: TarEntry,
+    destination: Destination,
+    digest: PlainHasher,
+    checksum: ManifestHasher,
+}
+
+struct Sink {
+    repository: Repository,
+    packs: PackStream,
+    /// Where the current archive's root lies below the data directory.
+    prefix: Option<DataPath>,
+    current: Option<Current>,
+    entries: Vec<(DataPath, FileEntry)>,
+    files: Vec<StreamedFile>,
+    tablespaces: Vec<TablespaceRef>,
+    backup_label: Option<Vec<u8>>,
+    tablespace_map: Option<Vec<u8>>,
+}
+
+/// An error that does not know yet which archive it happened in.
+enum SinkFailure {
+    Tar(TarError),
+    Content(String),
+    Backup(BackupError),
+}
+
+impl From<TarError> for SinkFailure {
+    fn from(error: TarError) -> Self {
+        Self::Tar(error)
+    }
+}
+
+impl<E: Into<BackupError>> From<E> for SinkFailure {
+    fn from(error: E) -> Self {
+        Self::Backup(error.into())
+    }
+}
+
+impl SinkFailure {
+    fn in_archive(self, archive: &str) -> BackupError {
+        let archive = archive.to_owned();
+        match self {
+            Self::Tar(source) => BackupError::Archive { archive, source },
+            Self::Content(problem) => BackupError::ArchiveContent { archive, problem },
+            Self::Backup(error) => error,
+        }
+    }
+}
+
+impl Sink {
+    /// The server leaves out the links of tablespaces when it sends a tablespace_map; a restore wants them.
+    fn add_links(&mut self) -> Result<(), BackupError> {
+        for tablespace in self.tablespaces.iter().filter(|tablespace| tablespace.path.is_absolute()) {
+            let path = tablespace_path(tablespace.oid)?;
+            let kind = FileKind::Link { target: tablespace.path.clone() };
+            self.entries.push((path.clone(), FileEntry::new(&path, 0o777, Timestamp::UNIX_EPOCH, kind)));
+        }
+        // One inside the data directory is a directory there, not a link.
+        self.tablespaces.retain(|tablespace| tablespace.path.is_absolute());
+        Ok(())
+    }
+
+    fn begin_archive(&mut self, name: &str) -> Result<(), BackupError> {
+        if name == "base.tar" {
+            self.prefix = None;
+            return Ok(());
+        }
+        let oid = name.strip_suffix(".tar").and_then(|digits| digits.parse::<u32>().ok());
+        let unknown = || {
+            let problem = "it is neither \"base.tar\" nor the archive of a tablespace".to_owned();
+            BackupError::ArchiveContent { archive: name.escape_debug().to_string(), problem }
+        };
+        self.prefix = Some(tablespace_path(oid.ok_or_else(unknown)?)?);
+        Ok(())
+    }
+
+    fn destination(&self, path: &DataPath) -> Destination {
+        if self.prefix.is_some() {
+            return Destination::Packs;
+        }
+        match path.as_bytes() {
+            b"backup_label" => Destination::BackupLabel,
+            b"tablespace_map" => Destination::TablespaceMap,
+            _ => Destination::Packs,
+        }
+    }
+}
+
+impl TarSink for Sink {
+    type Error = SinkFailure;
+
+    fn begin(&mut self, entry: TarEntry) -> Result<(), SinkFailure> {
+        let path = match &self.prefix {
+            Some(prefix) => prefix.join(&entry.path)?,
+            None => entry.path.clone(),
+        };
+        let mut destination = self.destination(&path);
+        match &entry.kind {
+            TarEntryKind::File { size_bytes } => {
+                if matches!(destination, Destination::Packs) {
+                    self.packs.begin_file(*size_bytes)?;
+                }
+            }
+            TarEntryKind::Directory => destination = Destination::Nowhere,
+            TarEntryKind::TablespaceLink { .. } => {
+                return Err(SinkFailure::Content(format!("\"{path}\" is a link, which was not asked for")));
+            }
+        }
+        let digest = self.repository.keys().plain_hasher();
+        let checksum = ManifestChecksum::hasher(MANIFEST_CHECKSUM);
+        self.current = Some(Current { path, entry, destination, digest, checksum });
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), SinkFailure> {
+        let Some(current) = &mut self.current else { return Err(BackupError::ThreadDied.into()) };
+        current.digest.update(bytes);
+        current.checksum.update(bytes);
+        match current.destination {
+            Destination::Packs => self.packs.write(bytes)?,
+            Destination::BackupLabel => {
+                append(self.backup_label.get_or_insert_default(), bytes, "backup_label", LABEL_BYTES_MAX)?;
+            }
+            Destination::TablespaceMap => {
+                append(self.tablespace_map.get_or_insert_default(), bytes, "tablespace_map", MAP_BYTES_MAX)?;
+            }
+            Destination::Nowhere => {}
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), SinkFailure> {
+        let Some(current) = self.current.take() else { return Err(BackupError::ThreadDied.into()) };
+        let Current { path, entry, destination, digest, checksum } = current;
+        let kind = match entry.kind {
+            TarEntryKind::File { size_bytes } => {
+                self.files.push(StreamedFile { path: path.clone(), bytes: size_bytes, checksum: checksum.finish() });
+                if !matches!(destination, Destination::Packs) {
+                    return Ok(());
+                }
+                FileKind::File { bytes: size_bytes, digest: digest.finish(), extents: self.packs.end_file()? }
+            }
+            TarEntryKind::Directory | TarEntryKind::TablespaceLink { .. } => FileKind::Directory,
+        };
+        let modified = Timestamp::from_second(entry.modified_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+        let entry = FileEntry::new(&path, entry.mode & 0o777, modified, kind);
+        self.entries.push((path, entry));
+        Ok(())
+    }
+}
+
+fn tablespace_path(oid: u32) -> Result<DataPath, BackupError> {
+    Ok(DataPath::parse(format!("pg_tblspc/{oid}").as_bytes())?)
+}
+
+fn append(to: &mut Vec<u8>, bytes: &[u8], name: &'static str, limit: usize) -> Result<(), BackupError> {
+    if to.len().saturating_add(bytes.len()) > limit {
+        return Err(BackupError::DocumentTooLarge { name, limit });
+    }
+    to.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// The path of the control file, which every backup must hold.
+pub(super) fn control_file_path() -> Result<DataPath, BackupError> {
+    Ok(DataPath::parse(ControlFile::PATH.as_bytes())?)
+}
+
+#[cfg(test)]
+#[path = "content_tests.rs"]
+mod tests;

@@ -1,0 +1,172 @@
+//! What a restore wants to know of the server beyond its files: settings, configuration that lies elsewhere, libraries.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::BackupError;
+use super::session::ServerSession;
+use crate::fs;
+use crate::report::Reporter;
+use crate::repository::ServerDescription;
+use crate::server::{ServerError, SqlClient};
+
+/// LIMIT: bytes of one configuration file.
+const CONFIGURATION_BYTES_MAX: u32 = 4 << 20;
+/// Bytes of a page, unless the server says otherwise.
+const BLOCK_BYTES: u32 = 8192;
+
+/// The settings that are recorded with a backup: what a restored server needs to start, and what explains its data.
+const RECORDED_SETTINGS: &[&str] = &[
+    "TimeZone",
+    "archive_command",
+    "archive_library",
+    "archive_mode",
+    "block_size",
+    "cluster_name",
+    "config_file",
+    "data_checksums",
+    "data_directory",
+    "default_text_search_config",
+    "external_pid_file",
+    "full_page_writes",
+    "hba_file",
+    "hot_standby",
+    "huge_pages",
+    "ident_file",
+    "lc_messages",
+    "listen_addresses",
+    "log_timezone",
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_wal_senders",
+    "max_worker_processes",
+    "port",
+    "recovery_end_command",
+    "restore_command",
+    "server_encoding",
+    "server_version",
+    "shared_buffers",
+    "shared_preload_libraries",
+    "ssl",
+    "ssl_cert_file",
+    "ssl_key_file",
+    "track_commit_timestamp",
+    "unix_socket_directories",
+    "wal_level",
+    "wal_log_hints",
+    "wal_segment_size",
+];
+
+/// The settings that name configuration files.
+const FILE_SETTINGS: &[&str] = &["config_file", "hba_file", "ident_file"];
+
+/// What was found out.
+pub(super) struct Description {
+    pub(super) server: ServerDescription,
+    pub(super) block_bytes: u32,
+    pub(super) data_checksums: bool,
+    /// Configuration files outside the data directory.
+    pub(super) outside_files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Description {
+    pub(super) fn gather(session: &mut ServerSession<'_>, reporter: &dyn Reporter) -> Result<Self, BackupError> {
+        let settings = session.sql(async |sql| show(sql, RECORDED_SETTINGS).await)?;
+        let libraries = session.sql(async |sql| libraries(sql).await)?;
+        let version = session.sql(async |sql| sql.query_text("tell its version", "SELECT version()").await)?;
+        let included = session.sql(async |sql| sql.configuration_files().await)?;
+        let block_bytes = settings.get("block_size").and_then(|text| text.parse().ok()).unwrap_or(BLOCK_BYTES);
+        let data_checksums = settings.get("data_checksums").is_some_and(|value| value == "on");
+        let version = version.into_iter().flatten().next().flatten();
+        let mut description = Self {
+            server: ServerDescription { version, settings, libraries },
+            block_bytes,
+            data_checksums,
+            outside_files: Vec::new(),
+        };
+        description.read_outside_files(session, included, reporter)?;
+        Ok(description)
+    }
+
+    pub(super) fn data_directory(&self) -> Option<PathBuf> {
+        self.server.settings.get("data_directory").map(PathBuf::from)
+    }
+
+    /// Configuration that does not lie in the data directory, as on Debian, would be lost with the machine.
+    fn read_outside_files(
+        &mut self,
+        session: &mut ServerSession<'_>,
+        included: Vec<PathBuf>,
+        reporter: &dyn Reporter,
+    ) -> Result<(), BackupError> {
+        let Some(data_directory) = self.data_directory() else {
+            reporter.warn(
+                "the role may not see where the server's configuration files lie, so those outside the data directory \
+                 are not stored; grant it pg_read_all_settings",
+            );
+            return Ok(());
+        };
+        let named = FILE_SETTINGS.iter().filter_map(|name| self.server.settings.get(*name)).map(PathBuf::from);
+        let mut paths: Vec<PathBuf> = named.chain(included).filter(|path| path.is_absolute()).collect();
+        paths.retain(|path| !path.starts_with(&data_directory));
+        paths.sort();
+        paths.dedup();
+        for path in paths {
+            match read_file(session, &path)? {
+                Some(bytes) => self.outside_files.push((path, bytes)),
+                None => reporter.warn(&format!(
+                    "configuration file \"{}\" lies outside the data directory and could not be read, so it is not \
+                     stored with the backup",
+                    path.display()
+                )),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file by the server, or here when the server does not let the role.
+fn read_file(session: &mut ServerSession<'_>, path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
+    if let Some(text) = path.to_str() {
+        let read = session.sql(async |sql| match sql.read_binary_file(text, CONFIGURATION_BYTES_MAX).await {
+            Err(error) if error.is_permission_denied() || matches!(error, ServerError::Server { .. }) => Ok(None),
+            other => other,
+        })?;
+        if read.is_some() {
+            return Ok(read);
+        }
+    }
+    // Only a server on this machine has its files here.
+    if !session.is_local() {
+        return Ok(None);
+    }
+    Ok(fs::read_at_most(path, u64::from(CONFIGURATION_BYTES_MAX)).ok())
+}
+
+async fn show(sql: &SqlClient, names: &[&str]) -> Result<BTreeMap<String, String>, ServerError> {
+    let list = names.iter().map(|name| format!("('{name}')")).collect::<Vec<_>>().join(", ");
+    // What the role may not see, and what this version does not have, is null.
+    let query = format!(
+        "SELECT n, current_setting(s.name, true) FROM (VALUES {list}) AS v (n) JOIN pg_settings s ON s.name = v.n \
+         ORDER BY n"
+    );
+    let rows = sql.query_text("show its settings", &query).await?;
+    let pair = |row: Vec<Option<String>>| match row.as_slice() {
+        [Some(name), Some(value)] => Some((name.clone(), value.clone())),
+        _ => None,
+    };
+    Ok(rows.into_iter().filter_map(pair).collect())
+}
+
+/// Versions of the libraries that decide how text is sorted.
+async fn libraries(sql: &SqlClient) -> Result<BTreeMap<String, String>, ServerError> {
+    let query = "SELECT CASE collprovider WHEN 'c' THEN 'libc' ELSE 'icu' END, max(pg_collation_actual_version(oid)) \
+                 FROM pg_collation WHERE collprovider IN ('c', 'i') AND collencoding IN (-1, 6) GROUP BY 1";
+    let rows = sql.query_text("tell the versions of its libraries", query).await?;
+    let pair = |row: Vec<Option<String>>| match row.as_slice() {
+        [Some(name), Some(version)] => Some((name.clone(), version.clone())),
+        _ => None,
+    };
+    Ok(rows.into_iter().filter_map(pair).collect())
+}

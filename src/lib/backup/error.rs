@@ -1,0 +1,196 @@
+//! Why a backup was not taken.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Classified, ErrorClass};
+use crate::fs::FileError;
+use crate::pg::{
+    DataPath, DataPathError, Lsn, ManifestError, PgMajorVersion, PgVersionError, SystemIdentifier, TarError,
+    TimelineHistoryError, TimelineId, WalSegmentName,
+};
+use crate::repository::{BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError};
+use crate::server::{ConnectError, ReplicationError, ServerError};
+
+/// A backup that was not taken. Nothing of it is listed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The server could not be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// SQL failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The replication protocol failed.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    /// The server's version is not known.
+    #[error(transparent)]
+    Version(#[from] PgVersionError),
+    /// The server did not say its version.
+    #[error("the server did not say its version")]
+    NoVersion,
+    /// SQL and replication ended up at different servers.
+    #[error("the two connections reached different clusters: {sql} by SQL, {replication} by replication")]
+    TwoServers {
+        /// The system identifier that SQL says.
+        sql: SystemIdentifier,
+        /// The system identifier that the walsender says.
+        replication: SystemIdentifier,
+    },
+    /// No cluster could be chosen.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// The server has another major version than the registered one.
+    #[error("the server is PostgreSQL {found} where cluster \"{cluster}\" is registered with {expected}")]
+    OtherVersion {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The registered version.
+        expected: PgMajorVersion,
+        /// The server's version.
+        found: PgMajorVersion,
+    },
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The backup could not be stored.
+    #[error(transparent)]
+    Writer(#[from] BackupWriterError),
+    /// A pack could not be stored.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A runtime or thread could not be started.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
+    /// A thread ended without a word.
+    #[error("a thread of the backup ended unexpectedly")]
+    ThreadDied,
+    /// An archive that PostgreSQL would not have sent.
+    #[error("the server sent an invalid archive \"{archive}\"")]
+    Archive {
+        /// Its name.
+        archive: String,
+        /// What is wrong with it.
+        #[source]
+        source: TarError,
+    },
+    /// An archive that ended too early or names something that it must not.
+    #[error("the server sent an invalid archive \"{archive}\": {problem}")]
+    ArchiveContent {
+        /// Its name.
+        archive: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A path that leaves the data directory.
+    #[error("the server sent a file with an invalid name")]
+    Path(#[from] DataPathError),
+    /// A document that is larger than it can be.
+    #[error("the server sent a \"{name}\" of more than {limit} bytes")]
+    DocumentTooLarge {
+        /// Which one.
+        name: &'static str,
+        /// How large it may be.
+        limit: usize,
+    },
+    /// A document that every backup has did not come.
+    #[error("the server sent no \"{name}\"")]
+    DocumentMissing {
+        /// Which one.
+        name: &'static str,
+    },
+    /// The manifest cannot be read.
+    #[error("the server's backup_manifest is invalid")]
+    Manifest(#[from] ManifestError),
+    /// A file is not what the manifest says.
+    #[error("\"{path}\" is not what the server's backup_manifest says: {problem}")]
+    NotAsManifest {
+        /// Which file.
+        path: DataPath,
+        /// In which way.
+        problem: String,
+    },
+    /// The manifest contradicts the protocol.
+    #[error("the server's backup_manifest contradicts the server: {problem}")]
+    ManifestMismatch {
+        /// In which way.
+        problem: String,
+    },
+    /// The server sent a history file that is none.
+    #[error("the server sent an invalid history file of timeline {timeline}")]
+    History {
+        /// Which timeline.
+        timeline: TimelineId,
+        /// What is wrong with it.
+        #[source]
+        source: TimelineHistoryError,
+    },
+    /// WAL that a backup needs does not arrive.
+    #[error(
+        "WAL segment \"{segment}\" did not arrive in the archive within {} s: {}",
+        timeout.as_secs(),
+        if *before_data { "archiving does not work" } else { "the backup cannot be used without it" }
+    )]
+    NotArchived {
+        /// Which segment.
+        segment: WalSegmentName,
+        /// How long was waited.
+        timeout: Duration,
+        /// Whether no data had been read yet.
+        before_data: bool,
+    },
+    /// The range of WAL is impossible.
+    #[error("the server says that the backup stops at {stop}, before its start at {start}")]
+    StopBeforeStart {
+        /// Where it starts.
+        start: Lsn,
+        /// Where it stops.
+        stop: Lsn,
+    },
+    /// A signal came.
+    #[error("the backup was ended by a signal; nothing of it is listed")]
+    Cancelled,
+    /// A configuration file that must be read was not.
+    #[error("could not read \"{}\"", path.display())]
+    Configuration {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl Classified for BackupError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Connect(error) => error.class(),
+            Self::Server(error) => error.class(),
+            Self::Replication(error) => error.class(),
+            Self::Selection(error) => error.class(),
+            Self::Repository(error) => error.class(),
+            Self::Writer(error) => error.class(),
+            Self::Pack(error) => error.class(),
+            Self::File(error) => error.class(),
+            Self::Thread(error) => ErrorClass::of_io(error),
+            Self::Version(_) | Self::NoVersion => ErrorClass::Unsupported,
+            Self::TwoServers { .. } | Self::OtherVersion { .. } => ErrorClass::Refused,
+            Self::Archive { .. }
+            | Self::ArchiveContent { .. }
+            | Self::Path(_)
+            | Self::DocumentTooLarge { .. }
+            | Self::DocumentMissing { .. }
+            | Self::Manifest(_)
+            | Self::NotAsManifest { .. }
+            | Self::ManifestMismatch { .. }
+            | Self::History { .. }
+            | Self::StopBeforeStart { .. } => ErrorClass::Corrupt,
+            Self::NotArchived { .. } => ErrorClass::TimedOut,
+            Self::Configuration { .. } => ErrorClass::Unavailable,
+            Self::Cancelled => ErrorClass::Interrupted,
+            Self::ThreadDied => ErrorClass::Internal,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The two connections of a backup: SQL for facts and the server's clock, replication for the data.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::runtime::{Builder, Runtime};
+
+use super::content::StreamedContent;
+use super::stream;
+use super::{BackupError, BackupOptions};
+use crate::codec::CompressionLevel;
+use crate::pg::{PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
+use crate::report::{Cancel, Reporter};
+use crate::repository::{PackStream, WalArchive, WalContent, Writer};
+use crate::server::conninfo::{HostAddress, ServerHost};
+use crate::server::{
+    BaseBackupOptions, ConnectionSettings, ManifestChecksum, ServerError, SqlClient, WalPosition, Walsender,
+};
+
+/// How often a wait looks whether a signal came.
+const CANCEL_POLL: Duration = Duration::from_millis(200);
+
+/// Who answered.
+pub(super) struct ServerIdentity {
+    pub(super) system_identifier: SystemIdentifier,
+    pub(super) major_version: PgMajorVersion,
+    pub(super) version_num: u32,
+    pub(super) is_standby: bool,
+}
+
+/// The connections, and the runtime that drives them.
+pub(super) struct ServerSession<'a> {
+    runtime: Runtime,
+    settings: &'a ConnectionSettings,
+    sql: Option<SqlClient>,
+    walsender: Option<Walsender>,
+    cancel: Cancel,
+}
+
+impl<'a> ServerSession<'a> {
+    pub(super) fn connect(
+        settings: &'a ConnectionSettings,
+        cancel: Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, BackupError> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(BackupError::Thread)?;
+        let mut session = Self { runtime, settings, sql: None, walsender: None, cancel };
+        let sql = session.wait(SqlClient::connect(settings))??;
+        if let Some(problem) = sql.passfile_problem() {
+            reporter.warn(&problem.to_string());
+        }
+        session.sql = Some(sql);
+        session.walsender = Some(session.wait(Walsender::connect(settings))??);
+        Ok(session)
+    }
+
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    pub(super) fn check_cancel(&self) -> Result<(), BackupError> {
+        if self.cancel.is_cancelled() { Err(BackupError::Cancelled) } else { Ok(()) }
+    }
+
+    /// The host or socket directory that answered.
+    pub(super) fn host(&self) -> String {
+        match self.settings_host().map(|host| &host.address) {
+            Some(HostAddress::Socket(directory)) => directory.display().to_string(),
+            Some(HostAddress::Tcp { name, .. }) => name.clone(),
+            None => String::new(),
+        }
+    }
+
+    /// The port that answered.
+    pub(super) fn port(&self) -> u16 {
+        self.settings_host().map(|host| host.port).unwrap_or_default()
+    }
+
+    /// Whether the server runs on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.settings_host().is_some_and(|host| host.address.is_loopback())
+    }
+
+    fn settings_host(&self) -> Option<&ServerHost> {
+        self.sql.as_ref().map(|sql| &sql.endpoint().host)
+    }
+
+    /// Drives a future to its end, unless a signal comes.
+    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, BackupError> {
+        wait(&self.runtime, &self.cancel, future)
+    }
+
+    /// Who answered; both connections must have reached the same cluster.
+    pub(super) fn identify(&mut self) -> Result<ServerIdentity, BackupError> {
+        let facts = self.sql(async |sql| sql.server_facts(&[]).await)?;
+        let walsender = self.walsender.as_mut().ok_or(BackupError::ThreadDied)?;
+        let identified = wait(&self.runtime, &self.cancel, walsender.identify_system())??;
+        let replication = identified.system_identifier;
+        if let Some(sql) = facts.system_identifier.filter(|sql| *sql != replication) {
+            return Err(BackupError::TwoServers { sql, replication });
+        }
+        Ok(ServerIdentity {
+            system_identifier: replication,
+            major_version: PgMajorVersion::from_version_num(facts.version_num)?,
+            version_num: facts.version_num,
+            is_standby: facts.in_recovery,
+        })
+    }
+
+    /// The server's clock.
+    pub(super) fn now(&mut self) -> Result<Timestamp, BackupError> {
+        self.sql(async |sql| sql.now().await)
+    }
+
+    /// Asks the server by SQL, over a new connection when the old one was lost.
+    pub(super) fn sql<T>(&mut self, ask: impl AsyncFn(&SqlClient) -> Result<T, ServerError>) -> Result<T, BackupError> {
+        if let Some(sql) = &self.sql {
+            match self.wait(ask(sql))? {
+                Err(ServerError::Lost { .. }) => {}
+                answer => return Ok(answer?),
+            }
+        }
+        self.sql = None;
+        let sql = self.sql.insert(wait(&self.runtime, &self.cancel, SqlClient::connect(self.settings))??);
+        Ok(wait(&self.runtime, &self.cancel, ask(sql))??)
+    }
+
+    /// The history of a timeline, from the archive; stored there first when it is missing.
+    pub(super) fn archive_history(
+        &mut self,
+        archive: &WalArchive<'_>,
+        timeline: TimelineId,
+        writer: &Writer,
+        level: CompressionLevel,
+    ) -> Result<TimelineHistory, BackupError> {
+        if timeline == TimelineId::FIRST {
+            return Ok(TimelineHistory::first());
+        }
+        let name = WalFileName::TimelineHistory(timeline);
+        let content = match archive.load_text(&name)? {
+            Some(content) => content,
+            None => {
+                // The walsender may be in the middle of its backup, so another connection asks.
+                let mut walsender = self.wait(Walsender::connect(self.settings))??;
+                let file = self.wait(walsender.timeline_history(timeline))??;
+                self.wait(walsender.close())?;
+                TimelineHistory::decode(timeline, &file.content)
+                    .map_err(|source| BackupError::History { timeline, source })?;
+                archive.store(&name, WalContent::Whole(&file.content), level, writer)?;
+                file.content
+            }
+        };
+        TimelineHistory::decode(timeline, &content).map_err(|source| BackupError::History { timeline, source })
+    }
+
+    /// Streams a base backup into `packs`. `before_data` runs once the start is known and nothing was read yet.
+    pub(super) fn stream(
+        &mut self,
+        options: &BackupOptions,
+        packs: PackStream,
+        reporter: &dyn Reporter,
+        before_data: &mut dyn FnMut(&mut Self, WalPosition) -> Result<(), BackupError>,
+    ) -> Result<(StreamedContent, WalPosition, WalPosition), BackupError> {
+        let request = BaseBackupOptions {
+            label: options.label.clone(),
+            checkpoint: options.checkpoint,
+            max_rate_kib: options.max_rate_kib,
+            // What arrives is digested by us in any case: the server's part is to be quick.
+            manifest_checksum: ManifestChecksum::Crc32c,
+            ..BaseBackupOptions::default()
+        };
+        let mut walsender = self.walsender.take().ok_or(BackupError::ThreadDied)?;
+        let mut base_backup = self.wait(walsender.base_backup(&request))??;
+        let start = base_backup.start_position();
+        reporter.step(&format!("backup starts at {}", super::describe(start.lsn, start.timeline)));
+        before_data(self, start)?;
+        let streaming = stream::run(&mut base_backup, &options.repository, packs, &self.cancel, reporter);
+        let content = self.runtime.block_on(streaming)?;
+        let stop = base_backup.end_position().ok_or(BackupError::ThreadDied)?;
+        self.wait(walsender.close())?;
+        Ok((content, start, stop))
+    }
+
+    /// Says good-bye.
+    pub(super) fn close(mut self) {
+        if let Some(sql) = self.sql.take() {
+            self.runtime.block_on(sql.close());
+        }
+    }
+}
+
+/// Drives a future to its end, unless a signal comes.
+fn wait<T>(runtime: &Runtime, cancel: &Cancel, future: impl Future<Output = T>) -> Result<T, BackupError> {
+    runtime.block_on(async {
+        let mut future = pin!(future);
+        loop {
+            match tokio::time::timeout(CANCEL_POLL, future.as_mut()).await {
+                Ok(answer) => return Ok(answer),
+                Err(_) if cancel.is_cancelled() => return Err(BackupError::Cancelled),
+                Err(_) => {}
+            }
+        }
+    })
+}

@@ -1,0 +1,37 @@
+//! Hints about setting up.
+
+use std::error::Error;
+
+use super::super::init::ServerNotAsked;
+use crate::init::InitError;
+use crate::store::StoreError;
+
+pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+    if error.is::<ServerNotAsked>() {
+        return vec!["If the server is stopped, name its data directory: --pgdata DIR.".to_owned()];
+    }
+    let Some(error) = super::find::<InitError>(error) else { return Vec::new() };
+    let hint = match error {
+        InitError::Repository(error) => return super::repository::hint(error),
+        InitError::Store(StoreError::File { source, .. }) if source.action == "create directory" => {
+            "The directory above the repository must exist, and this account must be able to write to it.".to_owned()
+        }
+        InitError::Store(error) => return super::repository::hint(error),
+        InitError::NotEmpty { .. } => "Name a directory of its own; pgv creates it.".to_owned(),
+        InitError::InsideDataDirectory { .. } => {
+            "Name a directory outside of it, best on another machine's disks.".to_owned()
+        }
+        InitError::PinnedMissing { .. } => {
+            "Is its file system mounted? To begin a new repository there, remove its id from the configuration."
+                .to_owned()
+        }
+        InitError::OtherName { registered, .. } => {
+            format!("Use that name: --cluster {registered}. To register a copy, choose its name with --cluster.")
+        }
+        InitError::Untold { .. } => "Connect as a superuser, or name the data directory: --pgdata DIR.".to_owned(),
+        InitError::NoPlaceForConfiguration => "Name one: --config FILE.".to_owned(),
+        InitError::ConfigurationAppeared { .. } => "Run pgv init again: it uses that file.".to_owned(),
+        _ => return Vec::new(),
+    };
+    vec![hint]
+}

@@ -1,0 +1,80 @@
+//! What a person can do about an error: the only place where advice is written.
+//!
+//! Errors carry data, not advice; a hint is made here from the data of any error in the chain. Full sentences.
+//! An error that shows another one in its place (`#[error(transparent)]`) hides it from the chain, so the functions
+//! here look inside such variants themselves.
+
+mod configuration;
+mod init;
+mod recovery_conf;
+mod repository;
+mod server;
+mod target;
+mod wal;
+
+use std::error::Error;
+
+use super::root_guard::RootRefused;
+use super::usage::UsageError;
+
+/// The hints for an error and everything that caused it, outermost first, none twice.
+pub(crate) fn hints(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        for hint in hints_of_one(error) {
+            if !found.contains(&hint) {
+                found.push(hint);
+            }
+        }
+        next = error.source();
+    }
+    found
+}
+
+fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
+    if let Some(error) = error.downcast_ref::<UsageError>() {
+        return error.hints().to_vec();
+    }
+    if let Some(error) = error.downcast_ref::<RootRefused>() {
+        return vec![
+            format!("Run it as the account that owns the data directory: {}", error.command_line()),
+            "To run it as root all the same, add --allow-root.".to_owned(),
+        ];
+    }
+    let of_modules =
+        [configuration::hint, init::hint, recovery_conf::hint, repository::hint, server::hint, target::hint, wal::hint];
+    of_modules.into_iter().flat_map(|hint| hint(error)).collect()
+}
+
+/// The error itself, whether or not its owner keeps it in a box.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    error.downcast_ref::<E>().or_else(|| error.downcast_ref::<Box<E>>().map(AsRef::as_ref))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] Box<UsageError>);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("inner")]
+    struct Inner;
+
+    #[test]
+    fn the_whole_chain_is_asked() {
+        let usage = UsageError::new("inner").with_hint("Do this.").with_hint("Do this.");
+        assert_eq!(hints(&usage), ["Do this."]);
+        assert!(hints(&std::io::Error::other("x")).is_empty());
+    }
+
+    #[test]
+    fn boxed_causes_are_found() {
+        let outer = Outer(Box::new(UsageError::new("x")));
+        assert!(find::<UsageError>(outer.source().unwrap()).is_some());
+        assert!(find::<Inner>(outer.source().unwrap()).is_none());
+    }
+}

@@ -1,0 +1,37 @@
+//! What to do when a data directory does not get or lose its recovery configuration.
+
+use std::error::Error;
+
+use crate::pg::shell_quote;
+use crate::recovery_conf::RecoveryConfError;
+
+pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+    let Some(error) = super::find::<RecoveryConfError>(error) else { return Vec::new() };
+    let hint = match error {
+        RecoveryConfError::NoDataDirectory { .. } => {
+            "Name the directory that holds PG_VERSION and global (SHOW data_directory). A restore that was cut short \
+             leaves one without global/pg_control: run pgv-restore again."
+                .to_owned()
+        }
+        RecoveryConfError::Owner { path, owner, .. } => {
+            format!("Run it as the owner of {}: user {owner}.", shell_quote(&path.to_string_lossy()))
+        }
+        RecoveryConfError::ServerRuns { path, .. } => {
+            format!("Stop it first: pg_ctl -D {} stop", shell_quote(&path.to_string_lossy()))
+        }
+        RecoveryConfError::RecoveryConf { .. } => {
+            "It is of PostgreSQL 11 or earlier: keep what you need of it elsewhere, and remove it.".to_owned()
+        }
+        RecoveryConfError::SignalFile { .. } => {
+            "The server removes it when recovery ends, and clears the settings then. For another target, write that \
+             with --write."
+                .to_owned()
+        }
+        RecoveryConfError::LongCommand(_) => {
+            "Put the recovery_end_command that you have into a script with a short path.".to_owned()
+        }
+        RecoveryConfError::File(error) => return super::configuration::hint(error),
+        _ => return Vec::new(),
+    };
+    vec![hint]
+}

@@ -1,0 +1,65 @@
+//! Hints about servers and connections.
+
+use std::error::Error;
+
+use crate::server::{ConnectError, ServerMessage};
+
+pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+    if let Some(error) = super::find::<ServerMessage>(error) {
+        return of_message(error);
+    }
+    super::find::<ConnectError>(error).map(of_connection).unwrap_or_default()
+}
+
+fn of_connection(error: &ConnectError) -> Vec<String> {
+    if let Some(endpoint) = error.refused_by_default_ssl_mode() {
+        return vec![format!(
+            "Without a word from you, pgv trusts no remote server that cannot prove who it is. Name a trusted root \
+             (-d \"sslrootcert=FILE\"), or choose less protection than sslmode={} deliberately (-d \"sslmode=require\").",
+            endpoint.ssl_mode
+        )];
+    }
+    let hint = match error {
+        ConnectError::Unreachable { .. } => "Is the server running there, and does it listen on that address?",
+        ConnectError::PasswordMissing { .. } => {
+            "Put a line HOST:PORT:DATABASE:ROLE:PASSWORD into ~/.pgpass (mode 0600), or PGPASSWORD into a file of \
+             variables (--env-file). pgv never asks for it."
+        }
+        ConnectError::ClearTextRefused { .. } => {
+            "Use TLS (-d \"sslmode=verify-full\"), or let the server ask with scram-sha-256 in pg_hba.conf."
+        }
+        ConnectError::AllFailed { attempts } => {
+            let mut hints: Vec<String> = Vec::new();
+            for hint in attempts.iter().flat_map(|attempt| super::hints(attempt)) {
+                if !hints.contains(&hint) {
+                    hints.push(hint);
+                }
+            }
+            return hints;
+        }
+        _ => return Vec::new(),
+    };
+    vec![hint.to_owned()]
+}
+
+/// What the server itself adds, and what its commonest refusals mean for a backup.
+fn of_message(message: &ServerMessage) -> Vec<String> {
+    let mut hints: Vec<String> = [&message.detail, &message.hint].into_iter().flatten().cloned().collect();
+    // invalid_authorization_specification: no line of pg_hba.conf fits, for replication most often
+    if message.has_code("28000") && message.message.contains("pg_hba.conf") {
+        hints.push(
+            "A replication connection needs a line of its own in pg_hba.conf, with \"replication\" for the database: \
+             host replication ROLE ADDRESS scram-sha-256"
+                .to_owned(),
+        );
+    }
+    // insufficient_privilege
+    if message.has_code("42501") {
+        hints.push("\"pgv init\" prints the SQL of a role that may do what backups need, and no more.".to_owned());
+    }
+    // too_many_connections
+    if message.has_code("53300") {
+        hints.push("For a replication connection, max_wal_senders of the server must be raised.".to_owned());
+    }
+    hints
+}

@@ -1,0 +1,53 @@
+//! Hints about WAL files that were not archived or not fetched.
+
+use std::error::Error;
+
+use super::configuration::of_file;
+use super::repository::own_name;
+use crate::archive::ArchiveError;
+use crate::error::{Classified, ErrorClass};
+use crate::fetch::FetchError;
+
+const KEPT: &str = "PostgreSQL keeps the file and tries again; when pg_wal is full, the server stops.";
+
+pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+    if let Some(error) = super::find::<ArchiveError>(error) {
+        return of_archive(error);
+    }
+    super::find::<FetchError>(error).map(of_fetch).unwrap_or_default()
+}
+
+fn of_archive(error: &ArchiveError) -> Vec<String> {
+    match error {
+        ArchiveError::SourceMissing { .. } | ArchiveError::Name { .. } | ArchiveError::NoName { .. } => {
+            vec!["PostgreSQL runs it in the data directory as: archive_command = 'pgv-archive %p %f'".to_owned()]
+        }
+        ArchiveError::OtherDirectory { cluster, here, .. } => vec![
+            own_name(here),
+            format!(
+                "If the cluster was moved, set pgdata = \"{}\" in [cluster.{cluster}] of pgv.toml; to archive into it \
+                 all the same, name it: pgv-archive --cluster {cluster} %p %f",
+                here.display()
+            ),
+        ],
+        ArchiveError::Repository { source, .. } if source.class() == ErrorClass::NoSpace => vec![KEPT.to_owned()],
+        ArchiveError::File(error) => of_file(error),
+        ArchiveError::TimedOut { .. } => vec![format!("The repository does not answer. {KEPT}")],
+        _ => Vec::new(),
+    }
+}
+
+fn of_fetch(error: &FetchError) -> Vec<String> {
+    match error {
+        FetchError::Name { .. } => {
+            vec!["PostgreSQL runs it in the data directory as: restore_command = 'pgv-fetch %f %p'".to_owned()]
+        }
+        FetchError::Hole { name, .. } => vec![
+            format!("If a server still has it in pg_wal, archive it from there: pgv-archive pg_wal/{name}"),
+            "Else choose a recovery target that lies before it.".to_owned(),
+        ],
+        // They show themselves as the file's error, which is then not in the chain by itself.
+        FetchError::Destination(error) | FetchError::File(error) => of_file(error),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,85 @@
+//! From settings to what verbs work on: the repository, the selection of a cluster, the connection, the host.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::args::ConnectionArgs;
+use super::program::Program;
+use crate::config::{Configuration, RepoSettings};
+use crate::repository::{ClusterSelection, ConfiguredCluster, Repository, RepositoryError};
+use crate::server::conninfo::ConninfoError;
+use crate::server::{ConnectionOptions, ConnectionSettings, ConnectionSources};
+use crate::store::LocalStore;
+
+/// Opens the configured repository.
+pub(crate) fn open_repository(settings: &RepoSettings) -> Result<Repository, RepositoryError> {
+    Repository::open(Arc::new(LocalStore::open(&settings.path)?), settings.id)
+}
+
+/// Which cluster is meant: the one that was named, else the configured ones.
+pub(crate) fn selection(configuration: &Configuration) -> ClusterSelection {
+    if let Some(name) = configuration.named_cluster() {
+        return ClusterSelection::Named(name.clone());
+    }
+    let configured = configuration.clusters().values().map(|cluster| ConfiguredCluster {
+        name: cluster.name.clone(),
+        system_identifier: cluster.system_identifier,
+        pgdata: cluster.pgdata.clone(),
+    });
+    ClusterSelection::Configured(configured.collect())
+}
+
+/// How to reach the server: options, then the cluster's conninfo, then PG* variables, then PostgreSQL's defaults.
+pub(crate) fn connection(
+    configuration: &Configuration,
+    args: &ConnectionArgs,
+    program: Program,
+) -> Result<ConnectionSettings, ConninfoError> {
+    with_sources(configuration, args, program, ConnectionSettings::resolve)
+}
+
+/// What was said of the server as a connection string, without a password; empty when nothing was.
+pub(crate) fn connection_said(
+    configuration: &Configuration,
+    args: &ConnectionArgs,
+    program: Program,
+) -> Result<String, ConninfoError> {
+    with_sources(configuration, args, program, ConnectionSettings::said)
+}
+
+fn with_sources<T>(
+    configuration: &Configuration,
+    args: &ConnectionArgs,
+    program: Program,
+    use_them: impl FnOnce(&ConnectionSources<'_>) -> T,
+) -> T {
+    let options = ConnectionOptions {
+        host: args.host.clone(),
+        port: args.port.clone(),
+        user: args.username.clone(),
+        dbname: args.dbname.clone(),
+    };
+    // Without a cluster there is no conninfo of one; who needs a cluster says so.
+    let cluster = configuration.cluster().ok();
+    let conninfo = cluster.as_ref().and_then(|cluster| cluster.conninfo.as_ref());
+    let account = configuration.account();
+    use_them(&ConnectionSources {
+        options: &options,
+        conninfo: conninfo.map(|conninfo| conninfo.expose()),
+        variable: &|name| configuration.variable(name).map(str::to_owned),
+        os_user: account.name.as_deref(),
+        home: account.home.as_deref(),
+        application_name: program.name(),
+    })
+}
+
+/// The working directory: for programs that PostgreSQL runs, the data directory.
+pub(crate) fn working_directory() -> PathBuf {
+    // One that was removed has no name any more; what is relative is looked for in it all the same.
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// This host's name.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,95 @@
+//! Replacing the whole content of a small file that others read meanwhile.
+
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::directory::parent_of;
+use super::{FileError, StagedFile};
+
+/// Puts a file with this content in the place of `path`, atomically and durably: whoever reads it, also after a crash,
+/// finds all of the old content or all of the new. Where there is no file yet, it is created with `mode`.
+///
+/// Mode and owner stay those of the file that was there; a new one belongs to the owner of its directory. Only root can
+/// write for another account. A link is replaced, not followed.
+pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    let failed = |error| FileError::new("look at", path, error);
+    let directory = std::fs::metadata(parent_of(path)).map_err(failed)?;
+    let (owner, group, mode) = match std::fs::metadata(path) {
+        Ok(old) => (old.uid(), old.gid(), old.permissions().mode() & 0o777),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (directory.uid(), directory.gid(), mode),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut staged = StagedFile::create_beside(path, super::PRIVATE_FILE_MODE & mode)?;
+    staged.write_all(content)?;
+    staged.change(|file| {
+        if file.metadata()?.uid() != owner {
+            std::os::unix::fs::fchown(file, Some(owner), Some(group))?;
+        }
+        // The umask took bits away that readers of the old file had.
+        file.set_permissions(std::fs::Permissions::from_mode(mode))
+    })?;
+    staged.replace(path)
+}
+
+/// Whether two paths lead to one and the same file or directory, by whatever names.
+pub fn is_same(one: &Path, other: &Path) -> Result<bool, FileError> {
+    let identity = |path: &Path| {
+        let metadata = std::fs::metadata(path).map_err(|error| FileError::new("look at", path, error))?;
+        Ok::<_, FileError>((metadata.dev(), metadata.ino()))
+    };
+    Ok(identity(one)? == identity(other)?)
+}
+
+impl StagedFile {
+    /// Changes what the system keeps about the file, before it is shown.
+    fn change(&self, change: impl FnOnce(&File) -> std::io::Result<()>) -> Result<(), FileError> {
+        change(self.file()).map_err(|error| FileError::new("set owner and mode of", self.path(), error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode_of(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn the_mode_stays_whatever_the_umask_and_a_new_file_has_the_one_asked_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        replace_file(&path, b"one", 0o600).unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), mode_of(&path)), (b"one".to_vec(), 0o600));
+        for mode in [0o600, 0o640, 0o644, 0o666, 0o400] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            replace_file(&path, b"two", 0o600).unwrap();
+            assert_eq!((std::fs::read(&path).unwrap(), mode_of(&path)), (b"two".to_vec(), mode));
+        }
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "staged files stay behind");
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_old_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("directory");
+        std::fs::create_dir(&path).unwrap();
+        let error = replace_file(&path, b"x", 0o600).unwrap_err();
+        assert_eq!((error.action, error.path.as_path()), ("rename to", path.as_path()));
+        assert!(replace_file(&temp.path().join("absent/file"), b"x", 0o600).unwrap_err().is_not_found());
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "staged files stay behind");
+    }
+
+    #[test]
+    fn one_directory_has_many_names() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        std::fs::create_dir(at("a")).unwrap();
+        std::fs::create_dir(at("b")).unwrap();
+        std::os::unix::fs::symlink("a", at("link")).unwrap();
+        assert!(is_same(&at("a"), &at("link")).unwrap() && is_same(&at("a"), &at("b/../a")).unwrap());
+        assert!(!is_same(&at("a"), &at("b")).unwrap());
+        assert!(is_same(&at("a"), &at("c")).unwrap_err().is_not_found());
+    }
+}

@@ -1,0 +1,234 @@
+//! Reads a repository's catalog, item by item.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::report::{
+    InfoBackup, InfoCluster, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository, InfoTimeline, InfoTree,
+    InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
+};
+use super::wal_summary::{BackupSpan, WalSummary};
+use crate::error::Classified;
+use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
+use crate::repository::{
+    BackupRecord, ClusterIdentity, ClusterName, ClusterRef, Repository, RepositoryError, WalArchive,
+};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct InfoOptions {
+    /// The repository's URL, as it was given.
+    pub url: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The configuration file in use.
+    pub configuration_file: Option<PathBuf>,
+    /// The only cluster that is asked for.
+    pub cluster: Option<ClusterName>,
+}
+
+/// Looks at everything that is asked for. Only a repository that cannot be listed at all is an error.
+pub fn gather(repository: &Repository, options: InfoOptions) -> Result<InfoReport, RepositoryError> {
+    let InfoOptions { url, path, configuration_file, cluster } = options;
+    let mut names = repository.cluster_names()?;
+    names.retain(|name| cluster.as_ref().is_none_or(|wanted| wanted == name));
+    let mut gatherer = Gatherer { repository, problems: Vec::new() };
+    let clusters: Vec<InfoCluster> = names.into_iter().map(|name| gatherer.cluster(name)).collect();
+    Ok(InfoReport {
+        schema_version: SCHEMA_VERSION,
+        configuration_file,
+        repository: InfoRepository { url, path, id: repository.id() },
+        clusters,
+        problems: gatherer.problems,
+    })
+}
+
+struct Gatherer<'a> {
+    repository: &'a Repository,
+    problems: Vec<InfoProblem>,
+}
+
+impl Gatherer<'_> {
+    /// The value, or a problem in its place.
+    fn noted<T, E: Classified>(&mut self, object: impl FnOnce() -> String, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.note(object(), &error)).ok()
+    }
+
+    fn note(&mut self, object: String, error: &dyn Classified) {
+        self.problems.push(InfoProblem { object, reason: reason(error), class: error.class() });
+    }
+
+    fn cluster(&mut self, name: ClusterName) -> InfoCluster {
+        let object = || format!("cluster \"{name}\"");
+        let identifiers = self.noted(object, self.repository.system_identifiers(&name)).unwrap_or_default();
+        let trees =
+            identifiers.into_iter().map(|system_identifier| ClusterRef { name: name.clone(), system_identifier });
+        let mut trees: Vec<InfoTree> = trees.map(|cluster| self.tree(&cluster)).collect();
+        trees.sort_by_key(|tree| (tree.since, tree.system_identifier));
+        let writers = self.writers(&name);
+        InfoCluster { name, trees, writers }
+    }
+
+    fn writers(&mut self, name: &ClusterName) -> Vec<InfoWriter> {
+        let ids = self.repository.writer_ids(name);
+        let ids = self.noted(|| format!("writers of cluster \"{name}\""), ids).unwrap_or_default();
+        let mut writers = Vec::new();
+        for id in ids {
+            let description = self.repository.writer(name, &id);
+            let description = self.noted(|| format!("writer \"{id}\" of cluster \"{name}\""), description).flatten();
+            writers.extend(description.map(|writer| InfoWriter {
+                id,
+                host: writer.host,
+                directory: writer.directory,
+                since: writer.since,
+            }));
+        }
+        writers.sort_by_key(|writer| (writer.since, writer.id));
+        writers
+    }
+
+    fn tree(&mut self, cluster: &ClusterRef) -> InfoTree {
+        let identity: Option<ClusterIdentity> =
+            self.noted(|| format!("registration of cluster {cluster}"), self.repository.identity(cluster)).flatten();
+        let mut tree = InfoTree {
+            system_identifier: cluster.system_identifier,
+            major_version: identity.as_ref().map(|identity| identity.major_version),
+            wal_segment_bytes: None,
+            since: identity.as_ref().map(|identity| identity.since),
+            backups: Vec::new(),
+            unreadable_backups: Vec::new(),
+            unfinished_backups: Vec::new(),
+            wal: Vec::new(),
+            history_files: Vec::new(),
+        };
+        let records = self.backups(cluster, &mut tree);
+        self.unfinished(cluster, &mut tree);
+        let from_backup = || records.last().map(|record| record.wal_segment_size);
+        let size = identity.map(|identity| identity.wal_segment_size).or_else(from_backup);
+        tree.wal_segment_bytes = size.map(WalSegmentSize::bytes);
+        let Some(summary) = size.and_then(|size| self.wal(cluster, size, &mut tree)) else {
+            tree.backups = records.iter().map(|record| backup_of(record, None)).collect();
+            return tree;
+        };
+        let spans: Vec<BackupSpan> = records.iter().map(span_of).collect();
+        for timeline in &mut tree.wal {
+            timeline.holes = summary.holes(timeline.timeline, &spans);
+        }
+        tree.backups = records.iter().map(|record| backup_of(record, Some(&summary))).collect();
+        tree
+    }
+
+    /// The records of the backups that can be read; the others go to the tree.
+    fn backups(&mut self, cluster: &ClusterRef, tree: &mut InfoTree) -> Vec<BackupRecord> {
+        let entries = self.repository.backups(cluster);
+        let entries = self.noted(|| format!("backups of cluster {cluster}"), entries).unwrap_or_default();
+        let mut records = Vec::new();
+        for entry in entries {
+            match entry.record {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    self.note(format!("backup \"{}\"", entry.id), &error);
+                    tree.unreadable_backups.push(InfoUnreadable { id: entry.id, reason: reason(&error) });
+                }
+            }
+        }
+        records
+    }
+
+    fn unfinished(&mut self, cluster: &ClusterRef, tree: &mut InfoTree) {
+        let unfinished = self.repository.unfinished_backups(cluster);
+        for backup in self.noted(|| format!("backups of cluster {cluster}"), unfinished).unwrap_or_default() {
+            let id = backup.id;
+            tree.unfinished_backups.push(match backup.begin {
+                Ok(begin) => InfoUnfinished { id, host: Some(begin.host), began: Some(begin.began), reason: None },
+                Err(error) => {
+                    self.note(format!("unfinished backup \"{id}\""), &error);
+                    InfoUnfinished { id, host: None, began: None, reason: Some(reason(&error)) }
+                }
+            });
+        }
+    }
+
+    /// The archived WAL, for the tree and for judging backups by.
+    fn wal(&mut self, cluster: &ClusterRef, size: WalSegmentSize, tree: &mut InfoTree) -> Option<WalSummary> {
+        let archive = WalArchive::new(self.repository, cluster);
+        let ranges = self.noted(|| format!("WAL of cluster {cluster}"), archive.ranges(size))?;
+        let named = self.noted(|| format!("timeline histories of cluster {cluster}"), archive.histories());
+        tree.history_files = named.unwrap_or_default();
+        let mut histories = BTreeMap::new();
+        for timeline in &tree.history_files {
+            if let Some(history) = self.history(&archive, *timeline) {
+                histories.insert(*timeline, history);
+            }
+        }
+        for (timeline, ranges) in &ranges {
+            let mut shown = Vec::new();
+            for range in ranges {
+                shown.push(InfoRange {
+                    first: range.first,
+                    last: range.last,
+                    count: range.count,
+                    first_archived_at: self.archived_at(&archive, range.first),
+                    last_archived_at: self.archived_at(&archive, range.last),
+                });
+            }
+            tree.wal.push(InfoTimeline { timeline: *timeline, ranges: shown, holes: Vec::new() });
+        }
+        Some(WalSummary { size, ranges, histories })
+    }
+
+    fn archived_at(&mut self, archive: &WalArchive<'_>, segment: WalSegmentName) -> Option<jiff::Timestamp> {
+        let time = archive.stored_at(&WalFileName::Segment(segment));
+        self.noted(|| format!("WAL segment \"{segment}\""), time)
+    }
+
+    fn history(&mut self, archive: &WalArchive<'_>, timeline: TimelineId) -> Option<TimelineHistory> {
+        let name = WalFileName::TimelineHistory(timeline);
+        let bytes = self.noted(|| format!("\"{name}\""), archive.load_text(&name)).flatten()?;
+        let history = TimelineHistory::decode(timeline, &bytes);
+        self.noted(|| format!("\"{name}\""), history)
+    }
+}
+
+fn span_of(record: &BackupRecord) -> BackupSpan {
+    BackupSpan { id: record.id, start: record.start_lsn, stop: record.stop_lsn, timeline: record.stop_timeline }
+}
+
+fn backup_of(record: &BackupRecord, wal: Option<&WalSummary>) -> InfoBackup {
+    let span = span_of(record);
+    let missing_wal = wal.map(|wal| wal.missing(&span)).unwrap_or_default();
+    let wal_until = wal.filter(|_| missing_wal.is_empty()).and_then(|wal| wal.until(&span));
+    InfoBackup {
+        id: record.id,
+        start_lsn: record.start_lsn,
+        stop_lsn: record.stop_lsn,
+        start_time: record.start_time,
+        stop_time: record.stop_time,
+        timeline: record.stop_timeline,
+        start_timeline: record.start_timeline,
+        sizes: record.sizes.clone(),
+        method: record.method,
+        label: record.label.clone(),
+        node: InfoNode { host: record.node.host.clone(), port: record.node.port, is_standby: record.node.is_standby },
+        major_version: record.major_version,
+        parents: record.parents.clone(),
+        findings: record.findings.clone(),
+        missing_wal,
+        wal_until,
+    }
+}
+
+/// An error and its causes.
+fn reason(error: &dyn Classified) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+use std::path::Path;
+
+use super::*;
+use crate::clock::{Clock as _, SystemClock};
+use crate::codec::CompressionLevel;
+use crate::error::ErrorClass;
+use crate::pg::{Lsn, PgMajorVersion};
+use crate::repository::testing::{self, TestRepository};
+use crate::repository::{
+    BackupBegin, BackupId, BackupMethod, BackupSizes, BackupWriter, NodeDescription, PackOptions, ServerDescription,
+    WalContent,
+};
+
+const SIZE: u64 = 16 << 20;
+
+fn size() -> WalSegmentSize {
+    WalSegmentSize::new(SIZE).unwrap()
+}
+
+fn register(test: &TestRepository) {
+    let identity = ClusterIdentity {
+        cluster: test.cluster.name.clone(),
+        system_identifier: test.cluster.system_identifier,
+        major_version: PgMajorVersion::new(15).unwrap(),
+        wal_segment_size: size(),
+        since: "2026-11-20T00:00:00Z".parse().unwrap(),
+    };
+    test.repository.register(&identity, &test.writer).unwrap();
+}
+
+fn archive(test: &TestRepository, numbers: impl IntoIterator<Item = u64>) {
+    let archive = WalArchive::new(&test.repository, &test.cluster);
+    for number in numbers {
+        let segment = WalSegmentName::from_number(TimelineId::FIRST, number, size()).unwrap();
+        let name = WalFileName::Segment(segment);
+        archive.store(&name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+    }
+}
+
+fn begin(test: &TestRepository) -> BackupWriter {
+    let now = SystemClock.now();
+    let id = BackupId::generate(now);
+    let begin = BackupBegin { id, host: "host-one".to_owned(), parents: Vec::new(), began: now };
+    BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin).unwrap()
+}
+
+/// A backup that needs the segments from `first` to `last`.
+fn back_up(test: &TestRepository, first: u64, last: u64) -> BackupId {
+    let mut writer = begin(test);
+    let packs = writer.packs(PackOptions::default()).unwrap();
+    let content = writer.store_map(Vec::new(), packs).unwrap();
+    let time = "2026-11-21T00:00:00Z".parse().unwrap();
+    let record = BackupRecord {
+        required_features: Vec::new(),
+        id: writer.id(),
+        sequence: writer.sequence(),
+        previous: None,
+        parents: Vec::new(),
+        cluster: test.cluster.name.clone(),
+        system_identifier: test.cluster.system_identifier,
+        method: BackupMethod::Stream,
+        label: "weekly".to_owned(),
+        node: NodeDescription { host: "/tmp".to_owned(), port: 5432, is_standby: false },
+        major_version: PgMajorVersion::new(15).unwrap(),
+        version_num: 150_020,
+        pgv_version: "0".to_owned(),
+        start_lsn: Lsn::new(first * SIZE + 0x28).unwrap(),
+        start_timeline: TimelineId::FIRST,
+        stop_lsn: Lsn::new((last + 1) * SIZE).unwrap(),
+        stop_timeline: TimelineId::FIRST,
+        start_time: time,
+        stop_time: time,
+        wal_segment_size: size(),
+        block_bytes: 8192,
+        data_checksums: true,
+        sizes: BackupSizes::default(),
+        root_digest: content.root_digest,
+        needs_digest: content.needs_digest,
+        documents: Vec::new(),
+        tablespaces: Vec::new(),
+        server: ServerDescription::default(),
+        findings: vec!["one page is bad".to_owned()],
+    };
+    let id = writer.id();
+    writer.finish(&record).unwrap();
+    id
+}
+
+fn info(test: &TestRepository, cluster: Option<&str>) -> InfoReport {
+    let options = InfoOptions {
+        url: "file:///repo".to_owned(),
+        path: "/repo".into(),
+        configuration_file: None,
+        cluster: cluster.map(|name| ClusterName::parse(name).unwrap()),
+    };
+    gather(&test.repository, options).unwrap()
+}
+
+fn damage(test: &TestRepository, relative: &str) {
+    let path = test.temp.path().join("repo").join(relative);
+    let mut bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    // In the header, which its MAC covers.
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+fn tree_path(test: &TestRepository) -> String {
+    format!("{}/{}", test.cluster.name, test.cluster.system_identifier)
+}
+
+#[test]
+fn an_empty_repository_and_an_unknown_cluster_are_answers() {
+    let test = testing::repository();
+    let report = info(&test, None);
+    assert!(report.clusters.is_empty() && report.incomplete().is_none());
+    register(&test);
+    assert_eq!(info(&test, None).clusters.len(), 1);
+    assert_eq!(info(&test, Some("main")).clusters.len(), 1);
+    assert!(info(&test, Some("other")).clusters.is_empty());
+}
+
+#[test]
+fn backups_wal_holes_and_writers_are_shown_together() {
+    let test = testing::repository();
+    register(&test);
+    archive(&test, [2, 3, 4, 7, 8]);
+    let (good, torn, later) = (back_up(&test, 2, 3), back_up(&test, 4, 7), back_up(&test, 7, 8));
+    let unfinished = begin(&test).id();
+    let report = info(&test, None);
+    assert!(report.incomplete().is_none(), "{:?}", report.problems);
+    let tree = &report.clusters[0].trees[0];
+    assert_eq!(tree.backups.iter().map(|backup| backup.id).collect::<Vec<_>>(), [good, torn, later]);
+    let missing: Vec<String> = tree.backups[1].missing_wal.iter().map(ToString::to_string).collect();
+    assert_eq!(missing, ["000000010000000000000005", "000000010000000000000006"]);
+    assert_eq!(tree.backups[0].wal_until.unwrap().to_string(), "000000010000000000000004");
+    assert_eq!((tree.backups[1].wal_until, tree.backups[0].findings.len()), (None, 1));
+    assert_eq!(tree.unfinished_backups[0].id, unfinished);
+    assert_eq!(tree.unfinished_backups[0].host.as_deref(), Some("host-one"));
+    let timeline = &tree.wal[0];
+    assert_eq!(timeline.ranges.iter().map(|range| range.count).collect::<Vec<_>>(), [3, 2]);
+    assert!(timeline.ranges.iter().all(|range| range.last_archived_at >= range.first_archived_at));
+    assert!(timeline.ranges[0].first_archived_at.is_some());
+    let hole = &timeline.holes[0];
+    assert_eq!((hole.count, &hole.inside_backups, &hole.ends_recovery_of), (2, &vec![torn], &vec![good]));
+    assert_eq!(report.clusters[0].writers[0].directory, Path::new("/data/one"));
+}
+
+/// Rows: what is damaged, what the problem is about, and that the rest is there.
+#[test]
+fn what_is_damaged_is_named_and_hides_nothing_else() {
+    let test = testing::repository();
+    register(&test);
+    archive(&test, 2..=9);
+    let (bad, good) = (back_up(&test, 2, 3), back_up(&test, 4, 5));
+    let tree = tree_path(&test);
+    let writer = test.writer.id();
+    for (relative, object) in [
+        (format!("{tree}/backups/{bad}/record"), format!("backup \"{bad}\"")),
+        (format!("{tree}/identity"), format!("registration of cluster {}", test.cluster)),
+        (format!("main/writers/{writer}"), format!("writer \"{writer}\" of cluster \"main\"")),
+    ] {
+        damage(&test, &relative);
+        let report = info(&test, None);
+        assert_eq!(report.incomplete().unwrap().class(), ErrorClass::Corrupt, "{relative}");
+        assert!(report.problems.iter().any(|problem| problem.object == object), "{:?}", report.problems);
+        let tree = &report.clusters[0].trees[0];
+        assert_eq!(tree.backups.iter().map(|backup| backup.id).collect::<Vec<_>>(), [good]);
+        assert_eq!((tree.unreadable_backups[0].id, tree.wal_segment_bytes), (bad, Some(SIZE)));
+        assert_eq!(tree.wal[0].ranges[0].count, 8);
+    }
+    let report = info(&test, None);
+    assert_eq!((report.problems.len(), report.clusters[0].writers.len()), (3, 0));
+}
+
+#[test]
+fn a_damaged_history_file_is_a_problem_of_its_own() {
+    let test = testing::repository();
+    register(&test);
+    archive(&test, [2]);
+    let timeline = TimelineId::new(2).unwrap();
+    let store = |content: &[u8], number: u32| {
+        let name = WalFileName::TimelineHistory(TimelineId::new(number).unwrap());
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        archive.store(&name, WalContent::Whole(content), CompressionLevel::DEFAULT, &test.writer).unwrap();
+    };
+    store(b"1\t0/3000000\tno recovery target specified\n", 2);
+    let report = info(&test, None);
+    assert_eq!(report.clusters[0].trees[0].history_files, [timeline]);
+    assert!(report.problems.is_empty());
+    store(b"nonsense", 3);
+    let report = info(&test, None);
+    assert_eq!(report.problems[0].object, "\"00000003.history\"");
+    assert_eq!(report.clusters[0].trees[0].history_files.len(), 2);
+}
+
+/// The names that programs rely on; to change one is to break them.
+#[test]
+fn the_json_schema_is_stable() {
+    let test = testing::repository();
+    register(&test);
+    archive(&test, [2, 4]);
+    back_up(&test, 2, 2);
+    let value = serde_json::to_value(info(&test, None)).unwrap();
+    let keys = |pointer: &str| -> Vec<String> {
+        value.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect()
+    };
+    for (pointer, expected) in [
+        ("", "clusters configuration_file problems repository schema_version"),
+        ("/repository", "id path url"),
+        ("/clusters/0", "name trees writers"),
+        ("/clusters/0/writers/0", "directory host id since"),
+        (
+            "/clusters/0/trees/0",
+            "backups history_files major_version since system_identifier unfinished_backups unreadable_backups wal \
+             wal_segment_bytes",
+        ),
+        (
+            "/clusters/0/trees/0/backups/0",
+            "findings id label major_version method missing_wal node parents sizes start_lsn start_time start_timeline \
+             stop_lsn stop_time timeline wal_until",
+        ),
+        ("/clusters/0/trees/0/backups/0/node", "host is_standby port"),
+        ("/clusters/0/trees/0/backups/0/sizes", "directories file_bytes files stored_bytes"),
+        ("/clusters/0/trees/0/wal/0", "holes ranges timeline"),
+        ("/clusters/0/trees/0/wal/0/ranges/0", "count first first_archived_at last last_archived_at"),
+        ("/clusters/0/trees/0/wal/0/holes/0", "count ends_recovery_of first inside_backups last"),
+    ] {
+        let mut found = keys(pointer);
+        found.sort();
+        assert_eq!(found.join(" "), expected, "{pointer}");
+    }
+    let backup = value.pointer("/clusters/0/trees/0/backups/0").unwrap();
+    assert_eq!(value["schema_version"], 1);
+    assert_eq!(backup["start_lsn"], "0/2000028");
+    assert_eq!(backup["start_time"], "2026-11-21T00:00:00Z");
+    assert_eq!((&backup["timeline"], &backup["method"]), (&1.into(), &"stream".into()));
+    assert_eq!(value["clusters"][0]["trees"][0]["system_identifier"], "7000000000000000001");
+}

@@ -1,0 +1,155 @@
+//! What a role needs for backups, and no more.
+
+use std::path::Path;
+
+use super::finding::{Finding, FindingAction, Need};
+use super::server_state::ServerState;
+use crate::pg::PgMajorVersion;
+use crate::server::RoleRights;
+
+/// The role that is proposed.
+const PROPOSED_ROLE: &str = "pgv";
+
+const READ_FILES: &str = "it stores the configuration files outside the data directory with each backup; \
+                          it also lets the role read every file that the server can";
+
+/// One right: what it is for, and how it is given.
+struct Right {
+    held: bool,
+    what: &'static str,
+    need: Need,
+    reason: &'static str,
+    sql: String,
+}
+
+/// The rights that the role lacks, and whether the replication protocol lets it in.
+pub(super) fn assess(state: &ServerState) -> Vec<Finding> {
+    let Some(rights) = &state.rights else { return Vec::new() };
+    let mut findings: Vec<Finding> = Vec::new();
+    if !rights.superuser {
+        let outside = has_configuration_outside(state);
+        let lacking = needed(rights, state.version, outside).into_iter().filter(|right| !right.held);
+        findings.extend(lacking.map(|right| Finding {
+            what: "role right".to_owned(),
+            found: Some("missing".to_owned()),
+            wanted: right.what.to_owned(),
+            need: right.need,
+            reason: right.reason.to_owned(),
+            line: None,
+            file: None,
+            command: Some(right.sql),
+            action: FindingAction::Sql,
+        }));
+    }
+    findings.extend(state.replication_refused.as_ref().map(|refusal| Finding {
+        what: "replication connection".to_owned(),
+        found: Some(refusal.clone()),
+        wanted: format!("role \"{}\" may connect for replication", rights.role),
+        need: Need::Required,
+        reason: "base backups are taken over the replication protocol".to_owned(),
+        line: Some(hba_line(&rights.role, state.client_address.as_deref())),
+        file: state.hba_file.clone(),
+        command: None,
+        action: FindingAction::Reload,
+    }));
+    findings
+}
+
+/// SQL that makes a role with the rights that backups need and no others; none when there is no need for one.
+pub fn create_role_sql(state: &ServerState) -> Vec<String> {
+    let is_superuser = state.rights.as_ref().is_some_and(|rights| rights.superuser);
+    if !is_superuser || state.has_proposed_role {
+        return Vec::new();
+    }
+    let nothing = RoleRights {
+        role: PROPOSED_ROLE.to_owned(),
+        superuser: false,
+        // CREATE ROLE gives it.
+        replication: true,
+        read_all_settings: false,
+        monitor: false,
+        checkpoint: false,
+        read_server_files: false,
+        read_binary_file: false,
+        stat_file: false,
+        backup_functions: false,
+        switch_wal: false,
+        create_restore_point: false,
+    };
+    let mut lines = vec![format!("CREATE ROLE {PROPOSED_ROLE} LOGIN REPLICATION;")];
+    for right in needed(&nothing, state.version, has_configuration_outside(state)) {
+        if right.need == Need::Optional {
+            lines.push(format!("-- optional: {}", right.reason));
+        }
+        if !right.held {
+            lines.push(right.sql);
+        }
+    }
+    lines
+}
+
+fn needed(rights: &RoleRights, version: PgMajorVersion, configuration_outside: bool) -> Vec<Right> {
+    use Need::{Advised, Optional, Required};
+    let role = identifier(&rights.role);
+    let right = |held, what, need, reason, sql| Right { held, what, need, reason, sql };
+    let mut needed = vec![
+        right(
+            rights.replication,
+            "REPLICATION",
+            Required,
+            "base backups are taken over the replication protocol",
+            format!("ALTER ROLE {role} REPLICATION;"),
+        ),
+        right(
+            rights.read_all_settings,
+            "pg_read_all_settings",
+            Required,
+            "backups keep the settings that a restore needs",
+            format!("GRANT pg_read_all_settings TO {role};"),
+        ),
+        right(
+            rights.switch_wal,
+            "EXECUTE on pg_switch_wal()",
+            Required,
+            "a backup sees in its first minute whether archiving works",
+            format!("GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO {role};"),
+        ),
+    ];
+    if version.get() >= 15 {
+        let sql = format!("GRANT pg_checkpoint TO {role};");
+        needed.push(right(rights.checkpoint, "pg_checkpoint", Advised, "a backup need not wait for a checkpoint", sql));
+    }
+    if configuration_outside {
+        let functions = "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean), \
+                         pg_catalog.pg_stat_file(text, boolean)";
+        let held = rights.read_server_files && rights.read_binary_file && rights.stat_file;
+        let sql = format!("GRANT pg_read_server_files TO {role}; GRANT EXECUTE ON FUNCTION {functions} TO {role};");
+        needed.push(right(held, "pg_read_server_files", Optional, READ_FILES, sql));
+    }
+    needed
+}
+
+/// Whether a configuration file lies where a base backup does not find it, as on Debian.
+fn has_configuration_outside(state: &ServerState) -> bool {
+    let Some(data_directory) = state.data_directory.as_deref() else { return false };
+    let outside = |path: &Path| path.is_absolute() && !path.starts_with(data_directory);
+    [&state.config_file, &state.hba_file, &state.ident_file].into_iter().flatten().any(|path| outside(path))
+}
+
+/// The line of pg_hba.conf that lets a role in.
+fn hba_line(role: &str, client_address: Option<&str>) -> String {
+    let role = identifier(role);
+    match client_address {
+        None => format!("local replication {role} scram-sha-256"),
+        Some(address) => {
+            let bits = if address.contains(':') { 128 } else { 32 };
+            format!("host replication {role} {address}/{bits} scram-sha-256")
+        }
+    }
+}
+
+/// A name as SQL and pg_hba.conf read it back.
+fn identifier(name: &str) -> String {
+    // Quotes also keep words such as "all" and "user" from meaning something else.
+    if name == PROPOSED_ROLE { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}

@@ -1,0 +1,176 @@
+//! Recovery configuration for a target or a standby: decided first, then shown or written.
+
+use std::path::{Path, PathBuf};
+
+use super::RecoveryConfError;
+use super::data_directory::{AUTO_FILE, DataDirectory};
+use crate::clock::Clock;
+use crate::fs::{self, PRIVATE_FILE_MODE};
+use crate::pg::{
+    ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget, RestoredArchiving,
+    apply_recovery_settings, chained_end_command, clear_recovery_settings, end_command_of, foreign_targets,
+};
+
+/// Whether the server will archive its own WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchivingChoice {
+    /// It will not: a copy must not write into the archive of its original.
+    Off,
+    /// As its own configuration says, whatever pgv wrote before.
+    Own,
+    /// As it is now: off if pgv switched it off before.
+    AsItIs,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct RecoveryConfOptions {
+    /// The settings. `recovery_end_command` is ours alone; `unset_targets` and `archiving` are filled in here.
+    pub settings: RecoverySettings,
+    /// Whether the server will archive.
+    pub archiving: ArchivingChoice,
+}
+
+/// What will be written.
+#[derive(Debug, Clone)]
+pub struct WritePlan {
+    /// The data directory; none when the lines are for any.
+    pub data_directory: Option<PathBuf>,
+    /// The file that gets the lines.
+    pub file: PathBuf,
+    /// The settings, complete.
+    pub settings: RecoverySettings,
+    /// The lines between our marks.
+    pub lines: String,
+    /// The empty file that starts the recovery.
+    pub signal_file: PathBuf,
+    /// A signal file that goes.
+    pub removed_signal_file: Option<PathBuf>,
+    /// Whether the server finds its `postgresql.conf` there: with Debian's packages it lies elsewhere.
+    pub has_main_file: bool,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+    /// The new text of the file.
+    new_text: Vec<u8>,
+}
+
+/// The lines for any data directory.
+pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryConfError> {
+    let mut settings = options.settings.clone();
+    if let Some(ours) = &settings.recovery_end_command {
+        settings.recovery_end_command = Some(chained_end_command(ours, None)?);
+    }
+    settings.archiving = archiving(options.archiving, b"");
+    let new_text = apply_recovery_settings(b"", &settings)?;
+    Ok(WritePlan {
+        data_directory: None,
+        file: PathBuf::from(AUTO_FILE),
+        lines: String::from_utf8_lossy(&new_text).into_owned(),
+        signal_file: PathBuf::from(settings.mode.signal_file()),
+        removed_signal_file: None,
+        has_main_file: false,
+        warnings: no_target_warning(&settings).into_iter().collect(),
+        settings,
+        new_text,
+    })
+}
+
+/// Decides what is to be written into a data directory, and refuses where it must not be.
+pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryConfError> {
+    let directory = DataDirectory::open(directory)?;
+    directory.refuse_running_server()?;
+    directory.refuse_recovery_conf()?;
+    let text = directory.auto_text()?.unwrap_or_default();
+    let mut warnings: Vec<String> = no_target_warning(&options.settings).into_iter().collect();
+    let main_entries = match directory.main_entries() {
+        Ok(entries) => entries,
+        Err(error) => {
+            warnings.push(format!("the server's own configuration cannot be read: {}", on_one_line(&error)));
+            None
+        }
+    };
+    let has_main_file = directory.has_main_file()?;
+    let mut settings = options.settings.clone();
+    // Where the other files are not known, they may set any target.
+    settings.unset_targets = main_entries.as_deref().map_or(EXCLUSIVE_TARGET_SETTINGS.to_vec(), foreign_targets);
+    if main_entries.is_some() {
+        warnings.extend(settings.unset_targets.iter().map(|name| foreign_target_warning(name)));
+    }
+    if let Some(ours) = &settings.recovery_end_command {
+        let existing = match end_command_of(&text, main_entries.as_deref().unwrap_or_default()) {
+            Some(Err(error)) => {
+                warnings.push(format!("the recovery_end_command that is there will not run: {error}"));
+                None
+            }
+            Some(Ok(command)) => Some(command),
+            None => None,
+        };
+        settings.recovery_end_command = Some(chained_end_command(ours, existing.as_deref())?);
+    }
+    settings.archiving = archiving(options.archiving, &text);
+    let other_signal_file = directory.path().join(settings.mode.other_signal_file());
+    let has_other_signal = fs::look_at(&other_signal_file)?.is_some();
+    Ok(WritePlan {
+        data_directory: Some(directory.path().to_owned()),
+        file: directory.auto_file(),
+        lines: String::from_utf8_lossy(&apply_recovery_settings(b"", &settings)?).into_owned(),
+        signal_file: directory.path().join(settings.mode.signal_file()),
+        removed_signal_file: has_other_signal.then_some(other_signal_file),
+        has_main_file,
+        warnings,
+        new_text: apply_recovery_settings(&text, &settings)?,
+        settings,
+    })
+}
+
+/// Writes what was decided for a data directory, durably.
+///
+/// ORDER: whatever ends this in the middle, a server that is started then does not open too early. A recovery opens at
+/// its target, so the target comes first; a standby opens never, so its signal comes first; and the other signal goes
+/// last, since without any the server would open at once.
+pub fn write(plan: &WritePlan, clock: &dyn Clock) -> Result<(), RecoveryConfError> {
+    let write_settings = || fs::replace_file(&plan.file, &plan.new_text, PRIVATE_FILE_MODE);
+    let create_signal = || fs::replace_file(&plan.signal_file, b"", PRIVATE_FILE_MODE);
+    match plan.settings.mode {
+        RecoveryMode::Targeted => {
+            write_settings()?;
+            create_signal()?;
+        }
+        RecoveryMode::Standby => {
+            create_signal()?;
+            write_settings()?;
+        }
+    }
+    if let Some(other) = &plan.removed_signal_file {
+        fs::remove_file(other)?;
+    }
+    DataDirectory::remove_abandoned(&plan.file, clock);
+    Ok(())
+}
+
+fn archiving(choice: ArchivingChoice, text: &[u8]) -> RestoredArchiving {
+    let was_switched_off =
+        || clear_recovery_settings(text, ClearScope::Recovery) != clear_recovery_settings(text, ClearScope::Everything);
+    match choice {
+        ArchivingChoice::Off => RestoredArchiving::Off,
+        ArchivingChoice::AsItIs if was_switched_off() => RestoredArchiving::Off,
+        ArchivingChoice::Own | ArchivingChoice::AsItIs => RestoredArchiving::Unchanged,
+    }
+}
+
+fn no_target_warning(settings: &RecoverySettings) -> Option<String> {
+    let is_without = settings.mode == RecoveryMode::Targeted && settings.target == RecoveryTarget::Latest;
+    let warning = "without a target the server recovers to the first WAL file that the repository does not have, \
+                   be it the end of the archive or a hole, and opens there";
+    is_without.then(|| warning.to_owned())
+}
+
+/// What is said of a target that other files set.
+pub(super) fn foreign_target_warning(name: &str) -> String {
+    format!("postgresql.conf or a file that it includes sets {name}; take it out there, or a later recovery obeys it")
+}
+
+fn on_one_line(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,94 @@
+//! Whether a server runs in a data directory (`src/backend/utils/init/miscinit.c`, `CreateLockFile`).
+
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+use crate::fs::{self, FileError};
+
+/// The file in which a server names its process.
+const LOCK_FILE: &str = "postmaster.pid";
+/// LIMIT: bytes of that file; it has eight short lines.
+const LOCK_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// The process of the server (or single-user backend) that runs in a data directory of the present account.
+///
+/// A number alone says little: after a crash another process may have it. A server works in its data directory, so the
+/// process counts if it does that too, or if that cannot be told.
+pub fn running_postmaster(data_directory: &Path) -> Result<Option<i32>, FileError> {
+    let path = data_directory.join(LOCK_FILE);
+    let text = match fs::read_at_most(&path, LOCK_FILE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let first_line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let number = std::str::from_utf8(first_line).ok().and_then(|line| line.trim().parse::<i32>().ok());
+    // Negative for a single-user backend.
+    let pid = number.and_then(|number| Pid::from_raw(number.saturating_abs()));
+    let Some(pid) = pid else {
+        return Err(FileError::new("find a process number in", &path, std::io::ErrorKind::InvalidData));
+    };
+    let runs = is_alive(pid, &path)? && works_in(pid, data_directory);
+    Ok(runs.then(|| pid.as_raw_nonzero().get()))
+}
+
+fn is_alive(pid: Pid, path: &Path) -> Result<bool, FileError> {
+    match test_kill_process(pid) {
+        Ok(()) => Ok(true),
+        // Another account's process is no server of this directory.
+        Err(Errno::SRCH | Errno::PERM) => Ok(false),
+        Err(error) => Err(FileError::new("ask for the process named in", path, error)),
+    }
+}
+
+fn works_in(pid: Pid, data_directory: &Path) -> bool {
+    let of_process = format!("/proc/{}/cwd", pid.as_raw_nonzero());
+    match fs::is_same(Path::new(&of_process), data_directory) {
+        Ok(same) => same,
+        // A process that just ended, unless nothing can be seen of any process.
+        Err(error) if error.is_not_found() => !matches!(fs::is_present(Path::new("/proc/self")), Ok(true)),
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn running(directory: &Path, lock: &str) -> Option<i32> {
+        std::fs::write(directory.join(LOCK_FILE), lock).unwrap();
+        running_postmaster(directory).unwrap()
+    }
+
+    #[test]
+    fn a_process_counts_that_lives_in_the_directory() {
+        let temp = tempfile::tempdir().unwrap();
+        assert_eq!(running_postmaster(temp.path()).unwrap(), None);
+        let sleep = |directory: &Path| Command::new("sleep").arg("60").current_dir(directory).spawn().unwrap();
+        let (mut inside, mut outside) = (sleep(temp.path()), sleep(Path::new("/")));
+        let number = i32::try_from(inside.id()).unwrap();
+        let found = [
+            running(temp.path(), &format!("{number}\n{}\n1795000000\n", temp.path().display())),
+            running(temp.path(), &format!("-{number}\n")),
+            running(temp.path(), &format!("{}\n", outside.id())),
+        ];
+        for child in [&mut inside, &mut outside] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(found, [Some(number), Some(number), None]);
+        assert_eq!(running(temp.path(), &format!("{number}\n")), None);
+    }
+
+    #[test]
+    fn a_lock_file_without_a_number_is_an_error() {
+        let temp = tempfile::tempdir().unwrap();
+        for lock in ["", "\n", "x\n", "0\n", "99999999999\n"] {
+            std::fs::write(temp.path().join(LOCK_FILE), lock).unwrap();
+            assert!(running_postmaster(temp.path()).is_err(), "{lock:?}");
+        }
+    }
+}

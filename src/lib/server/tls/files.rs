@@ -1,0 +1,169 @@
+//! Certificates and keys of ours: which files are read, and whether they may be used.
+
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
+
+use super::super::conninfo::{FileSetting, RootCertificates, SslMode, TlsSettings};
+use super::super::error::TlsSetupError;
+use super::verifier::{TrustedRoots, Verification};
+use crate::fs::open_for_reading;
+
+/// LIMIT: the size of a file of certificates.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+const ROOT_FILE: &str = "root certificate file";
+const CERTIFICATE_FILE: &str = "client certificate file";
+const KEY_FILE: &str = "private key file";
+
+/// What has to be checked for this mode, with the roots that are there.
+pub(super) fn verification(settings: &TlsSettings, mode: SslMode, host: &str) -> Result<Verification, TlsSetupError> {
+    if mode < SslMode::Require {
+        // A mode that falls back to no TLS at all gains nothing from a check.
+        return Ok(Verification::Off);
+    }
+    let roots = match &settings.root_certificates {
+        RootCertificates::System => Some(system_roots()?),
+        RootCertificates::File(path) => Some(file_roots(path, read(ROOT_FILE, path)?)?),
+        RootCertificates::Default(path) => default_roots(path.as_deref(), mode)?,
+    };
+    Ok(match roots {
+        None => Verification::Off,
+        Some(roots) if mode == SslMode::VerifyFull => Verification::ChainAndHost(roots, host.to_owned()),
+        Some(roots) => Verification::Chain(roots),
+    })
+}
+
+/// libpq's own file when it exists. Without it, `require` checks nothing; `verify-full` may trust the system's roots,
+/// since the host name is checked too; `verify-ca` may not, since any host of the world would do.
+fn default_roots(path: Option<&Path>, mode: SslMode) -> Result<Option<TrustedRoots>, TlsSetupError> {
+    if let Some(path) = path {
+        match read(ROOT_FILE, path) {
+            Ok(content) => return file_roots(path, content).map(Some),
+            Err(TlsSetupError::Unreadable { source, .. }) if is_absent(&source) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match mode {
+        SslMode::VerifyFull => system_roots().map(Some),
+        SslMode::VerifyCa => Err(TlsSetupError::NoRootFile),
+        _ => Ok(None),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn system_roots() -> Result<TrustedRoots, TlsSetupError> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if store.is_empty() {
+        return Err(TlsSetupError::NoSystemRoots);
+    }
+    Ok(TrustedRoots { store, chosen: Vec::new() })
+}
+
+fn file_roots(path: &Path, content: Zeroizing<Vec<u8>>) -> Result<TrustedRoots, TlsSetupError> {
+    let chosen = certificates(ROOT_FILE, path, &content)?;
+    let mut store = RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(chosen.iter().cloned());
+    if added == 0 {
+        return Err(invalid(ROOT_FILE, path, "holds no certificate that can be read"));
+    }
+    Ok(TrustedRoots { store, chosen })
+}
+
+/// Who we are to servers that ask for a certificate; nobody without one.
+pub(super) fn identity(
+    settings: &TlsSettings,
+    provider: &CryptoProvider,
+) -> Result<Option<CertifiedKey>, TlsSetupError> {
+    let Some(content) = read_setting(CERTIFICATE_FILE, &settings.certificate)? else { return Ok(None) };
+    let path = settings.certificate.path().unwrap_or(Path::new(""));
+    let chain = certificates(CERTIFICATE_FILE, path, &content)?;
+    let Some(key_path) = settings.key.path() else {
+        return Err(invalid(CERTIFICATE_FILE, path, "has no private key: none is named"));
+    };
+    check_key_mode(key_path)?;
+    let content = read(KEY_FILE, key_path)?;
+    let key = PrivateKeyDer::from_pem_slice(&content)
+        .map_err(|_| invalid(KEY_FILE, key_path, "holds no private key without a passphrase in PEM form"))?;
+    let key = provider.key_provider.load_private_key(key).map_err(TlsSetupError::Rejected)?;
+    // rustls has a check of its own, which refuses certificates without extensions.
+    let certified = chain.first().and_then(|certificate| X509Certificate::from_der(certificate).ok());
+    let matches = match (&certified, key.public_key()) {
+        (Some((_, certificate)), Some(public)) => certificate.public_key().raw == public.as_ref(),
+        _ => false,
+    };
+    if !matches {
+        return Err(TlsSetupError::KeyMismatch { certificate: path.to_owned(), key: key_path.to_owned() });
+    }
+    Ok(Some(CertifiedKey::new(chain, key)))
+}
+
+/// The rule of libpq and of the server: only the owner, or root with a group that may read.
+fn check_key_mode(path: &Path) -> Result<(), TlsSetupError> {
+    let unreadable = |source| TlsSetupError::Unreadable { what: KEY_FILE, path: path.to_owned(), source };
+    let file = open_for_reading(path).map_err(|error| unreadable(error.source))?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(invalid(KEY_FILE, path, "is not a plain file"));
+    }
+    let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    let mode = metadata.mode() & 0o7777;
+    if mode & forbidden != 0 {
+        return Err(TlsSetupError::KeyMode { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// The content of a file that may be absent where it is only looked for, not named.
+fn read_setting(what: &'static str, setting: &FileSetting) -> Result<Option<Zeroizing<Vec<u8>>>, TlsSetupError> {
+    match setting {
+        FileSetting::Given(path) => read(what, path).map(Some),
+        FileSetting::Default(None) => Ok(None),
+        FileSetting::Default(Some(path)) => match read(what, path) {
+            Ok(content) => Ok(Some(content)),
+            Err(TlsSetupError::Unreadable { source, .. }) if is_absent(&source) => Ok(None),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsSetupError> {
+    let unreadable = |source| TlsSetupError::Unreadable { what, path: path.to_owned(), source };
+    let file = open_for_reading(path).map_err(|error| unreadable(error.source))?;
+    let mut content = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(unreadable)?;
+    if u64::try_from(content.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+        return Err(invalid(what, path, &format!("is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(content)
+}
+
+fn certificates(
+    what: &'static str,
+    path: &Path,
+    content: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
+    let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
+    match list {
+        Ok(list) if !list.is_empty() => Ok(list),
+        Ok(_) => Err(invalid(what, path, "holds no certificate in PEM form")),
+        Err(error) => Err(invalid(what, path, &format!("is not valid PEM: {error}"))),
+    }
+}
+
+fn invalid(what: &'static str, path: &Path, problem: &str) -> TlsSetupError {
+    TlsSetupError::Invalid { what, path: path.to_owned(), problem: problem.to_owned() }
+}

@@ -1,0 +1,149 @@
+//! TLS on the way to a server: the request, the handshake, and what it proves
+//! (`pqsecure_open_client` in `src/interfaces/libpq/fe-secure.c`).
+//!
+//! One provider, ring, is handed over explicitly; nothing has to be installed for the process. TLS 1.2 is the least.
+
+mod binding;
+mod chain;
+mod files;
+mod names;
+mod verifier;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{CertificateError, ClientConfig, SupportedProtocolVersion, version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use super::auth::Protection;
+use super::conninfo::{HostAddress, TlsSettings, TlsVersion};
+use super::error::{CertificateProblem, ConnectError, Endpoint, TlsSetupError};
+use super::framing::{ProtocolError, Transport};
+use super::message::clean_text;
+use verifier::LibpqVerifier;
+
+/// The name of the protocol inside TLS, as libpq gives it from 17 on.
+const APPLICATION_PROTOCOL: &[u8] = b"postgresql";
+
+/// Asks the server for TLS and shakes hands; returns the open transport when the server has none and it is not
+/// required.
+pub(crate) async fn negotiate(
+    mut transport: Box<dyn Transport>,
+    settings: &TlsSettings,
+    endpoint: &Endpoint,
+    required: bool,
+) -> Result<(Box<dyn Transport>, Protection), ConnectError> {
+    let here = || Box::new(endpoint.clone());
+    // Trouble with our own files is told before the server is asked.
+    let config =
+        client_config(settings, endpoint).map_err(|source| ConnectError::TlsSetup { endpoint: here(), source })?;
+    match ask(&mut transport).await {
+        Ok(b'S') => {}
+        Ok(b'N') if required => return Err(ConnectError::TlsNotOffered { endpoint: here() }),
+        Ok(b'N') => return Ok((transport, Protection::Open)),
+        // Whatever follows is not authenticated, so that its text is not shown.
+        Ok(b'E') => {
+            let source = io::Error::other("the server answered the request for TLS with an error");
+            return Err(ConnectError::TlsHandshake { endpoint: here(), source });
+        }
+        Ok(tag) => {
+            let source = ProtocolError::Unexpected { tag: char::from(tag), expected: "an answer about TLS" };
+            return Err(ConnectError::Protocol { endpoint: here(), source });
+        }
+        Err(source) => return Err(ConnectError::Protocol { endpoint: here(), source: ProtocolError::Lost(source) }),
+    }
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream =
+        connector.connect(server_name(endpoint), transport).await.map_err(|error| handshake_error(error, endpoint))?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let certificate_hash = certificate.and_then(|certificate| binding::certificate_hash(certificate));
+    Ok((Box::new(stream), Protection::Tls { certificate_hash }))
+}
+
+/// INVARIANT: exactly one byte is read before the handshake, so that nothing sent in the open is taken for encrypted.
+async fn ask(transport: &mut Box<dyn Transport>) -> io::Result<u8> {
+    let mut request = BytesMut::new();
+    frontend::ssl_request(&mut request);
+    transport.write_all(&request).await?;
+    transport.flush().await?;
+    transport.read_u8().await
+}
+
+fn client_config(settings: &TlsSettings, endpoint: &Endpoint) -> Result<ClientConfig, TlsSetupError> {
+    let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
+    let verification = files::verification(settings, endpoint.ssl_mode, host_name(endpoint))?;
+    let verifier = Arc::new(LibpqVerifier::new(verification, &provider));
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&protocol_versions(settings))
+        .map_err(TlsSetupError::Rejected)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match files::identity(settings, builder.crypto_provider())? {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+        None => builder.with_no_client_auth(),
+    };
+    config.enable_sni = settings.send_host_name;
+    config.alpn_protocols = vec![APPLICATION_PROTOCOL.to_vec()];
+    // PostgreSQL's servers do not resume sessions.
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn handshake_error(error: io::Error, endpoint: &Endpoint) -> ConnectError {
+    let endpoint = Box::new(endpoint.clone());
+    let refusal = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(refusal)) => refusal.clone(),
+        _ => return ConnectError::TlsHandshake { endpoint, source: error },
+    };
+    let source = match refusal {
+        CertificateError::UnknownIssuer => CertificateProblem::UnknownIssuer,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateProblem::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateProblem::NotYetValid,
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let names = presented.iter().map(|name| clean_text(name)).collect();
+            CertificateProblem::WrongHost { host: host_name(&endpoint).to_owned(), names }
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            CertificateProblem::WrongPurpose
+        }
+        CertificateError::BadSignature => CertificateProblem::BadSignature,
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            CertificateProblem::UnknownSignature
+        }
+        other => CertificateProblem::Other(clean_text(&other.to_string())),
+    };
+    ConnectError::CertificateRefused { endpoint, source }
+}
+
+fn protocol_versions(settings: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
+    match (settings.min_version, settings.max_version) {
+        (TlsVersion::Tls13, _) => vec![&version::TLS13],
+        (TlsVersion::Tls12, TlsVersion::Tls12) => vec![&version::TLS12],
+        (TlsVersion::Tls12, TlsVersion::Tls13) => vec![&version::TLS13, &version::TLS12],
+    }
+}
+
+fn host_name(endpoint: &Endpoint) -> &str {
+    match &endpoint.host.address {
+        HostAddress::Tcp { name, .. } => name,
+        HostAddress::Socket(_) => "",
+    }
+}
+
+/// What the handshake may tell about whom we want. The verifier goes by the name that was given, so that a name that
+/// cannot be sent is no obstacle.
+fn server_name(endpoint: &Endpoint) -> ServerName<'static> {
+    let address = || endpoint.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+    ServerName::try_from(host_name(endpoint).to_owned()).unwrap_or_else(|_| ServerName::IpAddress(address().into()))
+}
+
+#[cfg(test)]
+mod tests;

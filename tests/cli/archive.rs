@@ -1,0 +1,273 @@
+//! pgv-archive as archive_command: exit statuses, words, and what it leaves behind.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Outcome, SmallFileSystem, TestAccount, TestFolder};
+use crate::wal_host::{NEXT, OTHER_CONTROL_FILE, SEGMENT, WalHost, modes, segment, set_mode};
+
+/// One line of error, which names the file and, when the repository failed, the repository.
+#[track_caller]
+fn refused(outcome: Outcome, status: i32, says: &str) -> Outcome {
+    let outcome = outcome.expect_code(status).expect_stderr(says);
+    assert_eq!(outcome.stdout, "", "{outcome}");
+    let errors = outcome.stderr.lines().filter(|line| line.starts_with("pgv-archive: error: ")).count();
+    assert_eq!(errors, 1, "{outcome}");
+    assert!(outcome.stderr.lines().all(|line| line.starts_with("pgv-archive: ")), "{outcome}");
+    outcome
+}
+
+#[test]
+fn what_is_stored_is_private_and_said_nothing_about() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 1));
+    host.write("00000002.history", b"1\t0/300000\tno recovery target specified\n");
+    for name in [SEGMENT, "00000002.history", SEGMENT] {
+        let outcome = host.archive(name).success();
+        assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
+    }
+    // Without %f the name is taken from the path.
+    host.write(NEXT, &segment(NEXT, 1));
+    host.sh(&format!("ARCHIVE pg_wal/{NEXT}")).success();
+    assert!(host.stored(NEXT).exists());
+    for (path, mode) in modes(&host.repository) {
+        assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{path:?}");
+    }
+    assert_eq!(fs::read_dir(host.repository.join(".staging")).unwrap().count(), 0);
+    let waiting = fs::read_dir(host.data.join("pg_wal")).unwrap().count();
+    assert_eq!(waiting, 3, "something was written to pg_wal or taken from it");
+}
+
+/// One number for each cause, never above 125.
+#[test]
+fn every_cause_has_its_status() {
+    type Prepare = fn(&WalHost);
+    let rows: [(&str, Prepare, &str, i32, &str); 13] = [
+        ("not a WAL file", |_| {}, "ARCHIVE pg_wal/x x", 11, "invalid WAL file name \"x\""),
+        ("missing", |_| {}, "ARCHIVE pg_wal/NEXT NEXT", 12, "there is no file \"pg_wal/NEXT\" to archive"),
+        (
+            "cut short",
+            |host| host.write(SEGMENT, &segment(SEGMENT, 0)[..1 << 19]),
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            11,
+            "has 524288 bytes where a segment has 1048576",
+        ),
+        ("another name", |_| {}, "ARCHIVE pg_wal/SEGMENT NEXT", 11, "is not the WAL segment that its name says"),
+        (
+            "unknown cluster",
+            |_| {},
+            "ARCHIVE --cluster other pg_wal/SEGMENT SEGMENT",
+            10,
+            "hint: \"pgv init --cluster other\" registers it",
+        ),
+        (
+            "another cluster",
+            |host| {
+                let mut foreign = segment(SEGMENT, 0);
+                foreign[24] ^= 1;
+                host.write(SEGMENT, &foreign);
+            },
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            13,
+            "hint: After pg_upgrade or a rebuild: pgv init --cluster main --upgraded",
+        ),
+        (
+            "unmounted",
+            |host| fs::rename(&host.repository, host.folder.join("away")).unwrap(),
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            15,
+            "hint: Is its file system mounted?",
+        ),
+        (
+            "an empty mount point",
+            |host| {
+                fs::rename(&host.repository, host.folder.join("away")).unwrap();
+                host.folder.make("repository");
+            },
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            15,
+            "there is no repository at",
+        ),
+        (
+            "read by nobody",
+            |host| set_mode(&host.repository, 0o000),
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            18,
+            "ermission denied",
+        ),
+        (
+            "written by nobody",
+            |host| set_mode(&host.repository.join(".staging"), 0o500),
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            18,
+            "Run as root: chown -R",
+        ),
+        (
+            "never answers",
+            |host| {
+                fs::remove_file(host.repository.join("repository.json")).unwrap();
+                host.sh("/usr/bin/mkfifo ../repository/repository.json").success();
+            },
+            "ARCHIVE --timeout 300ms pg_wal/SEGMENT SEGMENT",
+            19,
+            "hint: The repository does not answer.",
+        ),
+        (
+            "damaged",
+            |host| {
+                host.archive(SEGMENT).success();
+                let bytes = fs::read(host.stored(SEGMENT)).unwrap();
+                fs::write(host.stored(SEGMENT), &bytes[..bytes.len() - 1]).unwrap();
+            },
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            20,
+            "is damaged",
+        ),
+        (
+            "a newer format",
+            |host| fs::write(host.repository.join("repository.json"), r#"{"format": 2}"#).unwrap(),
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            21,
+            "hint: Install the version of pgv that wrote it",
+        ),
+    ];
+    for (what, prepare, line, status, says) in rows {
+        let host = WalHost::new("archive");
+        host.write(SEGMENT, &segment(SEGMENT, 0));
+        prepare(&host);
+        let fill = |text: &str| text.replace("SEGMENT", SEGMENT).replace("NEXT", NEXT);
+        let outcome = refused(host.sh(&fill(line)), status, &fill(says));
+        if status > 12 {
+            assert!(outcome.stderr.contains(host.repository.to_str().unwrap()) || status == 19, "{what}: {outcome}");
+        }
+        set_mode(
+            &[host.repository.clone(), host.folder.join("away")].into_iter().find(|path| path.exists()).unwrap(),
+            0o700,
+        );
+    }
+}
+
+#[test]
+fn a_conflict_names_both_writers_and_the_way_out() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 1));
+    host.archive(SEGMENT).success();
+    // The same data directory again, with another content.
+    host.write(SEGMENT, &segment(SEGMENT, 2));
+    let stored = fs::read(host.stored(SEGMENT)).unwrap();
+    let outcome = refused(host.archive(SEGMENT), 14, "is stored in repository");
+    outcome
+        .expect_stderr("with different content by host")
+        .expect_stderr("hint: This directory was restored or rolled back");
+    // Another one, which the person insists on.
+    let clone = host.folder.make("clone");
+    host.folder.make("clone/global");
+    host.folder.write("clone/global/pg_control", fs::read(host.data.join("global/pg_control")).unwrap());
+    host.folder.make("clone/pg_wal");
+    host.folder.write(Path::new("clone/pg_wal").join(SEGMENT), segment(SEGMENT, 3));
+    let outcome = host.sh(&format!("cd ../clone && ARCHIVE --cluster main pg_wal/{SEGMENT} {SEGMENT}"));
+    let (data, clone) = (host.data.display(), clone.display());
+    refused(outcome, 14, "hint: Two servers write under one name")
+        .expect_stderr(&format!("directory \"{data}\""))
+        .expect_stderr(&format!("directory \"{clone}\""))
+        .expect_stderr(&format!("pgv init --cluster NEW -D {clone}, then --cluster NEW in its archive_command"))
+        .expect_stderr("archive_mode = off");
+    assert!(fs::read(host.stored(SEGMENT)).unwrap() == stored);
+}
+
+#[test]
+fn a_clone_is_refused_before_it_can_conflict() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 1));
+    let production = host.folder.make("production");
+    host.configure(&production);
+    let outcome = refused(host.archive(SEGMENT), 13, "cluster \"main\" has its data directory at");
+    let data = host.data.display();
+    outcome
+        .expect_stderr(&format!("hint: To archive this one under another name: pgv init --cluster NEW -D {data}, then"))
+        .expect_stderr(&format!("set pgdata = \"{data}\" in [cluster.main]"));
+    assert!(!host.stored(SEGMENT).exists());
+    host.sh(&format!("ARCHIVE --cluster main pg_wal/{SEGMENT} {SEGMENT}")).success();
+    assert!(host.stored(SEGMENT).exists());
+}
+
+/// Of the text files only the data directory says whose they are.
+#[test]
+fn a_history_file_of_another_cluster_is_refused() {
+    let host = WalHost::new("archive");
+    host.write("00000002.history", b"1\t0/300000\tno recovery target specified\n");
+    host.folder.write("data/global/pg_control", OTHER_CONTROL_FILE);
+    refused(host.archive("00000002.history"), 13, "is registered with system identifier");
+}
+
+#[test]
+fn a_full_or_read_only_file_system_has_its_status_and_stores_nothing() {
+    let folder = TestFolder::new("archive");
+    let mounted = SmallFileSystem::mount(&folder, "mounted", 1 << 20);
+    let root = mounted.path().join("repository");
+    let host = WalHost::with_repository(folder, root);
+    // Random bytes do not fit compressed either.
+    let mut content = segment(SEGMENT, 0);
+    let noise = fs::File::open("/dev/urandom").unwrap();
+    std::io::Read::read_exact(&mut { noise }, &mut content[8192..]).unwrap();
+    host.write(SEGMENT, &content);
+    refused(host.archive(SEGMENT), 16, "hint: \"df -h ").expect_stderr("PostgreSQL keeps the file");
+    assert!(!host.stored(SEGMENT).exists());
+    assert_eq!(fs::read_dir(host.repository.join(".staging")).unwrap().count(), 0);
+    // With room again, it is archived.
+    host.write(NEXT, &segment(NEXT, 0));
+    mounted.set_read_only(true);
+    refused(host.archive(NEXT), 17, "hint: The file system is mounted read-only");
+    mounted.set_read_only(false);
+    host.archive(NEXT).success();
+    // Before the folder that it is mounted in.
+    drop(mounted);
+}
+
+/// Killed at any moment, it leaves nothing or all of it, and another call finishes the work.
+#[test]
+fn kill_9_leaves_nothing_or_all_of_it() {
+    let host = WalHost::new("archive");
+    let whole = |name: &str| {
+        host.fetch(name).success();
+        assert!(fs::read(host.fetched()).unwrap() == segment(name, 3), "{name}");
+    };
+    host.write(SEGMENT, &segment(SEGMENT, 3));
+    let usual = host.archive(SEGMENT).success().elapsed;
+    let (mut cut_short, mut finished) = (0u32, 0u32);
+    // Each is killed a little later than the one before, until some have had the time to finish.
+    let mut step = 0u32;
+    while step < 60 || (finished < 3 && step < 600) {
+        step += 1;
+        let name = format!("0000000100000000{:08X}", 16 + step);
+        host.write(&name, &segment(&name, 3));
+        let mut child = host.shell(&format!("exec ARCHIVE pg_wal/{name} {name}")).spawn().unwrap();
+        std::thread::park_timeout(usual * step / 50);
+        let has_ended = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if host.stored(&name).exists() {
+            finished += 1;
+            whole(&name);
+        } else {
+            cut_short += 1;
+            assert!(!has_ended, "it ended and stored nothing");
+        }
+        host.archive(&name).success();
+        whole(&name);
+    }
+    assert!(cut_short >= 3 && finished >= 3, "{cut_short} cut short and {finished} finished prove little");
+}
+
+#[test]
+fn json_has_the_status_the_class_and_the_hints() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 1));
+    host.archive(SEGMENT).success();
+    host.write(SEGMENT, &segment(SEGMENT, 2));
+    let outcome = host.sh(&format!("ARCHIVE --log-format json pg_wal/{SEGMENT} {SEGMENT}")).expect_code(14);
+    let line: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+    assert_eq!((line["class"].as_str(), line["exit_status"].as_u64()), (Some("Conflict"), Some(14)));
+    assert_eq!(line["hints"].as_array().unwrap().len(), 3);
+    assert!(TestAccount::get().uid != 0, "root is refused");
+}

@@ -1,0 +1,191 @@
+//! Base backups of real servers: what is stored, what is refused, and what is left when one ends early.
+
+use std::fs;
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::{PgVersion, Pgv, Site, SmallFileSystem, TestCluster, TestFolder, run_within, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// About 30 MB, so that a backup is not over before it can be disturbed.
+const SOME_DATA: &str = "CREATE TABLE bulk AS SELECT g AS id, md5(g::text) || repeat('x', 200) AS filler \
+                         FROM generate_series(1, 100000) AS g";
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn begin_slow_backup(site: &Site) -> Child {
+    let mut command = site.pgv.command("pgv-basebackup", &["--checkpoint", "fast", "--max-rate", "2MB"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn wait_for_data(site: &Site) {
+    let packs = site.pgv.repository.join(".staging");
+    wait_until("a pack is being written", PATIENCE, || fs::read_dir(&packs).unwrap().next().is_some());
+}
+
+fn backup_is_stored(version: PgVersion) {
+    let folder = TestFolder::new("backup-stored");
+    let site = Site::new(version, &folder);
+    site.primary.query(SOME_DATA);
+    site.primary.create_tablespace(&folder, "apart");
+    site.primary.query("CREATE TABLE elsewhere TABLESPACE apart AS SELECT generate_series(1, 1000)");
+    let before = site.primary.query("SELECT clock_timestamp()");
+    let answer = json(&site.backup(&["--label", "it's Monday", "--output", "json"]).success().stdout);
+    let backup = &answer["backup"];
+    assert_eq!(backup["label"], "it's Monday");
+    assert_eq!(backup["method"], "stream");
+    assert_eq!(backup["major_version"], version.number());
+    assert_eq!(backup["tablespaces"].as_array().unwrap().len(), 1);
+    assert_eq!(backup["server"]["settings"]["data_directory"], site.primary.data.to_str().unwrap());
+    let positions = format!(
+        "SELECT '{}'::pg_lsn < '{}'::pg_lsn AND '{}'::pg_lsn <= pg_current_wal_lsn() \
+         AND '{}'::timestamptz >= '{before}' AND '{}'::timestamptz <= clock_timestamp()",
+        backup["start_lsn"].as_str().unwrap(),
+        backup["stop_lsn"].as_str().unwrap(),
+        backup["stop_lsn"].as_str().unwrap(),
+        backup["start_time"].as_str().unwrap(),
+        backup["stop_time"].as_str().unwrap(),
+    );
+    assert_eq!(site.primary.query(&positions), "t");
+    assert_eq!(site.backups(), [backup["id"].as_str().unwrap()]);
+}
+
+#[test]
+fn a_backup_of_postgresql_15_is_stored() {
+    backup_is_stored(PgVersion::V15);
+}
+
+#[test]
+fn a_backup_of_postgresql_17_is_stored() {
+    backup_is_stored(PgVersion::V17);
+}
+
+#[test]
+fn two_backups_at_once_are_both_stored() {
+    let folder = TestFolder::new("backup-twice");
+    let site = Site::new(PgVersion::V15, &folder);
+    let both: Vec<_> = std::thread::scope(|scope| {
+        let one = || scope.spawn(|| site.backup(&[]));
+        let (a, b) = (one(), one());
+        vec![a.join().unwrap(), b.join().unwrap()]
+    });
+    for outcome in both {
+        outcome.success();
+    }
+    assert_eq!(site.backups().len(), 2);
+}
+
+#[test]
+fn a_broken_archive_command_is_told_before_data_is_read() {
+    let folder = TestFolder::new("backup-no-archive");
+    let site = Site::new(PgVersion::V15, &folder);
+    site.primary.configure(&["archive_command = 'false'"]);
+    site.primary.reload();
+    site.primary.query(SOME_DATA);
+    let outcome = site.backup(&["--archive-timeout", "2s"]).expect_code(4);
+    let outcome = outcome.expect_stderr("did not arrive in the archive within 2 s: archiving does not work");
+    assert!(outcome.elapsed < Duration::from_secs(20), "{outcome}");
+    assert_eq!(site.backups(), [""; 0]);
+    assert!(!site.tree().join("packs").exists(), "data was stored");
+}
+
+/// Ended by a signal, by the server, or by the loss of its repository, a backup leaves nothing that is listed, says so,
+/// and does not keep the next one from success.
+#[test]
+fn a_backup_that_ends_early_is_not_listed() {
+    let folder = TestFolder::new("backup-ended");
+    let site = Site::new(PgVersion::V15, &folder);
+    site.primary.query(SOME_DATA);
+    type Disturb = fn(&Site, &Child);
+    let rows: &[(&str, Option<i32>, &str, Disturb)] = &[
+        ("SIGINT", Some(130), "was ended by a signal; nothing of it is listed", |_, child| {
+            kill_process(Pid::from_child(child), Signal::INT).unwrap();
+        }),
+        ("SIGTERM", Some(130), "was ended by a signal; nothing of it is listed", |_, child| {
+            kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+        }),
+        ("SIGKILL", None, "", |_, child| kill_process(Pid::from_child(child), Signal::KILL).unwrap()),
+        ("walsender", Some(4), "terminating connection due to administrator command", |site, _| {
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE state = 'backup'";
+            assert_eq!(site.primary.query(sql), "t");
+        }),
+    ];
+    for (name, status, words, disturb) in rows {
+        let child = begin_slow_backup(&site);
+        wait_for_data(&site);
+        disturb(&site, &child);
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), *status, "{name}: {stderr}");
+        assert!(stderr.contains(words), "{name}: {stderr}");
+        assert_eq!(site.backups(), [""; 0], "{name}");
+        let senders = "SELECT count(*) FROM pg_stat_replication";
+        wait_until("the server has noticed", PATIENCE, || site.primary.query(senders) == "0");
+        for left_over in fs::read_dir(site.pgv.repository.join(".staging")).unwrap() {
+            assert_eq!(*name, "SIGKILL", "left behind");
+            fs::remove_file(left_over.unwrap().path()).unwrap();
+        }
+    }
+    site.backup(&[]).success();
+    assert_eq!(site.backups().len(), 1);
+}
+
+#[test]
+fn a_full_repository_leaves_nothing_listed() {
+    let folder = TestFolder::new("backup-full");
+    let small = SmallFileSystem::mount(&folder, "small", 24 << 20);
+    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1").line("archive_mode = on");
+    let primary = builder.start();
+    let pgv = Pgv { config: folder.join("pgv.toml"), repository: small.path().join("repository") };
+    let site = Site { pgv, primary };
+    let printed = site.init(&[]).success();
+    let line = printed.stdout.lines().map(str::trim).find(|line| line.starts_with("archive_command = ")).unwrap();
+    site.primary.configure(&[line]);
+    site.primary.reload();
+    // Does not compress.
+    site.primary.query(
+        "CREATE TABLE noise AS SELECT string_agg(encode(sha256((g * 1000 + h)::text::bytea), 'hex'), '') AS filler \
+         FROM generate_series(1, 60000) AS g, generate_series(1, 8) AS h GROUP BY g",
+    );
+    site.primary.query("ALTER TABLE noise ALTER filler SET STORAGE EXTERNAL");
+    let mut command = site.pgv.command("pgv-basebackup", &["--checkpoint", "fast", "--archive-timeout", "5s"]);
+    command.env("RUST_BACKTRACE", "0");
+    let outcome = run_within(PATIENCE, command).expect_code(4);
+    assert!(
+        outcome.stderr.contains("No space left on device") || outcome.stderr.contains("did not arrive"),
+        "{outcome}"
+    );
+    assert_eq!(site.backups(), [""; 0]);
+}
+
+#[test]
+fn who_may_not_is_told_what_is_missing() {
+    let folder = TestFolder::new("backup-rights");
+    let site = Site::new(PgVersion::V15, &folder);
+    site.primary.query("CREATE ROLE plain LOGIN");
+    let outcome = site.pgv.run("pgv-basebackup", &["-U", "plain", "--checkpoint", "fast"]);
+    let outcome = outcome.expect_code(4).expect_stderr("must be superuser or replication role to start walsender");
+    outcome.expect_stderr("prints the SQL of a role that may do what backups need");
+    let wrong_port = site.pgv.run("pgv-basebackup", &["-p", "1"]);
+    wrong_port.expect_code(4).expect_stderr(".s.PGSQL.1");
+    assert_eq!(site.backups(), [""; 0]);
+}
+
+/// A server of another cluster than the one that is named is refused before anything is stored.
+#[test]
+fn another_cluster_is_refused() {
+    let folder = TestFolder::new("backup-other");
+    let site = Site::new(PgVersion::V15, &folder);
+    let other = TestCluster::builder(PgVersion::V15, &folder).name("other").start();
+    let conninfo = other.conninfo();
+    let outcome = site.pgv.run("pgv-basebackup", &["--cluster", "main", "-d", &conninfo]).expect_code(3);
+    outcome.expect_stderr("is registered with system identifier");
+    assert!(!site.tree().join("backups").exists());
+}
