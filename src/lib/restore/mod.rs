@@ -9,11 +9,17 @@ mod error;
 mod executor;
 mod facts;
 mod original;
+mod paths;
 mod plan;
 mod settings;
 mod tablespaces;
 mod target_directory;
 mod wal_coverage;
+
+#[cfg(test)]
+mod choose_tests;
+#[cfg(test)]
+mod testing;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -109,7 +115,7 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
     let (backups, mut warnings) = readable_backups(options, &cluster)?;
     let backup = match options.backup {
         BackupChoice::Fitting => None,
-        BackupChoice::Newest => backups.last().map(|record| record.id),
+        BackupChoice::Newest => backups.iter().rev().find(|record| record.findings.is_empty()).map(|record| record.id),
         BackupChoice::Id(id) => Some(id),
     };
     let request = Request { target: options.target.clone(), timeline: options.timeline, backup };
