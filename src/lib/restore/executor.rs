@@ -82,12 +82,12 @@ impl Executor<'_> {
         for tree in places.all() {
             tree.sync_everything()?;
         }
-        for tablespace in places.tablespaces.values() {
-            tablespace.remove_file_durably(Path::new(MARKER))?;
-        }
         self.cancelled()?;
         places.data.rename_durably(Path::new(STAGED_CONTROL_FILE), Path::new(ControlFile::PATH))?;
-        places.data.remove_file_durably(Path::new(MARKER))?;
+        // ORDER: while there is no control file, every directory has its marker, so that the same command can begin anew.
+        for tree in places.all() {
+            tree.remove_file_durably(Path::new(MARKER))?;
+        }
         Ok(())
     }
 
