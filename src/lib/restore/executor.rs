@@ -116,15 +116,20 @@ impl Executor<'_> {
         if action == DirectoryAction::EmptyAndFill {
             self.reporter.step(&format!("removing what a killed restore left in \"{}\"", path.display()));
             tree.remove_content(&[MARKER.as_ref(), "lost+found".as_ref()])?;
-        } else {
-            let marker = Marker {
-                system_identifier: self.cluster.system_identifier,
-                backup: self.plan.record.id,
-                data_directory: self.plan.directory.clone(),
-            };
-            let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
-            tree.create_file_with(Path::new(MARKER), fs::PRIVATE_FILE_MODE, &text)?;
-            tree.sync_file(Path::new(MARKER))?;
+        }
+        let marker = Marker {
+            restore: self.plan.restore_id.clone(),
+            system_identifier: self.cluster.system_identifier,
+            backup: self.plan.record.id,
+            data_directory: self.plan.directory.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
+        fs::replace_file(&path.join(MARKER), &text, fs::PRIVATE_FILE_MODE)?;
+        // From here on it is marked as ours; who came in since it was looked at is noticed.
+        let is_ours = |entry: &fs::DirectoryEntry| entry.name == MARKER || entry.name == "lost+found";
+        if !fs::sorted_entries(path)?.iter().all(is_ours) {
+            let problem = "something else came into it meanwhile".to_owned();
+            return Err(RestoreError::UnsafeTarget { path: path.to_owned(), problem, move_aside_helps: false });
         }
         tree.set_mode(self.plan.directory_mode)?;
         Ok(tree)

@@ -89,3 +89,13 @@ pub(super) fn archive(ranges: &[(u32, u64, u64, &str)], histories: &[(u32, &str)
     }
     facts
 }
+
+/// The control file of a real server, with another system identifier.
+pub(crate) fn control_file(system_identifier: SystemIdentifier) -> Vec<u8> {
+    const CRC_OFFSET: usize = 288;
+    let mut bytes = include_bytes!("../../../tests/data/postgres-15/pg_control").to_vec();
+    bytes[..8].copy_from_slice(&system_identifier.get().to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..CRC_OFFSET]);
+    bytes[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
