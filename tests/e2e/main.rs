@@ -12,4 +12,5 @@ mod init;
 mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
+mod restore_targets;
 mod wal_archive;
