@@ -34,11 +34,13 @@ pub struct Choice {
     pub path: TimelineHistory,
     /// The WAL along it.
     pub coverage: WalCoverage,
+    /// Whether there is a hole on it, before the target or behind.
+    pub has_hole: bool,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
 
-/// Chooses from `backups`, which are in the order of their sequence.
+/// Chooses from `backups`.
 pub(super) fn choose(
     request: &Request,
     backups: &[BackupRecord],
@@ -53,23 +55,27 @@ pub(super) fn choose(
             fits.push(Fit { path, record });
         }
     }
+    if let Some(timeline) = lost_timeline(request, &candidates, archive) {
+        return Err(unknown_timeline(timeline, archive));
+    }
     if fits.is_empty() {
         return Err(nothing_fits(request, &candidates, &paths));
     }
     let (fit, mut warnings) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
-    if !fit.record.findings.is_empty() {
-        warnings.push(format!("backup {} has findings: {}", fit.record.id, fit.record.findings.join("; ")));
-    }
+    warnings.extend(doubts(request, fit.record, backups, archive));
     let coverage = wal_to_target(request, &fit, backups, archive, &mut warnings)?;
-    Ok(Choice { record: fit.record.clone(), path: fit.path.clone(), coverage, warnings })
+    let whole = archive.coverage(fit.path, fit.record.start_lsn, None);
+    let has_hole = coverage.hole.is_some() || whole.hole.is_some();
+    Ok(Choice { record: fit.record.clone(), path: fit.path.clone(), coverage, has_hole, warnings })
 }
 
 /// The backups that may be used: the one that was named, else all in which nothing wrong was found.
 fn candidates<'a>(request: &Request, backups: &'a [BackupRecord]) -> Result<Vec<&'a BackupRecord>, RestoreError> {
-    let found: Vec<&BackupRecord> = match request.backup {
+    let mut found: Vec<&BackupRecord> = match request.backup {
         Some(id) => backups.iter().filter(|record| record.id == id).collect(),
         None => backups.iter().filter(|record| record.findings.is_empty()).collect(),
     };
+    found.sort_by_key(|record| (record.sequence, record.id));
     if !found.is_empty() {
         return Ok(found);
     }
@@ -131,6 +137,31 @@ fn paths_to_look_at(
 fn unknown_timeline(timeline: TimelineId, archive: &ArchiveFacts) -> RestoreError {
     let problem = archive.unreadable_histories.get(&timeline).cloned();
     RestoreError::UnknownTimeline { timeline, problem, known: archive.timelines() }
+}
+
+/// The timeline of the newest backup that could serve, when its history is not there: it must not be passed over.
+fn lost_timeline(request: &Request, candidates: &[&BackupRecord], archive: &ArchiveFacts) -> Option<TimelineId> {
+    let is_free = !matches!(request.timeline, RecoveryTargetTimeline::Id(_));
+    let newest = candidates.iter().rfind(|record| ends_before(record, &request.target)).filter(|_| is_free)?;
+    archive.history(newest.stop_timeline).is_none().then_some(newest.stop_timeline)
+}
+
+/// What was found in backups, and what cannot be followed.
+fn doubts(request: &Request, chosen: &BackupRecord, backups: &[BackupRecord], archive: &ArchiveFacts) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if !chosen.findings.is_empty() {
+        doubts.push(format!("damage was found in backup {}: {}", chosen.id, chosen.findings.join("; ")));
+    }
+    let newer = |other: &&BackupRecord| other.sequence > chosen.sequence && !other.findings.is_empty();
+    for other in backups.iter().filter(newer).filter(|_| request.backup.is_none()) {
+        let id = other.id;
+        doubts.push(format!("damage was found in backup {id}, so it is not considered; --backup chooses it"));
+    }
+    let known = archive.timelines();
+    for timeline in archive.ranges.keys().filter(|timeline| !known.contains(timeline)) {
+        doubts.push(format!("timeline {timeline} has no history in the archive, so it cannot be followed"));
+    }
+    doubts
 }
 
 /// Why no backup can serve the target.
@@ -209,7 +240,7 @@ fn refuse_behind_archive(
             Err(RestoreError::TargetBehindArchive { target: *lsn, end, end_time: coverage.end_time, timeline })
         }
         RecoveryTarget::Time(time, _) => match coverage.end_time {
-            Some(end_time) if *time > end_time => {
+            Some(end_time) if paths::is_surely_later(*time, end_time) => {
                 Err(RestoreError::TimeBehindArchive { target: *time, end_time, end, timeline })
             }
             _ => Ok(()),
@@ -267,7 +298,3 @@ fn unknown(target: &RecoveryTarget, record: &BackupRecord) -> Option<String> {
         RecoveryTarget::Latest | RecoveryTarget::Immediate | RecoveryTarget::Lsn(..) => None,
     }
 }
-
-#[cfg(test)]
-#[path = "choose_tests.rs"]
-mod tests;

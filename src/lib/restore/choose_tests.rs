@@ -1,466 +1,261 @@
-//! What is chosen for which target, as tables. Segments have 16 MiB, so that `0/5000000` begins segment 5.
+//! Which backup and which timelines are chosen, as tables with decoys.
 
-use std::collections::BTreeMap;
+use super::choose::{Request, choose};
+use super::error::RestoreError;
+use super::testing::{archive, id, lsn, record, time, tli};
+use super::wal_coverage::ArchiveFacts;
+use crate::error::{Classified, ErrorClass};
+use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, TargetBound};
+use crate::repository::BackupRecord;
 
-use super::*;
-use crate::codec::ContentDigest;
-use crate::pg::{PgMajorVersion, SystemIdentifier, WalSegmentSize};
-use crate::repository::{BackupMethod, BackupSizes, ClusterName, NodeDescription, ServerDescription, WalRange};
-
-/// An archive and its backups, the number of a backup being its sequence.
-struct Scene {
-    backups: Vec<BackupRecord>,
-    archive: ArchiveFacts,
-}
-
-fn lsn(text: &str) -> Lsn {
-    text.parse().unwrap()
-}
-
-fn tli(number: u32) -> TimelineId {
-    TimelineId::new(number).unwrap()
-}
-
-fn time(clock: &str) -> Timestamp {
-    format!("2026-11-20T{clock}Z").parse().unwrap()
-}
-
-fn size() -> WalSegmentSize {
-    WalSegmentSize::new(16 << 20).unwrap()
-}
-
-impl Scene {
-    /// `(timeline, first segment, last segment, archived at)`.
-    fn new(ranges: &[(u32, u64, u64, &str)]) -> Self {
-        let mut archive = ArchiveFacts {
-            segment_size: size(),
-            ranges: BTreeMap::new(),
-            histories: BTreeMap::new(),
-            unreadable_histories: BTreeMap::new(),
-            archived_at: BTreeMap::new(),
-        };
-        for (timeline, first, last, archived_at) in ranges {
-            let name = |number| WalSegmentName::from_number(tli(*timeline), number, size()).unwrap();
-            let range =
-                WalRange { timeline: tli(*timeline), first: name(*first), last: name(*last), count: last - first + 1 };
-            archive.ranges.entry(tli(*timeline)).or_default().push(range);
-            archive.archived_at.insert(name(*last), time(archived_at));
-        }
-        Self { backups: Vec::new(), archive }
-    }
-
-    fn history(mut self, timeline: u32, text: &str) -> Self {
-        self.archive.histories.insert(tli(timeline), TimelineHistory::parse(tli(timeline), text).unwrap());
-        self
-    }
-
-    fn backup(mut self, timeline: u32, start: &str, stop: &str, stop_time: &str) -> Self {
-        let sequence = self.backups.len() as u64 + 1;
-        let digest = ContentDigest::from_bytes([0; 32]);
-        self.backups.push(BackupRecord {
-            required_features: Vec::new(),
-            id: BackupId::generate(time(stop_time)),
-            sequence,
-            previous: None,
-            parents: Vec::new(),
-            cluster: ClusterName::parse("main").unwrap(),
-            system_identifier: SystemIdentifier::new(7).unwrap(),
-            method: BackupMethod::Stream,
-            label: String::new(),
-            node: NodeDescription { host: "/tmp".to_owned(), port: 5432, is_standby: false },
-            major_version: PgMajorVersion::new(15).unwrap(),
-            version_num: 150_000,
-            pgv_version: "0".to_owned(),
-            start_lsn: lsn(start),
-            start_timeline: tli(timeline),
-            stop_lsn: lsn(stop),
-            stop_timeline: tli(timeline),
-            start_time: time("00:00:00"),
-            stop_time: time(stop_time),
-            wal_segment_size: size(),
-            block_bytes: 8192,
-            data_checksums: true,
-            sizes: BackupSizes::default(),
-            root_digest: digest,
-            needs_digest: digest,
-            documents: Vec::new(),
-            tablespaces: Vec::new(),
-            server: ServerDescription::default(),
-            findings: Vec::new(),
-        });
-        self
-    }
-
-    fn with_finding(mut self) -> Self {
-        self.backups.last_mut().unwrap().findings.push("a page is torn".to_owned());
-        self
-    }
-
-    fn choose(&self, line: &str) -> Result<Choice, RestoreError> {
-        choose(&self.request(line), &self.backups, &self.archive)
-    }
-
-    /// `latest`, `immediate`, `10:00:00`, `0/5000000`, `xid`, `name`; then `x` for exclusive, `t2` or `current` for a
-    /// timeline, `b1` for a backup.
-    fn request(&self, line: &str) -> Request {
-        let mut words = line.split(' ');
-        let what = words.next().unwrap();
-        let words: Vec<&str> = words.collect();
-        let bound = if words.contains(&"x") { TargetBound::Exclusive } else { TargetBound::Inclusive };
-        let number = |prefix: char| words.iter().find_map(|word| word.strip_prefix(prefix)?.parse::<u32>().ok());
-        let timeline = match number('t') {
-            Some(number) => RecoveryTargetTimeline::Id(tli(number)),
-            None if words.contains(&"current") => RecoveryTargetTimeline::Current,
-            None => RecoveryTargetTimeline::Latest,
-        };
-        let target = match what {
-            "latest" => RecoveryTarget::Latest,
-            "immediate" => RecoveryTarget::Immediate,
-            "xid" => RecoveryTarget::TransactionId("700".parse().unwrap(), bound),
-            "name" => RecoveryTarget::RestorePoint("here".parse().unwrap()),
-            position if position.contains('/') => RecoveryTarget::Lsn(lsn(position), bound),
-            clock => RecoveryTarget::Time(time(clock), bound),
-        };
-        let backup = number('b').map(|number| {
-            let found = self.backups.iter().find(|record| record.sequence == u64::from(number));
-            found.map_or_else(|| BackupId::generate(time("23:00:00")), |record| record.id)
-        });
-        Request { target, timeline, backup }
-    }
-
-    /// `backup 1 on 1 2` (its number and the path), or the kind of refusal with what tells it apart.
-    fn outcome(&self, line: &str) -> String {
-        let number = |id: &BackupId| self.backups.iter().find(|record| record.id == *id).unwrap().sequence;
-        match self.choose(line) {
-            Ok(choice) => {
-                let path = choice.path.parents().chain([choice.path.timeline()]);
-                let path: Vec<String> = path.map(|timeline| timeline.to_string()).collect();
-                format!("backup {} on {}", choice.record.sequence, path.join(" "))
-            }
-            Err(RestoreError::TargetBeforeBackup { backup, .. }) => format!("before backup {}", number(&backup)),
-            Err(RestoreError::TargetBehindArchive { end, .. } | RestoreError::TimeBehindArchive { end, .. }) => {
-                format!("behind {end}")
-            }
-            Err(RestoreError::AmbiguousTimeline { branches, .. }) => {
-                let timelines: Vec<String> = branches.iter().map(|branch| branch.timeline.to_string()).collect();
-                format!("ambiguous {}", timelines.join(" "))
-            }
-            Err(RestoreError::Hole { hole, certain_lsn, .. }) => {
-                let certain = certain_lsn.map_or_else(|| "none".to_owned(), |lsn| lsn.to_string());
-                format!("hole {} to {}, certain {certain}", hole.first, hole.last)
-            }
-            Err(RestoreError::BackupWithoutWal { backup, segment }) => {
-                format!("backup {} lacks {segment}", number(&backup))
-            }
-            Err(RestoreError::NotOnTimeline { timeline, .. }) => format!("none on {timeline}"),
-            Err(RestoreError::UnknownTimeline { timeline, problem, .. }) => {
-                format!("unknown {timeline} {}", problem.unwrap_or_default()).trim_end().to_owned()
-            }
-            Err(RestoreError::UnknownBackup { .. }) => "unknown backup".to_owned(),
-            Err(RestoreError::OnlyBackupsWithFindings { newest }) => format!("findings in {}", number(&newest)),
-            Err(RestoreError::NoBackup { .. }) => "no backup".to_owned(),
-            Err(other) => panic!("{line}: {other}"),
-        }
-    }
-
-    #[track_caller]
-    fn expect(&self, rows: &[(&str, &str)]) {
-        for (line, outcome) in rows {
-            assert_eq!(self.outcome(line), *outcome, "{line}");
-        }
+/// Names a variant, for tables.
+fn name(error: &RestoreError) -> &'static str {
+    match error {
+        RestoreError::NoBackup { .. } => "no backup",
+        RestoreError::UnknownBackup { .. } => "unknown backup",
+        RestoreError::TargetBeforeBackup { .. } => "before",
+        RestoreError::TargetBehindArchive { .. } | RestoreError::TimeBehindArchive { .. } => "past",
+        RestoreError::Hole { .. } => "hole",
+        RestoreError::BackupWithoutWal { .. } => "backup wal",
+        RestoreError::AmbiguousTimeline { .. } => "ambiguous",
+        RestoreError::UnknownTimeline { .. } => "no history",
+        RestoreError::NotOnTimeline { .. } => "not on timeline",
+        _ => "other",
     }
 }
 
-/// One timeline, segments 1 to 9, archived until 12:00; backups in segments 2 and 5, and a bad one in 7.
-fn one_timeline() -> Scene {
-    Scene::new(&[(1, 1, 9, "12:00:00")])
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
-        .backup(1, "0/5000028", "0/5000100", "10:00:00")
-        .backup(1, "0/7000028", "0/7000100", "11:00:00")
-        .with_finding()
+fn target(text: &str) -> RecoveryTarget {
+    use TargetBound::Inclusive;
+    match text.split_once(' ') {
+        None if text == "latest" => RecoveryTarget::Latest,
+        None if text == "immediate" => RecoveryTarget::Immediate,
+        Some(("lsn", at)) => RecoveryTarget::Lsn(lsn(at), Inclusive),
+        Some(("xid", xid)) => RecoveryTarget::TransactionId(xid.parse().unwrap(), Inclusive),
+        Some(("name", name)) => RecoveryTarget::RestorePoint(name.parse().unwrap()),
+        Some(("at", hour)) => RecoveryTarget::Time(time(&format!("2026-11-20T{hour}:00Z")), Inclusive),
+        _ => panic!("{text}"),
+    }
+}
+
+fn request(text: &str) -> Request {
+    Request { target: target(text), timeline: RecoveryTargetTimeline::Latest, backup: None }
+}
+
+/// The backup's number and the timeline, or which error.
+fn chosen(request: &Request, backups: &[BackupRecord], archive: &ArchiveFacts) -> Result<(u64, u32), &'static str> {
+    let choice = choose(request, backups, archive).map_err(|error| name(&error))?;
+    Ok((choice.record.sequence, choice.path.timeline().get()))
+}
+
+fn warned(warnings: &[String], text: &str) -> bool {
+    warnings.iter().any(|warning| warning.contains(text))
+}
+
+/// Backups of segments 2, 5 and 9 of timeline 1, which ended at 10, 11 and 13 o'clock.
+fn three() -> Vec<BackupRecord> {
+    vec![
+        record(1, (1, "0/2000028"), (1, "0/2000100"), "2026-11-20T10:00:00Z"),
+        record(2, (1, "0/5000028"), (1, "0/5000100"), "2026-11-20T11:00:00Z"),
+        record(3, (1, "0/9000028"), (1, "0/9000100"), "2026-11-20T13:00:00Z"),
+    ]
 }
 
 #[test]
-fn the_newest_good_backup_before_the_target() {
-    one_timeline().expect(&[
-        ("latest", "backup 2 on 1"),
-        ("immediate", "backup 2 on 1"),
-        ("immediate b1", "backup 1 on 1"),
-        ("latest b3", "backup 3 on 1"),
-        ("latest b9", "unknown backup"),
-        ("xid", "backup 2 on 1"),
-        ("name", "backup 2 on 1"),
-        ("name b1", "backup 1 on 1"),
-        ("latest current", "backup 2 on 1"),
-        ("latest t1", "backup 2 on 1"),
-        ("latest t2", "unknown 2"),
-    ]);
-    let named = one_timeline().choose("latest b3").unwrap();
-    assert!(named.warnings.iter().any(|text| text.contains("has findings: a page is torn")), "{:?}", named.warnings);
+fn the_newest_backup_that_ended_before_the_target_is_taken() {
+    let archive = archive(&[(1, 1, 12, "2026-11-20T14:00:00Z")], &[]);
+    for (text, expected) in [
+        ("latest", Ok((3, 1))),
+        ("immediate", Ok((3, 1))),
+        ("xid 700", Ok((3, 1))),
+        ("name before", Ok((3, 1))),
+        ("at 13:30", Ok((3, 1))),
+        ("at 13:00", Ok((3, 1))),
+        ("at 12:59", Ok((2, 1))),
+        ("at 11:00", Ok((2, 1))),
+        ("at 10:00", Ok((1, 1))),
+        ("at 09:59", Err("before")),
+        ("at 14:05", Ok((3, 1))),
+        ("at 14:06", Err("past")),
+        ("lsn 0/9000100", Ok((3, 1))),
+        ("lsn 0/90000FF", Ok((2, 1))),
+        ("lsn 0/2000100", Ok((1, 1))),
+        ("lsn 0/20000FF", Err("before")),
+        ("lsn 0/CFFFFFF", Ok((3, 1))),
+        ("lsn 0/D000000", Err("past")),
+    ] {
+        assert_eq!(chosen(&request(text), &three(), &archive), expected, "{text}");
+    }
 }
 
 #[test]
-fn the_end_of_a_backup_is_the_first_point() {
-    one_timeline().expect(&[
-        // stop - 1, stop, stop + 1
-        ("0/50000FF", "backup 1 on 1"),
-        ("0/5000100", "backup 2 on 1"),
-        ("0/5000101", "backup 2 on 1"),
-        ("0/5000100 x", "backup 1 on 1"),
-        ("0/5000101 x", "backup 2 on 1"),
-        ("0/20000FF", "before backup 1"),
-        ("0/2000100", "backup 1 on 1"),
-        ("0/2000100 x", "before backup 1"),
-        ("0/5000100 b1", "backup 1 on 1"),
-        ("0/50000FF b2", "before backup 2"),
-        ("09:59:59.999999", "backup 1 on 1"),
-        ("10:00:00", "backup 2 on 1"),
-        ("10:00:00 x", "backup 1 on 1"),
-        ("10:00:00.000001 x", "backup 2 on 1"),
-        ("07:59:59.999999", "before backup 1"),
-        ("08:00:00", "backup 1 on 1"),
-        ("09:00:00 b2", "before backup 2"),
-    ]);
+fn the_order_of_backups_is_their_sequence_and_decoys_are_passed_over() {
+    let archive = archive(&[(1, 1, 12, "2026-11-20T14:00:00Z")], &[]);
+    let mut backups = three();
+    backups.reverse();
+    assert_eq!(chosen(&request("latest"), &backups, &archive), Ok((3, 1)));
+    // One with findings, newer.
+    let mut with_findings = record(4, (1, "0/A000028"), (1, "0/A000100"), "2026-11-20T13:10:00Z");
+    with_findings.findings = vec!["a page".to_owned()];
+    backups.push(with_findings);
+    let choice = choose(&request("latest"), &backups, &archive).unwrap();
+    assert_eq!((choice.record.sequence, warned(&choice.warnings, "damage was found in backup")), (3, true));
+    // Named, the one with findings is taken, and says so.
+    let named = |number, text: &str| Request { backup: Some(id(number)), ..request(text) };
+    let choice = choose(&named(4, "latest"), &backups, &archive).unwrap();
+    assert!(warned(&choice.warnings, "a page"));
+    for (number, text, expected) in [
+        (1, "at 12:00", Ok((1, 1))),
+        (2, "at 10:30", Err("before")),
+        (2, "lsn 0/5000001", Err("before")),
+        (3, "at 12:00", Err("before")),
+        (9, "latest", Err("unknown backup")),
+    ] {
+        assert_eq!(chosen(&named(number, text), &backups, &archive), expected, "{number} {text}");
+    }
 }
 
 #[test]
-fn the_end_of_the_archive_is_the_last_point() {
-    one_timeline().expect(&[
-        ("0/9FFFFFF", "backup 2 on 1"),
-        // Recovery stops at a record that begins there, and none does.
-        ("0/A000000", "behind 0/A000000"),
-        ("0/A000000 x", "behind 0/A000000"),
-        ("0/B000000", "behind 0/A000000"),
-        ("FFFFFFFF/FFFFFFFF", "behind 0/A000000"),
-        ("12:00:00", "backup 2 on 1"),
-        ("12:00:00.000001", "behind 0/A000000"),
-    ]);
-    let choice = one_timeline().choose("0/8000000").unwrap();
-    assert_eq!(choice.coverage.end_lsn, lsn("0/8000000"));
-    assert_eq!(choice.coverage.last.unwrap().to_string(), "000000010000000000000008");
-    assert_eq!(choice.coverage.count, 4);
+fn nothing_to_restore_is_a_negative_answer() {
+    let archive = archive(&[], &[]);
+    let error = choose(&request("latest"), &[], &archive).unwrap_err();
+    assert_eq!((name(&error), error.class()), ("no backup", ErrorClass::NotFound));
 }
 
 #[test]
-fn without_a_good_backup_there_is_nothing_to_choose() {
-    let empty = || Scene::new(&[(1, 1, 9, "12:00:00")]);
-    empty().expect(&[("latest", "no backup"), ("10:00:00", "no backup"), ("latest b1", "unknown backup")]);
-    empty()
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
-        .with_finding()
-        .expect(&[("latest", "findings in 1"), ("09:00:00 b1", "backup 1 on 1")]);
-    Scene::new(&[]).backup(1, "0/2000028", "0/2000100", "08:00:00").expect(&[
-        ("latest", "backup 1 lacks 000000010000000000000002"),
-        ("immediate", "backup 1 lacks 000000010000000000000002"),
-    ]);
+fn holes_are_refused_where_they_are_in_the_way() {
+    let holed = archive(&[(1, 1, 6, "2026-11-20T11:30:00Z"), (1, 8, 12, "2026-11-20T14:00:00Z")], &[]);
+    let old: Vec<BackupRecord> = three().into_iter().take(2).collect();
+    for (text, expected) in [
+        ("latest", Err("hole")),
+        ("at 11:20", Ok((2, 1))),
+        ("at 11:31", Err("hole")),
+        ("lsn 0/6FFFFFF", Ok((2, 1))),
+        ("lsn 0/7000000", Err("hole")),
+        ("lsn 0/8000000", Err("hole")),
+        ("xid 700", Ok((2, 1))),
+        ("immediate", Ok((2, 1))),
+    ] {
+        assert_eq!(chosen(&request(text), &old, &holed), expected, "{text}");
+    }
+    let Err(RestoreError::Hole { hole, reachable_time, .. }) = choose(&request("latest"), &old, &holed) else {
+        panic!("no hole");
+    };
+    assert_eq!((hole.first.to_string(), hole.count), ("000000010000000000000007".to_owned(), 1));
+    assert_eq!((hole.reachable_lsn, reachable_time), (lsn("0/7000000"), Some(time("2026-11-20T11:30:00Z"))));
+    let choice = choose(&request("at 11:20"), &old, &holed).unwrap();
+    assert!(warned(&choice.warnings, "hole from \"000000010000000000000007\""));
+    // A backup after the hole does not care.
+    assert_eq!(chosen(&request("latest"), &three(), &holed), Ok((3, 1)));
 }
 
 #[test]
-fn a_hole_stops_what_lies_behind_it() {
-    // Segments 6 and 7 are missing.
-    let scene = Scene::new(&[(1, 1, 5, "10:00:00"), (1, 8, 9, "12:00:00")])
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
-        .backup(1, "0/4000028", "0/4000100", "09:00:00");
-    let hole = "hole 000000010000000000000006 to 000000010000000000000007, certain 0/5000000";
-    scene.expect(&[
-        ("latest", hole),
-        ("0/5FFFFFF", "backup 2 on 1"),
-        ("0/6000000", "hole 000000010000000000000006 to 000000010000000000000006, certain 0/5000000"),
-        ("0/8000000", hole),
-        ("08:30:00", "backup 1 on 1"),
-        // Archived at 10:00 what was before the hole: a time before that may lie before it.
-        ("09:30:00", "backup 2 on 1"),
-        ("10:00:00", hole),
-        ("11:00:00", hole),
-        ("name", "backup 2 on 1"),
-        ("immediate", "backup 2 on 1"),
-    ]);
-    let is_warned = |line| scene.choose(line).unwrap().warnings.iter().any(|text| text.contains("has a hole"));
-    assert!(is_warned("09:30:00") && is_warned("name"));
-    // Backup 2 ended at 09:00, before the hole.
-    assert!(!is_warned("08:30:00"));
-
-    scene
-        .backup(1, "0/7000028", "0/8000100", "11:00:00")
-        .expect(&[("latest", "backup 3 lacks 000000010000000000000007"), ("latest b2", hole)]);
-    Scene::new(&[(1, 1, 2, "10:00:00"), (1, 4, 5, "11:00:00")])
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
-        .expect(&[("latest", "hole 000000010000000000000003 to 000000010000000000000003, certain none")]);
-}
-
-/// A failover in the middle of segment 5: its whole segment exists on timeline 2 alone.
-fn failover() -> Scene {
-    Scene::new(&[(1, 1, 4, "10:00:00"), (2, 5, 9, "14:00:00")])
-        .history(2, "1\t0/5800000\tno recovery target specified\n")
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
+fn a_backup_needs_its_own_wal() {
+    let archive = archive(&[(1, 3, 8, "2026-11-20T14:00:00Z")], &[]);
+    for text in ["latest", "immediate", "at 13:30"] {
+        assert_eq!(chosen(&request(text), &three(), &archive), Err("backup wal"), "{text}");
+    }
 }
 
 #[test]
-fn after_a_failover_there_is_one_path() {
-    failover().expect(&[
-        ("latest", "backup 1 on 1 2"),
-        ("09:00:00", "backup 1 on 1 2"),
-        ("13:00:00", "backup 1 on 1 2"),
-        ("15:00:00", "behind 0/A000000"),
-        // Before the fork, and only in the first segment of timeline 2.
-        ("0/5400000", "backup 1 on 1 2"),
-        ("0/5800000", "backup 1 on 1 2"),
-        ("0/6000000", "backup 1 on 1 2"),
-        ("name", "backup 1 on 1 2"),
-        ("immediate", "backup 1 on 1"),
-        ("latest current", "backup 1 on 1"),
-        ("latest t1", "backup 1 on 1"),
-        ("0/5400000 t1", "behind 0/5000000"),
-    ]);
-    let before_the_fork = failover().choose("0/5400000").unwrap();
-    assert_eq!(before_the_fork.coverage.last.unwrap().to_string(), "000000020000000000000005");
-    failover().backup(2, "0/6000028", "0/6000100", "12:00:00").expect(&[
-        ("latest", "backup 2 on 1 2"),
-        ("immediate", "backup 2 on 1 2"),
-        ("11:00:00", "backup 1 on 1 2"),
-        ("13:00:00", "backup 2 on 1 2"),
-        ("latest t1", "backup 1 on 1"),
-        ("latest t1 b2", "none on 1"),
-        ("0/6000050", "backup 1 on 1 2"),
-    ]);
-}
-
-/// Timeline 1 was left in the middle of segment 5 and went on to the end of segment 7; timeline 2 is archived to 9.
-fn second_attempt() -> Scene {
-    Scene::new(&[(1, 1, 7, "12:00:00"), (2, 5, 9, "14:00:00")])
-        .history(2, "1\t0/5800000\tbefore 2026-11-20 10:00:00+00\n")
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
-}
-
-#[test]
-fn a_target_that_may_lie_on_two_branches_is_refused() {
-    second_attempt().expect(&[
-        ("11:00:00", "ambiguous 1 2"),
-        ("09:00:00", "ambiguous 1 2"),
-        ("name", "ambiguous 1 2"),
-        ("xid", "ambiguous 1 2"),
-        ("11:00:00 t1", "backup 1 on 1"),
-        ("11:00:00 t2", "backup 1 on 1 2"),
-        ("name t1", "backup 1 on 1"),
-        // Timeline 1 holds nothing as late as that.
-        ("13:00:00", "backup 1 on 1 2"),
-        ("0/7FFFFFF", "ambiguous 1 2"),
-        ("0/8000000", "backup 1 on 1 2"),
-        ("0/5800001", "ambiguous 1 2"),
-        ("0/5800000", "ambiguous 1 2"),
-        ("0/5800000 x", "backup 1 on 1 2"),
-        ("0/57FFFFF", "backup 1 on 1 2"),
-        ("latest", "backup 1 on 1 2"),
-        ("latest t1", "backup 1 on 1"),
-        ("immediate", "backup 1 on 1"),
-    ]);
-    let latest = second_attempt().choose("latest").unwrap();
-    assert!(latest.warnings.iter().any(|text| text.contains("timeline 1 went on up to 0/8000000")));
-
-    // A backup that ended before the fork proves that what was before its end was before the fork.
-    let proven = second_attempt().backup(1, "0/4000028", "0/4000100", "09:30:00");
-    proven.expect(&[
-        ("09:00:00", "backup 1 on 1 2"),
-        ("09:30:00", "backup 2 on 1 2"),
-        ("09:30:00.000001", "ambiguous 1 2"),
-    ]);
-}
-
-#[test]
-fn a_branch_that_went_on_within_the_segment_of_the_fork_counts() {
-    let scene = Scene::new(&[(1, 1, 5, "12:00:00"), (2, 5, 9, "14:00:00")])
-        .history(2, "1\t0/5800000\tbefore 2026-11-20 10:00:00+00\n")
-        .backup(1, "0/2000028", "0/2000100", "08:00:00");
-    scene.expect(&[
-        ("11:00:00", "ambiguous 1 2"),
-        ("0/5900000", "ambiguous 1 2"),
-        ("13:00:00", "backup 1 on 1 2"),
-        ("latest", "backup 1 on 1 2"),
-    ]);
-}
-
-#[test]
-fn a_backup_on_one_branch_does_not_hide_the_other() {
-    // The decoy: the newest backup that ended before the target lies on timeline 2 alone.
-    let scene = Scene::new(&[(1, 1, 9, "16:00:00"), (2, 5, 9, "16:00:00")])
-        .history(2, "1\t0/5800000\tx\n")
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
-        .backup(2, "0/6000028", "0/6000100", "14:00:00");
-    scene.expect(&[
-        ("15:00:00", "ambiguous 1 2"),
-        ("0/7000000", "ambiguous 1 2"),
-        ("15:00:00 t1", "backup 1 on 1"),
-        ("15:00:00 t2", "backup 2 on 1 2"),
-        ("15:00:00 b2", "backup 2 on 1 2"),
-        ("latest", "backup 2 on 1 2"),
-    ]);
-    // The newest backup of all was taken on the timeline that was left: both are alive.
-    scene.backup(1, "0/8000028", "0/8000100", "15:30:00").expect(&[
-        ("latest", "ambiguous 1 2"),
-        ("latest t1", "backup 3 on 1"),
-        ("latest t2", "backup 2 on 1 2"),
-        ("latest b3", "backup 3 on 1"),
-    ]);
-}
-
-#[test]
-fn forks_of_forks() {
-    // 2 and 3 both left 1: two ends, neither is the latest.
-    Scene::new(&[(1, 1, 4, "10:00:00"), (2, 5, 6, "12:00:00"), (3, 5, 9, "14:00:00")])
-        .history(2, "1\t0/5100000\tx\n")
-        .history(3, "1\t0/5200000\tx\n")
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
-        .expect(&[
-            ("latest", "ambiguous 2 3"),
-            ("11:00:00", "ambiguous 2 3"),
-            ("13:00:00", "backup 1 on 1 3"),
-            ("0/5080000", "backup 1 on 1 3"),
-            ("0/5180000", "ambiguous 2 3"),
-            ("0/8000000", "backup 1 on 1 3"),
-        ]);
-    // 3 left 2 before 2 left 1: nothing of 2 is on its path.
-    Scene::new(&[(1, 1, 4, "10:00:00"), (2, 5, 6, "12:00:00"), (3, 4, 9, "14:00:00")])
-        .history(2, "1\t0/5100000\tx\n")
-        .history(3, "1\t0/5100000\tx\n2\t0/4800000\tx\n")
-        .backup(1, "0/2000028", "0/2000100", "08:00:00")
-        .expect(&[("latest", "backup 1 on 1 2 3"), ("0/4700000", "backup 1 on 1 2 3")]);
-    // A fork before the backup is no path of it (contract A3.6).
-    Scene::new(&[(1, 1, 9, "12:00:00"), (2, 2, 3, "09:00:00")])
-        .history(2, "1\t0/2000080\tx\n")
-        .backup(1, "0/4000028", "0/4000100", "10:00:00")
-        .expect(&[("latest", "backup 1 on 1"), ("11:00:00", "backup 1 on 1"), ("latest t2", "none on 2")]);
-}
-
-#[test]
-fn a_history_without_wal_leads_nowhere() {
-    let scene = Scene::new(&[(1, 1, 7, "12:00:00")]).history(2, "1\t0/5800000\tx\n").backup(
-        1,
-        "0/2000028",
-        "0/2000100",
-        "08:00:00",
+fn a_promotion_is_followed_and_points_before_the_fork_stay_reachable() {
+    // Segment 10 exists on timeline 2 alone: the old primary died in it.
+    let archive = archive(
+        &[(1, 1, 9, "2026-11-20T13:30:00Z"), (2, 10, 12, "2026-11-20T15:00:00Z")],
+        &[(2, "1\t0/A800000\tno recovery target specified\n")],
     );
-    scene.expect(&[
-        ("latest", "backup 1 on 1"),
-        ("11:00:00", "backup 1 on 1"),
-        ("0/6000000", "backup 1 on 1"),
-        // Recovery would replay timeline 1 behind the fork in its place.
-        ("latest t2", "hole 000000020000000000000005 to 000000020000000000000005, certain 0/5000000"),
-        ("0/5000000 t2", "backup 1 on 1 2"),
-    ]);
+    for (text, expected) in [
+        ("latest", Ok((3, 2))),
+        ("at 13:10", Ok((3, 2))),
+        ("at 14:50", Ok((3, 2))),
+        ("lsn 0/A700000", Ok((3, 2))),
+        ("lsn 0/9000200", Ok((3, 2))),
+        ("lsn 0/CFFFFFF", Ok((3, 2))),
+        ("lsn 0/D000000", Err("past")),
+        ("immediate", Ok((3, 1))),
+    ] {
+        assert_eq!(chosen(&request(text), &three(), &archive), expected, "{text}");
+    }
+    let on = |timeline, text: &str| Request { timeline, ..request(text) };
+    let number = |number| RecoveryTargetTimeline::Id(tli(number));
+    assert_eq!(chosen(&on(number(1), "latest"), &three(), &archive), Ok((3, 1)));
+    assert_eq!(chosen(&on(RecoveryTargetTimeline::Current, "latest"), &three(), &archive), Ok((3, 1)));
+    assert_eq!(chosen(&on(RecoveryTargetTimeline::Latest, "latest"), &three(), &archive), Ok((3, 2)));
+    assert_eq!(chosen(&on(number(7), "latest"), &three(), &archive), Err("no history"));
+    assert_eq!(chosen(&on(number(1), "lsn 0/A000001"), &three(), &archive), Err("past"));
 }
 
 #[test]
-fn a_history_that_cannot_be_read_is_told() {
-    let mut scene = failover();
-    scene.archive.histories.clear();
-    scene.archive.unreadable_histories.insert(tli(2), "it is damaged".to_owned());
-    scene.expect(&[
-        ("latest", "unknown 2 it is damaged"),
-        ("09:00:00", "unknown 2 it is damaged"),
-        ("latest t1", "backup 1 on 1"),
-        ("immediate", "backup 1 on 1"),
-    ]);
-    scene
-        .backup(2, "0/6000028", "0/6000100", "12:00:00")
-        .expect(&[("immediate", "unknown 2 it is damaged"), ("immediate b1", "backup 1 on 1")]);
+fn a_first_recovery_leaves_two_paths_and_only_what_is_the_same_on_both_is_taken() {
+    // A recovery to 12:00 (0/7000000) made timeline 2; timeline 1 had gone on to segment 12.
+    let archive = archive(
+        &[(1, 1, 12, "2026-11-20T14:00:00Z"), (2, 7, 9, "2026-11-20T16:00:00Z")],
+        &[(2, "1\t0/7000000\tbefore 2026-11-20 12:00:01\n")],
+    );
+    let mut backups: Vec<BackupRecord> = three().into_iter().take(2).collect();
+    for (text, expected) in [
+        ("latest", Ok((2, 2))),
+        ("xid 700", Err("ambiguous")),
+        ("lsn 0/6000000", Ok((2, 2))),
+        ("lsn 0/8000000", Err("ambiguous")),
+        ("lsn 0/B000000", Ok((2, 1))),
+        ("at 11:30", Err("ambiguous")),
+        ("at 13:00", Err("ambiguous")),
+        // Before a backup that ended before the fork: surely common.
+        ("at 10:59", Ok((1, 2))),
+        // Later than all that timeline 1 has.
+        ("at 15:00", Ok((2, 2))),
+    ] {
+        assert_eq!(chosen(&request(text), &backups, &archive), expected, "{text}");
+    }
+    let one = Request { timeline: RecoveryTargetTimeline::Id(tli(1)), ..request("at 13:00") };
+    assert_eq!(chosen(&one, &backups, &archive), Ok((2, 1)));
+    let Err(RestoreError::AmbiguousTimeline { branches, .. }) = choose(&request("at 13:00"), &backups, &archive) else {
+        panic!("not ambiguous");
+    };
+    assert_eq!(branches.iter().map(|branch| branch.timeline.get()).collect::<Vec<_>>(), [1, 2]);
+    // A backup on the branch that was left is newer than all others: which history is meant?
+    backups.push(record(3, (1, "0/9000028"), (1, "0/9000100"), "2026-11-20T13:00:00Z"));
+    assert_eq!(chosen(&request("latest"), &backups, &archive), Err("ambiguous"));
+    // One on the new timeline settles it.
+    backups.push(record(4, (2, "0/8000028"), (2, "0/8000100"), "2026-11-20T15:30:00Z"));
+    assert_eq!(chosen(&request("latest"), &backups, &archive), Ok((4, 2)));
+    assert_eq!(chosen(&request("immediate"), &backups, &archive), Ok((4, 2)));
+}
+
+#[test]
+fn two_branches_are_refused_and_a_stray_history_too() {
+    let archive = archive(
+        &[(1, 1, 9, "2026-11-20T13:30:00Z"), (2, 10, 12, "2026-11-20T15:00:00Z"), (3, 10, 14, "2026-11-20T17:00:00Z")],
+        &[(2, "1\t0/A000000\tx\n"), (3, "1\t0/A000000\tx\n")],
+    );
+    for (text, expected) in [
+        ("latest", Err("ambiguous")),
+        ("name x", Err("ambiguous")),
+        ("at 14:00", Err("ambiguous")),
+        ("at 16:00", Ok((3, 3))),
+        ("at 10:30", Ok((1, 3))),
+        ("lsn 0/9000200", Ok((3, 3))),
+        ("lsn 0/B000000", Err("ambiguous")),
+        ("lsn 0/D000001", Ok((3, 3))),
+        ("immediate", Ok((3, 1))),
+    ] {
+        assert_eq!(chosen(&request(text), &three(), &archive), expected, "{text}");
+    }
+    // A clone's history that forks before the newest backup (contract A3.6).
+    let stray = super::testing::archive(
+        &[(1, 1, 12, "2026-11-20T14:00:00Z"), (2, 4, 4, "2026-11-20T12:00:00Z")],
+        &[(2, "1\t0/4000000\tx\n")],
+    );
+    assert_eq!(chosen(&request("latest"), &three(), &stray), Err("ambiguous"));
+}
+
+#[test]
+fn a_backup_whose_timeline_has_no_history_is_not_passed_over() {
+    let archive = archive(&[(1, 1, 9, "2026-11-20T13:30:00Z"), (2, 10, 12, "2026-11-20T15:00:00Z")], &[]);
+    let mut backups = three();
+    backups.push(record(4, (2, "0/B000028"), (2, "0/B000100"), "2026-11-20T14:30:00Z"));
+    assert_eq!(chosen(&request("latest"), &backups, &archive), Err("no history"));
+    let choice = choose(&request("at 13:10"), &backups, &archive).unwrap();
+    let without = warned(&choice.warnings, "timeline 2 has no history");
+    assert_eq!((choice.record.sequence, without), (3, true));
 }

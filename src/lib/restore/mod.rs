@@ -16,6 +16,17 @@ mod tablespaces;
 mod target_directory;
 mod wal_coverage;
 
+#[cfg(test)]
+mod branch_tests;
+#[cfg(test)]
+mod choose_tests;
+#[cfg(test)]
+mod executor_tests;
+#[cfg(test)]
+mod target_directory_tests;
+#[cfg(test)]
+mod testing;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +69,8 @@ pub struct RestoreOptions {
     pub repository: Repository,
     /// Its directory, which must stay apart.
     pub repository_root: Option<PathBuf>,
+    /// The home directory of this account, which must not be restored over.
+    pub home: Option<PathBuf>,
     /// Which cluster.
     pub selection: ClusterSelection,
     /// From which backup.
@@ -133,6 +146,7 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         tablespaces: &options.tablespaces,
         move_aside: options.move_aside,
         repository_root: options.repository_root.clone(),
+        home: options.home.as_deref(),
     };
     let what = (options.mode, options.target.clone(), options.action);
     if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =

@@ -2,10 +2,20 @@
 //!
 //! INVARIANT: a path is chosen silently only when every other one leads to the same rows or cannot hold the target.
 
+use jiff::{Span, Timestamp};
+
 use super::error::{Branch, RestoreError};
 use super::wal_coverage::ArchiveFacts;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory, TimelineId, WalSegmentName};
 use crate::repository::BackupRecord;
+
+/// How far the clocks of the server and of whoever archived may be apart before a time counts as out of reach.
+const CLOCK_TOLERANCE_MINUTES: i64 = 5;
+
+/// Whether a commit at that time cannot be in WAL that was archived by then.
+pub(super) fn is_surely_later(time: Timestamp, archived: Timestamp) -> bool {
+    archived.checked_add(Span::new().minutes(CLOCK_TOLERANCE_MINUTES)).is_ok_and(|latest| time > latest)
+}
 
 /// A path, and the backup on it that fits the target best.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +100,7 @@ fn holds_all_of(whole: &TimelineHistory, part: &TimelineHistory, archive: &Archi
 fn may_reach(target: &RecoveryTarget, path: &TimelineHistory, archive: &ArchiveFacts) -> bool {
     match target {
         RecoveryTarget::Lsn(lsn, _) => archive.end_along(path).is_some_and(|end| *lsn < end),
-        RecoveryTarget::Time(time, _) => archive.end_time_along(path).is_none_or(|end| *time <= end),
+        RecoveryTarget::Time(time, _) => archive.end_time_along(path).is_none_or(|end| !is_surely_later(*time, end)),
         _ => true,
     }
 }
@@ -128,7 +138,7 @@ pub(super) fn lies_before(
         // A backup that ended before the position and after the time proves that the position is later.
         RecoveryTarget::Time(time, _) => backups.iter().any(|record| {
             record.stop_lsn <= position
-                && record.stop_time >= *time
+                && record.stop_time > *time
                 && path.contains_end(record.stop_timeline, record.stop_lsn)
         }),
         _ => false,
