@@ -13,4 +13,5 @@ mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
 mod restore_safety;
+mod restore_targets;
 mod wal_archive;
