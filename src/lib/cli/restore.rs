@@ -167,6 +167,7 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
     Ok(RestoreOptions {
         repository: opening::open_repository(repo)?,
         repository_root: Some(repo.path.clone()),
+        home: configuration.account().home.clone(),
         selection: opening::selection(configuration),
         backup,
         directory: args.pgdata.clone(),

@@ -135,6 +135,7 @@ impl Repository {
     pub fn register(&self, identity: &ClusterIdentity, writer: &Writer) -> Result<(), RepositoryError> {
         let cluster = ClusterRef { name: identity.cluster.clone(), system_identifier: identity.system_identifier };
         let key = layout::identity(&cluster).map_err(|source| self.foreign_name(source))?;
+        self.introduce(&cluster.name, writer)?;
         self.create_json(&key, &identity_spec(&cluster), identity, writer)?;
         Ok(())
     }

@@ -82,12 +82,12 @@ impl Executor<'_> {
         for tree in places.all() {
             tree.sync_everything()?;
         }
-        for tablespace in places.tablespaces.values() {
-            tablespace.remove_file_durably(Path::new(MARKER))?;
-        }
         self.cancelled()?;
         places.data.rename_durably(Path::new(STAGED_CONTROL_FILE), Path::new(ControlFile::PATH))?;
-        places.data.remove_file_durably(Path::new(MARKER))?;
+        // ORDER: while there is no control file, every directory has its marker, so that the same command can begin anew.
+        for tree in places.all() {
+            tree.remove_file_durably(Path::new(MARKER))?;
+        }
         Ok(())
     }
 
@@ -116,15 +116,20 @@ impl Executor<'_> {
         if action == DirectoryAction::EmptyAndFill {
             self.reporter.step(&format!("removing what a killed restore left in \"{}\"", path.display()));
             tree.remove_content(&[MARKER.as_ref(), "lost+found".as_ref()])?;
-        } else {
-            let marker = Marker {
-                system_identifier: self.cluster.system_identifier,
-                backup: self.plan.record.id,
-                data_directory: self.plan.directory.clone(),
-            };
-            let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
-            tree.create_file_with(Path::new(MARKER), fs::PRIVATE_FILE_MODE, &text)?;
-            tree.sync_file(Path::new(MARKER))?;
+        }
+        let marker = Marker {
+            restore: self.plan.restore_id.clone(),
+            system_identifier: self.cluster.system_identifier,
+            backup: self.plan.record.id,
+            data_directory: self.plan.directory.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
+        fs::replace_file(&path.join(MARKER), &text, fs::PRIVATE_FILE_MODE)?;
+        // From here on it is marked as ours; who came in since it was looked at is noticed.
+        let is_ours = |entry: &fs::DirectoryEntry| entry.name == MARKER || entry.name == "lost+found";
+        if !fs::sorted_entries(path)?.iter().all(is_ours) {
+            let problem = "something else came into it meanwhile".to_owned();
+            return Err(RestoreError::UnsafeTarget { path: path.to_owned(), problem, move_aside_helps: false });
         }
         tree.set_mode(self.plan.directory_mode)?;
         Ok(tree)

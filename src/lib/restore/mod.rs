@@ -9,11 +9,21 @@ mod error;
 mod executor;
 mod facts;
 mod original;
+mod paths;
 mod plan;
 mod settings;
 mod tablespaces;
 mod target_directory;
 mod wal_coverage;
+
+#[cfg(test)]
+mod choose_tests;
+#[cfg(test)]
+mod executor_tests;
+#[cfg(test)]
+mod target_directory_tests;
+#[cfg(test)]
+mod testing;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,6 +67,8 @@ pub struct RestoreOptions {
     pub repository: Repository,
     /// Its directory, which must stay apart.
     pub repository_root: Option<PathBuf>,
+    /// The home directory of this account, which must not be restored over.
+    pub home: Option<PathBuf>,
     /// Which cluster.
     pub selection: ClusterSelection,
     /// From which backup.
@@ -109,7 +121,7 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
     let (backups, mut warnings) = readable_backups(options, &cluster)?;
     let backup = match options.backup {
         BackupChoice::Fitting => None,
-        BackupChoice::Newest => backups.last().map(|record| record.id),
+        BackupChoice::Newest => backups.iter().rev().find(|record| record.findings.is_empty()).map(|record| record.id),
         BackupChoice::Id(id) => Some(id),
     };
     let request = Request { target: options.target.clone(), timeline: options.timeline, backup };
@@ -130,6 +142,7 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         tablespaces: &options.tablespaces,
         move_aside: options.move_aside,
         repository_root: options.repository_root.clone(),
+        home: options.home.as_deref(),
     };
     let what = (options.mode, options.target.clone(), options.action);
     let plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;

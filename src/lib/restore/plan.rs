@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::choose::Choice;
 use super::error::RestoreError;
 use super::tablespaces::{TablespaceChoice, TablespacePlan};
-use super::target_directory::{DirectoryAction, DirectoryCheck};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, killed_restore};
 use super::wal_coverage::WalCoverage;
 use crate::fs::{self, PathFacts};
 use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, TimelineHistory};
@@ -35,6 +35,8 @@ pub struct RestorePlan {
     pub directory: PathBuf,
     /// What will be done with what is there.
     pub directory_action: DirectoryAction,
+    /// What tells this restore from others in its markers; that of the killed one that it begins anew.
+    pub(super) restore_id: String,
     /// Its mode.
     pub directory_mode: u32,
     /// The bits that files and directories may have.
@@ -72,6 +74,8 @@ pub struct Destination<'a> {
     pub move_aside: bool,
     /// The repository's directory, which must stay apart.
     pub repository_root: Option<PathBuf>,
+    /// The home directory of this account.
+    pub home: Option<&'a Path>,
 }
 
 impl RestorePlan {
@@ -91,27 +95,29 @@ impl RestorePlan {
             system_identifier,
             apart_from: &apart_from,
             move_aside: destination.move_aside,
+            home: destination.home,
+            role: DirectoryRole::Data,
         };
         let directory_action = check.decide()?;
+        let killed = match directory_action {
+            DirectoryAction::EmptyAndFill => killed_restore(destination.directory)?,
+            _ => None,
+        };
         apart_from.push(destination.directory.to_owned());
-        let tablespaces =
-            destination.tablespaces.plan(&record, system_identifier, &apart_from, destination.move_aside)?;
-        if tablespaces.iter().any(|tablespace| tablespace.path == tablespace.original) {
-            warnings.push(
-                "tablespaces go to their original places; if the original still runs on this machine, map them elsewhere"
-                    .to_owned(),
-            );
-        }
-        if !tablespaces.is_empty() && tablespaces.iter().any(|tablespace| tablespace.path != tablespace.original) {
-            warnings.push(
-                "a CREATE TABLESPACE that is replayed uses the directory that it was given originally".to_owned(),
-            );
-        }
+        let tablespaces = destination.tablespaces.plan(
+            &record,
+            system_identifier,
+            &apart_from,
+            (destination.move_aside, destination.home),
+            killed.as_ref(),
+        )?;
+        warnings.extend(tablespace_warnings(&tablespaces));
         let sizes = Sizes::of(repository, cluster, &record)?;
         let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
         let mut plan = Self {
             directory: destination.directory.to_owned(),
             directory_action,
+            restore_id: killed.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |marker| marker.restore),
             directory_mode: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             mode_mask: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             tablespaces,
@@ -161,6 +167,22 @@ impl RestorePlan {
         }
         Ok(rooms.into_iter().map(|(_, room)| room).collect())
     }
+}
+
+fn tablespace_warnings(tablespaces: &[TablespacePlan]) -> Vec<String> {
+    let is_original = |tablespace: &TablespacePlan| tablespace.path == tablespace.original;
+    let mut warnings = Vec::new();
+    if tablespaces.iter().any(is_original) {
+        warnings.push(
+            "tablespaces go to their original places; if the original still runs on this machine, map them elsewhere"
+                .to_owned(),
+        );
+    }
+    if !tablespaces.iter().all(is_original) {
+        warnings
+            .push("a CREATE TABLESPACE that is replayed uses the directory that it was given originally".to_owned());
+    }
+    warnings
 }
 
 /// The path itself, or the nearest directory above it that is there.

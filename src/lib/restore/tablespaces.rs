@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::RestoreError;
-use super::target_directory::{DirectoryAction, DirectoryCheck};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Marker};
 use crate::pg::{SystemIdentifier, TablespaceMap, TablespaceMapEntry};
 use crate::repository::{BackupRecord, TablespaceRef};
 
@@ -34,12 +34,13 @@ pub struct TablespacePlan {
 
 impl TablespaceChoice {
     /// Decides for every tablespace of a backup, and refuses what is in the way.
-    pub fn plan(
+    pub(super) fn plan(
         &self,
         record: &BackupRecord,
         system_identifier: SystemIdentifier,
         apart_from: &[PathBuf],
-        move_aside: bool,
+        (move_aside, home): (bool, Option<&Path>),
+        killed: Option<&Marker>,
     ) -> Result<Vec<TablespacePlan>, RestoreError> {
         let known = || record.tablespaces.iter().map(|tablespace| tablespace.path.clone()).collect();
         if let Some((old, _)) =
@@ -51,7 +52,10 @@ impl TablespaceChoice {
         let mut plans = Vec::new();
         for tablespace in &record.tablespaces {
             let path = self.place_of(tablespace);
-            let check = DirectoryCheck { path: &path, system_identifier, apart_from: &apart_from, move_aside };
+            let role = DirectoryRole::Tablespace(killed);
+            let apart_from_now = apart_from.as_slice();
+            let check =
+                DirectoryCheck { path: &path, system_identifier, apart_from: apart_from_now, move_aside, home, role };
             let action = check.decide()?;
             apart_from.push(path.clone());
             plans.push(TablespacePlan { oid: tablespace.oid, original: tablespace.path.clone(), path, action });

@@ -1,18 +1,21 @@
 //! Whether a directory may be restored into. Looked at before anything is touched; nothing is ever deleted but what a
 //! killed restore left under our own marker.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::RestoreError;
-use crate::fs::{self, PathKind};
+use crate::fs::{self, DirectoryEntry, PathKind};
 use crate::pg::{ControlFile, SystemIdentifier};
 use crate::repository::BackupId;
 use crate::server::running_postmaster;
 
 /// The file that says that a restore began here and did not end.
 pub const MARKER: &str = "pgv-restore.incomplete";
+/// How files begin that were never given their names.
+const STAGED_PREFIX: &str = ".pgv-staged-";
 /// LIMIT: bytes of the marker.
 const MARKER_BYTES_MAX: u64 = 64 << 10;
 /// Directories of the system that are never a data directory, nor is anything that holds them.
@@ -46,6 +49,9 @@ const SYSTEM_DIRECTORIES: &[&str] = &[
 /// What a marker says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marker {
+    /// Tells this restore from every other one; the same in all its directories.
+    #[serde(default)]
+    pub restore: String,
     /// The cluster that is being restored.
     pub system_identifier: SystemIdentifier,
     /// The backup.
@@ -79,6 +85,21 @@ pub(super) struct DirectoryCheck<'a> {
     pub apart_from: &'a [PathBuf],
     /// Whether what is in the way may be renamed.
     pub move_aside: bool,
+    /// The home directory of this account, which is nobody's data directory.
+    pub home: Option<&'a Path>,
+    /// What it is for.
+    pub role: DirectoryRole<'a>,
+}
+
+/// What a directory is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum DirectoryRole<'a> {
+    /// The data directory.
+    Data,
+    /// A tablespace. Its marker proves nothing alone: a restore that was killed in its last moment may have left it in
+    /// the tablespace of a whole cluster. It counts when the killed restore of the data directory, whose marker this
+    /// is, wrote it.
+    Tablespace(Option<&'a Marker>),
 }
 
 impl DirectoryCheck<'_> {
@@ -101,13 +122,17 @@ impl DirectoryCheck<'_> {
             return Err(self.refused(&problem, false));
         }
         let entries = fs::sorted_entries(self.path)?;
-        let has_content = entries.iter().any(|entry| entry.name != "lost+found");
+        let is_staged = |entry: &&DirectoryEntry| entry.name.to_string_lossy().starts_with(STAGED_PREFIX);
+        let has_content = entries.iter().any(|entry| entry.name != "lost+found" && !is_staged(&entry));
         if !facts.is_writable {
             return Err(self.refused("it is not writable", false));
         }
         if !has_content {
-            return Ok(DirectoryAction::Fill);
+            // A restore may have been killed while it wrote its marker.
+            let is_empty = !entries.iter().any(|entry| is_staged(&entry));
+            return Ok(if is_empty { DirectoryAction::Fill } else { DirectoryAction::EmptyAndFill });
         }
+        let is_mount_point = self.is_mount_point(facts.device)?;
         if let Some(pid) = running_postmaster(self.path)? {
             return Err(RestoreError::ServerRuns { path: self.path.to_owned(), pid });
         }
@@ -115,14 +140,32 @@ impl DirectoryCheck<'_> {
             return Ok(DirectoryAction::EmptyAndFill);
         }
         self.refuse_other_cluster()?;
-        if entries.iter().any(|entry| entry.name == "lost+found") && self.move_aside {
+        if !self.move_aside {
+            return Err(self.refused("it is not empty", true));
+        }
+        if is_mount_point {
             return Err(self.refused("it is a mount point, which cannot be renamed; empty it yourself", false));
         }
-        if self.move_aside {
-            self.check_parent()?;
-            return Ok(DirectoryAction::MoveAside);
+        if !entries.iter().any(|entry| self.is_postgresql(&entry.name)) {
+            return Err(self.refused("it holds something else than PostgreSQL's files, which is left alone", false));
         }
-        Err(self.refused("it is not empty", true))
+        self.check_parent()?;
+        Ok(DirectoryAction::MoveAside)
+    }
+
+    /// Whether a file system is mounted there: its parent lies on another one.
+    fn is_mount_point(&self, device: u64) -> Result<bool, RestoreError> {
+        let parent = self.path.parent().unwrap_or(self.path);
+        Ok(fs::look_at(parent)?.is_some_and(|above| above.device != device))
+    }
+
+    /// Whether a name is one that a server puts there.
+    fn is_postgresql(&self, name: &OsStr) -> bool {
+        let name = name.to_string_lossy();
+        match self.role {
+            DirectoryRole::Data => ["PG_VERSION", "base", "global", "pg_wal", MARKER].contains(&name.as_ref()),
+            DirectoryRole::Tablespace(_) => name.starts_with("PG_") || name == MARKER,
+        }
     }
 
     fn refused(&self, problem: &str, move_aside_helps: bool) -> RestoreError {
@@ -132,6 +175,14 @@ impl DirectoryCheck<'_> {
     fn refuse_by_name(&self) -> Result<(), RestoreError> {
         if SYSTEM_DIRECTORIES.iter().any(|system| self.path == Path::new(system)) {
             return Err(self.refused("it is a directory of the system", false));
+        }
+        if self.home.is_some_and(|home| fs::real_path(home).is_ok_and(|home| home == self.path)) {
+            return Err(self.refused("it is the home directory of this account", false));
+        }
+        for outer in self.path.ancestors().skip(1) {
+            if fs::is_present(&outer.join("PG_VERSION"))? {
+                return Err(self.refused(&format!("it lies in the data directory \"{}\"", outer.display()), false));
+            }
         }
         for other in self.apart_from {
             let other = fs::real_path(other).unwrap_or_else(|_| other.clone());
@@ -158,17 +209,13 @@ impl DirectoryCheck<'_> {
     }
 
     fn is_left_by_a_killed_restore(&self) -> Result<bool, RestoreError> {
-        // With a control file it could be started, and is somebody's.
-        if fs::is_present(&self.path.join(ControlFile::PATH))? {
-            return Ok(false);
-        }
-        let text = match fs::read_at_most(&self.path.join(MARKER), MARKER_BYTES_MAX) {
-            Ok(text) => text,
-            Err(error) if error.is_not_found() => return Ok(false),
-            Err(error) => return Err(error.into()),
+        let marker = match self.role {
+            DirectoryRole::Data => return Ok(killed_restore(self.path)?.is_some()),
+            DirectoryRole::Tablespace(None) => return Ok(false),
+            DirectoryRole::Tablespace(Some(marker)) => marker,
         };
-        // A marker that was cut off by a crash is a marker all the same: it is written before anything else.
-        Ok(serde_json::from_slice::<Marker>(&text).is_ok() || text.is_empty())
+        let own = read_marker(self.path)?;
+        Ok(own.is_some_and(|own| own.restore == marker.restore && own.data_directory == marker.data_directory))
     }
 
     fn refuse_other_cluster(&self) -> Result<(), RestoreError> {
@@ -189,6 +236,23 @@ impl DirectoryCheck<'_> {
         }
         let (expected, found) = (self.system_identifier, control.system_identifier);
         Err(RestoreError::OtherCluster { path: self.path.to_owned(), expected, found })
+    }
+}
+
+/// The marker of a killed restore into a data directory. With a control file it could be started, and is somebody's.
+pub(super) fn killed_restore(data_directory: &Path) -> Result<Option<Marker>, RestoreError> {
+    if fs::is_present(&data_directory.join(ControlFile::PATH))? {
+        return Ok(None);
+    }
+    read_marker(data_directory)
+}
+
+/// The marker in a directory, if there is one.
+fn read_marker(directory: &Path) -> Result<Option<Marker>, RestoreError> {
+    match fs::read_at_most(&directory.join(MARKER), MARKER_BYTES_MAX) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

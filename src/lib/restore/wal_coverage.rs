@@ -107,7 +107,7 @@ impl ArchiveFacts {
             match (found, &mut missing) {
                 (Some(name), None) => coverage.reach(*name, self.upper_bound(name), end, size),
                 (Some(_), Some(_)) => break,
-                (None, hole) => extend_hole(hole, &candidates, path, coverage.end_lsn),
+                (None, hole) => extend_hole(hole, shown_name(&candidates, path, size), coverage.end_lsn),
             }
         }
         coverage.hole = missing;
@@ -145,15 +145,14 @@ impl WalCoverage {
     }
 }
 
-fn extend_hole(hole: &mut Option<WalHole>, candidates: &SegmentCandidates, path: &TimelineHistory, reachable: Lsn) {
-    let Some(name) = candidates.names.first().copied() else { return };
-    let _ = path;
-    match hole {
-        Some(hole) => {
+fn extend_hole(hole: &mut Option<WalHole>, name: Option<WalSegmentName>, reachable_lsn: Lsn) {
+    match (hole, name) {
+        (_, None) => {}
+        (Some(hole), Some(name)) => {
             hole.last = name;
             hole.count += 1;
         }
-        None => *hole = Some(WalHole { first: name, last: name, count: 1, reachable_lsn: reachable }),
+        (hole @ None, Some(name)) => *hole = Some(WalHole { first: name, last: name, count: 1, reachable_lsn }),
     }
 }
 
