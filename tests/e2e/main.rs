@@ -7,6 +7,7 @@ mod support;
 
 mod backup;
 mod connection;
+mod demo;
 mod harness_self_test;
 mod init;
 mod recovery_conf;
