@@ -12,4 +12,6 @@ mod init;
 mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
+mod restore_ended;
+mod restore_places;
 mod wal_archive;
