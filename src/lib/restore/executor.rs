@@ -12,7 +12,7 @@ use super::error::RestoreError;
 use super::plan::RestorePlan;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
-use super::target_directory::{DirectoryAction, MARKER, Marker};
+use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, may_be_emptied};
 use crate::clock::Clock;
 use crate::codec::{ContentDigest, PlainHasher};
 use crate::fs::{self, Tree};
@@ -113,6 +113,7 @@ impl Executor<'_> {
             DirectoryAction::Fill | DirectoryAction::EmptyAndFill => {}
         }
         let tree = Tree::open(path)?;
+        self.hold(&tree, action)?;
         if action == DirectoryAction::EmptyAndFill {
             self.reporter.step(&format!("removing what a killed restore left in \"{}\"", path.display()));
             tree.remove_content(&[MARKER.as_ref(), "lost+found".as_ref()])?;
@@ -135,6 +136,25 @@ impl Executor<'_> {
         Ok(tree)
     }
 
+    /// The plan was made some time ago: holds the directory against other restores, and looks again.
+    fn hold(&self, tree: &Tree, action: DirectoryAction) -> Result<(), RestoreError> {
+        let path = tree.path();
+        let refused = |problem: &str| {
+            let (path, problem) = (path.to_owned(), problem.to_owned());
+            Err(RestoreError::UnsafeTarget { path, problem, move_aside_helps: false })
+        };
+        if !tree.lock()? {
+            return refused("another pgv-restore is writing into it");
+        }
+        let is_as_planned = match action {
+            DirectoryAction::EmptyAndFill => may_be_emptied(path)?,
+            DirectoryAction::Fill | DirectoryAction::Create | DirectoryAction::MoveAside => {
+                is_empty(&fs::sorted_entries(path)?)
+            }
+        };
+        if is_as_planned { Ok(()) } else { refused("somebody else has just written into it") }
+    }
+
     /// Creates directories, links and empty files; the map is sorted, so parents come first.
     fn create_everything(&self, map: &FileMap<'_>, places: &Places) -> Result<Vec<(Target, FileEntry)>, RestoreError> {
         let mut targets = Vec::new();
@@ -144,6 +164,10 @@ impl Executor<'_> {
             let mode = entry.mode & self.plan.mode_mask;
             match &entry.kind {
                 FileKind::Directory => {
+                    // COMPAT: servers do not send the directory of a tablespace that lies in the data directory.
+                    for above in relative.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev().skip(1) {
+                        tree.create_directory(above, self.plan.directory_mode)?;
+                    }
                     if !relative.as_os_str().is_empty() {
                         tree.create_directory(&relative, mode | 0o700)?;
                     }
@@ -394,3 +418,7 @@ fn aside(path: &Path, clock: &dyn Clock) -> PathBuf {
     name.push(format!(".pgv-{}", clock.now().strftime("%Y%m%dT%H%M%SZ")));
     path.with_file_name(name)
 }
+
+#[cfg(test)]
+#[path = "extents_tests.rs"]
+mod tests;
