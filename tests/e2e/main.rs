@@ -7,10 +7,12 @@ mod support;
 
 mod backup;
 mod connection;
+mod demo;
 mod harness_self_test;
 mod init;
 mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
+mod restore_safety;
 mod restore_targets;
 mod wal_archive;

@@ -264,6 +264,9 @@ pub enum RestoreError {
         /// Why not.
         problem: &'static str,
     },
+    /// No thread could be started.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
     /// A signal came.
     #[error("the restore was ended by a signal; \"{}\" cannot be started, and the same command restores it anew", path.display())]
     Cancelled {
@@ -304,6 +307,7 @@ impl Classified for RestoreError {
             | Self::NoDocument { .. }
             | Self::TablespaceMap { .. }
             | Self::RestoredControlFile { .. } => ErrorClass::Corrupt,
+            Self::Thread(error) => ErrorClass::of_io(error),
             Self::Cancelled { .. } => ErrorClass::Interrupted,
         }
     }

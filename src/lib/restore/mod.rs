@@ -134,7 +134,7 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
     })?;
     warnings.append(&mut choice.warnings);
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
-    warnings.extend(unarchived_wal(options, &cluster, &directory, &facts)?);
+    warnings.extend(unarchived_wal(options, &cluster, &directory, &facts));
     warnings.extend(other_pgdata(options, &directory));
     for (timeline, problem) in &facts.unreadable_histories {
         warnings
@@ -223,22 +223,29 @@ fn unarchived_wal(
     cluster: &ClusterRef,
     directory: &std::path::Path,
     facts: &wal_coverage::ArchiveFacts,
-) -> Result<Option<String>, RestoreError> {
+) -> Vec<String> {
     let mut places = vec![directory.to_owned()];
     places.extend(options.pgdata.clone());
     places.dedup();
+    let mut warnings = Vec::new();
     for place in places {
-        let missing = facts::unarchived_segments(&place, cluster.system_identifier, facts)?;
-        if !missing.is_empty() {
-            let named: Vec<String> = missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
-            let more = missing.len().saturating_sub(named.len());
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            return Ok(Some(format!(
-                "\"{}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
-                place.join("pg_wal").display(),
-                named.join(", ")
-            )));
+        let folder = place.join("pg_wal");
+        let folder = folder.display();
+        // Advice must never keep anybody from restoring.
+        match facts::unarchived_segments(&place, cluster.system_identifier, facts) {
+            Err(error) => warnings.push(format!("could not look for WAL in \"{folder}\": {}", error.source)),
+            Ok(missing) if missing.is_empty() => {}
+            Ok(missing) => {
+                let named: Vec<String> =
+                    missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
+                let more = missing.len().saturating_sub(named.len());
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                warnings.push(format!(
+                    "\"{folder}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
+                    named.join(", ")
+                ));
+            }
         }
     }
-    Ok(None)
+    warnings
 }
