@@ -10,6 +10,7 @@ mod error;
 mod executor;
 mod facts;
 mod original;
+mod places;
 mod plan;
 mod settings;
 mod tablespaces;
