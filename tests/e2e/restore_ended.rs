@@ -98,11 +98,13 @@ fn killed_restore_never_starts(points: u32) {
     let mut site = Site::new(PgVersion::V15, &folder);
     let (ledger, _) = site.with_history();
     site.primary.stop();
-    let whole = folder.join("whole");
+    // Where nothing waits for a disk.
+    let memory = SmallFileSystem::mount(&folder, "memory", 512 << 20);
+    let whole = memory.path().join("whole");
     site.restore(&whole, &[]).success();
     let files = count_files(&whole);
 
-    let data = folder.join("killed");
+    let data = memory.path().join("killed");
     let (is_over, attempts) = (AtomicBool::new(false), AtomicU32::new(0));
     let killed = std::thread::scope(|scope| {
         let starter = scope.spawn(|| try_to_start(&site, &data, &is_over, &attempts));
@@ -207,15 +209,17 @@ fn a_disk_that_is_full_or_read_only_is_told() {
     site.restore(&small.path().join("new"), &[]).expect_code(3).expect_stderr("is not writable");
 }
 
-/// Changes one bit in the middle of a stored object, or changes it back.
+/// Changes one bit of what is stored behind an object's header, or changes it back.
 fn flip(path: &Path) {
     let mode = fs::metadata(path).unwrap().permissions();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let middle = 512 + (file.metadata().unwrap().len() - 512) / 2;
+    let length = file.metadata().unwrap().len();
+    // Small objects begin with two headers of 512 and 480 bytes, one of which is enough.
+    let place = (length / 2).max(992 + (length - 992) / 2);
     let mut byte = [0];
-    file.read_exact_at(&mut byte, middle).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
+    file.read_exact_at(&mut byte, place).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], place).unwrap();
     fs::set_permissions(path, mode).unwrap();
 }
 

@@ -158,7 +158,7 @@ pub(super) fn create_file_and_folders(data: &Tree, place: &Path, content: &[u8])
 }
 
 /// The text with includes by absolute path leading to the copies. All else stays byte for byte.
-fn redirect_includes(text: &[u8], plan: &RestorePlan) -> Vec<u8> {
+pub(super) fn redirect_includes(text: &[u8], plan: &RestorePlan) -> Vec<u8> {
     let mut redirected = Vec::with_capacity(text.len());
     for line in text.split_inclusive(|&byte| byte == b'\n') {
         match redirected_line(line, plan) {

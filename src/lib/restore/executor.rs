@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
+use super::places::{Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
@@ -22,8 +23,6 @@ use crate::repository::{
     ClusterRef, DocumentKind, FileEntry, FileKind, FileMap, Repository, RepositoryError, SinkError,
 };
 
-/// Where the control file waits until everything else is durable.
-const STAGED_CONTROL_FILE: &str = "global/pg_control.pgv-staged";
 /// LIMIT: files that are open at once.
 const OPEN_FILES_MAX: usize = 64;
 
@@ -273,35 +272,6 @@ impl Executor<'_> {
             places.data.create_file_with(Path::new(name), mode, &content)?;
         }
         if has_label { Ok(()) } else { Err(RestoreError::NoDocument { backup, document: "backup_label" }) }
-    }
-}
-
-/// The directories that are filled.
-struct Places {
-    data: Tree,
-    tablespaces: BTreeMap<u32, Tree>,
-}
-
-impl Places {
-    fn all(&self) -> impl Iterator<Item = &Tree> {
-        self.tablespaces.values().chain([&self.data])
-    }
-
-    /// The directory and the path in it: what lies in a tablespace is written there, not through its link.
-    fn place_of(&self, path: &DataPath) -> (&Tree, PathBuf) {
-        let mut components = path.to_path().components();
-        let is_tablespace = components.next().is_some_and(|first| first.as_os_str() == "pg_tblspc");
-        let oid = components.next().and_then(|oid| oid.as_os_str().to_str()).and_then(|oid| oid.parse::<u32>().ok());
-        let below = components.as_path();
-        if let (true, Some(oid), false) = (is_tablespace, oid, below.as_os_str().is_empty())
-            && let Some(tree) = self.tablespaces.get(&oid)
-        {
-            return (tree, below.to_owned());
-        }
-        if path.as_bytes() == ControlFile::PATH.as_bytes() {
-            return (&self.data, PathBuf::from(STAGED_CONTROL_FILE));
-        }
-        (&self.data, path.to_path().to_owned())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Extents that lie in packs of earlier backups, modes, and what a killed restore leaves.
+//! Extents that lie in packs of earlier backups, modes, configuration from elsewhere, and who else writes.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,6 +15,7 @@ use crate::repository::backup_testing::{backup, backup_referring_to};
 use crate::repository::testing::{TestRepository, with_real_cluster};
 use crate::repository::{BackupRecord, PackOptions};
 use crate::restore::choose::Choice;
+use crate::restore::configuration::{ConfigurationPlace, redirect_includes};
 use crate::restore::plan::Destination;
 use crate::restore::tablespaces::TablespaceChoice;
 use crate::restore::wal_coverage::WalCoverage;
@@ -172,4 +173,48 @@ fn what_changed_since_the_plan_is_refused() {
     drop(other);
     scene.restore(&scene.plan(&record)).unwrap();
     assert_restored(&scene.directory);
+}
+
+/// Configuration lay outside the data directory, and a part of it could not be read when the backup was taken.
+#[test]
+fn no_configuration_of_the_original_is_read() {
+    let scene = Scene::new();
+    let mut content = files();
+    content.remove("postgresql.conf");
+    let mut record = backup(&scene.test, &content, packs());
+    let settings = [
+        ("data_directory", "/srv/data"),
+        ("config_file", "/etc/pg/postgresql.conf"),
+        ("hba_file", "/etc/pg/pg_hba.conf"),
+        ("ident_file", "/srv/data/maps/pg_ident.conf"),
+        ("port", "5499"),
+    ];
+    record.server.settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let plan = scene.plan(&record);
+    scene.restore(&plan).unwrap();
+    let command_line: BTreeMap<_, _> = ConfigurationPlace::of(&plan).command_line.into_iter().collect();
+    let at = |name: &str| scene.directory.join(name).display().to_string();
+    let expected = [
+        ("data_directory", at("")),
+        ("config_file", at("postgresql.conf")),
+        ("hba_file", at("pgv-config/pg_hba.conf")),
+        ("ident_file", at("maps/pg_ident.conf")),
+        ("port", "5499".to_owned()),
+        ("external_pid_file", String::new()),
+    ];
+    for (name, value) in expected {
+        assert_eq!(Path::new(&command_line[name]), Path::new(&value), "{name}");
+        assert!(!name.ends_with("_file") || value.is_empty() || Path::new(&value).exists(), "{name}");
+    }
+    let main = std::fs::read_to_string(scene.directory.join("postgresql.conf")).unwrap();
+    assert!(main.contains("port = '5499'") || main.contains("port = 5499"), "{main}");
+    let hba = std::fs::read_to_string(&command_line["hba_file"]).unwrap();
+    assert_eq!(hba, "local all all peer\n");
+
+    let text = b"a = 1\ninclude '/etc/pg/far.conf' # far\ninclude_dir 'conf.d'\ninclude_if_exists='/srv/data/x'\n";
+    let redirected = String::from_utf8(redirect_includes(text, &plan)).unwrap();
+    let lines: Vec<&str> = redirected.lines().collect();
+    assert_eq!((lines[0], lines[2]), ("a = 1", "include_dir 'conf.d'"));
+    assert_eq!(lines[1], format!("include = '{}'", at("pgv-config/etc/pg/far.conf")));
+    assert_eq!(lines[3], format!("include_if_exists = '{}'", at("x")));
 }

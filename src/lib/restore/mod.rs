@@ -11,6 +11,7 @@ mod executor;
 mod facts;
 mod original;
 mod paths;
+mod places;
 mod plan;
 mod settings;
 mod tablespaces;
