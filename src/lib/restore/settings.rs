@@ -1,6 +1,8 @@
 //! What is written beside the files: recovery settings, signal file, configuration that lay outside the data directory.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use super::error::RestoreError;
 use super::plan::RestorePlan;
@@ -195,14 +197,41 @@ fn write_outside_files(
     for document in plan.record.documents.iter().filter(|one| one.kind == DocumentKind::Configuration) {
         let Some(path) = &document.path else { continue };
         let content = repository.document(cluster, &plan.record.id, document)?;
-        let place = Path::new(OUTSIDE_FOLDER).join(path.strip_prefix("/").unwrap_or(path));
-        let parent = place.parent().unwrap_or(Path::new(OUTSIDE_FOLDER)).to_owned();
-        let mut made = PathBuf::new();
-        for component in parent.components() {
-            made.push(component);
-            data.create_directory(&made, fs::PRIVATE_DIRECTORY_MODE)?;
-        }
+        let place = below_outside_folder(path);
+        create_directories(data, place.parent().unwrap_or(Path::new(OUTSIDE_FOLDER)))?;
+        // A backup of a restored cluster has the folder of that restore among its files.
+        data.remove_file_durably(&place)?;
         data.create_file_with(&place, fs::PRIVATE_FILE_MODE, &content)?;
+        create_included_directories(data, path, &content)?;
+    }
+    Ok(())
+}
+
+/// Creates the directories that a file includes: the server does not start without them, and an empty one (Debian's
+/// `conf.d`) has no file that would be stored and bring it along.
+fn create_included_directories(data: &Tree, file: &Path, content: &[u8]) -> Result<(), RestoreError> {
+    for entry in parse_config(content).unwrap_or_default() {
+        if entry.kind != ConfigEntryKind::IncludeDirectory {
+            continue;
+        }
+        let directory = file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(&entry.value));
+        // The name comes from a file: it must not lead out.
+        if directory.components().all(|component| matches!(component, Component::RootDir | Component::Normal(_))) {
+            create_directories(data, &below_outside_folder(&directory))?;
+        }
+    }
+    Ok(())
+}
+
+fn below_outside_folder(path: &Path) -> PathBuf {
+    Path::new(OUTSIDE_FOLDER).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn create_directories(data: &Tree, directory: &Path) -> Result<(), RestoreError> {
+    let mut made = PathBuf::new();
+    for component in directory.components() {
+        made.push(component);
+        data.create_directory(&made, fs::PRIVATE_DIRECTORY_MODE)?;
     }
     Ok(())
 }
