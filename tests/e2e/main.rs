@@ -14,4 +14,6 @@ mod init;
 mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
+mod restore_safety;
+mod restore_targets;
 mod wal_archive;

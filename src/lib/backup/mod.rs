@@ -21,8 +21,8 @@ use crate::codec::CompressionLevel;
 use crate::pg::{Lsn, PgMajorVersion, TimelineId};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{
-    BackupBegin, BackupId, BackupMethod, BackupRecord, BackupSizes, BackupWriter, ClusterRef, ClusterSelection,
-    DocumentKind, NodeDescription, PackOptions, Repository, SelectedCluster, WalArchive, Writer, WriterDescription,
+    BackupBegin, BackupId, BackupMethod, BackupRecord, BackupWriter, ClusterRef, ClusterSelection, DocumentKind,
+    NodeDescription, PackOptions, Repository, SelectedCluster, WalArchive, Writer, WriterDescription,
 };
 use crate::server::{CheckpointMode, ConnectionSettings, WalPosition};
 
@@ -198,7 +198,7 @@ fn store(
         wal_segment_size: selected.identity.wal_segment_size,
         block_bytes: description.block_bytes,
         data_checksums: description.data_checksums,
-        sizes: BackupSizes { ..sizes },
+        sizes,
         root_digest: stored.root_digest,
         needs_digest: stored.needs_digest,
         documents: backup.documents().to_vec(),

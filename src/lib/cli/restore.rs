@@ -120,7 +120,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     if dry_run {
         let answer = match output {
             OutputFormat::Text => restore_text::plan_text(&cluster, &plan, &options),
-            OutputFormat::Json => restore_text::plan_json(&cluster, &plan),
+            OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options),
         };
         context.printer().answer(&answer)?;
         return Ok(Outcome::Done);

@@ -49,6 +49,8 @@ pub struct RestorePlan {
     pub path: TimelineHistory,
     /// The WAL along it.
     pub coverage: WalCoverage,
+    /// Whether there is a hole on the path, before the target or behind.
+    pub has_hole: bool,
     /// What it becomes.
     pub mode: RecoveryMode,
     /// Where recovery stops.
@@ -87,7 +89,7 @@ impl RestorePlan {
         choice: Choice,
         (mode, target, action): (RecoveryMode, RecoveryTarget, RecoveryTargetAction),
     ) -> Result<Self, RestoreError> {
-        let Choice { record, path, coverage, mut warnings } = choice;
+        let Choice { record, path, coverage, has_hole, mut warnings } = choice;
         let system_identifier = cluster.system_identifier;
         let mut apart_from: Vec<PathBuf> = destination.repository_root.iter().cloned().collect();
         let check = DirectoryCheck {
@@ -123,6 +125,7 @@ impl RestorePlan {
             tablespaces,
             path,
             coverage,
+            has_hole,
             mode,
             target,
             action,
