@@ -8,6 +8,7 @@ mod support;
 mod backup;
 mod connection;
 mod demo;
+mod documents;
 mod harness_self_test;
 mod init;
 mod recovery_conf;

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::error::RestoreError;
 use super::plan::RestorePlan;
@@ -141,20 +141,52 @@ pub(super) fn write_outside_files(
         let Some(path) = &document.path else { continue };
         let content = repository.document(cluster, &plan.record.id, document)?;
         let content = redirect_includes(&content, plan);
-        let place = Path::new(OUTSIDE_FOLDER).join(path.strip_prefix("/").unwrap_or(path));
+        let place = below_outside_folder(path);
+        // A backup of a restored cluster has the folder of that restore among its files.
+        if fs::is_present(&data.path().join(&place))? {
+            data.remove_file_durably(&place)?;
+        }
         create_file_and_folders(data, &place, &content)?;
+        create_included_directories(data, path, &content)?;
     }
     Ok(())
 }
 
+/// Creates the directories that a file includes: the server does not start without them, and an empty one (Debian's
+/// `conf.d`) has no file that would be stored and bring it along.
+fn create_included_directories(data: &Tree, file: &Path, content: &[u8]) -> Result<(), RestoreError> {
+    for entry in parse_config(content).unwrap_or_default() {
+        let directory = Path::new(OsStr::from_bytes(&entry.value));
+        // An absolute one leads to its copy already, and is created when a file in it is.
+        if entry.kind != ConfigEntryKind::IncludeDirectory || directory.is_absolute() {
+            continue;
+        }
+        let directory = file.parent().unwrap_or(Path::new("/")).join(directory);
+        // The name comes from a file: it must not lead out.
+        if directory.components().all(|component| matches!(component, Component::RootDir | Component::Normal(_))) {
+            create_folders(data, &below_outside_folder(&directory))?;
+        }
+    }
+    Ok(())
+}
+
+fn below_outside_folder(path: &Path) -> PathBuf {
+    Path::new(OUTSIDE_FOLDER).join(path.strip_prefix("/").unwrap_or(path))
+}
+
 /// Creates a file and the directories above it.
 pub(super) fn create_file_and_folders(data: &Tree, place: &Path, content: &[u8]) -> Result<(), RestoreError> {
+    create_folders(data, place.parent().unwrap_or(Path::new("")))?;
+    Ok(data.create_file_with(place, fs::PRIVATE_FILE_MODE, content)?)
+}
+
+fn create_folders(data: &Tree, folder: &Path) -> Result<(), RestoreError> {
     let mut made = PathBuf::new();
-    for component in place.parent().unwrap_or(Path::new("")).components() {
+    for component in folder.components() {
         made.push(component);
         data.create_directory(&made, fs::PRIVATE_DIRECTORY_MODE)?;
     }
-    Ok(data.create_file_with(place, fs::PRIVATE_FILE_MODE, content)?)
+    Ok(())
 }
 
 /// The text with includes by absolute path leading to the copies. All else stays byte for byte.
