@@ -157,8 +157,14 @@ pub(super) fn write_outside_files(
 fn create_included_directories(data: &Tree, file: &Path, content: &[u8]) -> Result<(), RestoreError> {
     for entry in parse_config(content).unwrap_or_default() {
         let directory = Path::new(OsStr::from_bytes(&entry.value));
-        // An absolute one leads to its copy already, and is created when a file in it is.
-        if entry.kind != ConfigEntryKind::IncludeDirectory || directory.is_absolute() {
+        if entry.kind != ConfigEntryKind::IncludeDirectory {
+            continue;
+        }
+        if directory.is_absolute() {
+            // It was redirected into the restored directory.
+            if let Ok(inside) = directory.strip_prefix(data.path()) {
+                create_folders(data, inside)?;
+            }
             continue;
         }
         let directory = file.parent().unwrap_or(Path::new("/")).join(directory);
