@@ -126,6 +126,8 @@ fn a_backup_that_ends_early_is_not_listed() {
         assert_eq!(output.status.code(), *status, "{name}: {stderr}");
         assert!(stderr.contains(words), "{name}: {stderr}");
         assert_eq!(site.backups(), [""; 0], "{name}");
+        let senders = "SELECT count(*) FROM pg_stat_replication";
+        wait_until("the server has noticed", PATIENCE, || site.primary.query(senders) == "0");
         for left_over in fs::read_dir(site.pgv.repository.join(".staging")).unwrap() {
             assert_eq!(*name, "SIGKILL", "left behind");
             fs::remove_file(left_over.unwrap().path()).unwrap();

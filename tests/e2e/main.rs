@@ -7,6 +7,7 @@ mod support;
 
 mod backup;
 mod connection;
+mod demo;
 mod harness_self_test;
 mod init;
 mod recovery_conf;
@@ -14,4 +15,6 @@ mod recovery_conf_files;
 mod restore;
 mod restore_ended;
 mod restore_places;
+mod restore_safety;
+mod restore_targets;
 mod wal_archive;

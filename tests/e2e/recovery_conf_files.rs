@@ -112,7 +112,7 @@ fn every_directory_name_comes_back_through_server_and_shell() {
         assert_eq!(called.lines().collect::<Vec<_>>(), wanted, "{name}");
 
         let end = scene.server_says("recovery_end_command");
-        scene.as_server(&end).expect_code(3).expect_stderr("recovery has not ended");
+        scene.as_server(&end).expect_code(1).expect_stderr("recovery has not ended");
         scene.end_recovery();
         scene.as_server(&end).success();
         assert_eq!(scene.server_says("recovery_target"), "");

@@ -77,7 +77,9 @@ impl Description {
         let libraries = session.sql(async |sql| libraries(sql).await)?;
         let version = session.sql(async |sql| sql.query_text("tell its version", "SELECT version()").await)?;
         let included = session.sql(async |sql| sql.configuration_files().await)?;
-        let block_bytes = settings.get("block_size").and_then(|text| text.parse().ok()).unwrap_or(BLOCK_BYTES);
+        let is_block = |bytes: &u32| bytes.is_power_of_two() && (1024..=32_768).contains(bytes);
+        let told = settings.get("block_size").and_then(|text| text.parse().ok()).filter(is_block);
+        let block_bytes = told.unwrap_or(BLOCK_BYTES);
         let data_checksums = settings.get("data_checksums").is_some_and(|value| value == "on");
         let version = version.into_iter().flatten().next().flatten();
         let mut description = Self {

@@ -1,6 +1,5 @@
 //! Why a backup was not taken.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Classified, ErrorClass};
@@ -28,9 +27,6 @@ pub enum BackupError {
     /// The server's version is not known.
     #[error(transparent)]
     Version(#[from] PgVersionError),
-    /// The server did not say its version.
-    #[error("the server did not say its version")]
-    NoVersion,
     /// SQL and replication ended up at different servers.
     #[error("the two connections reached different clusters: {sql} by SQL, {replication} by replication")]
     TwoServers {
@@ -155,12 +151,6 @@ pub enum BackupError {
     /// A signal came.
     #[error("the backup was ended by a signal; nothing of it is listed")]
     Cancelled,
-    /// A configuration file that must be read was not.
-    #[error("could not read \"{}\"", path.display())]
-    Configuration {
-        /// Which file.
-        path: PathBuf,
-    },
 }
 
 impl Classified for BackupError {
@@ -175,7 +165,7 @@ impl Classified for BackupError {
             Self::Pack(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Thread(error) => ErrorClass::of_io(error),
-            Self::Version(_) | Self::NoVersion => ErrorClass::Unsupported,
+            Self::Version(_) => ErrorClass::Unsupported,
             Self::TwoServers { .. } | Self::OtherVersion { .. } => ErrorClass::Refused,
             Self::Archive { .. }
             | Self::ArchiveContent { .. }
@@ -188,7 +178,6 @@ impl Classified for BackupError {
             | Self::History { .. }
             | Self::StopBeforeStart { .. } => ErrorClass::Corrupt,
             Self::NotArchived { .. } => ErrorClass::TimedOut,
-            Self::Configuration { .. } => ErrorClass::Unavailable,
             Self::Cancelled => ErrorClass::Interrupted,
             Self::ThreadDied => ErrorClass::Internal,
         }

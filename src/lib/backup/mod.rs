@@ -21,8 +21,8 @@ use crate::codec::CompressionLevel;
 use crate::pg::{Lsn, PgMajorVersion, TimelineId};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{
-    BackupBegin, BackupId, BackupMethod, BackupRecord, BackupSizes, BackupWriter, ClusterRef, ClusterSelection,
-    DocumentKind, NodeDescription, PackOptions, Repository, SelectedCluster, WalArchive, Writer, WriterDescription,
+    BackupBegin, BackupId, BackupMethod, BackupRecord, BackupWriter, ClusterRef, ClusterSelection, DocumentKind,
+    NodeDescription, PackOptions, Repository, SelectedCluster, WalArchive, Writer, WriterDescription,
 };
 use crate::server::{CheckpointMode, ConnectionSettings, WalPosition};
 
@@ -86,11 +86,20 @@ pub fn run(
     let begin =
         BackupBegin { id: BackupId::generate(now), host: options.host.clone(), parents: Vec::new(), began: now };
     let mut backup = BackupWriter::begin(&options.repository, &selected.cluster, &writer, &begin)?;
-    let streamed = stream_content(options, &mut session, &selected, &writer, &backup, reporter)?;
+    let source = Source { selected: &selected, writer: &writer, block_bytes: description.block_bytes };
+    let streamed = stream_content(options, &mut session, &source, &backup, reporter)?;
     let record = store(&mut session, &selected, &server, description, streamed, &mut backup, options, reporter)?;
     session.close();
     backup.finish(&record)?;
     Ok(BackupReport { cluster: selected.cluster, record, took: watch.elapsed() })
+}
+
+/// What is backed up, and as whom.
+struct Source<'a> {
+    selected: &'a SelectedCluster,
+    writer: &'a Writer,
+    /// Size of the server's pages.
+    block_bytes: u32,
 }
 
 /// What the stream came to.
@@ -105,11 +114,11 @@ struct Streamed {
 fn stream_content(
     options: &BackupOptions,
     session: &mut ServerSession<'_>,
-    selected: &SelectedCluster,
-    writer: &Writer,
+    source: &Source<'_>,
     backup: &BackupWriter,
     reporter: &dyn Reporter,
 ) -> Result<Streamed, BackupError> {
+    let Source { selected, writer, block_bytes } = source;
     let wait = ArchiveWait {
         archive: WalArchive::new(&options.repository, &selected.cluster),
         size: selected.identity.wal_segment_size,
@@ -122,8 +131,12 @@ fn stream_content(
         CheckpointMode::Spread => spread,
         CheckpointMode::Fast => "waiting for the server's checkpoint",
     });
-    let packs =
-        backup.packs(PackOptions { level: options.level, workers: options.workers, ..PackOptions::default() })?;
+    let packs = backup.packs(PackOptions {
+        level: options.level,
+        workers: options.workers,
+        page_bytes: *block_bytes,
+        ..PackOptions::default()
+    })?;
     let (content, start, stop) = session.stream(options, packs, reporter, &mut |session, start| {
         let history = session.archive_history(&wait.archive, start.timeline, writer, options.level)?;
         wait.for_segment_before(start.lsn, &history, reporter)
@@ -185,7 +198,7 @@ fn store(
         wal_segment_size: selected.identity.wal_segment_size,
         block_bytes: description.block_bytes,
         data_checksums: description.data_checksums,
-        sizes: BackupSizes { ..sizes },
+        sizes,
         root_digest: stored.root_digest,
         needs_digest: stored.needs_digest,
         documents: backup.documents().to_vec(),

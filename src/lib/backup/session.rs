@@ -36,6 +36,8 @@ pub(super) struct ServerSession<'a> {
     settings: &'a ConnectionSettings,
     sql: Option<SqlClient>,
     walsender: Option<Walsender>,
+    /// The cluster that answered first; every later connection must reach the same.
+    identified: Option<SystemIdentifier>,
     cancel: Cancel,
 }
 
@@ -46,7 +48,7 @@ impl<'a> ServerSession<'a> {
         reporter: &dyn Reporter,
     ) -> Result<Self, BackupError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(BackupError::Thread)?;
-        let mut session = Self { runtime, settings, sql: None, walsender: None, cancel };
+        let mut session = Self { runtime, settings, sql: None, walsender: None, identified: None, cancel };
         let sql = session.wait(SqlClient::connect(settings))??;
         if let Some(problem) = sql.passfile_problem() {
             reporter.warn(&problem.to_string());
@@ -101,6 +103,7 @@ impl<'a> ServerSession<'a> {
         if let Some(sql) = facts.system_identifier.filter(|sql| *sql != replication) {
             return Err(BackupError::TwoServers { sql, replication });
         }
+        self.identified = Some(replication);
         Ok(ServerIdentity {
             system_identifier: replication,
             major_version: PgMajorVersion::from_version_num(facts.version_num)?,
@@ -123,7 +126,14 @@ impl<'a> ServerSession<'a> {
             }
         }
         self.sql = None;
-        let sql = self.sql.insert(wait(&self.runtime, &self.cancel, SqlClient::connect(self.settings))??);
+        let sql = wait(&self.runtime, &self.cancel, SqlClient::connect(self.settings))??;
+        let answered = self.wait(sql.system_identifier())??;
+        if let (Some(sql), Some(replication)) = (answered, self.identified)
+            && sql != replication
+        {
+            return Err(BackupError::TwoServers { sql, replication });
+        }
+        let sql = self.sql.insert(sql);
         Ok(wait(&self.runtime, &self.cancel, ask(sql))??)
     }
 
@@ -144,6 +154,10 @@ impl<'a> ServerSession<'a> {
             None => {
                 // The walsender may be in the middle of its backup, so another connection asks.
                 let mut walsender = self.wait(Walsender::connect(self.settings))??;
+                let answered = self.wait(walsender.identify_system())??.system_identifier;
+                if let Some(sql) = self.identified.filter(|expected| *expected != answered) {
+                    return Err(BackupError::TwoServers { sql, replication: answered });
+                }
                 let file = self.wait(walsender.timeline_history(timeline))??;
                 self.wait(walsender.close())?;
                 TimelineHistory::decode(timeline, &file.content)

@@ -80,9 +80,25 @@ async fn forward(
             }
         };
         let is_end = matches!(message, Message::End);
-        sender.send(message).await.map_err(|_| BackupError::ThreadDied)?;
+        send(sender, message, cancel).await?;
         if is_end {
             return Ok(());
+        }
+    }
+}
+
+/// Hands a message on. A store that has stalled must not keep a signal from being seen.
+async fn send(sender: &mpsc::Sender<Message>, message: Message, cancel: &Cancel) -> Result<(), BackupError> {
+    let mut permit = std::pin::pin!(sender.reserve());
+    loop {
+        match tokio::time::timeout(CANCEL_POLL, permit.as_mut()).await {
+            Ok(Ok(permit)) => {
+                permit.send(message);
+                return Ok(());
+            }
+            Ok(Err(_)) => return Err(BackupError::ThreadDied),
+            Err(_) if cancel.is_cancelled() => return Err(BackupError::Cancelled),
+            Err(_) => {}
         }
     }
 }

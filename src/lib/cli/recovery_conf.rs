@@ -18,7 +18,9 @@ use super::usage::UsageError;
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::Classified;
-use crate::pg::{ClearScope, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetAction, RestoredArchiving};
+use crate::pg::{
+    ClearScope, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, WalReadAhead,
+};
 use crate::recovery_conf::{self, ArchivingChoice, RecoveryConfOptions};
 use crate::report::Reporter as _;
 
@@ -181,6 +183,7 @@ fn options(args: &RecoveryConfArgs, commands: RecoveryCommands) -> Result<Recove
         primary_conninfo: args.standby.primary_conninfo.clone(),
         primary_slot_name: args.standby.primary_slot_name.clone(),
         archiving: RestoredArchiving::Unchanged,
+        read_ahead: WalReadAhead::Unchanged,
     };
     Ok(RecoveryConfOptions { settings, archiving })
 }

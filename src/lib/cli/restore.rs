@@ -120,7 +120,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     if dry_run {
         let answer = match output {
             OutputFormat::Text => restore_text::plan_text(&cluster, &plan, &options),
-            OutputFormat::Json => restore_text::plan_json(&cluster, &plan),
+            OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options),
         };
         context.printer().answer(&answer)?;
         return Ok(Outcome::Done);
@@ -167,6 +167,7 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
     Ok(RestoreOptions {
         repository: opening::open_repository(repo)?,
         repository_root: Some(repo.path.clone()),
+        home: configuration.account().home.clone(),
         selection: opening::selection(configuration),
         backup,
         directory: args.pgdata.clone(),

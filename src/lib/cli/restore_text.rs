@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::size::{bytes_text, local_zone, utc_and_local_text};
-use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, shell_quote};
+use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
+use crate::pg::{
+    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, format_target_time, shell_quote,
+};
 use crate::repository::ClusterRef;
 use crate::restore::{DirectoryAction, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage};
 
@@ -77,7 +79,11 @@ fn timelines_text(plan: &RestorePlan) -> String {
 fn wal_text(coverage: &WalCoverage) -> String {
     let last = coverage.last.unwrap_or(coverage.first);
     let until = coverage.end_time.map(|time| format!(", archived {}", time_text(time))).unwrap_or_default();
-    format!("{} segments, {} to {last}, up to {}{until}", coverage.count, coverage.first, coverage.end_lsn)
+    let end = coverage.end_lsn;
+    match coverage.count {
+        1 => format!("segment {last}, up to {end}{until}"),
+        count => format!("{count} segments, {} to {last}, up to {end}{until}", coverage.first),
+    }
 }
 
 fn archiving_text(plan: &RestorePlan, options: &RestoreOptions) -> &'static str {
@@ -123,6 +129,9 @@ pub(super) fn next_steps(report: &RestoreReport, options: &RestoreOptions) -> Ve
     let mut steps = vec![step("Start it (its log is beside the data directory):", start_command(report))];
     if plan.mode == RecoveryMode::Standby {
         steps.push(step("Watch it follow:", psql("SELECT pg_last_wal_replay_lsn(), pg_last_xact_replay_timestamp()")));
+        steps.push(step("When it is to replace the primary, which must be gone:", psql("SELECT pg_promote()")));
+        let line = format!("pgdata = \"{}\"", plan.directory.display());
+        steps.push(step("So that it can archive then, in the configuration of pgv on its host:", line));
         return steps;
     }
     if plan.action == RecoveryTargetAction::Pause && plan.target != RecoveryTarget::Latest {
@@ -189,8 +198,18 @@ struct JsonPlan<'a> {
     backup: String,
     backup_stop_lsn: String,
     backup_stop_time: String,
+    /// `targeted` or `standby`.
+    mode: &'static str,
     target: String,
+    /// The target as a time, as PostgreSQL reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_time_utc: Option<String>,
+    /// The same in the zone of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_time_local: Option<String>,
     target_action: String,
+    /// Whether the copy archives.
+    archiving: bool,
     timelines: Vec<u32>,
     wal: &'a WalCoverage,
     tablespaces: &'a [TablespacePlan],
@@ -203,7 +222,11 @@ struct JsonPlan<'a> {
     next_steps: Option<Vec<NextStep>>,
 }
 
-fn json(cluster: &ClusterRef, plan: &RestorePlan, report: Option<(&RestoreReport, &RestoreOptions)>) -> String {
+fn json(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions, report: Option<&RestoreReport>) -> String {
+    let target_time = match &plan.target {
+        RecoveryTarget::Time(time, _) => Some(*time),
+        _ => None,
+    };
     let timelines = plan.path.parents().chain([plan.path.timeline()]).map(|timeline| timeline.get()).collect();
     let answer = JsonPlan {
         schema_version: 1,
@@ -215,28 +238,35 @@ fn json(cluster: &ClusterRef, plan: &RestorePlan, report: Option<(&RestoreReport
         backup: plan.record.id.to_string(),
         backup_stop_lsn: plan.record.stop_lsn.to_string(),
         backup_stop_time: plan.record.stop_time.to_string(),
+        mode: match plan.mode {
+            RecoveryMode::Targeted => "targeted",
+            RecoveryMode::Standby => "standby",
+        },
         target: plan.target.to_string(),
+        target_time_utc: target_time.map(format_target_time),
+        target_time_local: target_time.map(|time| local_text(time, &local_zone())),
         target_action: plan.action.to_string(),
+        archiving: options.settings.archiving == RestoredArchiving::Unchanged,
         timelines,
         wal: &plan.coverage,
         tablespaces: &plan.tablespaces,
         file_bytes: plan.file_bytes,
         room: &plan.room,
         warnings: &plan.warnings,
-        took_seconds: report.map(|(report, _)| report.took.as_secs_f64()),
-        next_steps: report.map(|(report, options)| next_steps(report, options)),
+        took_seconds: report.map(|report| report.took.as_secs_f64()),
+        next_steps: report.map(|report| next_steps(report, options)),
     };
     serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"
 }
 
 /// The plan, for programs.
-pub(super) fn plan_json(cluster: &ClusterRef, plan: &RestorePlan) -> String {
-    json(cluster, plan, None)
+pub(super) fn plan_json(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions) -> String {
+    json(cluster, plan, options, None)
 }
 
 /// What was restored, for programs.
 pub(super) fn report_json(report: &RestoreReport, options: &RestoreOptions) -> String {
-    json(&report.cluster, &report.plan, Some((report, options)))
+    json(&report.cluster, &report.plan, options, Some(report))
 }
 
 fn time_text(time: jiff::Timestamp) -> String {

@@ -37,12 +37,17 @@ pub(crate) fn utc_text(time: Timestamp) -> String {
 
 /// A time in UTC and in the zone of the reader, unless that is the same: `... (2026-11-20 15:30:00 Europe/Berlin)`.
 pub(crate) fn utc_and_local_text(time: Timestamp, zone: &TimeZone) -> String {
-    let local = time.to_zoned(zone.clone());
-    if local.offset().is_zero() {
+    if time.to_zoned(zone.clone()).offset().is_zero() {
         return utc_text(time);
     }
-    let name = zone.iana_name().map_or_else(|| local.offset().to_string(), str::to_owned);
-    format!("{} ({} {name})", utc_text(time), without_zone(time, zone))
+    format!("{} ({})", utc_text(time), local_text(time, zone))
+}
+
+/// A time in that zone, with the zone's name: `2026-11-20 15:30:00 Europe/Berlin`.
+pub(crate) fn local_text(time: Timestamp, zone: &TimeZone) -> String {
+    let offset = time.to_zoned(zone.clone()).offset();
+    let name = zone.iana_name().map_or_else(|| offset.to_string(), str::to_owned);
+    format!("{} {name}", without_zone(time, zone))
 }
 
 /// The zone of whoever reads the answer.

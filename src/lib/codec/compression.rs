@@ -34,7 +34,10 @@ pub enum CompressionError {
         /// Its plain size.
         bytes: u64,
     },
-    /// libzstd could not set up or compress.
+    /// libzstd got no memory.
+    #[error("could not set zstd up")]
+    SetUp(#[source] std::io::Error),
+    /// libzstd could not compress.
     #[error("could not compress")]
     Compress(#[source] std::io::Error),
     /// The frame is damaged.
@@ -53,6 +56,7 @@ pub enum CompressionError {
 impl Classified for CompressionError {
     fn class(&self) -> ErrorClass {
         match self {
+            Self::SetUp(_) => ErrorClass::Unavailable,
             Self::Compress(_) => ErrorClass::Internal,
             Self::TooLarge { .. } | Self::Decompress(_) | Self::WrongSize { .. } => ErrorClass::Corrupt,
         }
@@ -67,9 +71,9 @@ pub struct FrameCompressor {
 impl FrameCompressor {
     /// A compressor of that level.
     pub fn new(level: CompressionLevel) -> Result<Self, CompressionError> {
-        let mut inner = zstd::bulk::Compressor::new(level.get()).map_err(CompressionError::Compress)?;
-        inner.include_checksum(true).map_err(CompressionError::Compress)?;
-        inner.include_contentsize(true).map_err(CompressionError::Compress)?;
+        let mut inner = zstd::bulk::Compressor::new(level.get()).map_err(CompressionError::SetUp)?;
+        inner.include_checksum(true).map_err(CompressionError::SetUp)?;
+        inner.include_contentsize(true).map_err(CompressionError::SetUp)?;
         Ok(Self { inner })
     }
 
@@ -90,7 +94,7 @@ pub struct FrameDecompressor {
 impl FrameDecompressor {
     /// A decompressor.
     pub fn new() -> Result<Self, CompressionError> {
-        let inner = zstd::bulk::Decompressor::new().map_err(CompressionError::Decompress)?;
+        let inner = zstd::bulk::Decompressor::new().map_err(CompressionError::SetUp)?;
         Ok(Self { inner })
     }
 

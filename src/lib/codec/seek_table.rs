@@ -12,7 +12,7 @@ const SEEKABLE_MAGIC: u32 = 0x8F92_EAB1;
 /// Frame header: magic and length.
 const FRAME_HEADER_BYTES: usize = 8;
 /// Footer: number of frames, descriptor, magic.
-pub(crate) const FOOTER_BYTES: usize = 9;
+const FOOTER_BYTES: usize = 9;
 /// Stored and plain size of one frame.
 const ENTRY_BYTES: usize = 8;
 /// LIMIT: frames in one body; 2^22 frames of 256 KiB are a terabyte.
@@ -48,6 +48,9 @@ impl Classified for SeekTableError {
 }
 
 impl SeekTable {
+    /// Bytes at the end of a table that say how long it is.
+    pub const FOOTER_BYTES: usize = FOOTER_BYTES;
+
     /// Adds the next frame.
     pub fn push(&mut self, entry: FrameEntry) {
         self.entries.push(entry);

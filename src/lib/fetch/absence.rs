@@ -58,9 +58,18 @@ impl Question<'_> {
     /// Stored files that can only have been archived after this one.
     fn successors(&self) -> Result<Vec<WalFileName>, FetchError> {
         match self.name {
-            WalFileName::Segment(segment) => Ok(self.next_segment(&segment)?.into_iter().collect()),
+            WalFileName::Segment(segment) => {
+                let mut successors = self.descendants(segment.timeline(), |history| {
+                    // What a descendant went through before it forked was archived; the segment of the fork need not be.
+                    let left_at = history.end_of(segment.timeline());
+                    let end = segment.end_lsn(self.segment_size);
+                    left_at.zip(end).is_some_and(|(left_at, end)| end <= left_at)
+                })?;
+                successors.extend(self.next_segment(&segment)?);
+                Ok(successors)
+            }
             WalFileName::TimelineHistory(timeline) => {
-                let mut successors = self.descendants(timeline)?;
+                let mut successors = self.descendants(timeline, |_| true)?;
                 let start = WalSegmentName::from_number(timeline, 0, self.segment_size);
                 // The first timeline has no history file.
                 if let Some(start) = start.filter(|_| timeline != TimelineId::FIRST) {
@@ -77,8 +86,12 @@ impl Question<'_> {
         Ok(next.map(WalFileName::Segment))
     }
 
-    /// The histories that name `timeline` as an ancestor.
-    fn descendants(&self, timeline: TimelineId) -> Result<Vec<WalFileName>, FetchError> {
+    /// The histories that name `timeline` as an ancestor, as far as they are wanted.
+    fn descendants(
+        &self,
+        timeline: TimelineId,
+        is_wanted: impl Fn(&TimelineHistory) -> bool,
+    ) -> Result<Vec<WalFileName>, FetchError> {
         let histories = self.archive.histories().map_err(|source| self.failed(source))?;
         let mut descendants = Vec::new();
         for later in histories.into_iter().filter(|later| *later > timeline) {
@@ -87,7 +100,7 @@ impl Question<'_> {
             let Some(text) = text else { return Err(FetchError::Vanished { name, store }) };
             let history =
                 TimelineHistory::decode(later, &text).map_err(|source| FetchError::History { name, store, source })?;
-            if history.parents().any(|parent| parent == timeline) {
+            if history.parents().any(|parent| parent == timeline) && is_wanted(&history) {
                 descendants.push(name);
             }
         }

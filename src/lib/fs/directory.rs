@@ -46,6 +46,26 @@ pub fn create_directory_chain(root: &Path, relative: &Path) -> Result<(), FileEr
     Ok(())
 }
 
+/// Makes the names of all directories of `relative` below `root` durable, whoever created them.
+pub fn sync_directory_chain(root: &Path, relative: &Path) -> Result<(), FileError> {
+    let mut path = root.to_owned();
+    sync_directory(&path)?;
+    for component in relative.parent().unwrap_or(Path::new("")).components() {
+        path.push(component);
+        sync_directory(&path)?;
+    }
+    Ok(())
+}
+
+/// Whether a directory has nothing in it.
+pub fn is_empty_directory(path: &Path) -> Result<bool, FileError> {
+    let failed = |error| FileError::new("list directory", path, error);
+    match std::fs::read_dir(path).map_err(failed)?.next() {
+        None => Ok(true),
+        Some(entry) => entry.map(|_| false).map_err(failed),
+    }
+}
+
 /// Whether there is a directory of that name (a link to one counts). `false` only when the system said so.
 pub fn is_directory(path: &Path) -> Result<bool, FileError> {
     match std::fs::metadata(path) {

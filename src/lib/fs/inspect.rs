@@ -32,7 +32,7 @@ pub struct PathFacts {
     pub mode: u32,
     /// The file system it lies on.
     pub device: u64,
-    /// Whether this process may write to it: for a directory, create names in it.
+    /// Whether the account of this process may write to it and enter it: for a directory, create names in it.
     pub is_writable: bool,
 }
 

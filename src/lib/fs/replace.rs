@@ -23,7 +23,8 @@ pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> Result<(), FileEr
     let mut staged = StagedFile::create_beside(path, super::PRIVATE_FILE_MODE & mode)?;
     staged.write_all(content)?;
     staged.change(|file| {
-        if file.metadata()?.uid() != owner {
+        let ours = file.metadata()?;
+        if (ours.uid(), ours.gid()) != (owner, group) {
             std::os::unix::fs::fchown(file, Some(owner), Some(group))?;
         }
         // The umask took bits away that readers of the old file had.

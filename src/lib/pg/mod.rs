@@ -59,7 +59,7 @@ pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, Manifes
 pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};
 pub use recovery_settings::{
     ALL_TARGET_SETTINGS, ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
-    RestoredArchiving, apply_recovery_settings, clear_recovery_settings, foreign_targets,
+    RestoredArchiving, WalReadAhead, apply_recovery_settings, clear_recovery_settings, foreign_targets,
 };
 pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,

@@ -71,6 +71,15 @@ pub enum RestoredArchiving {
     Unchanged,
 }
 
+/// Whether replay reads WAL before it is needed (PostgreSQL 15 and later do).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalReadAhead {
+    /// As the server's configuration says.
+    Unchanged,
+    /// Not at all: behind the target there is WAL that cannot be had, and asking for it would end the recovery.
+    Off,
+}
+
 /// The recovery configuration of one data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoverySettings {
@@ -97,6 +106,8 @@ pub struct RecoverySettings {
     pub primary_slot_name: Option<String>,
     /// Whether the restored server archives.
     pub archiving: RestoredArchiving,
+    /// Whether replay reads ahead; other than unchanged for 15 and later alone.
+    pub read_ahead: WalReadAhead,
 }
 
 /// Why recovery settings cannot be written.
@@ -153,6 +164,9 @@ impl RecoverySettings {
         add_command("primary_conninfo", &self.primary_conninfo);
         add_command("primary_slot_name", &self.primary_slot_name);
         settings.extend(self.target_settings());
+        if self.read_ahead == WalReadAhead::Off {
+            settings.push(("recovery_prefetch", "off".to_owned()));
+        }
         settings.extend(self.archiving_setting());
         Ok(settings)
     }

@@ -22,6 +22,7 @@ fn targeted(target: RecoveryTarget) -> RecoverySettings {
         primary_conninfo: None,
         primary_slot_name: None,
         archiving: RestoredArchiving::Unchanged,
+        read_ahead: WalReadAhead::Unchanged,
     }
 }
 
@@ -213,4 +214,13 @@ proptest! {
             prop_assert!(foreign_targets(&entries).len() <= 1);
         }
     }
+}
+
+#[test]
+fn reading_ahead_is_switched_off_only_for_the_recovery() {
+    let settings = RecoverySettings { read_ahead: WalReadAhead::Off, ..targeted(RecoveryTarget::Immediate) };
+    assert!(lines(&settings).contains("recovery_prefetch = 'off'\n"));
+    assert!(!lines(&targeted(RecoveryTarget::Immediate)).contains("recovery_prefetch"));
+    let written = apply_recovery_settings(b"work_mem = '4MB'\n", &settings).unwrap();
+    assert_eq!(clear_recovery_settings(&written, ClearScope::Recovery), b"work_mem = '4MB'\n");
 }

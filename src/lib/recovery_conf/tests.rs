@@ -10,7 +10,7 @@ use crate::clock::FixedClock;
 use crate::error::{Classified as _, ErrorClass};
 use crate::pg::{
     ClearScope, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline,
-    RestoredArchiving,
+    RestoredArchiving, WalReadAhead,
 };
 
 const CLOCK: FixedClock = FixedClock(Timestamp::UNIX_EPOCH);
@@ -79,6 +79,7 @@ fn options(mode: RecoveryMode, target: RecoveryTarget) -> RecoveryConfOptions {
             primary_conninfo: None,
             primary_slot_name: None,
             archiving: RestoredArchiving::Unchanged,
+            read_ahead: WalReadAhead::Unchanged,
         },
         archiving: if mode == RecoveryMode::Targeted { ArchivingChoice::Off } else { ArchivingChoice::AsItIs },
     }

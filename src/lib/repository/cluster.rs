@@ -10,7 +10,6 @@ use super::object::ObjectSpec;
 use super::writer::Writer;
 use super::{Repository, layout};
 use crate::codec::ObjectKind;
-use crate::error::{Classified, ErrorClass};
 use crate::pg::{PgMajorVersion, SystemIdentifier, WalSegmentSize};
 
 /// LIMIT: bytes of a cluster's name.
@@ -126,7 +125,7 @@ impl Repository {
         let key = layout::identity(cluster).map_err(|source| self.foreign_name(source))?;
         match self.load_json(&key, &identity_spec(cluster)) {
             Ok(identity) => Ok(Some(identity)),
-            Err(error) if error.class() == ErrorClass::NotFound => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -135,6 +134,7 @@ impl Repository {
     pub fn register(&self, identity: &ClusterIdentity, writer: &Writer) -> Result<(), RepositoryError> {
         let cluster = ClusterRef { name: identity.cluster.clone(), system_identifier: identity.system_identifier };
         let key = layout::identity(&cluster).map_err(|source| self.foreign_name(source))?;
+        self.introduce(&cluster.name, writer)?;
         self.create_json(&key, &identity_spec(&cluster), identity, writer)?;
         Ok(())
     }

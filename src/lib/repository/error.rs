@@ -199,6 +199,13 @@ pub enum Damage {
     },
 }
 
+impl RepositoryError {
+    /// Whether the store itself said that there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(StoreError::NotFound { .. }))
+    }
+}
+
 impl Classified for RepositoryError {
     fn class(&self) -> ErrorClass {
         match self {

@@ -5,15 +5,17 @@ use bytes::Bytes;
 use super::Repository;
 use super::error::{Damage, RepositoryError};
 use super::object::ObjectSpec;
-use crate::codec::{ContentDigest, FrameDecompressor, FrameEntry, HEADER_BYTES, ObjectHeader, SeekTable};
+use crate::codec::{
+    ContentDigest, FrameDecompressor, FrameEntry, HEADER_BYTES, MAX_FRAME_PLAIN_BYTES, ObjectHeader, SeekTable,
+};
 use crate::store::{ObjectKey, block_on};
 
 /// What is read at once, at least: enough for every small object.
 const FIRST_READ_BYTES: usize = 64 * 1024;
 /// How much of the stored body is read at once.
 const READ_BYTES: usize = 4 << 20;
-/// Footer of a seek table.
-const FOOTER_BYTES: usize = 9;
+/// LIMIT: stored bytes of a frame: what zstd makes of the largest one at worst, and room for its header.
+const FRAME_STORED_BYTES_MAX: usize = MAX_FRAME_PLAIN_BYTES + MAX_FRAME_PLAIN_BYTES / 128 + 1024;
 
 /// Takes a frame's number and its plain bytes.
 pub(crate) type FrameSink<'a, E> = dyn FnMut(usize, &[u8]) -> Result<(), E> + 'a;
@@ -135,7 +137,8 @@ impl<'a> ObjectReader<'a> {
     }
 
     fn decompressor(&self) -> Result<FrameDecompressor, RepositoryError> {
-        FrameDecompressor::new().map_err(|source| self.damaged(Damage::Frame { offset: 0, source }))
+        FrameDecompressor::new()
+            .map_err(|source| RepositoryError::Assemble { name: self.header.name.clone(), source: source.into() })
     }
 
     fn stored_frame(&self, window: &mut Window, offset: u64, frame: &FrameEntry) -> Result<Bytes, RepositoryError> {
@@ -166,11 +169,16 @@ impl<'a> ObjectReader<'a> {
 
     fn read_table(&self, body_bytes: u64) -> Result<SeekTable, RepositoryError> {
         let invalid = |error| self.damaged(Damage::SeekTable(error));
-        let cut = || self.damaged(Damage::Size { expected: FOOTER_BYTES as u64, found: body_bytes });
-        let footer_at = body_bytes.checked_sub(FOOTER_BYTES as u64).ok_or_else(cut)?;
-        let table_bytes = SeekTable::encoded_bytes(&self.body_range(footer_at, FOOTER_BYTES)?).map_err(invalid)?;
+        let cut = || self.damaged(Damage::Size { expected: SeekTable::FOOTER_BYTES as u64, found: body_bytes });
+        let footer_at = body_bytes.checked_sub(SeekTable::FOOTER_BYTES as u64).ok_or_else(cut)?;
+        let table_bytes =
+            SeekTable::encoded_bytes(&self.body_range(footer_at, SeekTable::FOOTER_BYTES)?).map_err(invalid)?;
         let table_at = body_bytes.checked_sub(table_bytes as u64).ok_or_else(cut)?;
         let table = SeekTable::decode(&self.body_range(table_at, table_bytes)?).map_err(invalid)?;
+        if let Some(frame) = table.entries().iter().find(|frame| frame.stored_bytes as usize > FRAME_STORED_BYTES_MAX) {
+            let problem = format!("it has a frame of {} stored bytes", frame.stored_bytes);
+            return Err(self.damaged(Damage::Invalid { problem }));
+        }
         if table.stored_bytes() != table_at {
             return Err(self.damaged(Damage::Size { expected: table.stored_bytes(), found: table_at }));
         }

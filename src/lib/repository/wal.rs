@@ -26,7 +26,8 @@ const TEXT_FILE_BYTES_MAX: u64 = 1 << 20;
 pub enum WalContent<'a> {
     /// All of it, read once.
     Whole(&'a [u8]),
-    /// A file too large for memory: it is read twice, and the second pass must give the digest of the first.
+    /// A file too large for memory: it is read once for its digest, once for the size and digest of what is stored, and
+    /// once to store it; every pass must give the digest of the first.
     File(&'a mut (dyn ReadSeek + Send)),
 }
 
@@ -379,13 +380,6 @@ fn contiguous(segments: &[WalSegmentName], size: WalSegmentSize) -> Vec<WalRange
         }
     }
     ranges
-}
-
-impl RepositoryError {
-    /// Whether the store itself said that there is no such object.
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Store(crate::store::StoreError::NotFound { .. }))
-    }
 }
 
 #[cfg(test)]

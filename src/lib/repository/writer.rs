@@ -19,7 +19,7 @@ use crate::store::block_on;
 pub struct WriterDescription {
     /// The host's name.
     pub host: String,
-    /// The data directory that it writes for, as a real path.
+    /// The data directory that it writes for, as a real path; what is not text in it is replaced.
     pub directory: PathBuf,
     /// When it first wrote; shown only.
     pub since: Timestamp,
@@ -28,7 +28,7 @@ pub struct WriterDescription {
 impl WriterDescription {
     /// A writer on `host` for `directory`.
     pub fn new(host: &str, directory: &Path, since: Timestamp) -> Self {
-        Self { host: host.to_owned(), directory: directory.to_owned(), since }
+        Self { host: host.to_owned(), directory: directory.to_string_lossy().into_owned().into(), since }
     }
 }
 

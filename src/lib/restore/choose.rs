@@ -4,8 +4,11 @@
 //! whether a transaction or restore point exists is not known at all. What is not known is never guessed: a target
 //! that could lie on several paths is refused, with the paths.
 
-use super::error::{Branch, RestoreError};
-use super::wal_coverage::{ArchiveFacts, WalCoverage};
+use jiff::Timestamp;
+
+use super::error::RestoreError;
+use super::paths::{self, Fit};
+use super::wal_coverage::{ArchiveFacts, WalCoverage, WalHole};
 use crate::pg::{
     Lsn, RecoveryTarget, RecoveryTargetTimeline, TargetBound, TimelineHistory, TimelineId, WalSegmentName,
 };
@@ -31,49 +34,64 @@ pub struct Choice {
     pub path: TimelineHistory,
     /// The WAL along it.
     pub coverage: WalCoverage,
+    /// Whether there is a hole on it, before the target or behind.
+    pub has_hole: bool,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
 
-/// Chooses from `backups`, which are in the order of their sequence.
+/// Chooses from `backups`.
 pub(super) fn choose(
     request: &Request,
     backups: &[BackupRecord],
     archive: &ArchiveFacts,
 ) -> Result<Choice, RestoreError> {
-    let target = request.target.to_string();
-    let candidates: Vec<&BackupRecord> = match request.backup {
+    let candidates = candidates(request, backups)?;
+    let paths = paths_to_look_at(request, &candidates, archive)?;
+    let mut fits = Vec::new();
+    for path in &paths {
+        let before = candidates.iter().filter(|record| is_on(record, path) && ends_before(record, &request.target));
+        if let Some(record) = before.max_by_key(|record| (record.stop_lsn, record.sequence)) {
+            fits.push(Fit { path, record });
+        }
+    }
+    if let Some(timeline) = lost_timeline(request, &candidates, archive) {
+        return Err(unknown_timeline(timeline, archive));
+    }
+    if fits.is_empty() {
+        return Err(nothing_fits(request, &candidates, &paths));
+    }
+    let (fit, mut warnings) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
+    warnings.extend(doubts(request, fit.record, backups, archive));
+    let coverage = wal_to_target(request, &fit, backups, archive, &mut warnings)?;
+    let whole = archive.coverage(fit.path, fit.record.start_lsn, None);
+    let has_hole = coverage.hole.is_some() || whole.hole.is_some();
+    Ok(Choice { record: fit.record.clone(), path: fit.path.clone(), coverage, has_hole, warnings })
+}
+
+/// The backups that may be used: the one that was named, else all in which nothing wrong was found.
+fn candidates<'a>(request: &Request, backups: &'a [BackupRecord]) -> Result<Vec<&'a BackupRecord>, RestoreError> {
+    let mut found: Vec<&BackupRecord> = match request.backup {
         Some(id) => backups.iter().filter(|record| record.id == id).collect(),
         None => backups.iter().filter(|record| record.findings.is_empty()).collect(),
     };
-    let Some(earliest) = candidates.first() else {
-        return Err(match request.backup {
-            Some(id) => RestoreError::UnknownBackup { id: id.to_string() },
-            None => RestoreError::NoBackup { cluster: String::new() },
-        });
-    };
-    let mut refusal = None;
-    for record in candidates.iter().rev().filter(|record| ends_before(record, &request.target)) {
-        match path_for(request, record, archive, backups) {
-            Ok(path) => return with_wal(request, record, path, archive),
-            // An earlier backup may lie on the path.
-            Err(error @ RestoreError::NotOnTimeline { .. }) => refusal = Some(error),
-            Err(error) => return Err(error),
-        }
+    found.sort_by_key(|record| (record.sequence, record.id));
+    if !found.is_empty() {
+        return Ok(found);
     }
-    Err(refusal.unwrap_or(RestoreError::TargetBeforeBackup {
-        target,
-        backup: earliest.id,
-        stop_time: earliest.stop_time,
-        stop_lsn: earliest.stop_lsn,
-    }))
+    Err(match (request.backup, backups.last()) {
+        (Some(id), _) => RestoreError::UnknownBackup { id, known: backups.iter().map(|record| record.id).collect() },
+        (None, Some(newest)) => RestoreError::OnlyBackupsWithFindings { newest: newest.id },
+        (None, None) => RestoreError::NoBackup { cluster: String::new() },
+    })
 }
 
 /// Whether the backup is consistent before the target, as far as that can be known.
 fn ends_before(record: &BackupRecord, target: &RecoveryTarget) -> bool {
     match target {
-        RecoveryTarget::Time(time, _) => record.stop_time <= *time,
-        // An exclusive target at the very end of the backup would stop before it is consistent.
+        RecoveryTarget::Time(time, TargetBound::Inclusive) => record.stop_time <= *time,
+        RecoveryTarget::Time(time, TargetBound::Exclusive) => record.stop_time < *time,
+        // An exclusive target at the very end of the backup would stop where it becomes consistent, or before.
         RecoveryTarget::Lsn(lsn, TargetBound::Inclusive) => record.stop_lsn <= *lsn,
         RecoveryTarget::Lsn(lsn, TargetBound::Exclusive) => record.stop_lsn < *lsn,
         RecoveryTarget::Latest
@@ -83,200 +101,200 @@ fn ends_before(record: &BackupRecord, target: &RecoveryTarget) -> bool {
     }
 }
 
-fn path_for(
+/// Whether a path leads through the whole backup.
+fn is_on(record: &BackupRecord, path: &TimelineHistory) -> bool {
+    path.contains(record.start_timeline, record.start_lsn) && path.contains_end(record.stop_timeline, record.stop_lsn)
+}
+
+/// The paths on which the target is looked for, oldest timeline first.
+fn paths_to_look_at(
     request: &Request,
-    record: &BackupRecord,
+    candidates: &[&BackupRecord],
     archive: &ArchiveFacts,
-    backups: &[BackupRecord],
-) -> Result<TimelineHistory, RestoreError> {
-    let on_path = |path: &TimelineHistory| {
-        path.contains(record.start_timeline, record.start_lsn)
-            && path.contains_end(record.stop_timeline, record.stop_lsn)
+) -> Result<Vec<TimelineHistory>, RestoreError> {
+    let history = |timeline: TimelineId| archive.history(timeline).ok_or_else(|| unknown_timeline(timeline, archive));
+    let newest_before = || candidates.iter().rfind(|record| ends_before(record, &request.target));
+    match (request.timeline, &request.target) {
+        (RecoveryTargetTimeline::Id(timeline), _) => Ok(vec![history(timeline)?]),
+        // As soon as the backup is consistent: on its own timeline.
+        (RecoveryTargetTimeline::Current, _) | (RecoveryTargetTimeline::Latest, RecoveryTarget::Immediate) => {
+            newest_before().or(candidates.last()).map(|record| history(record.stop_timeline)).into_iter().collect()
+        }
+        (RecoveryTargetTimeline::Latest, _) => {
+            // What cannot be read may be the newest.
+            if let Some(timeline) = archive.unreadable_histories.keys().next() {
+                return Err(unknown_timeline(*timeline, archive));
+            }
+            let is_backed_up = |timeline| candidates.iter().any(|record| record.stop_timeline == timeline);
+            // A history without a segment leads nowhere that its parents do not lead to.
+            let known = archive.timelines().into_iter();
+            let known = known.filter(|timeline| archive.ranges.contains_key(timeline) || is_backed_up(*timeline));
+            Ok(known.filter_map(|timeline| archive.history(timeline)).collect())
+        }
+    }
+}
+
+fn unknown_timeline(timeline: TimelineId, archive: &ArchiveFacts) -> RestoreError {
+    let problem = archive.unreadable_histories.get(&timeline).cloned();
+    RestoreError::UnknownTimeline { timeline, problem, known: archive.timelines() }
+}
+
+/// The timeline of the newest backup that could serve, when its history is not there: it must not be passed over.
+fn lost_timeline(request: &Request, candidates: &[&BackupRecord], archive: &ArchiveFacts) -> Option<TimelineId> {
+    let is_free = !matches!(request.timeline, RecoveryTargetTimeline::Id(_));
+    let newest = candidates.iter().rfind(|record| ends_before(record, &request.target)).filter(|_| is_free)?;
+    archive.history(newest.stop_timeline).is_none().then_some(newest.stop_timeline)
+}
+
+/// What was found in backups, and what cannot be followed.
+fn doubts(request: &Request, chosen: &BackupRecord, backups: &[BackupRecord], archive: &ArchiveFacts) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if !chosen.findings.is_empty() {
+        doubts.push(format!("damage was found in backup {}: {}", chosen.id, chosen.findings.join("; ")));
+    }
+    let newer = |other: &&BackupRecord| other.sequence > chosen.sequence && !other.findings.is_empty();
+    for other in backups.iter().filter(newer).filter(|_| request.backup.is_none()) {
+        let id = other.id;
+        doubts.push(format!("damage was found in backup {id}, so it is not considered; --backup chooses it"));
+    }
+    let known = archive.timelines();
+    for timeline in archive.ranges.keys().filter(|timeline| !known.contains(timeline)) {
+        doubts.push(format!("timeline {timeline} has no history in the archive, so it cannot be followed"));
+    }
+    doubts
+}
+
+/// Why no backup can serve the target.
+fn nothing_fits(request: &Request, candidates: &[&BackupRecord], paths: &[TimelineHistory]) -> RestoreError {
+    let on_a_path = candidates.iter().filter(|record| paths.iter().any(|path| is_on(record, path)));
+    if let Some(earliest) = on_a_path.min_by_key(|record| (record.stop_time, record.sequence)) {
+        return RestoreError::TargetBeforeBackup {
+            target: request.target.clone(),
+            backup: earliest.id,
+            was_named: request.backup.is_some(),
+            stop_time: earliest.stop_time,
+            stop_lsn: earliest.stop_lsn,
+        };
+    }
+    let of_backup = candidates.last().map_or(TimelineId::FIRST, |record| record.stop_timeline);
+    let timeline = match request.timeline {
+        RecoveryTargetTimeline::Id(timeline) => timeline,
+        RecoveryTargetTimeline::Current | RecoveryTargetTimeline::Latest => of_backup,
     };
-    let history = |timeline| {
-        archive.history(timeline).ok_or_else(|| RestoreError::UnknownTimeline { timeline, known: archive.timelines() })
-    };
-    match request.timeline {
-        RecoveryTargetTimeline::Id(timeline) => {
-            let path = history(timeline)?;
-            if on_path(&path) { Ok(path) } else { Err(RestoreError::NotOnTimeline { timeline }) }
-        }
-        RecoveryTargetTimeline::Current => history(record.stop_timeline),
-        RecoveryTargetTimeline::Latest if request.target == RecoveryTarget::Immediate => history(record.stop_timeline),
-        RecoveryTargetTimeline::Latest => {
-            let paths: Vec<TimelineHistory> = archive
-                .timelines()
-                .into_iter()
-                .filter_map(|timeline| archive.history(timeline))
-                .filter(on_path)
-                .collect();
-            newest_path(request, record, paths, archive, backups)
-        }
-    }
-}
-
-/// The one path that the target can lie on.
-fn newest_path(
-    request: &Request,
-    record: &BackupRecord,
-    paths: Vec<TimelineHistory>,
-    archive: &ArchiveFacts,
-    backups: &[BackupRecord],
-) -> Result<TimelineHistory, RestoreError> {
-    let is_parent = |timeline: TimelineId| paths.iter().any(|path| path.parents().any(|parent| parent == timeline));
-    let leaves: Vec<&TimelineHistory> = paths.iter().filter(|path| !is_parent(path.timeline())).collect();
-    let newest =
-        leaves.last().copied().cloned().ok_or(RestoreError::NotOnTimeline { timeline: record.stop_timeline })?;
-    let mut possible: Vec<&TimelineHistory> = match &request.target {
-        // What an old primary wrote after it was replaced is not what anybody means by the latest.
-        RecoveryTarget::Latest => leaves.clone(),
-        _ => paths.iter().filter(|path| leaves.contains(path) || goes_on(path, &paths, archive)).collect(),
-    };
-    possible.retain(|path| may_reach(&request.target, path, archive));
-    let Some(first_fork) = first_fork(&possible) else { return Ok(possible.pop().cloned().unwrap_or(newest)) };
-    if lies_before(&request.target, first_fork, backups) {
-        return Ok(newest);
-    }
-    match possible.as_slice() {
-        [] => Ok(newest),
-        [only] => Ok((*only).clone()),
-        several => Err(RestoreError::AmbiguousTimeline {
-            target: request.target.to_string(),
-            branches: several.iter().map(|path| branch(path, archive)).collect(),
-        }),
-    }
-}
-
-/// Whether the archive of a timeline goes on behind the place where another one left it.
-fn goes_on(path: &TimelineHistory, paths: &[TimelineHistory], archive: &ArchiveFacts) -> bool {
-    let left_at = paths.iter().filter_map(|child| child.end_of(path.timeline())).min();
-    let own_end = archive.ranges.get(&path.timeline()).and_then(|ranges| ranges.last()).map(|range| range.last);
-    match (left_at, own_end) {
-        (Some(left_at), Some(own_end)) => {
-            // The segment in which it was left counts for both.
-            own_end > WalSegmentName::containing(path.timeline(), left_at, archive.segment_size)
-        }
-        _ => false,
-    }
-}
-
-/// Whether a path can hold the target, as far as that is known without reading WAL.
-fn may_reach(target: &RecoveryTarget, path: &TimelineHistory, archive: &ArchiveFacts) -> bool {
-    match target {
-        RecoveryTarget::Lsn(lsn, _) => archive.end_along(path).is_some_and(|end| *lsn <= end),
-        _ => true,
-    }
-}
-
-/// The first position at which these paths part.
-fn first_fork(paths: &[&TimelineHistory]) -> Option<Lsn> {
-    let mut forks = Vec::new();
-    for (number, path) in paths.iter().enumerate() {
-        for other in paths.iter().skip(number + 1) {
-            forks.extend(parting(path, other));
-        }
-    }
-    forks.into_iter().min()
-}
-
-/// Where two paths part: the earlier of the ends that their last common timeline has on them.
-fn parting(one: &TimelineHistory, other: &TimelineHistory) -> Option<Lsn> {
-    let all = |path: &TimelineHistory| path.parents().chain([path.timeline()]).collect::<Vec<_>>();
-    let theirs = all(other);
-    let common = all(one).into_iter().rfind(|timeline| theirs.contains(timeline))?;
-    one.end_of(common).into_iter().chain(other.end_of(common)).min()
-}
-
-/// Whether the target is known to lie before that position, which all paths have in common.
-fn lies_before(target: &RecoveryTarget, fork: Lsn, backups: &[BackupRecord]) -> bool {
-    match target {
-        RecoveryTarget::Lsn(lsn, _) => *lsn <= fork,
-        // A backup that ended before the fork and after the time proves that the fork is later.
-        RecoveryTarget::Time(time, _) => {
-            backups.iter().any(|record| record.stop_lsn <= fork && record.stop_time >= *time)
-        }
-        _ => false,
-    }
-}
-
-fn branch(path: &TimelineHistory, archive: &ArchiveFacts) -> Branch {
-    let last = archive.ranges.get(&path.timeline()).and_then(|ranges| ranges.last()).map(|range| range.last);
-    let parent = path.parents().next_back();
-    Branch {
-        timeline: path.timeline(),
-        forked_at: parent.and_then(|parent| path.end_of(parent)),
-        end_lsn: archive.end_along(path),
-        end_time: last.and_then(|last| archive.archived_at.get(&last).copied()),
-    }
+    RestoreError::NotOnTimeline { timeline, backup: request.backup, of_backup }
 }
 
 /// Checks the WAL from the backup to the target.
-fn with_wal(
+fn wal_to_target(
     request: &Request,
-    record: &BackupRecord,
-    path: TimelineHistory,
+    Fit { path, record }: &Fit<'_>,
+    backups: &[BackupRecord],
     archive: &ArchiveFacts,
-) -> Result<Choice, RestoreError> {
-    let target = request.target.to_string();
-    let missing = archive.missing_between(&path, record.start_lsn, record.stop_lsn, 1);
+    warnings: &mut Vec<String>,
+) -> Result<WalCoverage, RestoreError> {
+    let target = &request.target;
+    let missing = archive.missing_between(path, record.start_lsn, record.stop_lsn, 1);
     if let Some(segment) = missing.first().copied() {
         return Err(RestoreError::BackupWithoutWal { backup: record.id, segment });
     }
-    let to = match &request.target {
+    let to = match target {
         RecoveryTarget::Immediate => Some(record.stop_lsn),
-        RecoveryTarget::Lsn(lsn, _) => Some(*lsn),
+        // Recovery stops at a record that begins there or later, so the byte itself is needed.
+        RecoveryTarget::Lsn(lsn, _) => lsn.checked_add(1),
         _ => None,
     };
-    let coverage = archive.coverage(&path, record.start_lsn, to);
-    let mut warnings = Vec::new();
-    if let Some(hole) = &coverage.hole {
-        // Whether a time lies before the hole is known only when everything before it is older.
-        let is_before = match &request.target {
-            RecoveryTarget::Time(time, _) => coverage.end_time.is_some_and(|end| *time < end),
-            RecoveryTarget::TransactionId(..) | RecoveryTarget::RestorePoint(_) => true,
-            _ => false,
-        };
-        if !is_before {
-            let reachable_time = coverage.end_time;
-            return Err(RestoreError::Hole { target, hole: hole.clone(), reachable_time });
-        }
-        warnings.push(format!(
-            "the archive has a hole from \"{}\" to \"{}\"; if the target lies behind it, recovery stops there with an error",
-            hole.first, hole.last
-        ));
-    } else if let RecoveryTarget::Lsn(lsn, _) = &request.target
-        && *lsn > coverage.end_lsn
-    {
-        return Err(RestoreError::TargetBehindArchive {
-            target: *lsn,
-            end: coverage.end_lsn,
-            timeline: path.timeline(),
-        });
+    let mut coverage = archive.coverage(path, record.start_lsn, to);
+    if coverage.hole.is_none() && !paths::lies_before_its_own_wal(target, path, backups) {
+        coverage.hole = archive.missing_fork_segment(path);
     }
-    warnings.extend(unknowns(&request.target, &coverage));
-    Ok(Choice { record: record.clone(), path, coverage, warnings })
+    if let Some(hole) = &coverage.hole {
+        let proven = paths::lies_before(target, hole.reachable_lsn, path, backups);
+        if !proven && !may_lie_before(target, coverage.end_time) {
+            return Err(behind_hole(target, hole, &coverage, record, archive));
+        }
+        if !proven {
+            warnings.push(format!(
+                "the archive has a hole from \"{}\" to \"{}\"; if the target lies behind it, recovery stops there with \
+                 an error",
+                hole.first, hole.last
+            ));
+        }
+    } else {
+        refuse_behind_archive(target, &coverage, path)?;
+    }
+    if let RecoveryTarget::Lsn(lsn, _) = target {
+        coverage.end_lsn = coverage.end_lsn.min(*lsn);
+    }
+    warnings.extend(unknown(target, record));
+    Ok(coverage)
+}
+
+fn refuse_behind_archive(
+    target: &RecoveryTarget,
+    coverage: &WalCoverage,
+    path: &TimelineHistory,
+) -> Result<(), RestoreError> {
+    let (end, timeline) = (coverage.end_lsn, path.timeline());
+    match target {
+        RecoveryTarget::Lsn(lsn, _) if *lsn >= end => {
+            Err(RestoreError::TargetBehindArchive { target: *lsn, end, end_time: coverage.end_time, timeline })
+        }
+        RecoveryTarget::Time(time, _) => match coverage.end_time {
+            Some(end_time) if paths::is_surely_later(*time, end_time) => {
+                Err(RestoreError::TimeBehindArchive { target: *time, end_time, end, timeline })
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Whether a target may lie before a hole, when no record before the hole is later than `bound`.
+fn may_lie_before(target: &RecoveryTarget, bound: Option<Timestamp>) -> bool {
+    match target {
+        RecoveryTarget::Time(time, _) => bound.is_some_and(|bound| *time < bound),
+        RecoveryTarget::TransactionId(..) | RecoveryTarget::RestorePoint(_) => true,
+        RecoveryTarget::Latest | RecoveryTarget::Immediate | RecoveryTarget::Lsn(..) => false,
+    }
+}
+
+fn behind_hole(
+    target: &RecoveryTarget,
+    hole: &WalHole,
+    coverage: &WalCoverage,
+    record: &BackupRecord,
+    archive: &ArchiveFacts,
+) -> RestoreError {
+    // Somewhere behind the beginning of the last segment a record begins; where the last one does is not known.
+    let certain = coverage.last.and_then(|last: WalSegmentName| last.start_lsn(archive.segment_size));
+    RestoreError::Hole {
+        target: target.to_string(),
+        hole: hole.clone(),
+        reachable_time: coverage.end_time,
+        certain_lsn: certain.filter(|lsn: &Lsn| *lsn > record.stop_lsn),
+        backup: record.id,
+    }
 }
 
 /// What cannot be known without reading WAL.
-fn unknowns(target: &RecoveryTarget, coverage: &WalCoverage) -> Vec<String> {
-    let text = match target {
-        RecoveryTarget::Time(time, _) if coverage.end_time.is_some_and(|end| *time > end) => {
-            "the target time is later than everything in the archive, so recovery will end with an error at the end of \
-             the archive; use no target at all for the latest state"
+fn unknown(target: &RecoveryTarget, record: &BackupRecord) -> Option<String> {
+    match target {
+        RecoveryTarget::Time(..) => Some(
+            "whether a transaction ended after the target time is found out by recovery; if none did, it ends with an \
+             error, and a restore without a target gives the same rows"
+                .to_owned(),
+        ),
+        RecoveryTarget::TransactionId(..) | RecoveryTarget::RestorePoint(_) => {
+            let what = match target {
+                RecoveryTarget::RestorePoint(_) => "the restore point is in the archive, and was made",
+                _ => "the transaction is in the archive, and ended",
+            };
+            Some(format!(
+                "whether {what} after backup {} ended, is found out by recovery, which ends with an error if not; \
+                 --backup ID starts from an earlier one",
+                record.id
+            ))
         }
-        RecoveryTarget::Time(..) => {
-            "whether a transaction ended at or after the target time is found out by recovery; if none did, it ends \
-             with an error"
-        }
-        RecoveryTarget::TransactionId(..) => {
-            "whether the transaction is in the archive, and ended after the backup, is found out by recovery; --backup \
-             chooses an earlier backup"
-        }
-        RecoveryTarget::RestorePoint(_) => {
-            "whether the restore point is in the archive, and was made after the backup, is found out by recovery; \
-             --backup chooses an earlier backup"
-        }
-        RecoveryTarget::Latest | RecoveryTarget::Immediate | RecoveryTarget::Lsn(..) => return Vec::new(),
-    };
-    vec![text.to_owned()]
+        RecoveryTarget::Latest | RecoveryTarget::Immediate | RecoveryTarget::Lsn(..) => None,
+    }
 }

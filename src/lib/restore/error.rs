@@ -8,8 +8,8 @@ use super::wal_coverage::WalHole;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
-    ControlFileError, DataPath, Lsn, PgMajorVersion, RecoverySettingsError, SystemIdentifier, TablespaceMapError,
-    TimelineId, WalSegmentName,
+    ControlFileError, DataPath, Lsn, PgMajorVersion, RecoverySettingsError, RecoveryTarget, SystemIdentifier,
+    TablespaceMapError, TimelineId, WalSegmentName,
 };
 use crate::repository::{BackupId, RepositoryError, SelectionError};
 
@@ -48,8 +48,16 @@ pub enum RestoreError {
     /// No such backup.
     #[error("there is no backup {id}")]
     UnknownBackup {
-        /// Its id, as given.
-        id: String,
+        /// Its id.
+        id: BackupId,
+        /// The ones that there are, in their order.
+        known: Vec<BackupId>,
+    },
+    /// Something wrong was found in every backup.
+    #[error("every backup has findings; the newest is {newest}")]
+    OnlyBackupsWithFindings {
+        /// The newest.
+        newest: BackupId,
     },
     /// The record of the backup that was named cannot be read.
     #[error("backup {id} cannot be read")]
@@ -61,12 +69,14 @@ pub enum RestoreError {
         source: Box<RepositoryError>,
     },
     /// The target lies before the end of every backup that could serve it.
-    #[error("the target {target} lies before the end of {}, so it cannot be reached", describe_backup(backup, *stop_time, *stop_lsn))]
+    #[error("the target {target} lies before the end of {}", describe_backup(backup, *was_named, *stop_time, *stop_lsn))]
     TargetBeforeBackup {
-        /// The target, in words.
-        target: String,
+        /// The target.
+        target: RecoveryTarget,
         /// The earliest backup that could have served.
         backup: BackupId,
+        /// Whether it was asked for by its id.
+        was_named: bool,
         /// When it ended.
         stop_time: Timestamp,
         /// Where it ended.
@@ -79,20 +89,43 @@ pub enum RestoreError {
         target: Lsn,
         /// Where the archive ends.
         end: Lsn,
+        /// No record in it is later than this.
+        end_time: Option<Timestamp>,
+        /// On which timeline.
+        timeline: TimelineId,
+    },
+    /// The target time is later than everything in the archive.
+    #[error(
+        "the target time {} is later than everything in the archive, which ends at {end} on timeline {timeline}, \
+         archived {}", time_text(*target), time_text(*end_time)
+    )]
+    TimeBehindArchive {
+        /// The target.
+        target: Timestamp,
+        /// When its last segment was archived.
+        end_time: Timestamp,
+        /// Where the archive ends.
+        end: Lsn,
         /// On which timeline.
         timeline: TimelineId,
     },
     /// No backup lies on the timeline that was asked for.
-    #[error("no backup lies on the path of timeline {timeline}")]
+    #[error("{} on the path of timeline {timeline}", describe_missing(backup.as_ref()))]
     NotOnTimeline {
         /// The timeline.
         timeline: TimelineId,
+        /// The backup that was asked for by its id.
+        backup: Option<BackupId>,
+        /// The timeline of that one, or of the newest.
+        of_backup: TimelineId,
     },
-    /// The timeline that was asked for is not in the archive.
-    #[error("timeline {timeline} is not in the archive")]
+    /// The timeline that was asked for is not in the archive, or its history cannot be read.
+    #[error("{}", describe_timeline(*timeline, problem.as_deref()))]
     UnknownTimeline {
         /// The timeline.
         timeline: TimelineId,
+        /// Why its history cannot be read, if it is there.
+        problem: Option<String>,
         /// The ones that are.
         known: Vec<TimelineId>,
     },
@@ -113,10 +146,7 @@ pub enum RestoreError {
         segment: WalSegmentName,
     },
     /// WAL on the way to the target is not in the archive.
-    #[error(
-        "the archive has a hole on the way to the target {target}: {} segments from \"{}\" to \"{}\" are missing",
-        hole.count, hole.first, hole.last
-    )]
+    #[error("the archive has a hole on the way to the target {target}: {}", describe_hole(hole))]
     Hole {
         /// The target, in words.
         target: String,
@@ -124,6 +154,11 @@ pub enum RestoreError {
         hole: WalHole,
         /// No record before the hole is later than this.
         reachable_time: Option<Timestamp>,
+        /// A position before the hole, as late as is certain without reading WAL, that recovery can stop at; `None`
+        /// when there is none behind the backup.
+        certain_lsn: Option<Lsn>,
+        /// The backup before the hole.
+        backup: BackupId,
     },
     /// The directory cannot be restored into.
     #[error("\"{}\" cannot be restored into: {problem}", path.display())]
@@ -235,6 +270,9 @@ pub enum RestoreError {
         /// Why not.
         problem: &'static str,
     },
+    /// No thread could be started.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
     /// A signal came.
     #[error("the restore was ended by a signal; \"{}\" cannot be started, and the same command restores it anew", path.display())]
     Cancelled {
@@ -255,6 +293,8 @@ impl Classified for RestoreError {
             Self::UnreadableBackup { source, .. } => source.class(),
             Self::TargetBeforeBackup { .. }
             | Self::TargetBehindArchive { .. }
+            | Self::TimeBehindArchive { .. }
+            | Self::OnlyBackupsWithFindings { .. }
             | Self::NotOnTimeline { .. }
             | Self::UnknownTimeline { .. }
             | Self::AmbiguousTimeline { .. }
@@ -273,21 +313,45 @@ impl Classified for RestoreError {
             | Self::NoDocument { .. }
             | Self::TablespaceMap { .. }
             | Self::RestoredControlFile { .. } => ErrorClass::Corrupt,
+            Self::Thread(error) => ErrorClass::of_io(error),
             Self::Cancelled { .. } => ErrorClass::Interrupted,
         }
     }
 }
 
-fn describe_backup(id: &BackupId, stop_time: Timestamp, stop_lsn: Lsn) -> String {
-    format!("the earliest backup, {id}, at {} ({stop_lsn})", stop_time.strftime("%Y-%m-%d %H:%M:%SZ"))
+fn describe_backup(id: &BackupId, was_named: bool, stop_time: Timestamp, stop_lsn: Lsn) -> String {
+    let which = if was_named { "" } else { "the earliest backup, " };
+    format!("{which}{id}, at {} ({stop_lsn})", time_text(stop_time))
+}
+
+fn describe_missing(backup: Option<&BackupId>) -> String {
+    backup.map_or_else(|| "no backup lies".to_owned(), |id| format!("backup {id} does not lie"))
+}
+
+fn describe_timeline(timeline: TimelineId, problem: Option<&str>) -> String {
+    match problem {
+        Some(problem) => format!("the history of timeline {timeline} cannot be read: {problem}"),
+        None => format!("timeline {timeline} is not in the archive"),
+    }
+}
+
+fn describe_hole(hole: &WalHole) -> String {
+    match hole.count {
+        1 => format!("WAL segment \"{}\" is missing", hole.first),
+        count => format!("{count} WAL segments from \"{}\" to \"{}\" are missing", hole.first, hole.last),
+    }
+}
+
+/// As PostgreSQL writes and reads it.
+fn time_text(time: Timestamp) -> String {
+    crate::pg::format_target_time(time)
 }
 
 fn describe_branches(branches: &[Branch]) -> String {
     let one = |branch: &Branch| {
         let forked = branch.forked_at.map(|lsn| format!(" from {lsn} on")).unwrap_or_default();
         let until = branch.end_lsn.map(|lsn| format!(" up to {lsn}")).unwrap_or_default();
-        let time =
-            branch.end_time.map(|time| format!(" ({})", time.strftime("%Y-%m-%d %H:%M:%SZ"))).unwrap_or_default();
+        let time = branch.end_time.map(|time| format!(" (archived {})", time_text(time))).unwrap_or_default();
         format!("timeline {}{forked}{until}{time}", branch.timeline)
     };
     branches.iter().map(one).collect::<Vec<_>>().join("; ")

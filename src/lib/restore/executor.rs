@@ -13,7 +13,7 @@ use super::places::{Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
-use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, is_left_by_a_killed_restore};
+use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, may_be_emptied};
 use crate::clock::Clock;
 use crate::codec::{ContentDigest, PlainHasher};
 use crate::fs::{self, Tree};
@@ -81,12 +81,12 @@ impl Executor<'_> {
         for tree in places.all() {
             tree.sync_everything()?;
         }
-        for tablespace in places.tablespaces.values() {
-            tablespace.remove_file_durably(Path::new(MARKER))?;
-        }
         self.cancelled()?;
         places.data.rename_durably(Path::new(STAGED_CONTROL_FILE), Path::new(ControlFile::PATH))?;
-        places.data.remove_file_durably(Path::new(MARKER))?;
+        // ORDER: while there is no control file, every directory has its marker, so that the same command can begin anew.
+        for tree in places.all() {
+            tree.remove_file_durably(Path::new(MARKER))?;
+        }
         Ok(())
     }
 
@@ -113,20 +113,23 @@ impl Executor<'_> {
         }
         let tree = Tree::open(path)?;
         self.hold(&tree, action)?;
+        if action == DirectoryAction::EmptyAndFill {
+            self.reporter.step(&format!("removing what a killed restore left in \"{}\"", path.display()));
+            tree.remove_content(&[MARKER.as_ref(), "lost+found".as_ref()])?;
+        }
         let marker = Marker {
+            restore: self.plan.restore_id.clone(),
             system_identifier: self.cluster.system_identifier,
             backup: self.plan.record.id,
             data_directory: self.plan.directory.clone(),
         };
         let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
-        if action == DirectoryAction::EmptyAndFill {
-            self.reporter.step(&format!("removing what a killed restore left in \"{}\"", path.display()));
-            tree.remove_content(&[MARKER.as_ref(), "lost+found".as_ref()])?;
-            // Never a moment without a marker.
-            fs::replace_file(&path.join(MARKER), &text, fs::PRIVATE_FILE_MODE)?;
-        } else {
-            tree.create_file_with(Path::new(MARKER), fs::PRIVATE_FILE_MODE, &text)?;
-            tree.sync_file(Path::new(MARKER))?;
+        fs::replace_file(&path.join(MARKER), &text, fs::PRIVATE_FILE_MODE)?;
+        // From here on it is marked as ours; who came in since it was looked at is noticed.
+        let is_ours = |entry: &fs::DirectoryEntry| entry.name == MARKER || entry.name == "lost+found";
+        if !fs::sorted_entries(path)?.iter().all(is_ours) {
+            let problem = "something else came into it meanwhile".to_owned();
+            return Err(RestoreError::UnsafeTarget { path: path.to_owned(), problem, move_aside_helps: false });
         }
         tree.set_mode(self.plan.directory_mode)?;
         Ok(tree)
@@ -143,7 +146,7 @@ impl Executor<'_> {
             return refused("another pgv-restore is writing into it");
         }
         let is_as_planned = match action {
-            DirectoryAction::EmptyAndFill => is_left_by_a_killed_restore(path)?,
+            DirectoryAction::EmptyAndFill => may_be_emptied(path)?,
             DirectoryAction::Fill | DirectoryAction::Create | DirectoryAction::MoveAside => {
                 is_empty(&fs::sorted_entries(path)?)
             }
@@ -387,5 +390,5 @@ fn aside(path: &Path, clock: &dyn Clock) -> PathBuf {
 }
 
 #[cfg(test)]
-#[path = "executor_tests.rs"]
+#[path = "extents_tests.rs"]
 mod tests;

@@ -1,217 +1,332 @@
-use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
+//! What was backed up is restored, byte for byte, wherever the restore was stopped before; damage stops it.
 
-use super::*;
-use crate::clock::FixedClock;
-use crate::error::Classified as _;
-use crate::pg::testing as real;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::target_directory::{DirectoryAction, MARKER};
+use super::testing;
+use super::{BackupChoice, PreparedSettings, RestoreError, RestoreOptions, TablespaceChoice};
+use crate::clock::SystemClock;
+use crate::codec::CompressionLevel;
+use crate::error::{Classified, ErrorClass};
 use crate::pg::{
-    Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, TimelineHistory, WalSegmentName,
+    ControlFile, DataPath, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline,
+    RestoredArchiving, TimelineId, WalFileName, WalSegmentName,
 };
-use crate::report::CollectingReporter;
-use crate::repository::backup_testing::{backup, backup_referring_to};
-use crate::repository::testing::{TestRepository, with_real_cluster};
-use crate::repository::{BackupRecord, PackOptions};
-use crate::restore::choose::Choice;
-use crate::restore::configuration::{ConfigurationPlace, redirect_includes};
-use crate::restore::plan::Destination;
-use crate::restore::tablespaces::TablespaceChoice;
-use crate::restore::wal_coverage::WalCoverage;
+use crate::report::{Cancel, Progress, Reporter, SilentReporter};
+use crate::repository::testing::TestRepository;
+use crate::repository::{
+    BackupBegin, BackupRecord, BackupWriter, ClusterIdentity, ClusterSelection, DocumentKind, Extent, FileEntry,
+    FileKind, PackOptions, TablespaceRef, WalArchive, WalContent,
+};
+
+const SPACE_OID: u32 = 16_400;
 
 struct Scene {
     test: TestRepository,
-    directory: PathBuf,
+    record: BackupRecord,
+    /// Content by path in the backup.
+    files: BTreeMap<String, Vec<u8>>,
 }
 
-fn files() -> BTreeMap<String, Vec<u8>> {
-    let noise = |seed: u32, bytes: usize| {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state.to_be_bytes()[0]
-        };
-        (0..bytes).map(|_| next()).collect::<Vec<u8>>()
-    };
-    BTreeMap::from([
-        ("PG_VERSION".to_owned(), b"13\n".to_vec()),
-        ("base/1/1249".to_owned(), noise(1, 700_001)),
-        ("empty".to_owned(), Vec::new()),
-        ("base/".to_owned(), Vec::new()),
-        ("base/1/".to_owned(), Vec::new()),
-        ("base/1/1259".to_owned(), noise(2, 300_000)),
-        ("global/".to_owned(), Vec::new()),
-        (ControlFile::PATH.to_owned(), real::CONTROL_FILE.to_vec()),
-        ("postgresql.conf".to_owned(), b"port = 5433\n".to_vec()),
-    ])
+fn content(length: usize, seed: u8) -> Vec<u8> {
+    (0..length).map(|at| (at / 3) as u8 ^ (at >> 9) as u8 ^ seed).collect()
+}
+
+fn path(text: &str) -> DataPath {
+    DataPath::parse(text.as_bytes()).unwrap()
 }
 
 impl Scene {
     fn new() -> Self {
-        let test = with_real_cluster();
-        let directory = test.temp.path().canonicalize().unwrap().join("data");
-        Self { test, directory }
-    }
-
-    fn plan(&self, record: &BackupRecord) -> RestorePlan {
-        let first = WalSegmentName::parse("000000010000000000000002").unwrap();
-        let end_lsn = Lsn::new(0x300_0000).unwrap();
-        let coverage = WalCoverage { first, last: Some(first), count: 1, end_lsn, end_time: None, hole: None };
-        let path = TimelineHistory::first();
-        let choice = Choice { record: record.clone(), path, coverage, warnings: Vec::new() };
-        let destination = Destination {
-            directory: &self.directory,
-            tablespaces: &TablespaceChoice::default(),
-            move_aside: false,
-            repository_root: Some(self.test.root()),
-            pgdata: None,
-        };
-        let what = (RecoveryMode::Targeted, RecoveryTarget::Latest, RecoveryTargetAction::Promote);
-        RestorePlan::new(&self.test.repository, &self.test.cluster, &destination, choice, what).unwrap()
-    }
-
-    fn restore(&self, plan: &RestorePlan) -> Result<(), RestoreError> {
-        let settings = PreparedSettings {
-            restore_command: "false".to_owned(),
-            recovery_end_command: "true".to_owned(),
-            primary_conninfo: None,
-            primary_slot_name: None,
-            archiving: RestoredArchiving::Off,
-        };
-        let (repository, cluster) = (&self.test.repository, &self.test.cluster);
-        let (clock, reporter, cancel) =
-            (FixedClock(jiff::Timestamp::UNIX_EPOCH), CollectingReporter::default(), Cancel::new());
-        let executor = Executor {
-            repository,
-            cluster,
-            plan,
-            settings: &settings,
-            clock: &clock,
-            reporter: &reporter,
-            cancel: &cancel,
-        };
-        executor.run()
-    }
-}
-
-fn packs() -> PackOptions {
-    PackOptions { pack_bytes: 200_000, ..PackOptions::default() }
-}
-
-fn assert_restored(directory: &Path) {
-    for (name, content) in files() {
-        let path = directory.join(&name);
-        if !name.ends_with('/') {
-            assert_eq!(std::fs::read(&path).unwrap(), content, "{name}");
+        let test = crate::repository::testing::repository();
+        let sizes = [("base/1/1", 700_000), ("base/1/2", 0), ("base/1/3", 70_000), ("pg_xact/0000", 8192)];
+        let mut files: BTreeMap<String, Vec<u8>> =
+            sizes.into_iter().zip(1..).map(|((name, size), seed)| (name.to_owned(), content(size, seed))).collect();
+        for (name, text) in [
+            ("PG_VERSION", "15\n"),
+            ("postgresql.conf", "max_connections = 100\n"),
+            ("pg_hba.conf", "local all all peer\n"),
+            ("postgresql.auto.conf", "# Do not edit this file manually!\nrecovery_target_time = '2020-01-01'\n"),
+            // Of the standby that the backup was taken from.
+            ("standby.signal", ""),
+        ] {
+            files.insert(name.to_owned(), text.as_bytes().to_vec());
         }
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
-        assert_eq!(mode, if name.ends_with('/') { 0o700 } else { 0o600 }, "{name}");
+        files.insert(ControlFile::PATH.to_owned(), testing::control_file(test.cluster.system_identifier));
+        files.insert(format!("pg_tblspc/{SPACE_OID}/PG_15_202209061/5/7"), content(300_000, 9));
+        let record = store(&test, &mut files);
+        let scene = Self { test, record, files };
+        scene.archive_wal();
+        scene
     }
-    for absent in [MARKER, STAGED_CONTROL_FILE, "standby.signal"] {
-        assert!(!directory.join(absent).exists(), "{absent}");
+
+    fn archive_wal(&self) {
+        let test = &self.test;
+        let identity = ClusterIdentity {
+            cluster: test.cluster.name.clone(),
+            system_identifier: test.cluster.system_identifier,
+            major_version: self.record.major_version,
+            wal_segment_size: testing::size(),
+            since: testing::time("2026-11-20T00:00:00Z"),
+        };
+        test.repository.register(&identity, &test.writer).unwrap();
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        for number in 1..=3 {
+            let segment = WalSegmentName::from_number(TimelineId::FIRST, number, testing::size()).unwrap();
+            let content = WalContent::Whole(b"x");
+            let level = CompressionLevel::DEFAULT;
+            archive.store(&WalFileName::Segment(segment), content, level, &test.writer).unwrap();
+        }
     }
-    for present in ["backup_label", "recovery.signal", "postgresql.auto.conf", "pg_hba.conf"] {
-        assert!(directory.join(present).exists(), "{present}");
+
+    fn at(&self, name: &str) -> PathBuf {
+        std::fs::canonicalize(self.test.temp.path()).unwrap().join(name)
+    }
+
+    fn options(&self, data: &Path) -> RestoreOptions {
+        RestoreOptions {
+            repository: self.test.repository.clone(),
+            repository_root: Some(self.at("repo")),
+            home: None,
+            selection: ClusterSelection::Named(self.test.cluster.name.clone()),
+            backup: BackupChoice::Fitting,
+            directory: data.to_owned(),
+            working_directory: PathBuf::from("/"),
+            tablespaces: TablespaceChoice {
+                mapping: vec![(PathBuf::from("/original/space"), data.with_extension("space"))],
+                directory: None,
+            },
+            move_aside: false,
+            mode: RecoveryMode::Targeted,
+            target: RecoveryTarget::Latest,
+            action: RecoveryTargetAction::Promote,
+            timeline: RecoveryTargetTimeline::Latest,
+            settings: PreparedSettings {
+                restore_command: "pgv-fetch %f %p".to_owned(),
+                recovery_end_command: crate::pg::recovery_end_command("/usr/bin/pgv-recovery-conf"),
+                primary_conninfo: None,
+                primary_slot_name: None,
+                archiving: RestoredArchiving::Off,
+            },
+            pgdata: None,
+            original: None,
+        }
+    }
+
+    fn restore(&self, data: &Path, cancel: &Cancel, reporter: &dyn Reporter) -> Result<(), RestoreError> {
+        let options = self.options(data);
+        let planned = super::plan(&options)?;
+        super::run(&options, planned, &SystemClock, reporter, cancel).map(drop)
+    }
+
+    /// Everything is there as it was backed up, but for what a restore writes itself.
+    fn assert_restored(&self, data: &Path) {
+        let space = data.with_extension("space");
+        for (name, expected) in &self.files {
+            let place = match name.strip_prefix(&format!("pg_tblspc/{SPACE_OID}/")) {
+                Some(below) => space.join(below),
+                None => data.join(name),
+            };
+            match name.as_str() {
+                "postgresql.auto.conf" => {}
+                "standby.signal" => assert!(!place.exists(), "{name}"),
+                _ => assert!(std::fs::read(&place).unwrap() == *expected, "{name}"),
+            }
+        }
+        let link = data.join(format!("pg_tblspc/{SPACE_OID}"));
+        assert_eq!(std::fs::read_link(link).unwrap(), space);
+        let map = std::fs::read_to_string(data.join("tablespace_map")).unwrap();
+        assert_eq!(map, format!("{SPACE_OID} {}\n", space.display()));
+        assert_eq!(std::fs::read(data.join("backup_label")).unwrap(), b"START WAL LOCATION: ...\n");
+        assert_eq!(std::fs::read(data.join("recovery.signal")).unwrap(), b"");
+        let auto = std::fs::read_to_string(data.join("postgresql.auto.conf")).unwrap();
+        assert!(auto.contains("restore_command = 'pgv-fetch %f %p'\n") && auto.contains("archive_mode = 'off'"));
+        assert!(auto.contains("recovery_target_timeline = '1'") && !auto.contains("recovery_target_time "), "{auto}");
+        for directory in [data, &space] {
+            assert!(!directory.join(MARKER).exists());
+        }
+        assert_private(data);
+        assert_private(&space);
+    }
+}
+
+/// Nothing is for anybody but its owner (failures.md D14).
+fn assert_private(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        if !metadata.is_symlink() {
+            assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", path.display());
+        }
+        if metadata.is_dir() {
+            assert_private(&path);
+        }
+    }
+}
+
+/// Takes a backup of these files, of which one more lies in parts of two others, in another order.
+fn store(test: &TestRepository, files: &mut BTreeMap<String, Vec<u8>>) -> BackupRecord {
+    let mut record = testing::record(1, (1, "0/2000028"), (1, "0/2000100"), "2026-11-20T10:00:00Z");
+    let began = record.start_time;
+    let begin = BackupBegin { id: record.id, host: "host".to_owned(), parents: Vec::new(), began };
+    let mut writer = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin).unwrap();
+    let mut packs = writer.packs(PackOptions { pack_bytes: 600_000, ..PackOptions::default() }).unwrap();
+    let mut entries = Vec::new();
+    let mut places: BTreeMap<String, Vec<Extent>> = BTreeMap::new();
+    for (name, content) in files.iter() {
+        packs.begin_file(content.len() as u64).unwrap();
+        packs.write(content).unwrap();
+        let extents = packs.end_file().unwrap();
+        places.insert(name.clone(), extents.clone());
+        let digest = test.repository.keys().plain_digest(content);
+        let kind = FileKind::File { bytes: content.len() as u64, digest, extents };
+        entries.push((path(name), FileEntry::new(&path(name), 0o644, began, kind)));
+    }
+    let mixed: Vec<u8> = [files["base/1/3"].clone(), files["base/1/1"].clone()].concat();
+    let extents = [places["base/1/3"].clone(), places["base/1/1"].clone()].concat();
+    let digest = test.repository.keys().plain_digest(&mixed);
+    let kind = FileKind::File { bytes: mixed.len() as u64, digest, extents };
+    entries.push((path("base/1/4"), FileEntry::new(&path("base/1/4"), 0o600, began, kind)));
+    files.insert("base/1/4".to_owned(), mixed);
+    let space = format!("pg_tblspc/{SPACE_OID}");
+    let folders = ["base", "base/1", "global", "pg_tblspc", "pg_wal", "pg_wal/archive_status", "pg_xact"];
+    let in_space = ["PG_15_202209061", "PG_15_202209061/5"].map(|name| format!("{space}/{name}"));
+    for name in folders.map(str::to_owned).into_iter().chain(in_space) {
+        entries.push((path(&name), FileEntry::new(&path(&name), 0o755, began, FileKind::Directory)));
+    }
+    let link = FileKind::Link { target: PathBuf::from("/original/space") };
+    entries.push((path(&space), FileEntry::new(&path(&space), 0o777, began, link)));
+    let label = b"START WAL LOCATION: ...\n";
+    writer.store_document(DocumentKind::BackupLabel, "backup_label", None, label).unwrap();
+    let map = format!("{SPACE_OID} /original/space\n");
+    writer.store_document(DocumentKind::TablespaceMap, "tablespace_map", None, map.as_bytes()).unwrap();
+    record.documents = writer.documents().to_vec();
+    record.tablespaces = vec![TablespaceRef { oid: SPACE_OID, path: PathBuf::from("/original/space") }];
+    let content = writer.store_map(entries, packs).unwrap();
+    record.root_digest = content.root_digest;
+    record.needs_digest = content.needs_digest;
+    writer.finish(&record).unwrap();
+    record
+}
+
+/// Asks for the end at the n-th word that is said.
+struct StopAt {
+    words: AtomicU64,
+    at: u64,
+    cancel: Cancel,
+}
+
+impl StopAt {
+    fn count(&self) {
+        if self.words.fetch_add(1, Ordering::SeqCst) >= self.at {
+            self.cancel.cancel();
+        }
+    }
+}
+
+impl Reporter for StopAt {
+    fn step(&self, _message: &str) {
+        self.count();
+    }
+
+    fn warn(&self, _message: &str) {
+        self.count();
+    }
+
+    fn progress(&self, _progress: &Progress) {
+        self.count();
     }
 }
 
 #[test]
-fn extents_are_followed_into_the_packs_of_an_earlier_backup() {
+fn everything_comes_back_as_it_was_backed_up() {
     let scene = Scene::new();
-    let first = backup(&scene.test, &files(), packs());
-    let second = backup_referring_to(&scene.test, &first);
-    assert_eq!(second.parents, [first.id]);
-    scene.restore(&scene.plan(&second)).unwrap();
-    assert_restored(&scene.directory);
+    let data = scene.at("data");
+    scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+    scene.assert_restored(&data);
+    // What stands is not restored over.
+    let error = scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Refused);
 }
 
 #[test]
-fn a_damaged_pack_of_an_earlier_backup_is_named_and_no_control_file_appears() {
+fn a_restore_that_is_stopped_anywhere_cannot_start_and_is_begun_anew() {
     let scene = Scene::new();
-    let first = backup(&scene.test, &files(), packs());
-    let second = backup_referring_to(&scene.test, &first);
-    let pack =
-        scene.test.root().join(format!("main/{}/packs/{}/00000000", scene.test.cluster.system_identifier, first.id));
-    let mut bytes = std::fs::read(&pack).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::set_permissions(&pack, std::fs::Permissions::from_mode(0o600)).unwrap();
-    std::fs::write(&pack, &bytes).unwrap();
-    let plan = scene.plan(&second);
-    let error = scene.restore(&plan).unwrap_err();
-    assert_eq!(error.class(), crate::error::ErrorClass::Corrupt, "{error}");
-    assert!(error.to_string().contains(&first.id.to_string()), "{error}");
-    assert!(scene.directory.join(MARKER).exists() && !scene.directory.join(ControlFile::PATH).exists());
-
-    // Mended, the directory is emptied and restored.
-    bytes[middle] ^= 1;
-    std::fs::write(&pack, &bytes).unwrap();
-    let plan = scene.plan(&second);
-    assert_eq!(plan.directory_action, DirectoryAction::EmptyAndFill);
-    scene.restore(&plan).unwrap();
-    assert_restored(&scene.directory);
-}
-
-#[test]
-fn what_changed_since_the_plan_is_refused() {
-    let scene = Scene::new();
-    let record = backup(&scene.test, &files(), packs());
-    let plan = scene.plan(&record);
-    std::fs::create_dir(&scene.directory).unwrap();
-    std::fs::write(scene.directory.join("of-somebody-else"), "kept").unwrap();
-    let error = scene.restore(&plan).unwrap_err().to_string();
-    assert!(error.contains("somebody else has just written into it"), "{error}");
-    assert_eq!(std::fs::read_dir(&scene.directory).unwrap().count(), 1);
-
-    std::fs::remove_file(scene.directory.join("of-somebody-else")).unwrap();
-    let other = Tree::open(&scene.directory).unwrap();
-    assert!(other.lock().unwrap());
-    let error = scene.restore(&scene.plan(&record)).unwrap_err().to_string();
-    assert!(error.contains("another pgv-restore is writing into it"), "{error}");
-    drop(other);
-    scene.restore(&scene.plan(&record)).unwrap();
-    assert_restored(&scene.directory);
-}
-
-/// Configuration lay outside the data directory, and a part of it could not be read when the backup was taken.
-#[test]
-fn no_configuration_of_the_original_is_read() {
-    let scene = Scene::new();
-    let mut content = files();
-    content.remove("postgresql.conf");
-    let mut record = backup(&scene.test, &content, packs());
-    let settings = [
-        ("data_directory", "/srv/data"),
-        ("config_file", "/etc/pg/postgresql.conf"),
-        ("hba_file", "/etc/pg/pg_hba.conf"),
-        ("ident_file", "/srv/data/maps/pg_ident.conf"),
-        ("port", "5499"),
-    ];
-    record.server.settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let plan = scene.plan(&record);
-    scene.restore(&plan).unwrap();
-    let command_line: BTreeMap<_, _> = ConfigurationPlace::of(&plan).command_line.into_iter().collect();
-    let at = |name: &str| scene.directory.join(name).display().to_string();
-    let expected = [
-        ("data_directory", at("")),
-        ("config_file", at("postgresql.conf")),
-        ("hba_file", at("pgv-config/pg_hba.conf")),
-        ("ident_file", at("maps/pg_ident.conf")),
-        ("port", "5499".to_owned()),
-        ("external_pid_file", String::new()),
-    ];
-    for (name, value) in expected {
-        assert_eq!(Path::new(&command_line[name]), Path::new(&value), "{name}");
-        assert!(!name.ends_with("_file") || value.is_empty() || Path::new(&value).exists(), "{name}");
+    let mut stopped = 0;
+    for at in 0.. {
+        let data = scene.at(&format!("data-{at}"));
+        let cancel = Cancel::new();
+        let reporter = StopAt { words: AtomicU64::new(0), at, cancel: cancel.clone() };
+        match scene.restore(&data, &cancel, &reporter) {
+            Ok(()) => break,
+            Err(error) => assert_eq!(error.class(), ErrorClass::Interrupted, "{at}: {error}"),
+        }
+        stopped += 1;
+        assert!(!data.join(ControlFile::PATH).exists(), "stopped at {at}");
+        assert!(data.join(MARKER).exists() && data.with_extension("space").join(MARKER).exists(), "{at}");
+        let (_, again) = super::plan(&scene.options(&data)).unwrap();
+        assert_eq!(again.directory_action, DirectoryAction::EmptyAndFill);
+        assert_eq!(again.tablespaces[0].action, DirectoryAction::EmptyAndFill);
+        scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+        scene.assert_restored(&data);
     }
-    let main = std::fs::read_to_string(scene.directory.join("postgresql.conf")).unwrap();
-    assert!(main.contains("port = '5499'") || main.contains("port = 5499"), "{main}");
-    let hba = std::fs::read_to_string(&command_line["hba_file"]).unwrap();
-    assert_eq!(hba, "local all all peer\n");
+    assert!(stopped >= 8, "stopped at {stopped} points only");
+}
 
-    let text = b"a = 1\ninclude '/etc/pg/far.conf' # far\ninclude_dir 'conf.d'\ninclude_if_exists='/srv/data/x'\n";
-    let redirected = String::from_utf8(redirect_includes(text, &plan)).unwrap();
-    let lines: Vec<&str> = redirected.lines().collect();
-    assert_eq!((lines[0], lines[2]), ("a = 1", "include_dir 'conf.d'"));
-    assert_eq!(lines[1], format!("include = '{}'", at("pgv-config/etc/pg/far.conf")));
-    assert_eq!(lines[3], format!("include_if_exists = '{}'", at("x")));
+#[test]
+fn a_stop_before_anything_touches_at_most_our_own_directories() {
+    let scene = Scene::new();
+    let data = scene.at("data");
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let error = scene.restore(&data, &cancel, &SilentReporter).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Interrupted);
+    scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+    scene.assert_restored(&data);
+}
+
+#[test]
+fn damage_in_any_pack_stops_it_without_a_control_file() {
+    let scene = Scene::new();
+    let prefix = format!("main/{}/packs/", scene.test.cluster.system_identifier);
+    let keys = scene.test.repository.list(&prefix).unwrap();
+    assert!(keys.len() > 1);
+    for (number, key) in keys.iter().enumerate() {
+        let file = scene.at("repo").join(key.as_str());
+        let good = std::fs::read(&file).unwrap();
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 0x10;
+        std::fs::write(&file, bad).unwrap();
+        let data = scene.at(&format!("data-{number}"));
+        let error = scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Corrupt, "{key}: {error}");
+        assert!(!data.join(ControlFile::PATH).exists());
+        std::fs::write(&file, good).unwrap();
+        scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+        scene.assert_restored(&data);
+    }
+}
+
+#[test]
+fn what_is_in_the_way_is_renamed_and_kept() {
+    let scene = Scene::new();
+    let data = scene.at("data");
+    scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+    std::fs::write(data.join("mine"), "kept").unwrap();
+    let mut options = scene.options(&data);
+    options.move_aside = true;
+    let planned = super::plan(&options).unwrap();
+    super::run(&options, planned, &SystemClock, &SilentReporter, &Cancel::new()).unwrap();
+    scene.assert_restored(&data);
+    let beside = |prefix: &str| {
+        let names = std::fs::read_dir(data.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).collect::<Vec<_>>()
+    };
+    let moved = beside("data.pgv-");
+    assert_eq!((moved.len(), beside("data.space.pgv-").len()), (1, 1));
+    assert_eq!(std::fs::read(moved[0].join("mine")).unwrap(), b"kept");
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::error::RestoreError;
 use super::wal_coverage::ArchiveFacts;
-use crate::fs;
+use crate::fs::{self, FileError};
 use crate::pg::{SystemIdentifier, TimelineHistory, WalFileName, WalSegmentHeader, WalSegmentName, WalSegmentSize};
 use crate::repository::{RepositoryError, WalArchive};
 
@@ -44,7 +43,7 @@ pub(super) fn unarchived_segments(
     pgdata: &Path,
     system_identifier: SystemIdentifier,
     archive: &ArchiveFacts,
-) -> Result<Vec<WalSegmentName>, RestoreError> {
+) -> Result<Vec<WalSegmentName>, FileError> {
     let folder = pgdata.join("pg_wal");
     if !fs::is_directory(&folder)? {
         return Ok(Vec::new());
@@ -55,7 +54,11 @@ pub(super) fn unarchived_segments(
         if archive.contains(&name) {
             continue;
         }
-        let beginning = fs::read_range(&folder.join(&entry.name), 0, WalSegmentHeader::LENGTH)?;
+        let beginning = match fs::read_range(&folder.join(&entry.name), 0, WalSegmentHeader::LENGTH) {
+            // A running server recycles segments while we look.
+            Err(error) if error.is_not_found() => continue,
+            other => other?,
+        };
         // A recycled segment has a name of the future and a header of the past.
         let is_used = WalSegmentHeader::decode(&beginning)
             .is_ok_and(|header| header.system_identifier == system_identifier && header.check_name(&name).is_ok());

@@ -10,12 +10,24 @@ mod error;
 mod executor;
 mod facts;
 mod original;
+mod paths;
 mod places;
 mod plan;
 mod settings;
 mod tablespaces;
 mod target_directory;
 mod wal_coverage;
+
+#[cfg(test)]
+mod branch_tests;
+#[cfg(test)]
+mod choose_tests;
+#[cfg(test)]
+mod executor_tests;
+#[cfg(test)]
+mod target_directory_tests;
+#[cfg(test)]
+mod testing;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +72,8 @@ pub struct RestoreOptions {
     pub repository: Repository,
     /// Its directory, which must stay apart.
     pub repository_root: Option<PathBuf>,
+    /// The home directory of this account, which must not be restored over.
+    pub home: Option<PathBuf>,
     /// Which cluster.
     pub selection: ClusterSelection,
     /// From which backup.
@@ -112,7 +126,8 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
     let (backups, mut warnings) = readable_backups(options, &cluster)?;
     let backup = match options.backup {
         BackupChoice::Fitting => None,
-        BackupChoice::Newest => backups.last().map(|record| record.id),
+        // One in which something wrong was found is never the last good one.
+        BackupChoice::Newest => backups.iter().rfind(|record| record.findings.is_empty()).map(|record| record.id),
         BackupChoice::Id(id) => Some(id),
     };
     let request = Request { target: options.target.clone(), timeline: options.timeline, backup };
@@ -122,7 +137,8 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
     })?;
     warnings.append(&mut choice.warnings);
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
-    warnings.extend(unarchived_wal(options, &cluster, &directory, &facts)?);
+    warnings.extend(unarchived_wal(options, &cluster, &directory, &facts));
+    warnings.extend(other_pgdata(options, &directory));
     for (timeline, problem) in &facts.unreadable_histories {
         warnings
             .push(format!("the history of timeline {timeline} cannot be read ({problem}), so it is not considered"));
@@ -133,9 +149,15 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         tablespaces: &options.tablespaces,
         move_aside: options.move_aside,
         repository_root: options.repository_root.clone(),
+        home: options.home.as_deref(),
         pgdata: options.pgdata.clone(),
     };
     let what = (options.mode, options.target.clone(), options.action);
+    if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
+        (&options.original, options.settings.archiving, options.mode)
+    {
+        original::refuse_living(original, cluster.system_identifier)?;
+    }
     let plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
     Ok((cluster, plan))
 }
@@ -149,11 +171,6 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<RestoreReport, RestoreError> {
     let watch = Stopwatch::start();
-    if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
-        (&options.original, options.settings.archiving, options.mode)
-    {
-        original::refuse_living(original, cluster.system_identifier)?;
-    }
     let executor = Executor {
         repository: &options.repository,
         cluster: &cluster,
@@ -196,28 +213,49 @@ fn readable_backups(
     Ok((readable, warnings))
 }
 
+/// pgv-archive refuses every directory but the configured one.
+fn other_pgdata(options: &RestoreOptions, directory: &std::path::Path) -> Option<String> {
+    let pgdata = options.pgdata.as_deref()?;
+    let is_other = pgdata != directory && crate::fs::real_path(pgdata).ok().as_deref() != Some(directory);
+    (options.settings.archiving == RestoredArchiving::Unchanged && is_other).then(|| {
+        format!(
+            "pgv-archive will refuse the restored server, which is not the configured one: before it archives, set \
+             pgdata = \"{}\" in the cluster's configuration (now \"{}\")",
+            directory.display(),
+            pgdata.display()
+        )
+    })
+}
+
 /// WAL on this machine that the archive lacks would be lost to this restore.
 fn unarchived_wal(
     options: &RestoreOptions,
     cluster: &ClusterRef,
     directory: &std::path::Path,
     facts: &wal_coverage::ArchiveFacts,
-) -> Result<Option<String>, RestoreError> {
+) -> Vec<String> {
     let mut places = vec![directory.to_owned()];
     places.extend(options.pgdata.clone());
     places.dedup();
+    let mut warnings = Vec::new();
     for place in places {
-        let missing = facts::unarchived_segments(&place, cluster.system_identifier, facts)?;
-        if !missing.is_empty() {
-            let named: Vec<String> = missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
-            let more = missing.len().saturating_sub(named.len());
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            return Ok(Some(format!(
-                "\"{}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
-                place.join("pg_wal").display(),
-                named.join(", ")
-            )));
+        let folder = place.join("pg_wal");
+        let folder = folder.display();
+        // Advice must never keep anybody from restoring.
+        match facts::unarchived_segments(&place, cluster.system_identifier, facts) {
+            Err(error) => warnings.push(format!("could not look for WAL in \"{folder}\": {}", error.source)),
+            Ok(missing) if missing.is_empty() => {}
+            Ok(missing) => {
+                let named: Vec<String> =
+                    missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
+                let more = missing.len().saturating_sub(named.len());
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                warnings.push(format!(
+                    "\"{folder}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
+                    named.join(", ")
+                ));
+            }
         }
     }
-    Ok(None)
+    warnings
 }

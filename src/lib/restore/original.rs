@@ -12,16 +12,18 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Refuses when a primary of this cluster answers. One that cannot be reached, or asks for a password that we do not
 /// have, says nothing.
 pub(super) fn refuse_living(settings: &ConnectionSettings, expected: SystemIdentifier) -> Result<(), RestoreError> {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Ok(()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RestoreError::Thread)?;
     let settings = ConnectionSettings { connect_timeout: Some(PATIENCE), ..settings.clone() };
-    let answer = runtime.block_on(async {
-        let client = tokio::time::timeout(PATIENCE, SqlClient::connect(&settings)).await.ok()?.ok()?;
+    let ask = async {
+        let client = SqlClient::connect(&settings).await.ok()?;
         let facts = client.server_facts(&[]).await.ok();
         let server = client.endpoint().to_string();
         client.close().await;
         facts.map(|facts| (facts, server))
-    });
-    match answer {
+    };
+    // A server that does not answer in time says nothing, as one that cannot be reached.
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask).await });
+    match answer.ok().flatten() {
         Some((facts, server)) if facts.system_identifier == Some(expected) && !facts.in_recovery => {
             Err(RestoreError::OriginalIsAlive { server })
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::choose::Choice;
 use super::error::RestoreError;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
 use super::wal_coverage::WalCoverage;
 use crate::fs::{self, PathFacts};
 use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, TimelineHistory};
@@ -35,6 +35,8 @@ pub struct RestorePlan {
     pub directory: PathBuf,
     /// What will be done with what is there.
     pub directory_action: DirectoryAction,
+    /// What tells this restore from others in its markers; that of the killed one that it begins anew.
+    pub(super) restore_id: String,
     /// Its mode.
     pub directory_mode: u32,
     /// The bits that files and directories may have.
@@ -47,6 +49,8 @@ pub struct RestorePlan {
     pub path: TimelineHistory,
     /// The WAL along it.
     pub coverage: WalCoverage,
+    /// Whether there is a hole on the path, before the target or behind.
+    pub has_hole: bool,
     /// What it becomes.
     pub mode: RecoveryMode,
     /// Where recovery stops.
@@ -72,6 +76,8 @@ pub struct Destination<'a> {
     pub move_aside: bool,
     /// The repository's directory, which must stay apart.
     pub repository_root: Option<PathBuf>,
+    /// The home directory of this account.
+    pub home: Option<&'a Path>,
     /// The data directory of the configured cluster, whose server may run.
     pub pgdata: Option<PathBuf>,
 }
@@ -98,31 +104,43 @@ impl RestorePlan {
         choice: Choice,
         (mode, target, action): (RecoveryMode, RecoveryTarget, RecoveryTargetAction),
     ) -> Result<Self, RestoreError> {
-        let Choice { record, path, coverage, mut warnings } = choice;
+        let Choice { record, path, coverage, has_hole, mut warnings } = choice;
         let system_identifier = cluster.system_identifier;
         let mut apart_from = destination.apart_from(&record);
         let check = DirectoryCheck {
             path: destination.directory,
-            role: DirectoryRole::DataDirectory,
             system_identifier,
             apart_from: &apart_from,
             move_aside: destination.move_aside,
+            home: destination.home,
+            role: DirectoryRole::Data,
         };
         let directory_action = check.decide()?;
+        let killed = match directory_action {
+            DirectoryAction::EmptyAndFill => killed_restore(destination.directory)?,
+            _ => None,
+        };
         apart_from.push(Neighbour::new(destination.directory, "the directory that is restored into"));
-        let tablespaces =
-            destination.tablespaces.plan(&record, system_identifier, &apart_from, destination.move_aside)?;
+        let tablespaces = destination.tablespaces.plan(
+            &record,
+            system_identifier,
+            &apart_from,
+            (destination.move_aside, destination.home),
+            killed.as_ref(),
+        )?;
         warnings.extend(tablespace_warnings(&tablespaces).map(str::to_owned));
         let sizes = Sizes::of(repository, cluster, &record)?;
         let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
         let mut plan = Self {
             directory: destination.directory.to_owned(),
             directory_action,
+            restore_id: killed.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |marker| marker.restore),
             directory_mode: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             mode_mask: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             tablespaces,
             path,
             coverage,
+            has_hole,
             mode,
             target,
             action,

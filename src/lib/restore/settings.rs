@@ -9,12 +9,14 @@ use super::error::RestoreError;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
 use crate::pg::{
-    ConfigEntry, RecoveryMode, RecoverySettings, RecoveryTargetTimeline, RestoredArchiving, apply_recovery_settings,
-    chained_end_command, config_lines, end_command_of, foreign_targets, parse_config,
+    ConfigEntry, RecoveryMode, RecoverySettings, RecoveryTargetTimeline, RestoredArchiving, WalReadAhead,
+    apply_recovery_settings, chained_end_command, config_lines, end_command_of, foreign_targets, parse_config,
 };
 use crate::repository::{BackupRecord, ClusterRef, Repository};
 use crate::server::CONFIG_FILE_BYTES_MAX;
 
+/// The first major version that has `recovery_prefetch`.
+const READS_AHEAD_SINCE: u32 = 15;
 /// The settings that a server needs at least as high as its primary had them, to replay its WAL (contract A3.10).
 const NEEDED_BY_REPLAY: [&str; 5] = [
     "max_connections",
@@ -91,6 +93,10 @@ pub(super) fn write(
         primary_conninfo: prepared.primary_conninfo.clone(),
         primary_slot_name: prepared.primary_slot_name.clone(),
         archiving: prepared.archiving,
+        read_ahead: match plan.has_hole && plan.record.major_version.get() >= READS_AHEAD_SINCE {
+            true => WalReadAhead::Off,
+            false => WalReadAhead::Unchanged,
+        },
     };
     let text = apply_recovery_settings(&old, &settings)?;
     fs::replace_file(&auto_file, &text, fs::PRIVATE_FILE_MODE)?;

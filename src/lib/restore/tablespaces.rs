@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::RestoreError;
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, absolute};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Marker, Neighbour, absolute};
 use crate::fs;
 use crate::pg::{SystemIdentifier, TablespaceMap, TablespaceMapEntry};
 use crate::repository::{BackupRecord, TablespaceRef};
@@ -41,7 +41,8 @@ impl TablespaceChoice {
         record: &BackupRecord,
         system_identifier: SystemIdentifier,
         apart_from: &[Neighbour],
-        move_aside: bool,
+        (move_aside, home): (bool, Option<&Path>),
+        killed: Option<&Marker>,
     ) -> Result<Vec<TablespacePlan>, RestoreError> {
         self.check_mapping(record)?;
         let mut apart_from = apart_from.to_vec();
@@ -49,8 +50,10 @@ impl TablespaceChoice {
         for tablespace in &record.tablespaces {
             let place = self.place_of(tablespace);
             let real = absolute(&place, Path::new("/"));
-            let role = DirectoryRole::Tablespace;
-            let check = DirectoryCheck { path: &real, role, system_identifier, apart_from: &apart_from, move_aside };
+            let role = DirectoryRole::Tablespace(killed);
+            let apart_from_now = apart_from.as_slice();
+            let check =
+                DirectoryCheck { path: &real, system_identifier, apart_from: apart_from_now, move_aside, home, role };
             let action = check.decide()?;
             let TablespaceRef { oid, path: original } = tablespace.clone();
             apart_from.push(Neighbour::new(&real, format!("the place of tablespace {oid}")));

@@ -1,18 +1,21 @@
 //! Whether a directory may be restored into. Looked at before anything is touched; nothing is ever deleted but what a
 //! killed restore left under our own marker.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::RestoreError;
-use crate::fs::{self, DirectoryEntry, PathFacts, PathKind};
+use crate::fs::{self, DirectoryEntry, PathKind};
 use crate::pg::{ControlFile, SystemIdentifier};
 use crate::repository::BackupId;
 use crate::server::running_postmaster;
 
 /// The file that says that a restore began here and did not end.
 pub const MARKER: &str = "pgv-restore.incomplete";
+/// How files begin that were never given their names.
+const STAGED_PREFIX: &str = ".pgv-staged-";
 /// LIMIT: bytes of the marker.
 const MARKER_BYTES_MAX: u64 = 64 << 10;
 /// Directories of the system that are never a data directory, nor is anything that holds them.
@@ -49,6 +52,9 @@ const DATA_DIRECTORY_NAMES: &[&str] = &["PG_VERSION", "base", "global", "pg_wal"
 /// What a marker says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marker {
+    /// Tells this restore from every other one; the same in all its directories.
+    #[serde(default)]
+    pub restore: String,
     /// The cluster that is being restored.
     pub system_identifier: SystemIdentifier,
     /// The backup.
@@ -71,15 +77,6 @@ pub enum DirectoryAction {
     MoveAside,
 }
 
-/// What the directory becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DirectoryRole {
-    /// A data directory.
-    DataDirectory,
-    /// The place of a tablespace.
-    Tablespace,
-}
-
 /// A directory that another one must not be, hold, or lie in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Neighbour {
@@ -100,14 +97,27 @@ impl Neighbour {
 pub(super) struct DirectoryCheck<'a> {
     /// The directory, as an absolute path without links.
     pub path: &'a Path,
-    /// What it becomes.
-    pub role: DirectoryRole,
     /// The cluster that is restored.
     pub system_identifier: SystemIdentifier,
     /// What it must stay apart from: the repository, other tablespaces, what running servers use.
     pub apart_from: &'a [Neighbour],
     /// Whether what is in the way may be renamed.
     pub move_aside: bool,
+    /// The home directory of this account, which is nobody's data directory.
+    pub home: Option<&'a Path>,
+    /// What it is for.
+    pub role: DirectoryRole<'a>,
+}
+
+/// What a directory is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum DirectoryRole<'a> {
+    /// The data directory.
+    Data,
+    /// A tablespace. Its marker proves nothing alone: a restore that was killed in its last moment may have left it in
+    /// the tablespace of a whole cluster. It counts when the killed restore of the data directory, whose marker this
+    /// is, wrote it.
+    Tablespace(Option<&'a Marker>),
 }
 
 impl DirectoryCheck<'_> {
@@ -129,60 +139,59 @@ impl DirectoryCheck<'_> {
             let problem = format!("it belongs to user id {}, and this is user id {account}", facts.owner);
             return Err(self.refused(&problem, false));
         }
+        let entries = fs::sorted_entries(self.path)?;
+        let is_staged = |entry: &&DirectoryEntry| entry.name.to_string_lossy().starts_with(STAGED_PREFIX);
+        let has_content = entries.iter().any(|entry| entry.name != "lost+found" && !is_staged(&entry));
         if !facts.is_writable {
             return Err(self.refused("it is not writable", false));
         }
-        let entries = fs::sorted_entries(self.path)?;
-        if is_empty(&entries) {
-            return Ok(DirectoryAction::Fill);
+        if !has_content {
+            // A restore may have been killed while it wrote its marker.
+            let is_empty = !entries.iter().any(|entry| is_staged(&entry));
+            return Ok(if is_empty { DirectoryAction::Fill } else { DirectoryAction::EmptyAndFill });
         }
+        let is_mount_point = self.is_mount_point(facts.device)?;
         if let Some(pid) = running_postmaster(self.path)? {
             return Err(RestoreError::ServerRuns { path: self.path.to_owned(), pid });
         }
-        if is_left_by_a_killed_restore(self.path)? {
+        if self.is_left_by_a_killed_restore()? {
             return Ok(DirectoryAction::EmptyAndFill);
         }
         self.refuse_other_cluster()?;
         if !self.move_aside {
             return Err(self.refused(self.what_is_there(&entries)?, true));
         }
-        self.refuse_unmovable(&facts, &entries)?;
+        if is_mount_point {
+            return Err(self.refused("it is a mount point, which cannot be renamed; empty it yourself", false));
+        }
+        if !entries.iter().any(|entry| self.is_postgresql(&entry.name)) {
+            return Err(self.refused("it holds something else than PostgreSQL's files, which is left alone", false));
+        }
+        self.check_parent()?;
         Ok(DirectoryAction::MoveAside)
     }
 
     fn what_is_there(&self, entries: &[DirectoryEntry]) -> Result<&'static str, RestoreError> {
         let is_complete = entries.iter().any(|entry| entry.name == MARKER)
-            && self.role == DirectoryRole::DataDirectory
+            && matches!(self.role, DirectoryRole::Data)
             && fs::is_present(&self.path.join(ControlFile::PATH))?;
         // Killed between the last two steps: it can be started as it is.
         Ok(if is_complete { "it holds a restore that is complete" } else { "it is not empty" })
     }
 
-    /// Only what looks like a directory of a server is renamed: never a home directory or one that holds others.
-    fn refuse_unmovable(&self, facts: &PathFacts, entries: &[DirectoryEntry]) -> Result<(), RestoreError> {
-        self.check_parent()?;
-        let parent = fs::look_at(self.path.parent().unwrap_or(Path::new("/")))?;
-        let is_mounted = parent.is_some_and(|parent| parent.device != facts.device);
-        if is_mounted || entries.iter().any(|entry| entry.name == "lost+found") {
-            return Err(self.refused("it is a mount point, which cannot be renamed; empty it yourself", false));
+    /// Whether a file system is mounted there: its parent lies on another one.
+    fn is_mount_point(&self, device: u64) -> Result<bool, RestoreError> {
+        let parent = self.path.parent().unwrap_or(self.path);
+        Ok(fs::look_at(parent)?.is_some_and(|above| above.device != device))
+    }
+
+    /// Whether a name is one that a server puts there.
+    fn is_postgresql(&self, name: &OsStr) -> bool {
+        let name = name.to_string_lossy();
+        match self.role {
+            DirectoryRole::Data => DATA_DIRECTORY_NAMES.contains(&name.as_ref()) || name == MARKER,
+            DirectoryRole::Tablespace(_) => name.starts_with("PG_") || name == MARKER,
         }
-        let is_ours = match self.role {
-            DirectoryRole::DataDirectory => {
-                entries.iter().any(|entry| DATA_DIRECTORY_NAMES.iter().any(|name| entry.name == *name))
-            }
-            DirectoryRole::Tablespace => {
-                entries.iter().all(|entry| entry.name.as_encoded_bytes().starts_with(b"PG_") || entry.name == MARKER)
-            }
-        };
-        if is_ours {
-            return Ok(());
-        }
-        let what = match self.role {
-            DirectoryRole::DataDirectory => "a data directory",
-            DirectoryRole::Tablespace => "a tablespace",
-        };
-        let problem = format!("what is in it does not look like {what}, so it is not renamed; move it away yourself");
-        Err(self.refused(&problem, false))
     }
 
     fn refused(&self, problem: &str, move_aside_helps: bool) -> RestoreError {
@@ -192,6 +201,9 @@ impl DirectoryCheck<'_> {
     fn refuse_by_name(&self) -> Result<(), RestoreError> {
         if SYSTEM_DIRECTORIES.iter().any(|system| self.path == Path::new(system)) {
             return Err(self.refused("it is a directory of the system", false));
+        }
+        if self.home.is_some_and(|home| fs::real_path(home).is_ok_and(|home| home == self.path)) {
+            return Err(self.refused("it is the home directory of this account", false));
         }
         for other in self.apart_from {
             let real = fs::real_path(&other.path).unwrap_or_else(|_| other.path.clone());
@@ -227,6 +239,16 @@ impl DirectoryCheck<'_> {
         }
     }
 
+    fn is_left_by_a_killed_restore(&self) -> Result<bool, RestoreError> {
+        let marker = match self.role {
+            DirectoryRole::Data => return Ok(killed_restore(self.path)?.is_some()),
+            DirectoryRole::Tablespace(None) => return Ok(false),
+            DirectoryRole::Tablespace(Some(marker)) => marker,
+        };
+        let own = read_marker(self.path)?;
+        Ok(own.is_some_and(|own| own.restore == marker.restore && own.data_directory == marker.data_directory))
+    }
+
     fn refuse_other_cluster(&self) -> Result<(), RestoreError> {
         let path = self.path.join(ControlFile::PATH);
         let bytes = match fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64) {
@@ -248,29 +270,42 @@ impl DirectoryCheck<'_> {
     }
 }
 
+/// The marker of a killed restore into a data directory. With a control file it could be started, and is somebody's.
+pub(super) fn killed_restore(data_directory: &Path) -> Result<Option<Marker>, RestoreError> {
+    if fs::is_present(&data_directory.join(ControlFile::PATH))? {
+        return Ok(None);
+    }
+    read_marker(data_directory)
+}
+
+/// The marker in a directory, if there is one.
+fn read_marker(directory: &Path) -> Result<Option<Marker>, RestoreError> {
+    let path = directory.join(MARKER);
+    match fs::look_at(&path)? {
+        Some(facts) if facts.kind == PathKind::File => {}
+        _ => return Ok(None),
+    }
+    match fs::read_at_most(&path, MARKER_BYTES_MAX) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether nothing is in a directory but what a file system puts there itself.
 pub(super) fn is_empty(entries: &[DirectoryEntry]) -> bool {
     entries.iter().all(|entry| entry.name == "lost+found")
 }
 
-/// Whether a directory holds only what a killed restore left: it may be emptied.
-pub(super) fn is_left_by_a_killed_restore(path: &Path) -> Result<bool, RestoreError> {
-    // With a control file it could be started, and is somebody's.
+/// Whether a directory that was to be emptied still is what a killed restore left: it has a marker, or not even that,
+/// and no control file.
+pub(super) fn may_be_emptied(path: &Path) -> Result<bool, RestoreError> {
     if fs::is_present(&path.join(ControlFile::PATH))? {
         return Ok(false);
     }
-    let marker = path.join(MARKER);
-    let Some(facts) = fs::look_at(&marker)? else { return Ok(false) };
-    if facts.kind != PathKind::File {
-        return Ok(false);
-    }
-    let text = fs::read_at_most(&marker, MARKER_BYTES_MAX)?;
-    if serde_json::from_slice::<Marker>(&text).is_ok() {
-        return Ok(true);
-    }
-    // A crash can cut it off, and then nothing else was written yet: it is made durable before anything else.
-    let others = fs::sorted_entries(path)?.into_iter().filter(|entry| entry.name != MARKER).collect::<Vec<_>>();
-    Ok(is_empty(&others))
+    let is_ours =
+        |entry: &DirectoryEntry| entry.name == "lost+found" || entry.name.to_string_lossy().starts_with(STAGED_PREFIX);
+    Ok(read_marker(path)?.is_some() || fs::sorted_entries(path)?.iter().all(is_ours))
 }
 
 /// The path without links and relative parts, whether or not its last part exists.
@@ -286,7 +321,3 @@ pub(super) fn absolute(path: &Path, working_directory: &Path) -> PathBuf {
         _ => joined,
     }
 }
-
-#[cfg(test)]
-#[path = "target_directory_tests.rs"]
-mod tests;

@@ -1,159 +1,201 @@
+//! Directories that may and may not be restored into (failures.md B55), one row each.
+
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
-use super::*;
-use crate::pg::testing as real;
+use super::error::RestoreError;
+use super::target_directory::{
+    DirectoryAction, DirectoryCheck, DirectoryRole, MARKER, Marker, Neighbour, absolute, killed_restore,
+};
+use super::testing;
+use crate::pg::SystemIdentifier;
 
-const OTHER_CLUSTER: &[u8] = real::OTHER_CONTROL_FILE;
-
-fn check(
-    path: &Path,
-    role: DirectoryRole,
-    apart_from: &[Neighbour],
-    move_aside: bool,
-) -> Result<DirectoryAction, String> {
-    let system_identifier = real::system_identifier();
-    let check = DirectoryCheck { path, role, system_identifier, apart_from, move_aside };
-    check.decide().map_err(|error| error.to_string())
+/// Directories of one test; every one of them is canonical.
+struct Scene {
+    _temp: tempfile::TempDir,
+    root: PathBuf,
 }
 
-fn decide(path: &Path, move_aside: bool) -> Result<DirectoryAction, String> {
-    check(path, DirectoryRole::DataDirectory, &[], move_aside)
+fn ours() -> SystemIdentifier {
+    SystemIdentifier::new(7_000_000_000_000_000_001).unwrap()
 }
 
-/// A directory with these files; a name that ends with a slash is a directory.
-fn directory(root: &Path, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
-    let path = root.join(name);
-    std::fs::create_dir_all(&path).unwrap();
-    for (file, content) in files {
-        let place = path.join(file);
-        std::fs::create_dir_all(if file.ends_with('/') { &place } else { place.parent().unwrap() }).unwrap();
-        if !file.ends_with('/') {
-            std::fs::write(place, content).unwrap();
+impl Scene {
+    fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(temp.path()).unwrap();
+        for folder in ["repository/main", "home", "empty", "new-file-system/lost+found", "outer/base", "full/stuff"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        std::fs::write(root.join("outer/PG_VERSION"), "15\n").unwrap();
+        std::fs::write(root.join("file"), "").unwrap();
+        symlink(root.join("empty"), root.join("link")).unwrap();
+        symlink(root.join("nowhere"), root.join("dangling")).unwrap();
+        Self { _temp: temp, root }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// A data directory with these files.
+    fn with(&self, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
+        let path = self.at(name);
+        for (file, content) in files {
+            std::fs::create_dir_all(path.join(file).parent().unwrap()).unwrap();
+            std::fs::write(path.join(file), content).unwrap();
+        }
+        path
+    }
+
+    fn decide(&self, path: &Path, move_aside: bool, role: DirectoryRole<'_>) -> Result<DirectoryAction, RestoreError> {
+        let (repository, home) = (self.at("repository"), self.at("home"));
+        let path = absolute(path, &self.root);
+        let check = DirectoryCheck {
+            path: &path,
+            system_identifier: ours(),
+            apart_from: &[Neighbour::new(&repository, "the repository")],
+            move_aside,
+            home: Some(&home),
+            role,
+        };
+        check.decide()
+    }
+
+    /// The action or the text of the refusal, without and with `--move-aside`.
+    fn both(&self, path: &Path) -> [Result<DirectoryAction, String>; 2] {
+        [false, true]
+            .map(|move_aside| self.decide(path, move_aside, DirectoryRole::Data).map_err(|error| error.to_string()))
+    }
+
+    #[track_caller]
+    fn refuses(&self, path: impl AsRef<Path>, words: &str) {
+        for (found, flag) in self.both(path.as_ref()).into_iter().zip(["", " --move-aside"]) {
+            let text = found.expect_err(&format!("{}{flag} is accepted", path.as_ref().display()));
+            assert!(text.contains(words), "{}{flag}: {text}", path.as_ref().display());
         }
     }
-    path
 }
 
-fn marker(root: &Path) -> Vec<u8> {
-    let system_identifier = real::system_identifier();
-    let backup = BackupId::generate(jiff::Timestamp::UNIX_EPOCH);
-    serde_json::to_vec(&Marker { system_identifier, backup, data_directory: root.to_owned() }).unwrap()
+fn control_file(system_identifier: u64) -> Vec<u8> {
+    testing::control_file(SystemIdentifier::new(system_identifier).unwrap())
 }
 
-#[test]
-fn what_may_be_done_with_what_is_there() {
-    use DirectoryAction::{Create, EmptyAndFill, Fill, MoveAside};
-    const CONTROL: &str = "global/pg_control";
-    let temp = tempfile::tempdir().unwrap();
-    let root = temp.path().canonicalize().unwrap();
-    let marker = marker(&root);
-    let marker = marker.as_slice();
-    let half = &marker[..marker.len() / 2];
-    type Row<'a> =
-        (&'a str, &'a [(&'a str, &'a [u8])], Result<DirectoryAction, &'a str>, Result<DirectoryAction, &'a str>);
-    let rows: &[Row<'_>] = &[
-        ("empty", &[], Ok(Fill), Ok(Fill)),
-        ("mounted", &[("lost+found/", b"")], Ok(Fill), Ok(Fill)),
-        ("files", &[("a", b"")], Err("it is not empty"), Err("does not look like a data directory")),
-        ("holds-others", &[("main/PG_VERSION", b"15")], Err("it is not empty"), Err("does not look like")),
-        ("same", &[(CONTROL, real::CONTROL_FILE)], Err("it is not empty"), Ok(MoveAside)),
-        ("partly-removed", &[("base/1/1259", b"")], Err("it is not empty"), Ok(MoveAside)),
-        ("other", &[(CONTROL, OTHER_CLUSTER)], Err("holds another cluster"), Err("holds another cluster")),
-        ("torn", &[(CONTROL, b"x")], Err("cannot be read"), Ok(MoveAside)),
-        ("killed", &[(MARKER, marker), ("base/1/1259", b"")], Ok(EmptyAndFill), Ok(EmptyAndFill)),
-        ("killed-mounted", &[(MARKER, marker), ("lost+found/", b"")], Ok(EmptyAndFill), Ok(EmptyAndFill)),
-        ("killed-at-once", &[(MARKER, b"")], Ok(EmptyAndFill), Ok(EmptyAndFill)),
-        ("torn-marker", &[(MARKER, half)], Ok(EmptyAndFill), Ok(EmptyAndFill)),
-        ("foreign-marker", &[(MARKER, half), ("base/1", b"")], Err("it is not empty"), Ok(MoveAside)),
-        ("done", &[(MARKER, marker), (CONTROL, real::CONTROL_FILE)], Err("a restore that is complete"), Ok(MoveAside)),
-        ("mounted-data", &[("lost+found/", b""), ("base/1", b"")], Err("it is not empty"), Err("it is a mount point")),
-    ];
-    for (name, files, plain, aside) in rows {
-        let path = directory(&root, name, files);
-        for (move_aside, expected) in [(false, plain), (true, aside)] {
-            match (decide(&path, move_aside), expected) {
-                (Ok(found), Ok(expected)) => assert_eq!(found, *expected, "{name} {move_aside}"),
-                (Err(found), Err(expected)) => assert!(found.contains(expected), "{name} {move_aside}: {found}"),
-                (found, _) => panic!("{name} {move_aside}: {found:?}"),
-            }
-        }
+fn marker(restore: &str, data_directory: &Path) -> Marker {
+    Marker {
+        restore: restore.to_owned(),
+        system_identifier: ours(),
+        backup: testing::id(1),
+        data_directory: data_directory.to_owned(),
     }
-    assert_eq!(decide(&root.join("absent"), false), Ok(Create));
-    assert!(decide(&root.join("absent/below"), false).unwrap_err().contains("there is no directory"));
-    assert!(decide(&root.join("files/a"), true).unwrap_err().contains("it is not a directory"));
-    assert!(decide(&root.join("files/a/below"), true).unwrap_err().contains("there is no directory"));
+}
+
+fn marker_text(restore: &str, data_directory: &Path) -> Vec<u8> {
+    serde_json::to_vec(&marker(restore, data_directory)).unwrap()
 }
 
 #[test]
-fn links_are_named_and_not_followed() {
-    let temp = tempfile::tempdir().unwrap();
-    let root = temp.path().canonicalize().unwrap();
-    let target = directory(&root, "target", &[]);
-    symlink(&target, root.join("link")).unwrap();
-    symlink(root.join("nothing"), root.join("dangling")).unwrap();
-    let killed = directory(&root, "killed", &[("base/1", b"")]);
-    symlink(directory(&root, "elsewhere", &[]).join("file"), killed.join(MARKER)).unwrap();
-    std::fs::write(root.join("elsewhere/file"), marker(&root)).unwrap();
-    for name in ["link", "dangling"] {
-        let path = absolute(Path::new(name), &root);
-        assert_eq!(path, root.join(name));
-        assert!(decide(&path, true).unwrap_err().contains("links are not followed"), "{name}");
+fn what_is_empty_absent_or_new_is_filled() {
+    let scene = Scene::new();
+    for (name, action) in [
+        ("empty", DirectoryAction::Fill),
+        ("absent", DirectoryAction::Create),
+        ("new-file-system", DirectoryAction::Fill),
+    ] {
+        assert_eq!(scene.both(&scene.at(name)), [Ok(action), Ok(action)], "{name}");
     }
-    assert_eq!(absolute(Path::new("link/below"), &root), target.join("below"));
-    // A marker that leads elsewhere is not ours.
-    assert!(decide(&killed, false).unwrap_err().contains("it is not empty"));
 }
 
 #[test]
-fn directories_of_the_system_and_of_others_are_refused() {
-    for name in SYSTEM_DIRECTORIES {
-        assert!(decide(Path::new(name), true).unwrap_err().contains("a directory of the system"), "{name}");
+fn unsafe_targets_are_refused_with_and_without_move_aside() {
+    let scene = Scene::new();
+    for system in ["/", "/etc", "/usr", "/var/lib", "/home", "/tmp"] {
+        scene.refuses(system, "system");
     }
-    let temp = tempfile::tempdir().unwrap();
-    let root = temp.path().canonicalize().unwrap();
-    let repository = directory(&root, "store/repository", &[]);
-    let cluster = directory(&root, "cluster", &[("PG_VERSION", b"15"), ("base/", b"")]);
-    symlink(&repository, root.join("alias")).unwrap();
-    let apart = [Neighbour::new(&root.join("alias"), "the repository")];
-    let rows = [
-        (repository.clone(), "it is the repository"),
-        (repository.join("below"), "it lies in the repository"),
-        (root.join("store"), "it holds the repository"),
-        (cluster.join("base"), "it lies in the data directory"),
-        (cluster.join("base/deep/er"), "it lies in the data directory"),
-    ];
-    for (path, words) in rows {
-        for role in [DirectoryRole::DataDirectory, DirectoryRole::Tablespace] {
-            let found = check(&path, role, &apart, true).unwrap_err();
-            assert!(found.contains(words), "{path:?}: {found}");
-        }
-    }
-    assert_eq!(
-        check(&root.join("store-of-mine"), DirectoryRole::DataDirectory, &apart, true),
-        Ok(DirectoryAction::Create)
-    );
-}
-
-#[test]
-fn a_tablespace_is_known_by_its_versions() {
-    let temp = tempfile::tempdir().unwrap();
-    let root = temp.path().canonicalize().unwrap();
-    let aside = |path: &Path| check(path, DirectoryRole::Tablespace, &[], true);
-    assert_eq!(aside(&directory(&root, "one", &[("PG_15_202209061/5/1", b"")])), Ok(DirectoryAction::MoveAside));
-    let mixed = directory(&root, "two", &[("PG_15_202209061/5/1", b""), ("photos/1", b"")]);
-    assert!(aside(&mixed).unwrap_err().contains("does not look like a tablespace"));
-}
-
-#[test]
-fn a_directory_that_a_server_works_in_is_refused_however() {
-    let temp = tempfile::tempdir().unwrap();
-    let path = directory(&temp.path().canonicalize().unwrap(), "data", &[("global/pg_control", real::CONTROL_FILE)]);
-
-    let mut server = std::process::Command::new("sleep").arg("60").current_dir(&path).spawn().unwrap();
-    std::fs::write(path.join("postmaster.pid"), format!("{}\n", server.id())).unwrap();
-    let found = [false, true].map(|move_aside| decide(&path, move_aside).unwrap_err());
+    let nested = scene.at("repository/main");
+    scene.refuses(scene.at("repository"), "it is the repository");
+    scene.refuses(nested, "it lies in");
+    scene.refuses(&scene.root, "it holds the repository");
+    scene.refuses(scene.at("repository/new"), "it lies in");
+    scene.refuses(scene.at("home"), "home directory");
+    scene.refuses(scene.at("outer/base"), "it lies in the data directory");
+    scene.refuses(scene.at("outer/new"), "it lies in the data directory");
+    scene.refuses(scene.at("file"), "not a directory");
+    scene.refuses(scene.at("link"), "not a directory");
+    scene.refuses(scene.at("dangling"), "not a directory");
+    scene.refuses(scene.at("no/parent"), "there is no directory");
+    scene.refuses(scene.at("file/below"), "there is no directory");
+    let foreign = scene.with("foreign", &[("PG_VERSION", b"15\n"), ("global/pg_control", &control_file(5))]);
+    scene.refuses(foreign, "another cluster");
+    let pid = format!("{}\n", std::process::id());
+    let running = scene.with("running", &[("PG_VERSION", b"15\n"), ("postmaster.pid", pid.as_bytes())]);
+    // A process of that number that works elsewhere is no server of this directory.
+    assert!(scene.both(&running)[1].is_ok());
+    let mut server = std::process::Command::new("sleep").arg("60").current_dir(&running).spawn().unwrap();
+    std::fs::write(running.join("postmaster.pid"), format!("{}\n", server.id())).unwrap();
+    scene.refuses(&running, "runs in");
     server.kill().unwrap();
     server.wait().unwrap();
-    assert!(found.iter().all(|words| words.contains("a server (process")), "{found:?}");
-    assert_eq!(decide(&path, true), Ok(DirectoryAction::MoveAside));
+    assert!(scene.both(&running)[1].is_ok());
+}
+
+#[test]
+fn only_postgresql_s_own_directories_are_moved_aside() {
+    let scene = Scene::new();
+    let same = control_file(ours().get());
+    type Row<'a> = (&'a str, Vec<(&'a str, &'a [u8])>, Option<&'a str>);
+    let rows: [Row<'_>; 5] = [
+        ("same", vec![("PG_VERSION", b"15\n"), ("global/pg_control", &same)], None),
+        ("damaged", vec![("global/pg_control", b"garbage")], None),
+        ("lost-control", vec![("PG_VERSION", b"15\n"), ("base/1/2", b"x")], None),
+        ("documents", vec![("thesis.txt", b"x")], Some("something else than PostgreSQL's files")),
+        ("hidden", vec![(".profile", b"x")], Some("something else than PostgreSQL's files")),
+    ];
+    for (name, files, problem) in rows {
+        let path = scene.with(name, &files);
+        let [without, with] = scene.both(&path);
+        assert!(without.is_err(), "{name}");
+        match problem {
+            None => assert_eq!(with, Ok(DirectoryAction::MoveAside), "{name}"),
+            Some(words) => assert!(with.unwrap_err().contains(words), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_killed_restore_is_emptied_and_a_whole_cluster_never() {
+    let scene = Scene::new();
+    let text = marker_text("one", &scene.at("killed"));
+    let killed = scene.with("killed", &[(MARKER, &text), ("base/1/2", b"x"), ("global/pg_control.pgv-staged", b"x")]);
+    assert_eq!(scene.both(&killed), [Ok(DirectoryAction::EmptyAndFill), Ok(DirectoryAction::EmptyAndFill)]);
+    assert_eq!(killed_restore(&killed).unwrap(), Some(marker("one", &killed)));
+    // Killed between the control file's name and the marker's end: it can be started, and is somebody's.
+    std::fs::write(killed.join("global/pg_control"), control_file(ours().get())).unwrap();
+    assert_eq!(killed_restore(&killed).unwrap(), None);
+    assert!(scene.both(&killed)[0].is_err());
+    assert_eq!(scene.both(&killed)[1], Ok(DirectoryAction::MoveAside));
+    let staged = scene.with("staged", &[(".pgv-staged-0123", b"{")]);
+    assert_eq!(scene.both(&staged)[0], Ok(DirectoryAction::EmptyAndFill));
+    let torn = scene.with("torn", &[(MARKER, b"{\"restore\": "), ("notes.txt", b"x")]);
+    assert!(scene.both(&torn)[0].is_err());
+}
+
+#[test]
+fn a_tablespace_is_emptied_only_for_the_restore_that_began_it() {
+    let scene = Scene::new();
+    let data = scene.at("data");
+    let space = scene.with("space", &[(MARKER, &marker_text("one", &data)), ("PG_15_202209061/1/2", b"x")]);
+    let decide = |killed: Option<&Marker>, move_aside| {
+        scene.decide(&space, move_aside, DirectoryRole::Tablespace(killed)).map_err(|error| error.to_string())
+    };
+    assert_eq!(decide(Some(&marker("one", &data)), false), Ok(DirectoryAction::EmptyAndFill));
+    // The marker was left behind by a restore that was killed after its cluster was whole.
+    for killed in [None, Some(marker("two", &data)), Some(marker("one", &scene.at("other")))] {
+        assert!(decide(killed.as_ref(), false).unwrap_err().contains("not empty"), "{killed:?}");
+        assert_eq!(decide(killed.as_ref(), true), Ok(DirectoryAction::MoveAside));
+    }
+    std::fs::remove_dir_all(space.join("PG_15_202209061")).unwrap();
+    std::fs::write(space.join("notes.txt"), "x").unwrap();
+    std::fs::remove_file(space.join(MARKER)).unwrap();
+    assert!(decide(None, true).unwrap_err().contains("something else"));
 }

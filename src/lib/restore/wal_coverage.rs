@@ -79,10 +79,36 @@ impl ArchiveFacts {
         after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|range| range.last >= *name)
     }
 
+    /// The last segment of that timeline in the archive.
+    pub(super) fn last_segment(&self, timeline: TimelineId) -> Option<WalSegmentName> {
+        self.ranges.get(&timeline)?.last().map(|range| range.last)
+    }
+
     /// The position after the last byte of that timeline in the archive; `None` when there is no segment of it.
     pub(super) fn end_of(&self, timeline: TimelineId) -> Option<Lsn> {
-        let last = self.ranges.get(&timeline)?.last()?;
-        last.last.end_lsn(self.segment_size)
+        self.last_segment(timeline)?.end_lsn(self.segment_size)
+    }
+
+    /// No record of the path in the archive is later than this.
+    pub(super) fn end_time_along(&self, path: &TimelineHistory) -> Option<Timestamp> {
+        let timelines = [path.timeline()].into_iter().chain(path.parents().rev());
+        let mut last = timelines.filter_map(|timeline| {
+            let archived = self.last_segment(timeline)?;
+            let left_in = path.end_of(timeline).map(|end| WalSegmentName::containing(timeline, end, self.segment_size));
+            Some(left_in.map_or(archived, |left_in| left_in.min(archived)))
+        });
+        self.upper_bound(&last.next()?)
+    }
+
+    /// The first segment of the path's own timeline when the archive lacks it but has the one of its parent, which
+    /// went on: recovery would take that one instead and follow the parent behind the fork (`XLogFileReadAnyTLI`).
+    pub(super) fn missing_fork_segment(&self, path: &TimelineHistory) -> Option<WalHole> {
+        let parent = path.parents().next_back()?;
+        let reachable_lsn = path.end_of(parent)?;
+        let first = WalSegmentName::containing(path.timeline(), reachable_lsn, self.segment_size);
+        let of_parent = WalSegmentName::containing(parent, reachable_lsn, self.segment_size);
+        let is_replaced = !self.contains(&first) && self.contains(&of_parent);
+        is_replaced.then_some(WalHole { first, last: first, count: 1, reachable_lsn })
     }
 
     /// Where the archive ends along a path, holes or not.
@@ -107,7 +133,7 @@ impl ArchiveFacts {
             match (found, &mut missing) {
                 (Some(name), None) => coverage.reach(*name, self.upper_bound(name), end, size),
                 (Some(_), Some(_)) => break,
-                (None, hole) => extend_hole(hole, &candidates, path, coverage.end_lsn),
+                (None, hole) => extend_hole(hole, &candidates, coverage.end_lsn),
             }
         }
         coverage.hole = missing;
@@ -145,9 +171,8 @@ impl WalCoverage {
     }
 }
 
-fn extend_hole(hole: &mut Option<WalHole>, candidates: &SegmentCandidates, path: &TimelineHistory, reachable: Lsn) {
+fn extend_hole(hole: &mut Option<WalHole>, candidates: &SegmentCandidates, reachable: Lsn) {
     let Some(name) = candidates.names.first().copied() else { return };
-    let _ = path;
     match hole {
         Some(hole) => {
             hole.last = name;

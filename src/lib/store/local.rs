@@ -5,14 +5,18 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use crate::clock::{Clock as _, SystemClock};
 use crate::fs::{self, FileError, Published, StagedFile};
 
 const STAGING: &str = ".staging";
+/// A staged file to which nothing was added for so long has no writer.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A store in a local directory.
 #[derive(Debug, Clone)]
@@ -117,7 +121,9 @@ impl LocalStore {
 
     fn put(&self, key: &ObjectKey, header: &[u8], body: ObjectBody<'_>) -> Result<PutOutcome, StoreError> {
         let failed = |error| self.failed(error);
-        let mut staged = StagedFile::create_in(&self.root.join(STAGING)).map_err(failed)?;
+        let staging = self.root.join(STAGING);
+        remove_abandoned(&staging);
+        let mut staged = StagedFile::create_in(&staging).map_err(failed)?;
         staged.write_all(header).map_err(failed)?;
         match body {
             ObjectBody::Whole(bytes) => staged.write_all(bytes).map_err(failed)?,
@@ -130,6 +136,11 @@ impl LocalStore {
         }
         if let Some(parent) = Path::new(key.as_str()).parent() {
             fs::create_directory_chain(&self.root, parent).map_err(failed)?;
+            // DURABILITY: whoever made these directories may have been killed before their names were durable. The
+            // first object in a directory makes sure of that before it appears, so that the others need not.
+            if fs::is_empty_directory(&self.root.join(parent)).map_err(failed)? {
+                fs::sync_directory_chain(&self.root, parent).map_err(failed)?;
+            }
         }
         match staged.publish_new(&self.path_of(key)).map_err(failed)? {
             Published::Created => Ok(PutOutcome::Created),
@@ -144,6 +155,13 @@ impl LocalStore {
         let listing = Listing { store: self, prefix, after, limit };
         listing.visit(directory, &mut found)?;
         Ok(found)
+    }
+}
+
+/// Removes what writers left behind that were killed: a store must not fill up with it.
+fn remove_abandoned(staging: &Path) {
+    if let Ok(limit) = SystemClock.now().checked_sub(ABANDONED_AFTER) {
+        fs::remove_abandoned_beside(&staging.join("any"), limit);
     }
 }
 

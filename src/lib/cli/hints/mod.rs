@@ -8,6 +8,7 @@ mod configuration;
 mod init;
 mod recovery_conf;
 mod repository;
+mod restore;
 mod server;
 mod target;
 mod wal;
@@ -42,8 +43,16 @@ fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
             "To run it as root all the same, add --allow-root.".to_owned(),
         ];
     }
-    let of_modules =
-        [configuration::hint, init::hint, recovery_conf::hint, repository::hint, server::hint, target::hint, wal::hint];
+    let of_modules = [
+        configuration::hint,
+        init::hint,
+        recovery_conf::hint,
+        repository::hint,
+        restore::hint,
+        server::hint,
+        target::hint,
+        wal::hint,
+    ];
     of_modules.into_iter().flat_map(|hint| hint(error)).collect()
 }
 

@@ -11,7 +11,7 @@ const HISTORY_OF_1_AND_2: &[u8] = include_bytes!("../../../../tests/data/postgre
 fn absence_is_claimed_only_when_nothing_later_is_there() {
     let absent = ErrorClass::NotFound;
     let hole = ErrorClass::Corrupt;
-    let rows: [(&[&str], &str, ErrorClass); 22] = [
+    let rows: [(&[&str], &str, ErrorClass); 25] = [
         (&[], SEGMENT, absent),
         (&["000000010000000000000002"], SEGMENT, absent),
         (&["000000010000000000000004"], SEGMENT, hole),
@@ -26,6 +26,10 @@ fn absence_is_claimed_only_when_nothing_later_is_there() {
         (&["000000010000000000000004.partial", "000000010000000000000005"], SEGMENT, hole),
         (&[SEGMENT, "000000010000000000000004"], "000000010000000000000003.partial", absent),
         (&[SEGMENT], "000000010000000000000003.00000028.backup", absent),
+        // Where a descendant went through before it forked, everything was archived; from its fork on it need not be.
+        (&["00000002.history"], "000000010000000000000001", hole),
+        (&["00000002.history"], "0000000100000000000000F0", absent),
+        (&["00000002.history"], "000000020000000000000001", absent),
         // Histories.
         (&[], "00000002.history", absent),
         (&[SEGMENT], "00000002.history", absent),

@@ -12,6 +12,8 @@ use crate::store::block_on;
 
 /// LIMIT: bytes of one stored document.
 const DOCUMENT_BYTES_MAX: u64 = 4 << 30;
+/// LIMIT: bytes of a map's root, or of a table of packs.
+const MAP_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of the MAC at the end of a header.
 const MAC_BYTES: usize = 32;
 
@@ -126,7 +128,7 @@ impl Repository {
         spec: &crate::repository::object::ObjectSpec,
         digest: ContentDigest,
     ) -> Result<T, RepositoryError> {
-        let text = self.load_object(key, spec, 1 << 30)?;
+        let text = self.load_object(key, spec, MAP_BYTES_MAX)?;
         if self.keys().plain_digest(&text) != digest {
             return Err(self.damaged(key, Damage::Digest { what: "content" }));
         }

@@ -74,7 +74,6 @@ pub struct BackupWriter {
     sequence: u64,
     previous: Option<PreviousRecord>,
     documents: Vec<DocumentRef>,
-    stored_bytes: u64,
 }
 
 /// What became of the map and the packs.
@@ -106,7 +105,6 @@ impl BackupWriter {
             sequence: newest.as_ref().map_or(1, |(record, _)| record.sequence.saturating_add(1)),
             previous: newest.map(|(record, mac)| PreviousRecord { id: record.id, mac }),
             documents: Vec::new(),
-            stored_bytes: 0,
         };
         this.create("begin", ObjectKind::Begin, begin)?;
         Ok(this)
@@ -171,7 +169,6 @@ impl BackupWriter {
         let mut needs = packs.finish()?;
         count_live_bytes(&mut needs, &entries, &root);
         let pack_bytes = needs.iter().map(|need| need.body_bytes).sum();
-        self.stored_bytes += pack_bytes;
         let root_digest = self.create("root", ObjectKind::Root, &root)?;
         let needs_digest = self.create("needs", ObjectKind::Needs, &BackupNeeds { packs: needs })?;
         Ok(StoredContent { root_digest, needs_digest, pack_bytes })

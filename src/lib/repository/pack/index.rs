@@ -67,6 +67,11 @@ pub struct PackIndex {
 }
 
 impl PackIndex {
+    /// Bytes that a frame takes, without its pages.
+    pub(super) const FRAME_BYTES: usize = 52;
+    /// Bytes that a page takes.
+    pub(super) const PAGE_BYTES: usize = 8;
+
     /// The index frame's plain bytes.
     pub fn encode(&self) -> Vec<u8> {
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();

@@ -30,7 +30,9 @@ pub(crate) const FRAME_BYTES: usize = 256 * 1024;
 pub(crate) const PAGED_FILE_BYTES: u64 = 64 * 1024;
 /// A pack is ended once it holds this many plain bytes.
 pub(crate) const PACK_BYTES: u64 = 1 << 30;
-/// A pack is ended once it has this many frames, so that its index fits one frame.
+/// A pack is ended once its index has this many bytes, so that it fits one frame: half of what one may hold.
+pub(crate) const PACK_INDEX_BYTES: usize = crate::codec::MAX_FRAME_PLAIN_BYTES / 2;
+/// A pack is ended once it has this many frames.
 pub(crate) const PACK_FRAMES: usize = 1 << 14;
 
 /// Part of a pack's plain content. Written as `[pack, offset, length]`; the pack is a number of the table `needs`.

@@ -8,7 +8,10 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::storing::{CompressedFrame, FrameReply, PackMessage, store_pack};
-use super::{Extent, FRAME_BYTES, PACK_BYTES, PACK_FRAMES, PAGED_FILE_BYTES, PackError, PackNeed, pack_key, pack_spec};
+use super::{
+    Extent, FRAME_BYTES, PACK_BYTES, PACK_FRAMES, PACK_INDEX_BYTES, PAGED_FILE_BYTES, PackError, PackIndex, PackNeed,
+    pack_key, pack_spec,
+};
 use crate::codec::{CompressionLevel, ContentDigest, FrameCompressor};
 use crate::repository::backup::BackupId;
 use crate::repository::{ClusterRef, Repository, Writer};
@@ -47,6 +50,8 @@ struct OpenPack {
     messages: Sender<PackMessage>,
     thread: JoinHandle<Result<PackNeed, PackError>>,
     frames: usize,
+    /// Bytes of its index so far.
+    index_bytes: usize,
 }
 
 /// Writes the content of files into the packs of one backup. Dropped without [`PackStream::finish`], it leaves the
@@ -182,7 +187,10 @@ impl PackStream {
         let (reply, answer) = bounded(1);
         let Some(pack) = self.current.as_mut() else { return Err(PackError::ThreadDied) };
         pack.frames += 1;
-        let pack_is_full = self.sent_bytes >= self.options.pack_bytes || pack.frames >= PACK_FRAMES;
+        let pages = if self.is_paged { plain.len().div_ceil(page_bytes(&self.options)) } else { 0 };
+        pack.index_bytes += PackIndex::FRAME_BYTES + pages * PackIndex::PAGE_BYTES;
+        let index_is_full = pack.frames >= PACK_FRAMES || pack.index_bytes >= PACK_INDEX_BYTES;
+        let pack_is_full = self.sent_bytes >= self.options.pack_bytes || index_is_full;
         let sent = pack.messages.send(PackMessage::Frame(answer)).is_ok();
         let job = Job { plain, is_paged: self.is_paged, reply };
         let queued = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
@@ -209,7 +217,8 @@ impl PackStream {
         };
         let work = move || store_pack(&repository, &key, &header, queue, page_bytes, need);
         let thread = std::thread::Builder::new().name(format!("pack-{ordinal}")).spawn(work);
-        self.current = Some(OpenPack { messages, thread: thread.map_err(PackError::Thread)?, frames: 0 });
+        self.current =
+            Some(OpenPack { messages, thread: thread.map_err(PackError::Thread)?, frames: 0, index_bytes: 0 });
         Ok(())
     }
 
@@ -254,13 +263,17 @@ impl Drop for PackStream {
     }
 }
 
+/// Size of the pages that are hashed, never zero.
+fn page_bytes(options: &PackOptions) -> usize {
+    usize::try_from(options.page_bytes).unwrap_or(usize::MAX).max(1)
+}
+
 fn compress_jobs(queue: &Receiver<Job>, repository: &Repository, options: PackOptions) {
     let mut compressor = FrameCompressor::new(options.level).map_err(Some);
     for job in queue {
         let frame = match compressor.as_mut() {
             Ok(compressor) => compressor.compress(&job.plain).map(|stored| {
-                let page_bytes = usize::try_from(options.page_bytes).unwrap_or(usize::MAX);
-                let pages = if job.is_paged { job.plain.chunks(page_bytes) } else { [].chunks(1) };
+                let pages = if job.is_paged { job.plain.chunks(page_bytes(&options)) } else { [].chunks(1) };
                 CompressedFrame {
                     stored,
                     plain_bytes: job.plain.len(),

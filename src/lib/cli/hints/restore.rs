@@ -1,0 +1,234 @@
+//! Hints about restores that were refused: the nearest thing that can be done, to be pasted.
+
+use std::error::Error;
+use std::path::Path;
+
+use crate::pg::{RecoveryTarget, format_target_time, shell_quote};
+use crate::restore::{Branch, RestoreError};
+
+pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+    match super::find::<RestoreError>(error) {
+        Some(error) => of_restore(error),
+        None => Vec::new(),
+    }
+}
+
+fn of_restore(error: &RestoreError) -> Vec<String> {
+    match error {
+        // These show the error inside them in their place.
+        RestoreError::Repository(error) => super::repository::hint(error),
+        RestoreError::Selection(error) => super::repository::hint(error),
+        RestoreError::NoBackup { .. }
+        | RestoreError::UnknownBackup { .. }
+        | RestoreError::OnlyBackupsWithFindings { .. }
+        | RestoreError::UnreadableBackup { .. } => of_missing_backup(error),
+        RestoreError::TargetBeforeBackup { .. }
+        | RestoreError::TargetBehindArchive { .. }
+        | RestoreError::TimeBehindArchive { .. }
+        | RestoreError::Hole { .. }
+        | RestoreError::BackupWithoutWal { .. } => of_unreachable(error),
+        RestoreError::NotOnTimeline { .. }
+        | RestoreError::UnknownTimeline { .. }
+        | RestoreError::AmbiguousTimeline { .. } => of_timeline(error),
+        _ => of_place(error),
+    }
+}
+
+fn of_missing_backup(error: &RestoreError) -> Vec<String> {
+    let hint = match error {
+        RestoreError::NoBackup { .. } => "\"pgv-basebackup\" takes one; \"pgv info\" shows what there is.".to_owned(),
+        RestoreError::UnknownBackup { known, .. } => match known.last() {
+            Some(newest) => format!("The newest is {newest}; \"pgv info\" shows them all."),
+            None => "There is none at all: \"pgv-basebackup\" takes one.".to_owned(),
+        },
+        RestoreError::OnlyBackupsWithFindings { newest } => {
+            format!("To restore one all the same, name it: --backup {newest}")
+        }
+        _ => "Without --backup, the others are considered.".to_owned(),
+    };
+    vec![hint]
+}
+
+fn of_unreachable(error: &RestoreError) -> Vec<String> {
+    match error {
+        RestoreError::TargetBeforeBackup { target, backup, was_named, stop_time, stop_lsn } => {
+            let nearest = match target {
+                RecoveryTarget::Time(..) => format!("--target-time '{}'", format_target_time(*stop_time)),
+                RecoveryTarget::Lsn(..) => format!("--target-lsn {stop_lsn}"),
+                _ => format!("--target-immediate --backup {backup}"),
+            };
+            let nearest = format!("The earliest point that can be reached from it: {nearest}");
+            let others = was_named.then(|| "Without --backup, earlier backups are considered.".to_owned());
+            [nearest].into_iter().chain(others).collect()
+        }
+        RestoreError::TargetBehindArchive { .. } | RestoreError::TimeBehindArchive { .. } => vec![
+            "Without a target, everything in the archive is restored.".to_owned(),
+            "If the original still runs, SELECT pg_switch_wal() there archives what it has written so far.".to_owned(),
+        ],
+        RestoreError::Hole { hole, reachable_time, certain_lsn, backup, .. } => {
+            let archived =
+                reachable_time.map(|time| format!(", archived {}", format_target_time(time))).unwrap_or_default();
+            let until = format!("Everything before {} can be reached{archived}.", hole.reachable_lsn);
+            let nearest = match certain_lsn {
+                Some(lsn) => format!("Certain to be reached: --target-lsn {lsn} --backup {backup}"),
+                None => format!("Certain to be reached: --target-immediate --backup {backup}"),
+            };
+            vec![until, nearest, in_pg_wal(&hole.first.to_string())]
+        }
+        RestoreError::BackupWithoutWal { segment, .. } => {
+            vec![in_pg_wal(&segment.to_string()), "--backup ID starts from another backup.".to_owned()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A segment that the archive lacks may still lie where it was written.
+fn in_pg_wal(segment: &str) -> String {
+    format!("If a server still has \"{segment}\" in pg_wal, archive it: pgv-archive PGDATA/pg_wal/{segment}")
+}
+
+fn of_timeline(error: &RestoreError) -> Vec<String> {
+    match error {
+        RestoreError::NotOnTimeline { of_backup, .. } => {
+            vec![format!("The timeline of the backup: --target-timeline {of_backup}")]
+        }
+        RestoreError::UnknownTimeline { known, .. } => {
+            let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+            vec![format!("--target-timeline N follows one of these: {}", known.join(", "))]
+        }
+        RestoreError::AmbiguousTimeline { branches, .. } => branches.iter().map(of_branch).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn of_branch(branch: &Branch) -> String {
+    let origin = match branch.forked_at {
+        Some(lsn) => format!("the server that began to write at {lsn}"),
+        None => "the first server".to_owned(),
+    };
+    format!("If {origin} is meant: --target-timeline {}", branch.timeline)
+}
+
+fn of_place(error: &RestoreError) -> Vec<String> {
+    let hint = match error {
+        RestoreError::UnsafeTarget { move_aside_helps: true, .. } => {
+            "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted.".to_owned()
+        }
+        RestoreError::ServerRuns { path, .. } => format!("Stop it first: pg_ctl -D {} stop", quoted(path)),
+        RestoreError::OtherCluster { .. } => {
+            "Name another directory with -D, or another cluster with --cluster.".to_owned()
+        }
+        RestoreError::NoRoom { .. } => {
+            "Name a directory on a larger file system with -D, or put tablespaces elsewhere with --tablespace-mapping \
+             or --tablespace-dir."
+                .to_owned()
+        }
+        RestoreError::UnknownTablespace { known, .. } if known.is_empty() => {
+            "The backup has no tablespaces.".to_owned()
+        }
+        RestoreError::UnknownTablespace { known, .. } => {
+            let known: Vec<String> = known.iter().map(|path| path.display().to_string()).collect();
+            format!("Its tablespaces lay at: {}", known.join(", "))
+        }
+        RestoreError::OriginalIsAlive { .. } => {
+            "Stop it first, or leave --keep-archiving out: a copy beside its original does not archive.".to_owned()
+        }
+        RestoreError::WrongContent { .. } | RestoreError::NoDocument { .. } => {
+            "\"pgv info\" shows the other backups; --backup ID restores one.".to_owned()
+        }
+        _ => return Vec::new(),
+    };
+    vec![hint]
+}
+
+fn quoted(path: &Path) -> String {
+    shell_quote(&path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::{Lsn, TargetBound, TimelineId, WalSegmentName};
+    use crate::repository::BackupId;
+    use crate::restore::WalHole;
+
+    fn lsn(text: &str) -> Lsn {
+        text.parse().unwrap()
+    }
+
+    fn hints(error: &RestoreError) -> String {
+        crate::cli::hints::hints(error).join("\n")
+    }
+
+    #[test]
+    fn a_target_before_the_backup_gets_the_earliest_one_of_its_kind() {
+        let stop_time = "2026-11-20T14:30:00.5Z".parse().unwrap();
+        let backup = BackupId::generate(stop_time);
+        let early = jiff::Timestamp::UNIX_EPOCH;
+        for (target, nearest) in [
+            (RecoveryTarget::Time(early, TargetBound::Inclusive), "--target-time '2026-11-20 14:30:00.500000+00'"),
+            (RecoveryTarget::Lsn(lsn("0/1"), TargetBound::Inclusive), "--target-lsn 0/300"),
+        ] {
+            let error =
+                RestoreError::TargetBeforeBackup { target, backup, was_named: true, stop_time, stop_lsn: lsn("0/300") };
+            let text = hints(&error);
+            assert!(text.contains(&format!("can be reached from it: {nearest}\nWithout --backup")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hole_gets_what_is_certain_and_where_the_segment_may_be() {
+        let first = WalSegmentName::parse("000000010000000000000005").unwrap();
+        let hole = WalHole { first, last: first, count: 1, reachable_lsn: lsn("0/5000000") };
+        let backup = BackupId::generate(jiff::Timestamp::UNIX_EPOCH);
+        let mut error = RestoreError::Hole {
+            target: "latest".to_owned(),
+            hole,
+            reachable_time: None,
+            certain_lsn: Some(lsn("0/4000000")),
+            backup,
+        };
+        let text = hints(&error);
+        assert!(text.contains(&format!("--target-lsn 0/4000000 --backup {backup}")), "{text}");
+        assert!(text.contains("pgv-archive PGDATA/pg_wal/000000010000000000000005"), "{text}");
+        if let RestoreError::Hole { certain_lsn, .. } = &mut error {
+            *certain_lsn = None;
+        }
+        assert!(hints(&error).contains("--target-immediate --backup"));
+    }
+
+    #[test]
+    fn every_branch_gets_its_option() {
+        let branch = |number, forked_at: Option<&str>| Branch {
+            timeline: TimelineId::new(number).unwrap(),
+            forked_at: forked_at.map(lsn),
+            end_lsn: None,
+            end_time: None,
+        };
+        let branches = vec![branch(1, None), branch(2, Some("0/500"))];
+        let error = RestoreError::AmbiguousTimeline { target: "x".to_owned(), branches };
+        assert_eq!(
+            crate::cli::hints::hints(&error),
+            [
+                "If the first server is meant: --target-timeline 1",
+                "If the server that began to write at 0/500 is meant: --target-timeline 2",
+            ]
+        );
+    }
+
+    #[test]
+    fn places_get_their_way_out() {
+        let path = Path::new("/data/it's").to_owned();
+        let refused = |move_aside_helps| RestoreError::UnsafeTarget {
+            path: path.clone(),
+            problem: "it is not empty".to_owned(),
+            move_aside_helps,
+        };
+        assert!(hints(&refused(true)).contains("--move-aside"));
+        assert_eq!(hints(&refused(false)), "");
+        let runs = RestoreError::ServerRuns { path: path.clone(), pid: 1 };
+        assert_eq!(hints(&runs), r"Stop it first: pg_ctl -D '/data/it'\''s' stop");
+        let alive = RestoreError::OriginalIsAlive { server: "db1".to_owned() };
+        assert!(hints(&alive).contains("leave --keep-archiving out"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Records and archives made by hand, for unit tests.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::wal_coverage::ArchiveFacts;
+use crate::codec::ContentDigest;
+use crate::pg::{Lsn, PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalSegmentName, WalSegmentSize};
+use crate::repository::{
+    BackupId, BackupMethod, BackupRecord, BackupSizes, ClusterName, NodeDescription, ServerDescription, WalRange,
+};
+
+pub(crate) fn tli(number: u32) -> TimelineId {
+    TimelineId::new(number).unwrap()
+}
+
+pub(crate) fn lsn(text: &str) -> Lsn {
+    text.parse().unwrap()
+}
+
+pub(crate) fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) fn size() -> WalSegmentSize {
+    WalSegmentSize::new(16 << 20).unwrap()
+}
+
+/// The id of the backup of that number.
+pub(crate) fn id(number: u64) -> BackupId {
+    format!("20261120T000000Z-{number:08x}").parse().unwrap()
+}
+
+pub(crate) fn record(sequence: u64, start: (u32, &str), stop: (u32, &str), stop_time: &str) -> BackupRecord {
+    BackupRecord {
+        required_features: Vec::new(),
+        id: id(sequence),
+        sequence,
+        previous: None,
+        parents: Vec::new(),
+        cluster: ClusterName::parse("main").unwrap(),
+        system_identifier: SystemIdentifier::new(7_000_000_000_000_000_001).unwrap(),
+        method: BackupMethod::Stream,
+        label: "test".to_owned(),
+        node: NodeDescription { host: "/tmp".to_owned(), port: 5432, is_standby: false },
+        major_version: PgMajorVersion::new(15).unwrap(),
+        version_num: 150_020,
+        pgv_version: "0".to_owned(),
+        start_lsn: lsn(start.1),
+        start_timeline: tli(start.0),
+        stop_lsn: lsn(stop.1),
+        stop_timeline: tli(stop.0),
+        start_time: time(stop_time),
+        stop_time: time(stop_time),
+        wal_segment_size: size(),
+        block_bytes: 8192,
+        data_checksums: true,
+        sizes: BackupSizes::default(),
+        root_digest: ContentDigest::from_bytes([0; 32]),
+        needs_digest: ContentDigest::from_bytes([0; 32]),
+        documents: Vec::new(),
+        tablespaces: Vec::new(),
+        server: ServerDescription::default(),
+        findings: Vec::new(),
+    }
+}
+
+/// An archive: for each timeline its ranges as numbers of segments with the time at which the last one was archived;
+/// and the histories.
+pub(super) fn archive(ranges: &[(u32, u64, u64, &str)], histories: &[(u32, &str)]) -> ArchiveFacts {
+    let mut facts = ArchiveFacts {
+        segment_size: size(),
+        ranges: BTreeMap::new(),
+        histories: BTreeMap::new(),
+        unreadable_histories: BTreeMap::new(),
+        archived_at: BTreeMap::new(),
+    };
+    for (timeline, first, last, archived) in ranges {
+        let name = |number| WalSegmentName::from_number(tli(*timeline), number, size()).unwrap();
+        let range =
+            WalRange { timeline: tli(*timeline), first: name(*first), last: name(*last), count: last - first + 1 };
+        facts.ranges.entry(tli(*timeline)).or_default().push(range);
+        facts.archived_at.insert(name(*last), time(archived));
+    }
+    for (timeline, text) in histories {
+        let history = TimelineHistory::parse(tli(*timeline), text).unwrap();
+        facts.histories.insert(tli(*timeline), history);
+    }
+    facts
+}
+
+/// The control file of a real server, with another system identifier.
+pub(crate) fn control_file(system_identifier: SystemIdentifier) -> Vec<u8> {
+    const CRC_OFFSET: usize = 288;
+    let mut bytes = include_bytes!("../../../tests/data/postgres-15/pg_control").to_vec();
+    bytes[..8].copy_from_slice(&system_identifier.get().to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..CRC_OFFSET]);
+    bytes[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}

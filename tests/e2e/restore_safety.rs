@@ -1,0 +1,156 @@
+//! Restores that must not happen or that are killed, with real servers: nothing is touched, and nothing half restored
+//! ever starts.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::support::{Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, wait_until};
+
+const MARKER: &str = "pgv-restore.incomplete";
+
+/// How many files there are in a directory and below it.
+fn files_in(directory: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    entries.map_while(Result::ok).map(|entry| if entry.path().is_dir() { files_in(&entry.path()) } else { 1 }).sum()
+}
+
+/// Tries to start a server in a directory, and says whether it did.
+fn starts(folder: &TestFolder, name: &str, data: &Path) -> bool {
+    let mut server = TestCluster::at(PgVersion::V15, folder, name, data);
+    match server.start_and_settle() {
+        Settled::Ended(status) => {
+            assert!(!status.success());
+            false
+        }
+        Settled::Open | Settled::Paused => true,
+    }
+}
+
+#[test]
+fn a_restore_that_is_killed_never_starts_and_the_next_one_is_whole() {
+    let folder = TestFolder::new("restore-kill");
+    let mut site = Site::new(PgVersion::V15, &folder);
+    site.primary.create_tablespace(&folder, "extra");
+    site.primary.query("CREATE TABLE in_extra TABLESPACE extra AS SELECT generate_series(1, 20000) AS i");
+    let (ledger, _) = site.with_history();
+    site.primary.stop();
+    let whole = folder.join("whole");
+    let spaces = folder.make("whole-spaces").display().to_string();
+    site.restore(&whole, &["--tablespace-dir", &spaces]).success();
+    let count = files_in(&whole);
+    assert!(count > 500);
+
+    let (mut round, mut killed) = (0, 0);
+    let (mut data, mut spaces) = (folder.join("data-0"), folder.make("spaces-0").display().to_string());
+    for tenths in 0..10 {
+        // Killed once about that many files are there, of which the marker is one.
+        let files = 1 + count * tenths / 10;
+        kill_once(&site, &data, &spaces, files);
+        if data.join("global/pg_control").exists() {
+            // It was faster: the next one begins in a place of its own.
+            round += 1;
+            data = folder.join(format!("data-{round}"));
+            spaces = folder.make(format!("spaces-{round}")).display().to_string();
+            continue;
+        }
+        killed += 1;
+        assert!(!starts(&folder, &format!("killed-{tenths}"), &data), "started after {files} files");
+    }
+    assert!(killed >= 3, "killed {killed} times only");
+    site.restore(&data, &["--tablespace-dir", &spaces]).success();
+    let mut copy = TestCluster::at(PgVersion::V15, &folder, "copy", &data);
+    assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+    Ledger::assert(&copy, &ledger.all());
+    assert_eq!(copy.query("SELECT count(*) FROM in_extra"), "20000");
+    assert!(!data.join(MARKER).exists());
+}
+
+/// Which file the marker is now: every restore writes its own.
+fn marker_inode(data: &Path) -> Option<u64> {
+    std::fs::metadata(data.join(MARKER)).ok().map(|metadata| metadata.ino())
+}
+
+/// Begins a restore, and kills it when so many files are there; it may end before.
+#[track_caller]
+fn kill_once(site: &Site, data: &Path, spaces: &str, files: usize) {
+    let before = marker_inode(data);
+    let text = data.display().to_string();
+    let mut command = site.pgv.command("pgv-restore", &["-D", &text, "--tablespace-dir", spaces]);
+    let mut restore = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("a restore has come to where it is killed", Duration::from_secs(60), || {
+        let has_begun = marker_inode(data).is_some_and(|now| Some(now) != before);
+        has_begun && files_in(data) >= files || restore.try_wait().unwrap().is_some()
+    });
+    restore.kill().unwrap();
+    restore.wait().unwrap();
+    assert!(data.join(MARKER).exists() || data.join("global/pg_control").exists());
+}
+
+/// A refusal that names what it is about and leaves everything as it is.
+#[track_caller]
+fn refused(outcome: Outcome, words: &str) {
+    assert_eq!(outcome.status.code(), Some(3), "{outcome}");
+    assert!(outcome.stderr.contains(words), "{outcome}");
+}
+
+#[test]
+fn unsafe_and_unreachable_restores_are_refused_before_anything_is_touched() {
+    let folder = TestFolder::new("restore-refused");
+    let site = Site::new(PgVersion::V15, &folder);
+    let before_all = site.primary.now();
+    let (_, middle) = site.with_history();
+    let data = folder.join("new");
+
+    // Over what runs, what is somebody's, what is the repository.
+    for options in [&[][..], &["--move-aside"]] {
+        refused(site.restore(&site.primary.data, options), "runs in");
+        refused(site.restore(&site.pgv.repository.join("new"), options), "it lies in");
+        refused(site.restore(&site.primary.data.join("base"), options), "it lies in");
+        refused(site.restore(Path::new("/usr/lib/postgresql"), options), "belongs to user id");
+        refused(site.restore(Path::new("/usr/new"), options), "not writable");
+        refused(site.restore(Path::new("/etc"), options), "directory of the system");
+        refused(site.restore(Path::new(&TestAccount::get().name), options), "above it");
+    }
+    assert_eq!(site.primary.query("SELECT count(*) FROM ledger"), "9");
+
+    // Where no restore can lead.
+    refused(site.restore(&data, &["--target-time", &before_all.text]), "before the end of");
+    refused(site.restore(&data, &["--target-lsn", "0/10"]), "before the end of");
+    refused(site.restore(&data, &["--target-lsn", "F/0"]), "behind the end of the archive");
+    refused(site.restore(&data, &["--target-timeline", "7"]), "timeline 7 is not in the archive");
+    let no_offset = site.restore(&data, &["--target-time", "2026-11-20 14:30:00"]);
+    assert_eq!(no_offset.status.code(), Some(2), "{no_offset}");
+    assert!(no_offset.stderr.contains("--target-time '2026-11-20 14:30:00.000000+00'"), "{no_offset}");
+    let two = site.restore(&data, &["--target-time", &middle.text, "--target-immediate"]);
+    assert_eq!(two.status.code(), Some(2), "{two}");
+    let unknown = site.restore(&data, &["--backup", "20200101T000000Z-00000000"]);
+    assert_eq!(unknown.status.code(), Some(1), "{unknown}");
+    let archiving = site.restore(&data, &["--keep-archiving"]);
+    refused(archiving, "still answers as a primary");
+
+    // A hole between the backup and its end, and one behind it.
+    site.restore(&data, &["--target-time", &middle.text, "--dry-run"]).success();
+    let mut segments = segments_of(&site);
+    let last = segments.pop().unwrap();
+    let hidden = segments.pop().unwrap();
+    let aside = folder.join("aside");
+    std::fs::rename(&hidden, &aside).unwrap();
+    let outcome = site.restore(&data, &[]);
+    assert!(last.exists());
+    refused(outcome, "segment");
+    std::fs::rename(&aside, &hidden).unwrap();
+    site.restore(&data, &["--dry-run"]).success();
+    assert!(!data.exists(), "a refusal or a dry run touched the directory");
+}
+
+/// The archived segments of the first timeline, in order.
+fn segments_of(site: &Site) -> Vec<std::path::PathBuf> {
+    let folder = site.tree().join("wal/00000001/0000000100000000");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let is_segment = |path: &std::path::PathBuf| path.file_name().unwrap_or_default().len() == 24;
+    let mut segments: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(is_segment).collect();
+    segments.sort();
+    segments
+}

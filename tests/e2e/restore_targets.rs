@@ -1,0 +1,422 @@
+//! Every kind of recovery target, on one timeline and across several: exactly the rows of it, or a refusal that leaves
+//! the directory alone.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Ledger, LedgerRow, Outcome, PgVersion, Settled, Site, TestCluster, TestFolder, run, wait_until};
+
+const VERSION: PgVersion = PgVersion::V15;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Scene {
+    site: Site,
+    ledger: Ledger,
+    folder: TestFolder,
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let folder = TestFolder::new(name);
+        let site = Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1"), &folder);
+        let ledger = Ledger::create(&site.primary);
+        Self { site, ledger, folder }
+    }
+
+    fn commit(&mut self, count: usize) -> LedgerRow {
+        self.ledger.commit_many(&self.site.primary, count);
+        self.ledger.rows.last().unwrap().clone()
+    }
+
+    /// `pgv-restore -D FOLDER/NAME`, which must succeed.
+    #[track_caller]
+    fn restored(&self, name: &str, options: &[&str]) -> TestCluster {
+        let data = self.folder.join(name);
+        self.site.restore(&data, options).success();
+        TestCluster::at(VERSION, &self.folder, &format!("{name}-s"), &data)
+    }
+
+    /// Restores, starts, and compares the rows; the server runs on.
+    #[track_caller]
+    fn recovers(&self, name: &str, options: &[&str], settled: Settled, rows: &[i64]) -> TestCluster {
+        let mut copy = self.restored(name, options);
+        let found = copy.start_and_settle();
+        assert_eq!(found, settled, "{options:?}\nlog:\n{}", copy.log());
+        if let Err(difference) = Ledger::compare(&copy, rows) {
+            panic!("{options:?}: {difference}\nlog:\n{}", copy.log());
+        }
+        copy
+    }
+
+    /// A restore that must be refused, with the words; the directory must not be made.
+    #[track_caller]
+    fn refused(&self, options: &[&str], code: i32, words: &[&str]) -> Outcome {
+        let data = self.folder.join("refused");
+        let mut outcome = self.site.restore(&data, options).expect_code(code);
+        for words in words {
+            outcome = outcome.expect_stderr(words);
+        }
+        assert!(!data.exists(), "something was made\n{outcome}");
+        outcome
+    }
+
+    /// What a person changes after a failover: the configured cluster lives elsewhere now.
+    fn configure_pgdata(&self, data: &Path) {
+        let text = std::fs::read_to_string(&self.site.pgv.config).unwrap();
+        let lines = text.lines().map(|line| match line.starts_with("pgdata") {
+            true => format!("pgdata = \"{}\"", data.display()),
+            false => line.to_owned(),
+        });
+        let changed: Vec<String> = lines.collect();
+        assert!(changed.iter().any(|line| line.starts_with("pgdata")), "{text}");
+        self.folder.write("pgv.toml", changed.join("\n") + "\n");
+    }
+
+    /// The names of all WAL files and histories in the repository.
+    fn archived(&self) -> BTreeSet<String> {
+        let tree = self.tree();
+        let mut names = BTreeSet::new();
+        for part in ["wal", "history"] {
+            collect_names(&tree.join(part), &mut names);
+        }
+        names
+    }
+
+    /// Without asking the server, which may be gone.
+    fn tree(&self) -> PathBuf {
+        let cluster = self.site.pgv.repository.join("main");
+        let mut trees = std::fs::read_dir(cluster).unwrap().map(|entry| entry.unwrap().path());
+        trees.find(|path| path.join("identity").exists()).unwrap()
+    }
+
+    fn stored(&self, segment: &str) -> PathBuf {
+        self.tree().join("wal").join(&segment[..8]).join(&segment[..16]).join(segment)
+    }
+
+    /// Where the commit record of a row begins, between the row before it and its own end.
+    fn commit_begins(&self, before: &LedgerRow, row: &LedgerRow) -> String {
+        self.site.primary.query("CREATE EXTENSION IF NOT EXISTS pg_walinspect");
+        self.site.primary.query(&format!(
+            "SELECT start_lsn FROM pg_get_wal_records_info('{}', '{}') WHERE xid = '{}' AND record_type = 'COMMIT'",
+            before.lsn, row.lsn, row.xid
+        ))
+    }
+}
+
+fn collect_names(folder: &Path, names: &mut BTreeSet<String>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect_names(&path, names);
+        } else {
+            names.insert(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+}
+
+fn json(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
+}
+
+/// Beside the running primary, from one backup: each target gives exactly its rows, and stops as it was told.
+#[test]
+fn every_kind_of_target() {
+    let mut scene = Scene::new("targets");
+    scene.commit(3);
+    scene.site.backup(&[]).success();
+    let at_backup = scene.ledger.all();
+    let before = scene.commit(2);
+    scene.ledger.abort(&scene.site.primary);
+    let row = scene.commit(1);
+    let commit_begins = scene.commit_begins(&before, &row);
+    scene.commit(1);
+    scene.site.primary.query("SELECT pg_create_restore_point('it''s 100 %')");
+    let at_point = scene.ledger.all();
+    scene.commit(2);
+    scene.site.primary.archive_all();
+    let ledger = &scene.ledger;
+    let (with, without) = (ledger.through(&row), ledger.through(&before));
+    let (until, earlier) = (ledger.until(&row.committed_at), ledger.before(&row.committed_at));
+    assert_eq!((&with, &without), (&until, &earlier));
+    let (time, xid) = (row.committed_at.text.as_str(), row.xid.to_string());
+    let rows: &[(&[&str], Settled, &[i64])] = &[
+        (&["--target-time", time], Settled::Paused, &with),
+        (&["--target-time", time, "--target-exclusive", "--target-action", "promote"], Settled::Open, &without),
+        (&["--target-lsn", &commit_begins], Settled::Paused, &with),
+        (&["--target-lsn", &commit_begins, "--target-exclusive"], Settled::Paused, &without),
+        (&["--target-xid", &xid, "--target-action", "promote"], Settled::Open, &with),
+        (&["--target-xid", &xid, "--target-exclusive"], Settled::Paused, &without),
+        (&["--target-name", "it's 100 %"], Settled::Paused, &at_point),
+        (&["--target-immediate", "--backup", "latest"], Settled::Paused, &at_backup),
+    ];
+    for (number, (options, settled, rows)) in rows.iter().enumerate() {
+        let mut copy = scene.recovers(&format!("c{number}"), options, *settled, rows);
+        let auto = std::fs::read_to_string(copy.data.join("postgresql.auto.conf")).unwrap();
+        assert_eq!(auto.contains("recovery_target"), *settled == Settled::Paused, "{options:?}: {auto}");
+        copy.kill();
+    }
+
+    // Stops, and again when it is started again; another action then opens it.
+    let mut stopped = scene.restored("stopped", &["--target-name", "it's 100 %", "--target-action", "shutdown"]);
+    for _ in 0..2 {
+        let settled = stopped.start_and_settle();
+        assert!(matches!(settled, Settled::Ended(_)), "{settled:?}\nlog:\n{}", stopped.log());
+        assert!(stopped.log().contains("shutdown at recovery target"), "{}", stopped.log());
+    }
+    assert_eq!(stopped.start_and_settle_with(&["recovery_target_action=promote"]), Settled::Open);
+    Ledger::assert(&stopped, &at_point);
+    stopped.kill();
+
+    // The copy does not archive in its original's place (the original runs on).
+    let copy = scene.recovers("latest", &[], Settled::Open, &ledger.all());
+    let archived = scene.archived();
+    assert_eq!(copy.query("SHOW archive_mode"), "off");
+    copy.query("INSERT INTO ledger VALUES (1000, 'of the copy')");
+    copy.switch_wal();
+    copy.query("CHECKPOINT");
+    assert_eq!(copy.query("SELECT archived_count + failed_count FROM pg_stat_archiver"), "0");
+    assert_eq!(scene.archived(), archived);
+    scene.refused(&["--keep-archiving"], 3, &["the original still answers as a primary", "leave --keep-archiving out"]);
+    scene.refused(&["--keep-archiving", "--dry-run"], 3, &["the original still answers as a primary"]);
+}
+
+/// What cannot be reached is refused before anything is touched, with the nearest that can be.
+#[test]
+fn refusals_and_the_plan() {
+    let mut scene = Scene::new("refusals");
+    scene.commit(2);
+    let early = scene.site.primary.now();
+    let taken = json(&scene.site.backup(&["--output", "json"]).success());
+    let backup = taken["backup"]["id"].as_str().unwrap().to_owned();
+    let stop_lsn = taken["backup"]["stop_lsn"].as_str().unwrap().to_owned();
+    let mut segments = Vec::new();
+    for _ in 0..3 {
+        scene.commit(2);
+        segments.push(scene.site.primary.archive_all());
+    }
+    let (middle, last) = (scene.ledger.rows[3].clone(), scene.ledger.rows.last().unwrap().clone());
+    let end = scene.site.primary.query("SELECT pg_current_wal_insert_lsn()");
+
+    let before = [format!("lies before the end of the earliest backup, {backup}"), "--target-time '".to_owned()];
+    scene.refused(&["--target-time", &early.text], 3, &[&before[0], &before[1]]);
+    let nearest = format!("from it: --target-lsn {stop_lsn}");
+    scene.refused(&["--target-lsn", "0/500028"], 3, &["lies before the end of the earliest backup", &nearest]);
+    let behind = ["lies behind the end of the archive at", "Without a target, everything in the archive is restored"];
+    scene.refused(&["--target-lsn", &end], 3, &behind);
+    scene.refused(&["--target-time", "2100-01-01 00:00:00+00"], 3, &["is later than everything", behind[1]]);
+    scene.refused(&["--target-time", &last.committed_at.text, "--target-xid", "700"], 2, &["cannot be used with"]);
+    scene.refused(&["--target-immediate", "--target-exclusive"], 2, &["has no moment just before it"]);
+    scene.refused(&["--backup", "yesterday"], 2, &["yesterday"]);
+    let unknown = ["there is no backup 20200101T000000Z-00000000", &format!("The newest is {backup}")];
+    scene.refused(&["--backup", "20200101T000000Z-00000000"], 1, &unknown);
+    scene.refused(&["--target-timeline", "7"], 3, &["timeline 7 is not in the archive", "follows one of these: 1"]);
+
+    // A time without offset: the two lines that may have been meant.
+    let data = scene.folder.join("refused");
+    let mut command = scene.site.pgv.command("pgv-restore", &["--target-time", "2026-11-20 14:30:00", "-D"]);
+    command.arg(&data).env("TZ", "Europe/Berlin");
+    run(command)
+        .expect_code(2)
+        .expect_stderr("If UTC is meant: --target-time '2026-11-20 14:30:00.000000+00'")
+        .expect_stderr("If Europe/Berlin is meant: --target-time '2026-11-20 13:30:00.000000+00'");
+
+    the_plan_touches_nothing(&scene, &middle, &backup);
+
+    // A hole on the way, and what lies before it.
+    let lost = scene.stored(&segments[1]);
+    let away = scene.folder.join("away");
+    std::fs::rename(&lost, &away).unwrap();
+    let hole = format!("WAL segment \"{}\" is missing", segments[1]);
+    for options in [&[] as &[_], &["--target-time", &last.committed_at.text], &["--target-lsn", &last.lsn]] {
+        scene.refused(options, 3, &["has a hole on the way", &hole, "can be reached", "Certain to be reached: "]);
+    }
+    let until = scene.ledger.through(&middle);
+    scene.recovers("before-hole", &["--target-lsn", &middle.lsn], Settled::Paused, &until).kill();
+    std::fs::rename(&away, &lost).unwrap();
+
+    // A segment that the backup itself needs.
+    let start_lsn = taken["backup"]["start_lsn"].as_str().unwrap();
+    let needed = scene.site.primary.query(&format!("SELECT pg_walfile_name('{start_lsn}')"));
+    std::fs::rename(scene.stored(&needed), &away).unwrap();
+    let words = format!("backup {backup} cannot be restored: WAL segment \"{needed}\" is not in the archive");
+    scene.refused(&["--target-immediate"], 3, &[&words]);
+    std::fs::rename(&away, scene.stored(&needed)).unwrap();
+
+    // Two clusters, and none of them named.
+    let other = TestCluster::builder(VERSION, &scene.folder).name("other").start();
+    let (repository, conninfo) = (scene.site.pgv.repository.display().to_string(), other.conninfo());
+    let arguments = ["init", "--repo", &repository, "--cluster", "second", "-d", &conninfo];
+    scene.site.pgv.run("pgv", &arguments).success();
+    let mut text = std::fs::read_to_string(&scene.site.pgv.config).unwrap();
+    text.push_str(&format!("\n[cluster.second]\npgdata = \"{}\"\n", other.data.display()));
+    scene.folder.write("pgv.toml", text);
+    let outcome = scene.refused(&["--dry-run"], 2, &["Name one with --cluster"]);
+    assert!(outcome.stderr.contains("main") && outcome.stderr.contains("second"), "{outcome}");
+    let plan = scene.site.restore(&data, &["--dry-run", "--cluster", "main"]).success();
+    assert!(plan.stdout.contains(&backup), "{plan}");
+}
+
+fn the_plan_touches_nothing(scene: &Scene, row: &LedgerRow, backup: &str) {
+    let data = scene.folder.join("refused");
+    let in_berlin = |options: &[&str]| {
+        let mut command = scene.site.pgv.command("pgv-restore", options);
+        command.args(["--dry-run", "--target-time", &row.committed_at.text, "-D"]).arg(&data);
+        command.env("TZ", "Europe/Berlin");
+        run(command).success()
+    };
+    let text = in_berlin(&[]);
+    let utc = row.committed_at.text.trim_end_matches("+00").trim_end_matches('0').to_owned() + "+00";
+    for words in
+        [backup, "timelines   1\n", "segments, 0000000100000000", "MiB of ", &utc, "Europe/Berlin)", "pauses there"]
+    {
+        assert!(text.stdout.contains(words), "no {words:?}\n{text}");
+    }
+    let plan = json(&in_berlin(&["--output", "json"]));
+    assert_eq!(plan["dry_run"], true);
+    assert_eq!(plan["backup"], backup);
+    assert_eq!(plan["timelines"], serde_json::json!([1]));
+    assert_eq!(plan["target_time_utc"], row.committed_at.text);
+    assert!(plan["target_time_local"].as_str().unwrap().ends_with(" Europe/Berlin"), "{plan}");
+    assert_eq!(plan["target_action"], "pause");
+    assert_eq!(plan["archiving"], false);
+    assert!(plan["wal"]["count"].as_u64().unwrap() >= 3, "{plan}");
+    assert!(plan["wal"]["first"].is_string() && plan["wal"]["last"].is_string() && plan["wal"]["end_lsn"].is_string());
+    assert!(plan["file_bytes"].as_u64().unwrap() > 1 << 20, "{plan}");
+    let room = &plan["room"][0];
+    assert!(room["needed_bytes"].as_u64() > plan["file_bytes"].as_u64() && room["available_bytes"].is_u64(), "{plan}");
+    assert!(plan.get("next_steps").is_none() && plan.get("took_seconds").is_none(), "{plan}");
+    assert!(!data.exists());
+}
+
+/// The primary is lost, a standby made by pgv-restore takes its place and archives into the same tree.
+#[test]
+fn across_a_promotion() {
+    let mut scene = Scene::new("promotion");
+    scene.commit(2);
+    scene.site.backup(&[]).success();
+    let on_one = scene.commit(2);
+    scene.site.primary.archive_all();
+    let archived_on_one = scene.ledger.all();
+
+    let conninfo = scene.site.primary.conninfo();
+    let mut standby = scene.restored("standby", &["--standby", "--primary-conninfo", &conninfo]);
+    standby.start();
+    // Only in the stream: the segment is not complete.
+    let streamed = scene.commit(2);
+    let arrived = format!("SELECT count(*) FROM ledger WHERE id = {}", streamed.id);
+    wait_until("the row is streamed", PATIENCE, || standby.query(&arrived) == "1");
+    assert!(standby.is_in_recovery());
+    assert_eq!(scene.site.primary.query("SELECT state FROM pg_stat_replication"), "streaming");
+    Ledger::assert(&standby, &scene.ledger.all());
+
+    scene.site.primary.kill();
+    standby.promote();
+    Ledger::assert(&standby, &scene.ledger.all());
+    let auto = std::fs::read_to_string(standby.data.join("postgresql.auto.conf")).unwrap();
+    assert!(!auto.contains("recovery_target") && !auto.contains("primary_conninfo"), "{auto}");
+    assert!(!standby.data.join("standby.signal").exists());
+    // It archives only after a person has said that it is the one now.
+    standby.wait_for_log("pgv-archive: error");
+    scene.configure_pgdata(&standby.data);
+    scene.ledger.commit_many(&standby, 2);
+    let on_two = scene.ledger.rows.last().unwrap().clone();
+    scene.ledger.commit_many(&standby, 2);
+    let fork_segment = standby.archive_all();
+    assert!(fork_segment.starts_with("00000002"), "{fork_segment}");
+    let archived = scene.archived();
+    let of_one = fork_segment.replacen("00000002", "00000001", 1);
+    assert!(archived.contains("00000002.history") && archived.contains(&format!("{of_one}.partial")), "{archived:?}");
+    assert!(!archived.contains(&of_one), "{archived:?}");
+
+    let ledger = &scene.ledger;
+    let time = |row: &LedgerRow| row.committed_at.text.clone();
+    let xid = on_one.xid.to_string();
+    let rows: &[(&str, &[&str], Vec<i64>)] = &[
+        ("before", &["--target-xid", &xid], ledger.through(&on_one)),
+        ("in-the-first", &["--target-time", &time(&streamed)], ledger.through(&streamed)),
+        ("its-lsn", &["--target-lsn", &streamed.lsn], ledger.through(&streamed)),
+        ("behind", &["--target-time", &time(&on_two)], ledger.through(&on_two)),
+    ];
+    for (name, options, rows) in rows {
+        scene.recovers(name, options, Settled::Paused, rows).kill();
+    }
+    // What is left of timeline 1 without the first segment of timeline 2.
+    scene.recovers("of-one", &["--target-timeline", "1"], Settled::Open, &archived_on_one).kill();
+    scene.refused(
+        &["--target-timeline", "1", "--target-lsn", &streamed.lsn],
+        3,
+        &["lies behind the end of the archive", "on timeline 1"],
+    );
+
+    // A backup of timeline 2 brings the history that the archive lacks.
+    let mut history = PathBuf::new();
+    for place in [scene.tree().join("history/00000002.history"), scene.tree().join("history").join("00000002")] {
+        if place.exists() {
+            history = place;
+        }
+    }
+    std::fs::remove_file(&history).unwrap();
+    scene.site.pgv.run("pgv-basebackup", &["--checkpoint", "fast", "-d", &standby.conninfo()]).success();
+    assert!(history.exists(), "the history was not stored");
+    scene.ledger.commit_many(&standby, 1);
+    standby.archive_all();
+    let plan = json(&scene.site.restore(&scene.folder.join("x"), &["--dry-run", "--output", "json"]).success());
+    assert_eq!((&plan["timelines"], &plan["mode"]), (&serde_json::json!([1, 2]), &"targeted".into()), "{plan}");
+    assert_eq!(plan["wal"]["first"].as_str().unwrap()[..8], *"00000002");
+    scene.recovers("from-two", &[], Settled::Open, &scene.ledger.all()).kill();
+}
+
+/// A first recovery went too far back, was opened and archived; the second goes along the old timeline.
+#[test]
+fn a_second_attempt() {
+    let mut scene = Scene::new("second");
+    scene.commit(2);
+    scene.site.backup(&[]).success();
+    let proven = scene.commit(2);
+    scene.site.backup(&[]).success();
+    let before = scene.commit(2);
+    let first_time = scene.commit(1);
+    scene.commit(2);
+    let second_time = scene.commit(2);
+    scene.commit(2);
+    let segment = scene.site.primary.archive_all();
+    scene.site.primary.stop();
+
+    let (first, second) = (first_time.committed_at.text.clone(), second_time.committed_at.text.clone());
+    let in_place = ["--keep-archiving", "--old-primary-is-gone", "--target-action", "promote", "--target-time", &first];
+    let mut copy = scene.restored("first", &in_place);
+    scene.configure_pgdata(&copy.data);
+    assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+    let mut rows_of_two = scene.ledger.through(&first_time);
+    Ledger::assert(&copy, &rows_of_two);
+    for _ in 0..2 {
+        rows_of_two.push(scene.ledger.commit(&copy).id);
+    }
+    let fork_segment = copy.archive_all();
+    assert!(scene.archived().contains("00000002.history"), "{:?}", scene.archived());
+    assert_eq!(fork_segment[8..], segment[8..], "the fork lies in the last segment of timeline 1");
+    copy.stop();
+
+    let words = [
+        "could lie on more than one path of timelines: timeline 1",
+        "; timeline 2 from ",
+        "If the first server is meant: --target-timeline 1",
+        "is meant: --target-timeline 2",
+    ];
+    scene.refused(&["--target-time", &second], 3, &words);
+    scene.refused(&["--target-xid", &second_time.xid.to_string()], 3, &words);
+    let rows = scene.ledger.through(&second_time);
+    let options = ["--target-time", &second, "--target-timeline", "1"];
+    scene.recovers("second", &options, Settled::Paused, &rows).kill();
+
+    // Before the fork, known by its position or by a backup, nobody need be asked.
+    let rows = scene.ledger.through(&before);
+    scene.recovers("lsn", &["--target-lsn", &before.lsn], Settled::Paused, &rows).kill();
+    let rows = scene.ledger.through(&proven);
+    scene.recovers("time", &["--target-time", &proven.committed_at.text], Settled::Paused, &rows).kill();
+    scene.recovers("latest", &[], Settled::Open, &rows_of_two).kill();
+}
