@@ -128,7 +128,8 @@ pub struct ObjectHeader {
     pub auxiliary: Option<Auxiliary>,
     /// Who wrote it.
     pub writer: WriterId,
-    /// When, by the writer's clock; shown only, never decided by.
+    /// When the program that wrote it began, by the writer's clock. Shown; of WAL, an upper bound of the times in it, with
+    /// room for clocks that differ, by which a restore tells what is certain from what is not.
     pub created: Timestamp,
     /// Generation of the encryption key; 0 in an unencrypted repository.
     pub key_generation: u32,
