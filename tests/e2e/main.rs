@@ -14,6 +14,8 @@ mod init;
 mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
+mod restore_ended;
+mod restore_places;
 mod restore_safety;
 mod restore_targets;
 mod wal_archive;

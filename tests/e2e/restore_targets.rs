@@ -251,6 +251,9 @@ fn refusals_and_the_plan() {
     let (repository, conninfo) = (scene.site.pgv.repository.display().to_string(), other.conninfo());
     let arguments = ["init", "--repo", &repository, "--cluster", "second", "-d", &conninfo];
     scene.site.pgv.run("pgv", &arguments).success();
+    let mut text = std::fs::read_to_string(&scene.site.pgv.config).unwrap();
+    text.push_str(&format!("\n[cluster.second]\npgdata = \"{}\"\n", other.data.display()));
+    scene.folder.write("pgv.toml", text);
     let outcome = scene.refused(&["--dry-run"], 2, &["Name one with --cluster"]);
     assert!(outcome.stderr.contains("main") && outcome.stderr.contains("second"), "{outcome}");
     let plan = scene.site.restore(&data, &["--dry-run", "--cluster", "main"]).success();

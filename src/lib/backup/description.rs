@@ -26,6 +26,7 @@ const RECORDED_SETTINGS: &[&str] = &[
     "config_file",
     "data_checksums",
     "data_directory",
+    "data_directory_mode",
     "default_text_search_config",
     "external_pid_file",
     "full_page_writes",

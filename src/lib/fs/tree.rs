@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::FileError;
@@ -39,6 +39,17 @@ impl Tree {
     /// Its path, for messages.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps others away who ask in the same way, as long as this tree is open. `false` when somebody else was first.
+    pub fn lock(&self) -> Result<bool, FileError> {
+        match rustix::fs::flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            // COMPAT: a file system without locks, or one that locks only what is open for writing.
+            Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS | Errno::INVAL | Errno::BADF) => Ok(true),
+            Err(error) => Err(FileError::new("lock", &self.path, error)),
+        }
     }
 
     /// Sets the permission bits of the directory itself.
@@ -306,6 +317,16 @@ mod tests {
         tree.remove_content(&[]).unwrap();
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
         assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn one_at_a_time_has_the_lock() {
+        let temp = tempfile::tempdir().unwrap();
+        let (first, second) = (Tree::open(temp.path()).unwrap(), Tree::open(temp.path()).unwrap());
+        assert!(first.lock().unwrap() && first.lock().unwrap());
+        assert!(!second.lock().unwrap());
+        drop(first);
+        assert!(second.lock().unwrap());
     }
 
     #[test]

@@ -22,6 +22,8 @@ use std::sync::Arc;
 use crate::codec::{DigestKeys, RepositoryId, WriterSecret};
 use crate::store::{ObjectKey, Store, block_on};
 
+#[cfg(test)]
+pub(crate) use backup::testing as backup_testing;
 pub use backup::{
     BackupBegin, BackupEntry, BackupId, BackupIdError, BackupMethod, BackupNeeds, BackupRecord, BackupSizes,
     BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot, NodeDescription,

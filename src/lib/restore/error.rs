@@ -206,6 +206,12 @@ pub enum RestoreError {
         /// The ones that there are.
         known: Vec<PathBuf>,
     },
+    /// A tablespace that was mapped twice.
+    #[error("the tablespace at \"{}\" is mapped twice", path.display())]
+    TablespaceMappedTwice {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The original still answers as a primary.
     #[error("the original still answers as a primary at {server}, so the copy must not archive in its place")]
     OriginalIsAlive {
@@ -299,7 +305,7 @@ impl Classified for RestoreError {
             | Self::OtherCluster { .. }
             | Self::OriginalIsAlive { .. } => ErrorClass::Refused,
             Self::NoRoom { .. } => ErrorClass::NoSpace,
-            Self::UnknownTablespace { .. } => ErrorClass::Usage,
+            Self::UnknownTablespace { .. } | Self::TablespaceMappedTwice { .. } => ErrorClass::Usage,
             Self::Version { .. } => ErrorClass::Unsupported,
             Self::Settings(error) => error.class(),
             Self::ControlFile { source, .. } => source.class(),

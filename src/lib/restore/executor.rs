@@ -9,10 +9,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
+use super::places::{Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
-use super::target_directory::{DirectoryAction, MARKER, Marker};
+use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, may_be_emptied};
 use crate::clock::Clock;
 use crate::codec::{ContentDigest, PlainHasher};
 use crate::fs::{self, Tree};
@@ -22,8 +23,6 @@ use crate::repository::{
     ClusterRef, DocumentKind, FileEntry, FileKind, FileMap, Repository, RepositoryError, SinkError,
 };
 
-/// Where the control file waits until everything else is durable.
-const STAGED_CONTROL_FILE: &str = "global/pg_control.pgv-staged";
 /// LIMIT: files that are open at once.
 const OPEN_FILES_MAX: usize = 64;
 
@@ -113,6 +112,7 @@ impl Executor<'_> {
             DirectoryAction::Fill | DirectoryAction::EmptyAndFill => {}
         }
         let tree = Tree::open(path)?;
+        self.hold(&tree, action)?;
         if action == DirectoryAction::EmptyAndFill {
             self.reporter.step(&format!("removing what a killed restore left in \"{}\"", path.display()));
             tree.remove_content(&[MARKER.as_ref(), "lost+found".as_ref()])?;
@@ -135,6 +135,25 @@ impl Executor<'_> {
         Ok(tree)
     }
 
+    /// The plan was made some time ago: holds the directory against other restores, and looks again.
+    fn hold(&self, tree: &Tree, action: DirectoryAction) -> Result<(), RestoreError> {
+        let path = tree.path();
+        let refused = |problem: &str| {
+            let (path, problem) = (path.to_owned(), problem.to_owned());
+            Err(RestoreError::UnsafeTarget { path, problem, move_aside_helps: false })
+        };
+        if !tree.lock()? {
+            return refused("another pgv-restore is writing into it");
+        }
+        let is_as_planned = match action {
+            DirectoryAction::EmptyAndFill => may_be_emptied(path)?,
+            DirectoryAction::Fill | DirectoryAction::Create | DirectoryAction::MoveAside => {
+                is_empty(&fs::sorted_entries(path)?)
+            }
+        };
+        if is_as_planned { Ok(()) } else { refused("somebody else has just written into it") }
+    }
+
     /// Creates directories, links and empty files; the map is sorted, so parents come first.
     fn create_everything(&self, map: &FileMap<'_>, places: &Places) -> Result<Vec<(Target, FileEntry)>, RestoreError> {
         let mut targets = Vec::new();
@@ -144,6 +163,10 @@ impl Executor<'_> {
             let mode = entry.mode & self.plan.mode_mask;
             match &entry.kind {
                 FileKind::Directory => {
+                    // COMPAT: servers do not send the directory of a tablespace that lies in the data directory.
+                    for above in relative.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev().skip(1) {
+                        tree.create_directory(above, self.plan.directory_mode)?;
+                    }
                     if !relative.as_os_str().is_empty() {
                         tree.create_directory(&relative, mode | 0o700)?;
                     }
@@ -249,35 +272,6 @@ impl Executor<'_> {
             places.data.create_file_with(Path::new(name), mode, &content)?;
         }
         if has_label { Ok(()) } else { Err(RestoreError::NoDocument { backup, document: "backup_label" }) }
-    }
-}
-
-/// The directories that are filled.
-struct Places {
-    data: Tree,
-    tablespaces: BTreeMap<u32, Tree>,
-}
-
-impl Places {
-    fn all(&self) -> impl Iterator<Item = &Tree> {
-        self.tablespaces.values().chain([&self.data])
-    }
-
-    /// The directory and the path in it: what lies in a tablespace is written there, not through its link.
-    fn place_of(&self, path: &DataPath) -> (&Tree, PathBuf) {
-        let mut components = path.to_path().components();
-        let is_tablespace = components.next().is_some_and(|first| first.as_os_str() == "pg_tblspc");
-        let oid = components.next().and_then(|oid| oid.as_os_str().to_str()).and_then(|oid| oid.parse::<u32>().ok());
-        let below = components.as_path();
-        if let (true, Some(oid), false) = (is_tablespace, oid, below.as_os_str().is_empty())
-            && let Some(tree) = self.tablespaces.get(&oid)
-        {
-            return (tree, below.to_owned());
-        }
-        if path.as_bytes() == ControlFile::PATH.as_bytes() {
-            return (&self.data, PathBuf::from(STAGED_CONTROL_FILE));
-        }
-        (&self.data, path.to_path().to_owned())
     }
 }
 
@@ -394,3 +388,7 @@ fn aside(path: &Path, clock: &dyn Clock) -> PathBuf {
     name.push(format!(".pgv-{}", clock.now().strftime("%Y%m%dT%H%M%SZ")));
     path.with_file_name(name)
 }
+
+#[cfg(test)]
+#[path = "extents_tests.rs"]
+mod tests;

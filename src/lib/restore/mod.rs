@@ -5,11 +5,13 @@
 //! restore that ends early leaves a directory that no server starts in.
 
 mod choose;
+mod configuration;
 mod error;
 mod executor;
 mod facts;
 mod original;
 mod paths;
+mod places;
 mod plan;
 mod settings;
 mod tablespaces;
@@ -38,9 +40,10 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, WalArchive};
 use crate::server::ConnectionSettings;
 
+pub use configuration::{ConfigurationPlace, OUTSIDE_FOLDER};
 pub use error::{Branch, RestoreError};
 pub use plan::{RestorePlan, Room};
-pub use settings::{ConfigurationPlace, OUTSIDE_FOLDER, PreparedSettings};
+pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, MARKER};
 pub use wal_coverage::{WalCoverage, WalHole};
@@ -147,6 +150,7 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         move_aside: options.move_aside,
         repository_root: options.repository_root.clone(),
         home: options.home.as_deref(),
+        pgdata: options.pgdata.clone(),
     };
     let what = (options.mode, options.target.clone(), options.action);
     if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
@@ -178,7 +182,7 @@ pub fn run(
     };
     executor.run()?;
     let configuration = ConfigurationPlace::of(&plan);
-    let running_code = settings::running_code(&plan.directory, options.settings.archiving);
+    let running_code = configuration::running_code(&plan, options.settings.archiving);
     Ok(RestoreReport { cluster, plan, configuration, running_code, took: watch.elapsed() })
 }
 
@@ -189,6 +193,7 @@ fn readable_backups(
 ) -> Result<(Vec<BackupRecord>, Vec<String>), RestoreError> {
     let mut readable = Vec::new();
     let mut warnings = Vec::new();
+    let mut unreadable = None;
     for entry in options.repository.backups(cluster)? {
         match entry.record {
             Ok(record) => readable.push(record),
@@ -196,9 +201,14 @@ fn readable_backups(
                 return Err(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(source) });
             }
             Err(error) => {
-                warnings.push(format!("backup {} cannot be read, so it is not considered: {error}", entry.id))
+                warnings.push(format!("backup {} cannot be read, so it is not considered: {error}", entry.id));
+                unreadable = Some(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(error) });
             }
         }
+    }
+    // Damage is not absence.
+    if let (true, Some(error)) = (readable.is_empty(), unreadable) {
+        return Err(error);
     }
     Ok((readable, warnings))
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::choose::Choice;
 use super::error::RestoreError;
-use super::tablespaces::{TablespaceChoice, TablespacePlan};
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, killed_restore};
+use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
 use super::wal_coverage::WalCoverage;
 use crate::fs::{self, PathFacts};
 use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, TimelineHistory};
@@ -78,6 +78,21 @@ pub struct Destination<'a> {
     pub repository_root: Option<PathBuf>,
     /// The home directory of this account.
     pub home: Option<&'a Path>,
+    /// The data directory of the configured cluster, whose server may run.
+    pub pgdata: Option<PathBuf>,
+}
+
+impl Destination<'_> {
+    /// What must be neither written to nor renamed.
+    fn apart_from(&self, record: &BackupRecord) -> Vec<Neighbour> {
+        let repository = self.repository_root.iter().map(|root| Neighbour::new(root, "the repository"));
+        let recorded = record.setting("data_directory").map(PathBuf::from);
+        let mut servers: Vec<PathBuf> = self.pgdata.iter().cloned().chain(recorded).collect();
+        // A server that runs in the directory itself has words of its own.
+        servers.retain(|path| !matches!(fs::is_same(path, self.directory), Ok(true)));
+        servers.dedup();
+        repository.chain(used_by_running_servers(&servers)).collect()
+    }
 }
 
 impl RestorePlan {
@@ -91,7 +106,7 @@ impl RestorePlan {
     ) -> Result<Self, RestoreError> {
         let Choice { record, path, coverage, has_hole, mut warnings } = choice;
         let system_identifier = cluster.system_identifier;
-        let mut apart_from: Vec<PathBuf> = destination.repository_root.iter().cloned().collect();
+        let mut apart_from = destination.apart_from(&record);
         let check = DirectoryCheck {
             path: destination.directory,
             system_identifier,
@@ -105,7 +120,7 @@ impl RestorePlan {
             DirectoryAction::EmptyAndFill => killed_restore(destination.directory)?,
             _ => None,
         };
-        apart_from.push(destination.directory.to_owned());
+        apart_from.push(Neighbour::new(destination.directory, "the directory that is restored into"));
         let tablespaces = destination.tablespaces.plan(
             &record,
             system_identifier,
@@ -113,7 +128,7 @@ impl RestorePlan {
             (destination.move_aside, destination.home),
             killed.as_ref(),
         )?;
-        warnings.extend(tablespace_warnings(&tablespaces));
+        warnings.extend(tablespace_warnings(&tablespaces).map(str::to_owned));
         let sizes = Sizes::of(repository, cluster, &record)?;
         let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
         let mut plan = Self {
@@ -135,57 +150,60 @@ impl RestorePlan {
             record,
         };
         plan.room = plan.rooms(&sizes)?;
-        for room in &plan.room {
-            // What a killed restore left there will make room.
-            let is_emptied = plan.directory_action == DirectoryAction::EmptyAndFill;
-            if room.needed_bytes > room.available_bytes && !is_emptied {
-                return Err(RestoreError::NoRoom {
-                    path: room.path.clone(),
-                    needed: room.needed_bytes,
-                    available: room.available_bytes,
-                });
-            }
-        }
         Ok(plan)
     }
 
     /// What goes to each file system.
     fn rooms(&self, sizes: &Sizes) -> Result<Vec<Room>, RestoreError> {
         let margin = WAL_MARGIN_SEGMENTS * self.record.wal_segment_size.bytes();
-        let mut parts = vec![(self.directory.as_path(), sizes.data_directory.saturating_add(margin))];
+        let bytes = sizes.data_directory.saturating_add(margin);
+        let mut parts = vec![(self.directory.as_path(), bytes, self.directory_action)];
         for tablespace in &self.tablespaces {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();
-            parts.push((&tablespace.path, bytes));
+            parts.push((&tablespace.path, bytes, tablespace.action));
         }
-        let mut rooms: Vec<(u64, Room)> = Vec::new();
-        for (path, needed_bytes) in parts {
+        // What a killed restore left on a file system will make room there.
+        let mut rooms: Vec<(u64, bool, Room)> = Vec::new();
+        for (path, needed_bytes, action) in parts {
             let (existing, facts) = existing_above(path)?;
-            match rooms.iter_mut().find(|(device, _)| *device == facts.device) {
-                Some((_, room)) => room.needed_bytes = room.needed_bytes.saturating_add(needed_bytes),
+            let is_emptied = action == DirectoryAction::EmptyAndFill;
+            match rooms.iter_mut().find(|(device, _, _)| *device == facts.device) {
+                Some((_, any_emptied, room)) => {
+                    room.needed_bytes = room.needed_bytes.saturating_add(needed_bytes);
+                    *any_emptied |= is_emptied;
+                }
                 None => {
                     let available_bytes = fs::available_bytes(&existing)?;
-                    rooms.push((facts.device, Room { path: path.to_owned(), needed_bytes, available_bytes }));
+                    let room = Room { path: path.to_owned(), needed_bytes, available_bytes };
+                    rooms.push((facts.device, is_emptied, room));
                 }
             }
         }
-        Ok(rooms.into_iter().map(|(_, room)| room).collect())
+        for (_, _, room) in rooms.iter().filter(|(_, is_emptied, _)| !is_emptied) {
+            if room.needed_bytes > room.available_bytes {
+                let (needed, available) = (room.needed_bytes, room.available_bytes);
+                return Err(RestoreError::NoRoom { path: room.path.clone(), needed, available });
+            }
+        }
+        Ok(rooms.into_iter().map(|(_, _, room)| room).collect())
     }
 }
 
-fn tablespace_warnings(tablespaces: &[TablespacePlan]) -> Vec<String> {
-    let is_original = |tablespace: &TablespacePlan| tablespace.path == tablespace.original;
-    let mut warnings = Vec::new();
-    if tablespaces.iter().any(is_original) {
-        warnings.push(
-            "tablespaces go to their original places; if the original still runs on this machine, map them elsewhere"
-                .to_owned(),
-        );
-    }
-    if !tablespaces.iter().all(is_original) {
-        warnings
-            .push("a CREATE TABLESPACE that is replayed uses the directory that it was given originally".to_owned());
-    }
-    warnings
+/// What a person should know of the tablespaces before they are written.
+fn tablespace_warnings(tablespaces: &[TablespacePlan]) -> impl Iterator<Item = &'static str> {
+    let is_original = |tablespace: &&TablespacePlan| tablespace.path == tablespace.original;
+    let any_original = tablespaces.iter().any(|one| is_original(&one)).then_some(
+        "tablespaces go to their original places; if the original still runs on this machine, map them elsewhere",
+    );
+    let any_moved = tablespaces
+        .iter()
+        .any(|one| !is_original(&one))
+        .then_some("a CREATE TABLESPACE that is replayed uses the directory that it was given originally");
+    let any_renamed = tablespaces.iter().any(|one| one.action == DirectoryAction::MoveAside).then_some(
+        "the tablespace links of a data directory that is renamed lead to the restored tablespaces from then on: \
+         rename the tablespaces back before its server is started again",
+    );
+    [any_original, any_moved, any_renamed].into_iter().flatten()
 }
 
 /// The path itself, or the nearest directory above it that is there.

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::RestoreError;
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Marker};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Marker, Neighbour, absolute};
+use crate::fs;
 use crate::pg::{SystemIdentifier, TablespaceMap, TablespaceMapEntry};
 use crate::repository::{BackupRecord, TablespaceRef};
+use crate::server::running_postmaster;
 
 /// Where the person wants tablespaces.
 #[derive(Debug, Clone, Default)]
@@ -38,29 +40,41 @@ impl TablespaceChoice {
         &self,
         record: &BackupRecord,
         system_identifier: SystemIdentifier,
-        apart_from: &[PathBuf],
+        apart_from: &[Neighbour],
         (move_aside, home): (bool, Option<&Path>),
         killed: Option<&Marker>,
     ) -> Result<Vec<TablespacePlan>, RestoreError> {
-        let known = || record.tablespaces.iter().map(|tablespace| tablespace.path.clone()).collect();
-        if let Some((old, _)) =
-            self.mapping.iter().find(|(old, _)| record.tablespaces.iter().all(|one| one.path != *old))
-        {
-            return Err(RestoreError::UnknownTablespace { path: old.clone(), known: known() });
-        }
+        self.check_mapping(record)?;
         let mut apart_from = apart_from.to_vec();
         let mut plans = Vec::new();
         for tablespace in &record.tablespaces {
-            let path = self.place_of(tablespace);
+            let place = self.place_of(tablespace);
+            let real = absolute(&place, Path::new("/"));
             let role = DirectoryRole::Tablespace(killed);
             let apart_from_now = apart_from.as_slice();
             let check =
-                DirectoryCheck { path: &path, system_identifier, apart_from: apart_from_now, move_aside, home, role };
+                DirectoryCheck { path: &real, system_identifier, apart_from: apart_from_now, move_aside, home, role };
             let action = check.decide()?;
-            apart_from.push(path.clone());
-            plans.push(TablespacePlan { oid: tablespace.oid, original: tablespace.path.clone(), path, action });
+            let TablespaceRef { oid, path: original } = tablespace.clone();
+            apart_from.push(Neighbour::new(&real, format!("the place of tablespace {oid}")));
+            // In its old place it keeps the name by which the server knows it.
+            let path = if place == original { original.clone() } else { real };
+            plans.push(TablespacePlan { oid, original, path, action });
         }
         Ok(plans)
+    }
+
+    fn check_mapping(&self, record: &BackupRecord) -> Result<(), RestoreError> {
+        for (number, (old, _)) in self.mapping.iter().enumerate() {
+            if record.tablespaces.iter().all(|one| one.path != *old) {
+                let known = record.tablespaces.iter().map(|tablespace| tablespace.path.clone()).collect();
+                return Err(RestoreError::UnknownTablespace { path: old.clone(), known });
+            }
+            if self.mapping.iter().take(number).any(|(earlier, _)| earlier == old) {
+                return Err(RestoreError::TablespaceMappedTwice { path: old.clone() });
+            }
+        }
+        Ok(())
     }
 
     fn place_of(&self, tablespace: &TablespaceRef) -> PathBuf {
@@ -72,6 +86,23 @@ impl TablespaceChoice {
             None => tablespace.path.clone(),
         }
     }
+}
+
+/// What a server uses that runs in one of these data directories: nothing of it may be written to or renamed.
+pub(super) fn used_by_running_servers(data_directories: &[PathBuf]) -> Vec<Neighbour> {
+    let mut used = Vec::new();
+    for directory in data_directories {
+        // A directory that may not be looked at belongs to another account, and so does what its server uses.
+        let Ok(Some(pid)) = running_postmaster(directory) else { continue };
+        used.push(Neighbour::new(directory, format!("the data directory of a running server (process {pid})")));
+        let links = directory.join("pg_tblspc");
+        for entry in fs::sorted_entries(&links).unwrap_or_default().iter().filter(|entry| entry.is_link) {
+            if let Ok(target) = fs::link_target(&links.join(&entry.name)) {
+                used.push(Neighbour::new(&target, format!("a tablespace of a running server (process {pid})")));
+            }
+        }
+    }
+    used
 }
 
 /// The `tablespace_map` from which the server makes the links when it starts: with the new places.

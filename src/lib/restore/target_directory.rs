@@ -46,6 +46,9 @@ const SYSTEM_DIRECTORIES: &[&str] = &[
     "/var/tmp",
 ];
 
+/// Names by which a data directory is known, also one of which only a part is left.
+const DATA_DIRECTORY_NAMES: &[&str] = &["PG_VERSION", "base", "global", "pg_wal"];
+
 /// What a marker says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marker {
@@ -74,15 +77,30 @@ pub enum DirectoryAction {
     MoveAside,
 }
 
+/// A directory that another one must not be, hold, or lie in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Neighbour {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is, for messages.
+    pub what: String,
+}
+
+impl Neighbour {
+    pub(super) fn new(path: &Path, what: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), what: what.into() }
+    }
+}
+
 /// What is asked of a directory.
 #[derive(Debug, Clone)]
 pub(super) struct DirectoryCheck<'a> {
-    /// The directory, as an absolute path.
+    /// The directory, as an absolute path without links.
     pub path: &'a Path,
     /// The cluster that is restored.
     pub system_identifier: SystemIdentifier,
-    /// The directories that it must not be, hold, or lie in: the repository, other tablespaces.
-    pub apart_from: &'a [PathBuf],
+    /// What it must stay apart from: the repository, other tablespaces, what running servers use.
+    pub apart_from: &'a [Neighbour],
     /// Whether what is in the way may be renamed.
     pub move_aside: bool,
     /// The home directory of this account, which is nobody's data directory.
@@ -141,7 +159,7 @@ impl DirectoryCheck<'_> {
         }
         self.refuse_other_cluster()?;
         if !self.move_aside {
-            return Err(self.refused("it is not empty", true));
+            return Err(self.refused(self.what_is_there(&entries)?, true));
         }
         if is_mount_point {
             return Err(self.refused("it is a mount point, which cannot be renamed; empty it yourself", false));
@@ -151,6 +169,14 @@ impl DirectoryCheck<'_> {
         }
         self.check_parent()?;
         Ok(DirectoryAction::MoveAside)
+    }
+
+    fn what_is_there(&self, entries: &[DirectoryEntry]) -> Result<&'static str, RestoreError> {
+        let is_complete = entries.iter().any(|entry| entry.name == MARKER)
+            && matches!(self.role, DirectoryRole::Data)
+            && fs::is_present(&self.path.join(ControlFile::PATH))?;
+        // Killed between the last two steps: it can be started as it is.
+        Ok(if is_complete { "it holds a restore that is complete" } else { "it is not empty" })
     }
 
     /// Whether a file system is mounted there: its parent lies on another one.
@@ -163,7 +189,7 @@ impl DirectoryCheck<'_> {
     fn is_postgresql(&self, name: &OsStr) -> bool {
         let name = name.to_string_lossy();
         match self.role {
-            DirectoryRole::Data => ["PG_VERSION", "base", "global", "pg_wal", MARKER].contains(&name.as_ref()),
+            DirectoryRole::Data => DATA_DIRECTORY_NAMES.contains(&name.as_ref()) || name == MARKER,
             DirectoryRole::Tablespace(_) => name.starts_with("PG_") || name == MARKER,
         }
     }
@@ -179,18 +205,23 @@ impl DirectoryCheck<'_> {
         if self.home.is_some_and(|home| fs::real_path(home).is_ok_and(|home| home == self.path)) {
             return Err(self.refused("it is the home directory of this account", false));
         }
-        for outer in self.path.ancestors().skip(1) {
-            if fs::is_present(&outer.join("PG_VERSION"))? {
-                return Err(self.refused(&format!("it lies in the data directory \"{}\"", outer.display()), false));
-            }
-        }
         for other in self.apart_from {
-            let other = fs::real_path(other).unwrap_or_else(|_| other.clone());
-            if self.path.starts_with(&other) {
-                return Err(self.refused(&format!("it lies in \"{}\"", other.display()), false));
-            }
-            if other.starts_with(self.path) {
-                return Err(self.refused(&format!("\"{}\" lies in it", other.display()), false));
+            let real = fs::real_path(&other.path).unwrap_or_else(|_| other.path.clone());
+            let relation = if self.path == real {
+                "it is"
+            } else if self.path.starts_with(&real) {
+                "it lies in"
+            } else if real.starts_with(self.path) {
+                "it holds"
+            } else {
+                continue;
+            };
+            return Err(self.refused(&format!("{relation} {}, \"{}\"", other.what, real.display()), false));
+        }
+        for above in self.path.ancestors().skip(1) {
+            // What may not be looked at is not ours to judge.
+            if let Ok(true) = fs::is_present(&above.join("PG_VERSION")) {
+                return Err(self.refused(&format!("it lies in the data directory \"{}\"", above.display()), false));
             }
         }
         Ok(())
@@ -249,11 +280,32 @@ pub(super) fn killed_restore(data_directory: &Path) -> Result<Option<Marker>, Re
 
 /// The marker in a directory, if there is one.
 fn read_marker(directory: &Path) -> Result<Option<Marker>, RestoreError> {
-    match fs::read_at_most(&directory.join(MARKER), MARKER_BYTES_MAX) {
+    let path = directory.join(MARKER);
+    match fs::look_at(&path)? {
+        Some(facts) if facts.kind == PathKind::File => {}
+        _ => return Ok(None),
+    }
+    match fs::read_at_most(&path, MARKER_BYTES_MAX) {
         Ok(text) => Ok(serde_json::from_slice(&text).ok()),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether nothing is in a directory but what a file system puts there itself.
+pub(super) fn is_empty(entries: &[DirectoryEntry]) -> bool {
+    entries.iter().all(|entry| entry.name == "lost+found")
+}
+
+/// Whether a directory that was to be emptied still is what a killed restore left: it has a marker, or not even that,
+/// and no control file.
+pub(super) fn may_be_emptied(path: &Path) -> Result<bool, RestoreError> {
+    if fs::is_present(&path.join(ControlFile::PATH))? {
+        return Ok(false);
+    }
+    let is_ours =
+        |entry: &DirectoryEntry| entry.name == "lost+found" || entry.name.to_string_lossy().starts_with(STAGED_PREFIX);
+    Ok(read_marker(path)?.is_some() || fs::sorted_entries(path)?.iter().all(is_ours))
 }
 
 /// The path without links and relative parts, whether or not its last part exists.

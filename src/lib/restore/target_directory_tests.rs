@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
 use super::target_directory::{
-    DirectoryAction, DirectoryCheck, DirectoryRole, MARKER, Marker, absolute, killed_restore,
+    DirectoryAction, DirectoryCheck, DirectoryRole, MARKER, Marker, Neighbour, absolute, killed_restore,
 };
 use super::testing;
 use crate::pg::SystemIdentifier;
@@ -54,7 +54,7 @@ impl Scene {
         let check = DirectoryCheck {
             path: &path,
             system_identifier: ours(),
-            apart_from: &[repository],
+            apart_from: &[Neighbour::new(&repository, "the repository")],
             move_aside,
             home: Some(&home),
             role,
@@ -113,9 +113,9 @@ fn unsafe_targets_are_refused_with_and_without_move_aside() {
         scene.refuses(system, "system");
     }
     let nested = scene.at("repository/main");
-    scene.refuses(scene.at("repository"), "it lies in");
+    scene.refuses(scene.at("repository"), "it is the repository");
     scene.refuses(nested, "it lies in");
-    scene.refuses(&scene.root, "lies in it");
+    scene.refuses(&scene.root, "it holds the repository");
     scene.refuses(scene.at("repository/new"), "it lies in");
     scene.refuses(scene.at("home"), "home directory");
     scene.refuses(scene.at("outer/base"), "it lies in the data directory");

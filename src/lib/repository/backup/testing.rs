@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::file_map::{LeafRef, MapRoot};
 use super::{
-    BackupBegin, BackupId, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, BackupWriter, FileEntry, FileKind,
-    NodeDescription, ServerDescription, StoredContent,
+    BackupBegin, BackupId, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, BackupWriter, DocumentKind, FileEntry,
+    FileKind, NodeDescription, ServerDescription, StoredContent,
 };
 use crate::codec::ObjectKind;
 use crate::pg::{DataPath, Lsn, PgMajorVersion, TimelineId, WalSegmentSize};
@@ -23,11 +23,16 @@ fn epoch() -> Timestamp {
 }
 
 /// A record with made-up facts and the given digests.
-pub(crate) fn record(test: &TestRepository, id: BackupId, sequence: u64, content: &StoredContent) -> BackupRecord {
+pub(crate) fn record(
+    test: &TestRepository,
+    id: BackupId,
+    writer: &BackupWriter,
+    content: &StoredContent,
+) -> BackupRecord {
     BackupRecord {
         required_features: Vec::new(),
         id,
-        sequence,
+        sequence: writer.sequence(),
         previous: None,
         parents: Vec::new(),
         cluster: test.cluster.name.clone(),
@@ -50,7 +55,7 @@ pub(crate) fn record(test: &TestRepository, id: BackupId, sequence: u64, content
         sizes: BackupSizes::default(),
         root_digest: content.root_digest,
         needs_digest: content.needs_digest,
-        documents: Vec::new(),
+        documents: writer.documents().to_vec(),
         tablespaces: Vec::new(),
         server: ServerDescription::default(),
         findings: Vec::new(),
@@ -61,13 +66,21 @@ fn begin(id: BackupId) -> BackupBegin {
     BackupBegin { id, host: "host-one".to_owned(), parents: Vec::new(), began: epoch() }
 }
 
-/// Takes a backup of these files.
+/// What every server sends with a backup; nothing in these tests reads it.
+pub(crate) const BACKUP_LABEL: &[u8] = b"START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\n";
+
+/// Takes a backup of these files; a name that ends with a slash is a directory.
 pub(crate) fn backup(test: &TestRepository, files: &BTreeMap<String, Vec<u8>>, options: PackOptions) -> BackupRecord {
     let id = BackupId::generate(epoch());
     let mut writer = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin(id)).unwrap();
     let mut packs = writer.packs(options).unwrap();
     let mut entries = Vec::new();
+    writer.store_document(DocumentKind::BackupLabel, "backup_label", None, BACKUP_LABEL).unwrap();
     for (name, content) in files {
+        if let Some(name) = name.strip_suffix('/') {
+            entries.push((path(name), FileEntry::new(&path(name), 0o700, epoch(), FileKind::Directory)));
+            continue;
+        }
         packs.begin_file(content.len() as u64).unwrap();
         for piece in content.chunks(10_007) {
             packs.write(piece).unwrap();
@@ -78,7 +91,7 @@ pub(crate) fn backup(test: &TestRepository, files: &BTreeMap<String, Vec<u8>>, o
         entries.push((path(name), FileEntry::new(&path(name), 0o600, epoch(), kind)));
     }
     let content = writer.store_map(entries, packs).unwrap();
-    let record = record(test, id, writer.sequence(), &content);
+    let record = record(test, id, &writer, &content);
     writer.finish(&record).unwrap();
     record
 }
@@ -98,7 +111,8 @@ pub(crate) fn backup_referring_to(test: &TestRepository, earlier: &BackupRecord)
     })
     .unwrap();
     let id = BackupId::generate(epoch());
-    let writer = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin(id)).unwrap();
+    let mut writer = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin(id)).unwrap();
+    writer.store_document(DocumentKind::BackupLabel, "backup_label", None, BACKUP_LABEL).unwrap();
     let mut packs = writer.packs(PackOptions::default()).unwrap();
     let mut place = packs.write_frame(&leaf).unwrap();
     place.pack = own_number;
@@ -117,7 +131,7 @@ pub(crate) fn backup_referring_to(test: &TestRepository, earlier: &BackupRecord)
         needs_digest: store("needs", ObjectKind::Needs, serde_json::to_vec::<BackupNeeds>(&needs).unwrap()),
         pack_bytes: 0,
     };
-    let mut record = record(test, id, writer.sequence(), &content);
+    let mut record = record(test, id, &writer, &content);
     record.parents = vec![earlier.id];
     writer.finish(&record).unwrap();
     record

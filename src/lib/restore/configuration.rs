@@ -1,0 +1,211 @@
+//! Configuration of a restored server that did not lie in its data directory, as on Debian, and what it does.
+//!
+//! INVARIANT: a restored server reads no configuration of its original: what lay outside is put below
+//! [`OUTSIDE_FOLDER`], what is not stored is written anew, and the command line names each file.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use super::error::RestoreError;
+use super::plan::RestorePlan;
+use crate::fs::{self, Tree};
+use crate::pg::{ConfigEntry, ConfigEntryKind, RestoredArchiving, config_lines, parse_config};
+use crate::repository::{BackupRecord, ClusterRef, DocumentKind, Repository};
+use crate::server::read_config_file;
+
+/// Where configuration goes that lay outside the data directory.
+pub const OUTSIDE_FOLDER: &str = "pgv-config";
+/// The file that `ALTER SYSTEM` writes.
+pub(super) const AUTO_FILE: &str = "postgresql.auto.conf";
+pub(super) const MAIN_FILE: &str = "postgresql.conf";
+/// The settings that name configuration files, and what the files are called in a data directory.
+pub(super) const FILES: [(&str, &str); 3] =
+    [("config_file", MAIN_FILE), ("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")];
+/// Settings of a configuration file that lead a restored server to its original's places.
+const LEADING_AWAY: [&str; 4] = ["data_directory", "hba_file", "ident_file", "external_pid_file"];
+/// Settings that run code in a restored server.
+const RUNNING_CODE: [&str; 8] = [
+    "archive_cleanup_command",
+    "archive_command",
+    "archive_library",
+    "local_preload_libraries",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "ssl_passphrase_command",
+    "recovery_end_command",
+];
+
+/// Where the configuration of the restored server lies.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ConfigurationPlace {
+    /// Settings for the command line of `postgres`; empty when the data directory has all that it needs.
+    pub command_line: Vec<(String, String)>,
+}
+
+impl ConfigurationPlace {
+    /// Where it lies, once it has been written.
+    pub(super) fn of(plan: &RestorePlan) -> Self {
+        let main = main_file(plan);
+        let places = FILES.map(|(name, usual)| match name {
+            "config_file" => (name, usual, main.clone()),
+            _ => (name, usual, place_of(plan, name, usual)),
+        });
+        let is_usual = places.iter().all(|(_, usual, place)| *place == plan.directory.join(usual));
+        let leads_away = entries_of(&main).iter().any(|entry| is_set(entry, &LEADING_AWAY));
+        let mut command_line = Vec::new();
+        if is_usual && !leads_away {
+            return Self { command_line };
+        }
+        let mut add = |name: &str, value: String| command_line.push((name.to_owned(), value));
+        // On Debian the file itself says where production's data directory is, so everything is said here.
+        add("data_directory", plan.directory.display().to_string());
+        for (name, _, place) in &places {
+            add(name, place.display().to_string());
+        }
+        for name in ["port", "unix_socket_directories"] {
+            if let Some(value) = plan.record.setting(name) {
+                add(name, value.to_owned());
+            }
+        }
+        add("external_pid_file", String::new());
+        Self { command_line }
+    }
+}
+
+/// The main file of the restored server: where its original's was, if the backup has it.
+pub(super) fn main_file(plan: &RestorePlan) -> PathBuf {
+    let place = place_of(plan, "config_file", MAIN_FILE);
+    if matches!(fs::is_present(&place), Ok(true)) { place } else { plan.directory.join(MAIN_FILE) }
+}
+
+/// Where a configuration file is in the restored cluster.
+pub(super) fn place_of(plan: &RestorePlan, name: &str, usual: &str) -> PathBuf {
+    let record = &plan.record;
+    let (Some(path), Some(data)) = (record.setting(name).map(Path::new), record.setting("data_directory")) else {
+        return plan.directory.join(usual);
+    };
+    if is_stored(record, path) {
+        return outside(&plan.directory, path);
+    }
+    match path.strip_prefix(data) {
+        Ok(inside) => plan.directory.join(inside),
+        // It could not be read when the backup was taken.
+        Err(_) => plan.directory.join(OUTSIDE_FOLDER).join(usual),
+    }
+}
+
+fn is_stored(record: &BackupRecord, path: &Path) -> bool {
+    record.documents.iter().any(|document| document.path.as_deref() == Some(path))
+}
+
+/// Where a configuration file from outside is put: its whole path below one folder, so that relative includes work.
+fn outside(directory: &Path, path: &Path) -> PathBuf {
+    directory.join(OUTSIDE_FOLDER).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The settings of a file and of what it includes; none when the server could not read it either.
+pub(super) fn entries_of(main: &Path) -> Vec<ConfigEntry> {
+    read_config_file(main).unwrap_or_default()
+}
+
+fn is_set(entry: &ConfigEntry, names: &[&str]) -> bool {
+    entry.kind == ConfigEntryKind::Setting && names.iter().any(|name| entry.name.eq_ignore_ascii_case(name))
+}
+
+/// What in a restored configuration runs code, for the person to judge.
+pub(super) fn running_code(plan: &RestorePlan, archiving: RestoredArchiving) -> Vec<String> {
+    let mut entries = entries_of(&main_file(plan));
+    entries.extend(entries_of(&plan.directory.join(AUTO_FILE)));
+    let mut found = Vec::new();
+    for name in RUNNING_CODE {
+        // The last one counts.
+        let Some(entry) = entries.iter().rev().find(|entry| is_set(entry, &[name])) else { continue };
+        let is_off = archiving == RestoredArchiving::Off && ["archive_command", "archive_library"].contains(&name);
+        let value = String::from_utf8_lossy(&entry.value);
+        if !is_off && !value.is_empty() && !value.contains("pgv-recovery-conf") {
+            found.push(format!("the restored configuration runs code by {name}: {value}"));
+        }
+    }
+    found
+}
+
+/// Writes the stored configuration from outside below one folder.
+pub(super) fn write_outside_files(
+    data: &Tree,
+    repository: &Repository,
+    cluster: &ClusterRef,
+    plan: &RestorePlan,
+) -> Result<(), RestoreError> {
+    for document in plan.record.documents.iter().filter(|one| one.kind == DocumentKind::Configuration) {
+        let Some(path) = &document.path else { continue };
+        let content = repository.document(cluster, &plan.record.id, document)?;
+        let place = below_outside_folder(path);
+        create_folders(data, place.parent().unwrap_or(Path::new(OUTSIDE_FOLDER)))?;
+        // A backup of a cluster that was restored has the folder of that restore among its files.
+        data.remove_file_durably(&place)?;
+        data.create_file_with(&place, fs::PRIVATE_FILE_MODE, &redirect_includes(&content, plan))?;
+        create_included_folders(data, path, &content, plan)?;
+    }
+    Ok(())
+}
+
+/// Creates the directories that a file includes: the server does not start without them, and an empty one (Debian's
+/// `conf.d`) has no file that would be stored and bring it along.
+fn create_included_folders(data: &Tree, file: &Path, content: &[u8], plan: &RestorePlan) -> Result<(), RestoreError> {
+    let is_named = |entry: &ConfigEntry| entry.kind == ConfigEntryKind::IncludeDirectory;
+    for entry in parse_config(content).unwrap_or_default().iter().filter(|entry| is_named(entry)) {
+        let folder = file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(&entry.value));
+        let is_inside = plan.record.setting("data_directory").is_some_and(|data| folder.starts_with(data));
+        // The name comes from a file: it must not lead out.
+        let is_plain = folder.components().all(|one| matches!(one, Component::RootDir | Component::Normal(_)));
+        if is_plain && !is_inside {
+            create_folders(data, &below_outside_folder(&folder))?;
+        }
+    }
+    Ok(())
+}
+
+fn below_outside_folder(path: &Path) -> PathBuf {
+    Path::new(OUTSIDE_FOLDER).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Creates a file and the directories above it.
+pub(super) fn create_file_and_folders(data: &Tree, place: &Path, content: &[u8]) -> Result<(), RestoreError> {
+    create_folders(data, place.parent().unwrap_or(Path::new("")))?;
+    Ok(data.create_file_with(place, fs::PRIVATE_FILE_MODE, content)?)
+}
+
+fn create_folders(data: &Tree, folder: &Path) -> Result<(), RestoreError> {
+    let mut made = PathBuf::new();
+    for component in folder.components() {
+        made.push(component);
+        data.create_directory(&made, fs::PRIVATE_DIRECTORY_MODE)?;
+    }
+    Ok(())
+}
+
+/// The text with includes by absolute path leading to the copies. All else stays byte for byte.
+pub(super) fn redirect_includes(text: &[u8], plan: &RestorePlan) -> Vec<u8> {
+    let mut redirected = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        match redirected_line(line, plan) {
+            Some(line) => redirected.extend_from_slice(line.as_bytes()),
+            None => redirected.extend_from_slice(line),
+        }
+    }
+    redirected
+}
+
+fn redirected_line(line: &[u8], plan: &RestorePlan) -> Option<String> {
+    let entries = parse_config(line).ok()?;
+    let entry = entries.first().filter(|entry| entry.kind != ConfigEntryKind::Setting)?;
+    let path = Path::new(OsStr::from_bytes(&entry.value));
+    if !path.is_absolute() {
+        return None;
+    }
+    let inside = plan.record.setting("data_directory").and_then(|data| path.strip_prefix(data).ok());
+    // Also what is not stored is not read from its original's place.
+    let place = inside.map_or_else(|| outside(&plan.directory, path), |inside| plan.directory.join(inside));
+    config_lines(&[(entry.name.as_str(), place.to_str()?.to_owned())]).ok()
+}

@@ -1,0 +1,38 @@
+//! Which directory a file of the backup is written to, and under which name.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::fs::Tree;
+use crate::pg::{ControlFile, DataPath};
+
+/// Where the control file waits until everything else is durable.
+pub(super) const STAGED_CONTROL_FILE: &str = "global/pg_control.pgv-staged";
+/// The directories that are filled.
+pub(super) struct Places {
+    pub(super) data: Tree,
+    pub(super) tablespaces: BTreeMap<u32, Tree>,
+}
+
+impl Places {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Tree> {
+        self.tablespaces.values().chain([&self.data])
+    }
+
+    /// The directory and the path in it: what lies in a tablespace is written there, not through its link.
+    pub(super) fn place_of(&self, path: &DataPath) -> (&Tree, PathBuf) {
+        let mut components = path.to_path().components();
+        let is_tablespace = components.next().is_some_and(|first| first.as_os_str() == "pg_tblspc");
+        let oid = components.next().and_then(|oid| oid.as_os_str().to_str()).and_then(|oid| oid.parse::<u32>().ok());
+        let below = components.as_path();
+        if let (true, Some(oid), false) = (is_tablespace, oid, below.as_os_str().is_empty())
+            && let Some(tree) = self.tablespaces.get(&oid)
+        {
+            return (tree, below.to_owned());
+        }
+        if path.as_bytes() == ControlFile::PATH.as_bytes() {
+            return (&self.data, PathBuf::from(STAGED_CONTROL_FILE));
+        }
+        (&self.data, path.to_path().to_owned())
+    }
+}
