@@ -140,27 +140,37 @@ pub(super) fn write_outside_files(
     for document in plan.record.documents.iter().filter(|one| one.kind == DocumentKind::Configuration) {
         let Some(path) = &document.path else { continue };
         let content = repository.document(cluster, &plan.record.id, document)?;
+        let content = redirect_includes(&content, plan);
         let place = below_outside_folder(path);
-        create_folders(data, place.parent().unwrap_or(Path::new(OUTSIDE_FOLDER)))?;
-        // A backup of a cluster that was restored has the folder of that restore among its files.
-        data.remove_file_durably(&place)?;
-        data.create_file_with(&place, fs::PRIVATE_FILE_MODE, &redirect_includes(&content, plan))?;
-        create_included_folders(data, path, &content, plan)?;
+        // A backup of a restored cluster has the folder of that restore among its files.
+        if fs::is_present(&data.path().join(&place))? {
+            data.remove_file_durably(&place)?;
+        }
+        create_file_and_folders(data, &place, &content)?;
+        create_included_directories(data, path, &content)?;
     }
     Ok(())
 }
 
 /// Creates the directories that a file includes: the server does not start without them, and an empty one (Debian's
 /// `conf.d`) has no file that would be stored and bring it along.
-fn create_included_folders(data: &Tree, file: &Path, content: &[u8], plan: &RestorePlan) -> Result<(), RestoreError> {
-    let is_named = |entry: &ConfigEntry| entry.kind == ConfigEntryKind::IncludeDirectory;
-    for entry in parse_config(content).unwrap_or_default().iter().filter(|entry| is_named(entry)) {
-        let folder = file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(&entry.value));
-        let is_inside = plan.record.setting("data_directory").is_some_and(|data| folder.starts_with(data));
+fn create_included_directories(data: &Tree, file: &Path, content: &[u8]) -> Result<(), RestoreError> {
+    for entry in parse_config(content).unwrap_or_default() {
+        let directory = Path::new(OsStr::from_bytes(&entry.value));
+        if entry.kind != ConfigEntryKind::IncludeDirectory {
+            continue;
+        }
+        if directory.is_absolute() {
+            // It was redirected into the restored directory.
+            if let Ok(inside) = directory.strip_prefix(data.path()) {
+                create_folders(data, inside)?;
+            }
+            continue;
+        }
+        let directory = file.parent().unwrap_or(Path::new("/")).join(directory);
         // The name comes from a file: it must not lead out.
-        let is_plain = folder.components().all(|one| matches!(one, Component::RootDir | Component::Normal(_)));
-        if is_plain && !is_inside {
-            create_folders(data, &below_outside_folder(&folder))?;
+        if directory.components().all(|component| matches!(component, Component::RootDir | Component::Normal(_))) {
+            create_folders(data, &below_outside_folder(&directory))?;
         }
     }
     Ok(())
