@@ -198,3 +198,17 @@ fn another_cluster_is_refused() {
     outcome.expect_stderr("is registered with system identifier");
     assert!(!site.tree().join("backups").exists());
 }
+
+/// A tablespace whose files the server does not send must not be missing from a backup that looks complete.
+#[test]
+fn a_tablespace_that_is_not_sent_is_no_silent_loss() {
+    let folder = TestFolder::new("backup-in-place");
+    let site = Site::new(PgVersion::V15, &folder);
+    site.primary.configure(&["allow_in_place_tablespaces = on"]);
+    site.primary.reload();
+    site.primary.query("CREATE TABLESPACE inside LOCATION ''");
+    site.primary.query("CREATE TABLE in_it TABLESPACE inside AS SELECT generate_series(1, 1000)");
+    let outcome = site.backup(&[]).expect_code(3);
+    outcome.expect_stderr("the backup would be incomplete");
+    assert_eq!(site.backups(), [""; 0]);
+}

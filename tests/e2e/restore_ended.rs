@@ -199,7 +199,11 @@ fn a_disk_that_is_full_or_read_only_is_told() {
 
     // How much a killed restore will free is not known before.
     folder.make("small/data");
-    folder.write(Path::new("small/data").join(MARKER), "");
+    let id = &site.backups()[0];
+    let identifier = site.primary.query("SELECT system_identifier FROM pg_control_system()");
+    let marker =
+        format!(r#"{{"system_identifier":"{identifier}","backup":"{id}","data_directory":"{}"}}"#, data.display());
+    folder.write(Path::new("small/data").join(MARKER), marker);
     let outcome = site.restore(&data, &[]).expect_code(4).expect_stderr("No space left on device");
     assert!(outcome.stderr.contains(data.to_str().unwrap()), "{outcome}");
     assert!(data.join(MARKER).exists() && !data.join(CONTROL_FILE).exists());

@@ -131,7 +131,11 @@ fn tablespaces_go_where_they_are_told_and_never_onto_others() {
         (vec![map(&a, folder.path()), map(&b, &new_a)], 3, "it holds the repository"),
         (vec![map(&a, &site.pgv.repository.join("x"))], 3, "it lies in the repository"),
         (vec![map(&a, &full), map(&b, &new_a)], 3, "it is not empty"),
-        (vec![map(&a, &full), map(&b, &new_a), "--move-aside".to_owned()], 3, "does not look like a tablespace"),
+        (
+            vec![map(&a, &full), map(&b, &new_a), "--move-aside".to_owned()],
+            3,
+            "it holds something else than PostgreSQL's files",
+        ),
         (vec![map(&a, &at("link")), map(&b, &new_a)], 3, "links are not followed"),
         (vec![], 3, "it is a tablespace of a running server"),
         (vec!["--move-aside".to_owned()], 3, "it is a tablespace of a running server"),
@@ -334,7 +338,8 @@ fn unsafe_targets_are_refused_and_nothing_is_touched() {
     for (path, words) in rows.iter().filter(|(path, _)| *path != at("done")) {
         let outcome = site.restore(path, &["--move-aside"]).expect_code(3);
         assert!(
-            outcome.stderr.contains(words) || outcome.stderr.contains("does not look like a data directory"),
+            outcome.stderr.contains(words)
+                || outcome.stderr.contains("it holds something else than PostgreSQL's files"),
             "{outcome}"
         );
     }

@@ -148,6 +148,15 @@ pub enum BackupError {
         /// Where it stops.
         stop: Lsn,
     },
+    /// The server does not send a tablespace that lies in its data directory.
+    #[error(
+        "this server leaves tablespace {oid}, which lies in the data directory itself, out of its base backups, so the \
+         backup would be incomplete"
+    )]
+    UnsentTablespace {
+        /// Its OID.
+        oid: u32,
+    },
     /// A signal came.
     #[error("the backup was ended by a signal; nothing of it is listed")]
     Cancelled,
@@ -166,7 +175,7 @@ impl Classified for BackupError {
             Self::File(error) => error.class(),
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Version(_) => ErrorClass::Unsupported,
-            Self::TwoServers { .. } | Self::OtherVersion { .. } => ErrorClass::Refused,
+            Self::TwoServers { .. } | Self::OtherVersion { .. } | Self::UnsentTablespace { .. } => ErrorClass::Refused,
             Self::Archive { .. }
             | Self::ArchiveContent { .. }
             | Self::Path(_)

@@ -185,8 +185,13 @@ impl<'a> ServerSession<'a> {
             manifest_checksum: ManifestChecksum::Crc32c,
             ..BaseBackupOptions::default()
         };
+        let in_place = self.sql(async |sql| in_place_tablespaces(sql).await)?;
         let mut walsender = self.walsender.take().ok_or(BackupError::ThreadDied)?;
         let mut base_backup = self.wait(walsender.base_backup(&request))??;
+        let announced: Vec<u32> = base_backup.tablespaces().iter().filter_map(|tablespace| tablespace.oid).collect();
+        if let Some(oid) = in_place.into_iter().find(|oid| !announced.contains(oid)) {
+            return Err(BackupError::UnsentTablespace { oid });
+        }
         let start = base_backup.start_position();
         reporter.step(&format!("backup starts at {}", super::describe(start.lsn, start.timeline)));
         before_data(self, start)?;
@@ -203,6 +208,15 @@ impl<'a> ServerSession<'a> {
             self.runtime.block_on(sql.close());
         }
     }
+}
+
+/// Tablespaces whose directory lies in the data directory itself (`allow_in_place_tablespaces`).
+///
+/// COMPAT: 15 and 16 leave them out of a base backup with a tablespace_map, without a word in the manifest.
+async fn in_place_tablespaces(sql: &SqlClient) -> Result<Vec<u32>, ServerError> {
+    let query = "SELECT oid FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE 'pg_tblspc/%'";
+    let rows = sql.query_text("list its tablespaces", query).await?;
+    Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
 }
 
 /// Drives a future to its end, unless a signal comes.
