@@ -25,9 +25,15 @@ fn begin_slow_backup(site: &Site) -> Child {
     command.spawn().unwrap()
 }
 
+fn is_staging(site: &Site) -> bool {
+    fs::read_dir(site.pgv.repository.join(".staging")).unwrap().next().is_some()
+}
+
+/// Waits until a pack is being written. Archived WAL is staged at the same place, but before the server sends data.
 fn wait_for_data(site: &Site) {
-    let packs = site.pgv.repository.join(".staging");
-    wait_until("a pack is being written", PATIENCE, || fs::read_dir(&packs).unwrap().next().is_some());
+    let sending = "SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'backup'";
+    wait_until("the server sends data", PATIENCE, || site.primary.query(sending) == "t");
+    wait_until("a pack is being written", PATIENCE, || is_staging(site));
 }
 
 fn backup_is_stored(version: PgVersion) {
@@ -128,10 +134,13 @@ fn a_backup_that_ends_early_is_not_listed() {
         assert_eq!(site.backups(), [""; 0], "{name}");
         let senders = "SELECT count(*) FROM pg_stat_replication";
         wait_until("the server has noticed", PATIENCE, || site.primary.query(senders) == "0");
-        for left_over in fs::read_dir(site.pgv.repository.join(".staging")).unwrap() {
-            assert_eq!(*name, "SIGKILL", "left behind");
-            fs::remove_file(left_over.unwrap().path()).unwrap();
+        if *name == "SIGKILL" {
+            for left_over in fs::read_dir(site.pgv.repository.join(".staging")).unwrap() {
+                fs::remove_file(left_over.unwrap().path()).unwrap();
+            }
         }
+        // WAL that is just being archived is there for a moment
+        wait_until("nothing is left behind", PATIENCE, || !is_staging(&site));
     }
     site.backup(&[]).success();
     assert_eq!(site.backups().len(), 1);
