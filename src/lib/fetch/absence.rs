@@ -1,7 +1,7 @@
 //! Whether a file that the archive does not have was never there: only then may recovery end.
 //!
 //! PostgreSQL archives the segments of a timeline in order and a timeline's history before its segments, so a file is
-//! missing, not absent, when one that can only come after it is there.
+//! missing, not absent, when one that can only come after it is there, or when a listed backup is known to have had it.
 
 use std::time::Duration;
 
@@ -38,6 +38,12 @@ impl Question<'_> {
         let (name, store) = (self.name, self.store.to_owned());
         let successors = self.successors()?;
         let Some(first) = successors.first().copied() else {
+            if let Some(segment) = name.segment().filter(|_| matches!(name, WalFileName::Segment(_))) {
+                let backup = self.archive.backup_behind(&segment, self.segment_size);
+                if let Some(backup) = backup.map_err(|source| self.failed(source))? {
+                    return Ok(FetchError::LostBehindBackup { name, backup, store });
+                }
+            }
             let cluster = self.archive.cluster().clone();
             return Ok(FetchError::Absent { name, cluster, store });
         };

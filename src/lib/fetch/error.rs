@@ -9,7 +9,7 @@ use crate::fs::FileError;
 use crate::pg::{
     ControlFileError, SystemIdentifier, TimelineHistoryError, WalFileName, WalFileNameError, WalHeaderError,
 };
-use crate::repository::{ClusterRef, RepositoryError, SelectionError};
+use crate::repository::{BackupId, ClusterRef, RepositoryError, SelectionError};
 
 /// A WAL file that was not fetched. Nothing stands at the destination that did not stand there before.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,16 @@ pub enum FetchError {
         name: WalFileName,
         /// The cluster.
         cluster: ClusterRef,
+        /// Where.
+        store: String,
+    },
+    /// Missing: a listed backup has WAL that reaches up to it.
+    #[error("\"{name}\" is missing in {store}, whose backup {backup} was taken when it or a later one was there")]
+    LostBehindBackup {
+        /// The file.
+        name: WalFileName,
+        /// The backup.
+        backup: BackupId,
         /// Where.
         store: String,
     },
@@ -160,9 +170,11 @@ impl Classified for FetchError {
         match self {
             Self::Name { source } => source.class(),
             Self::Absent { .. } => ErrorClass::NotFound,
-            Self::Hole { .. } | Self::History { .. } | Self::OtherSystem { .. } | Self::Size { .. } => {
-                ErrorClass::Corrupt
-            }
+            Self::Hole { .. }
+            | Self::LostBehindBackup { .. }
+            | Self::History { .. }
+            | Self::OtherSystem { .. }
+            | Self::Size { .. } => ErrorClass::Corrupt,
             Self::InFlight { .. } | Self::Vanished { .. } => ErrorClass::Unavailable,
             Self::Header { source, .. } => match source.class() {
                 ErrorClass::Unsupported => ErrorClass::Unsupported,

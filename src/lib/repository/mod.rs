@@ -15,6 +15,7 @@ mod object_reader;
 mod pack;
 mod selection;
 mod wal;
+mod wal_range;
 mod writer;
 
 use std::sync::Arc;
@@ -38,7 +39,8 @@ pub use pack::{
     Extent, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader, PackStream, PlainSink,
 };
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
-pub use wal::{ArchivedWal, WalArchive, WalContent, WalRange};
+pub use wal::{ArchivedWal, WalArchive, WalContent};
+pub use wal_range::WalRange;
 pub use writer::{Writer, WriterDescription};
 
 /// LIMIT: keys asked for in one listing call.

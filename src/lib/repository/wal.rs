@@ -7,11 +7,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::Repository;
+use super::backup::{BackupId, BackupRecord};
 use super::cluster::ClusterRef;
 use super::error::{Damage, RepositoryError};
 use super::layout;
 use super::object::{OBJECT_FRAME_BYTES, ObjectSpec, Stored};
 use super::object_reader::ObjectReader;
+use super::wal_range::{WalRange, contiguous};
 use super::writer::Writer;
 use crate::codec::{
     BodyError, BodyLayout, CompressionLevel, ContentDigest, FrameCompressor, HEADER_BYTES, ObjectHeader, StoredHasher,
@@ -47,19 +49,6 @@ pub struct ArchivedWal {
     pub stored_bytes: u64,
     /// When it was stored, by the writer's clock: shown, and an upper bound of the times of the records in it.
     pub created: Timestamp,
-}
-
-/// Segments of one timeline without a hole between them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WalRange {
-    /// The timeline.
-    pub timeline: TimelineId,
-    /// The first segment.
-    pub first: WalSegmentName,
-    /// The last segment.
-    pub last: WalSegmentName,
-    /// How many there are.
-    pub count: u64,
 }
 
 /// The WAL archive of one cluster.
@@ -146,6 +135,22 @@ impl<'a> WalArchive<'a> {
             after = key;
         }
         Ok(None)
+    }
+
+    /// A listed backup whose own WAL reaches up to or beyond that segment, so that it was in the archive once: a record
+    /// is stored only when its WAL is. Records that cannot be read prove nothing.
+    pub fn backup_behind(
+        &self,
+        segment: &WalSegmentName,
+        size: WalSegmentSize,
+    ) -> Result<Option<BackupId>, RepositoryError> {
+        let Some(number) = segment.number(size) else { return Ok(None) };
+        let reaches = |record: &BackupRecord| {
+            let last = WalSegmentName::containing_previous_byte(record.stop_timeline, record.stop_lsn, size);
+            record.stop_timeline == segment.timeline() && last.number(size).is_some_and(|last| number <= last)
+        };
+        let backups = self.repository.backups(self.cluster)?;
+        Ok(backups.into_iter().filter_map(|entry| entry.record.ok()).find(reaches).map(|record| record.id))
     }
 
     /// The timelines of which there are segments.
@@ -365,21 +370,6 @@ impl PartSource for FileParts<'_> {
             PartsAbandoned
         })
     }
-}
-
-/// Cuts sorted segments of one timeline into ranges without holes.
-fn contiguous(segments: &[WalSegmentName], size: WalSegmentSize) -> Vec<WalRange> {
-    let mut ranges: Vec<WalRange> = Vec::new();
-    for segment in segments {
-        match ranges.last_mut() {
-            Some(range) if range.last.next(size) == Some(*segment) => {
-                range.last = *segment;
-                range.count += 1;
-            }
-            _ => ranges.push(WalRange { timeline: segment.timeline(), first: *segment, last: *segment, count: 1 }),
-        }
-    }
-    ranges
 }
 
 #[cfg(test)]

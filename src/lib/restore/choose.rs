@@ -207,6 +207,9 @@ fn wal_to_target(
     if coverage.hole.is_none() && !paths::lies_before_its_own_wal(target, path, backups) {
         coverage.hole = archive.missing_fork_segment(path);
     }
+    if coverage.hole.is_none() && to.is_none() {
+        coverage.hole = lost_behind(&coverage, path, backups, archive);
+    }
     if let Some(hole) = &coverage.hole {
         let proven = paths::lies_before(target, hole.reachable_lsn, path, backups);
         if !proven && !may_lie_before(target, coverage.end_time) {
@@ -227,6 +230,25 @@ fn wal_to_target(
     }
     warnings.extend(unknown(target, record));
     Ok(coverage)
+}
+
+/// WAL that the archive had when a later backup on the path was taken, and has no more: a partial copy of a repository
+/// has lost its newest segments, and its records still say that they were there.
+fn lost_behind(
+    coverage: &WalCoverage,
+    path: &TimelineHistory,
+    backups: &[BackupRecord],
+    archive: &ArchiveFacts,
+) -> Option<WalHole> {
+    let size = archive.segment_size;
+    let on_path = backups.iter().filter(|record| path.contains_end(record.stop_timeline, record.stop_lsn));
+    let record = on_path.filter(|record| record.stop_lsn > coverage.end_lsn).max_by_key(|record| record.stop_lsn)?;
+    let last = WalSegmentName::containing_previous_byte(record.stop_timeline, record.stop_lsn, size);
+    let reached = coverage.last.and_then(|last| last.number(size));
+    let number = reached.map_or(coverage.first.number(size), |number| number.checked_add(1))?;
+    let first = WalSegmentName::from_number(path.timeline_at(coverage.end_lsn), number, size)?;
+    let count = last.number(size)?.saturating_sub(number).saturating_add(1);
+    Some(WalHole { first, last, count, reachable_lsn: coverage.end_lsn })
 }
 
 fn refuse_behind_archive(

@@ -259,3 +259,17 @@ fn a_backup_whose_timeline_has_no_history_is_not_passed_over() {
     let without = warned(&choice.warnings, "timeline 2 has no history");
     assert_eq!((choice.record.sequence, without), (3, true));
 }
+
+/// The newest WAL is lost, and the record of a later backup says that it was there.
+#[test]
+fn what_a_later_backup_had_is_a_hole_too() {
+    let cut = archive(&[(1, 1, 6, "2026-11-20T11:30:00Z")], &[]);
+    let mut from_the_second = request("latest");
+    from_the_second.backup = Some(id(2));
+    let Err(RestoreError::Hole { hole, .. }) = choose(&from_the_second, &three(), &cut) else { panic!("no hole") };
+    let names = (hole.first.to_string(), hole.last.to_string(), hole.count);
+    assert_eq!(names, ("000000010000000000000007".to_owned(), "000000010000000000000009".to_owned(), 3));
+    let two: Vec<BackupRecord> = three().into_iter().take(2).collect();
+    assert_eq!(chosen(&from_the_second, &two, &cut), Ok((2, 1)));
+    assert_eq!(chosen(&request("immediate"), &two, &cut), Ok((2, 1)));
+}

@@ -42,7 +42,7 @@ fn of_fetch(error: &FetchError) -> Vec<String> {
         FetchError::Name { .. } => {
             vec!["PostgreSQL runs it in the data directory as: restore_command = 'pgv-fetch %f %p'".to_owned()]
         }
-        FetchError::Hole { name, .. } => vec![
+        FetchError::Hole { name, .. } | FetchError::LostBehindBackup { name, .. } => vec![
             format!("If a server still has it in pg_wal, archive it from there: pgv-archive pg_wal/{name}"),
             "Else choose a recovery target that lies before it.".to_owned(),
         ],

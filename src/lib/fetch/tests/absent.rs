@@ -3,6 +3,8 @@ use std::time::Duration;
 use super::super::FetchError;
 use super::scene::{HISTORY_OF_1, SEGMENT, Scene, set_age};
 use crate::error::{Classified, ErrorClass};
+use crate::repository::PackOptions;
+use crate::repository::backup_testing::backup;
 
 const HISTORY_OF_1_AND_2: &[u8] = include_bytes!("../../../../tests/data/postgres-15/00000003.history");
 
@@ -120,4 +122,17 @@ fn what_is_in_flight_is_waited_for() {
     });
     scene.run(&options).unwrap();
     assert!(scene.destination().exists());
+}
+
+/// A partial copy of a repository has lost its newest WAL, and its records still say that it was there.
+#[test]
+fn what_a_listed_backup_had_is_missing_and_never_absent() {
+    let scene = Scene::new();
+    assert_eq!(scene.fetch("000000010000000000000001").unwrap_err().class(), ErrorClass::NotFound);
+    backup(&scene.test, &std::collections::BTreeMap::new(), PackOptions::default());
+    let error = scene.fetch("000000010000000000000001").unwrap_err();
+    assert!(matches!(error, FetchError::LostBehindBackup { .. }), "{error:?}");
+    assert_eq!(error.class(), ErrorClass::Corrupt);
+    assert_eq!(scene.fetch("0000000100000000000000F0").unwrap_err().class(), ErrorClass::NotFound);
+    assert_eq!(scene.fetch("000000020000000000000001").unwrap_err().class(), ErrorClass::NotFound);
 }

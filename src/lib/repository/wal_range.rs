@@ -1,0 +1,31 @@
+//! What is archived of a timeline, as ranges without holes.
+
+use crate::pg::{TimelineId, WalSegmentName, WalSegmentSize};
+
+/// Segments of one timeline without a hole between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalRange {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// The first segment.
+    pub first: WalSegmentName,
+    /// The last segment.
+    pub last: WalSegmentName,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// Cuts sorted segments of one timeline into ranges without holes.
+pub(super) fn contiguous(segments: &[WalSegmentName], size: WalSegmentSize) -> Vec<WalRange> {
+    let mut ranges: Vec<WalRange> = Vec::new();
+    for segment in segments {
+        match ranges.last_mut() {
+            Some(range) if range.last.next(size) == Some(*segment) => {
+                range.last = *segment;
+                range.count += 1;
+            }
+            _ => ranges.push(WalRange { timeline: segment.timeline(), first: *segment, last: *segment, count: 1 }),
+        }
+    }
+    ranges
+}
