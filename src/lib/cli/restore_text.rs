@@ -1,6 +1,8 @@
 //! What pgv-restore says: the plan, the last words, and both for programs.
 
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use serde::Serialize;
@@ -12,6 +14,8 @@ use crate::pg::{
 use crate::repository::ClusterRef;
 use crate::restore::{DirectoryAction, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage};
 
+/// LIMIT: ports that are tried for a copy beside its original.
+const PORTS_TRIED: usize = 100;
 /// Where Debian's packages have the programs of a version.
 const DEBIAN_PROGRAMS: &str = "/usr/lib/postgresql";
 
@@ -160,7 +164,12 @@ fn start_command(report: &RestoreReport) -> String {
     let mut log = plan.directory.clone().into_os_string();
     log.push(".log");
     let setting = |(name, value): &(String, String)| format!("-c {}", shell_quote(&format!("{name}={value}")));
-    let settings: Vec<String> = report.configuration.command_line.iter().map(setting).collect();
+    let mut command_line = report.configuration.command_line.clone();
+    if let Some(port) = other_port(plan) {
+        command_line.retain(|(name, _)| name != "port");
+        command_line.push(("port".to_owned(), port.to_string()));
+    }
+    let settings: Vec<String> = command_line.iter().map(setting).collect();
     let options = if settings.is_empty() { String::new() } else { format!(" -o {}", shell_quote(&settings.join(" "))) };
     let program = program(plan, "pg_ctl");
     format!("{program} -D {}{options} -l {} start", quoted(&plan.directory), quoted(Path::new(&log)))
@@ -173,10 +182,28 @@ fn psql_command(plan: &RestorePlan) -> String {
     if let Some(socket) = socket.filter(|socket| !socket.is_empty()) {
         let _ = write!(command, " -h {}", shell_quote(socket));
     }
-    if let Some(port) = setting("port") {
+    let port = other_port(plan).map(|port| port.to_string());
+    if let Some(port) = port.as_deref().or(setting("port")) {
         let _ = write!(command, " -p {port}");
     }
     command + " -d postgres"
+}
+
+/// A free port, when somebody else, the original most likely, answers at the recorded one: the copy could not start
+/// there, and what is meant for it would go to the other server.
+fn other_port(plan: &RestorePlan) -> Option<u16> {
+    let recorded: u16 = plan.record.setting("port")?.parse().ok()?;
+    let folders: Vec<&str> =
+        plan.record.setting("unix_socket_directories").unwrap_or_default().split(',').map(str::trim).collect();
+    let is_used = |port: u16| {
+        let socket = |folder: &&str| UnixStream::connect(Path::new(folder).join(format!(".s.PGSQL.{port}"))).is_ok();
+        folders.iter().filter(|folder| !folder.is_empty()).any(socket)
+            || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    };
+    if !is_used(recorded) {
+        return None;
+    }
+    (recorded.checked_add(1)?..=u16::MAX).take(PORTS_TRIED).find(|port| !is_used(*port))
 }
 
 /// A program of the server's version, where Debian has it, else by its name alone.
