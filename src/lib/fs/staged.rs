@@ -131,7 +131,7 @@ impl StagedFile {
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        // Best effort: a staged file that stays behind is never read and is reported by `pgv verify`.
+        // Best effort: a staged file that stays behind is never read, and the store removes it after a day.
         let _ = std::fs::remove_file(&self.path);
     }
 }
