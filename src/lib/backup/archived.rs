@@ -8,8 +8,10 @@ use crate::pg::{Lsn, TimelineHistory, WalFileName, WalSegmentName, WalSegmentSiz
 use crate::report::{Cancel, Reporter};
 use crate::repository::WalArchive;
 
-/// How often the archive is looked at.
-const POLL: Duration = Duration::from_millis(200);
+/// How long after the first look at the archive the second comes; the pause doubles from look to look.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// After how long a person is told what is waited for.
 const SAY_AFTER: Duration = Duration::from_secs(3);
 
@@ -68,6 +70,7 @@ impl ArchiveWait<'_> {
         let Some(segment) = names.first().copied() else { return Ok(()) };
         let deadline = Deadline::after(self.timeout);
         let mut quiet = Some(Deadline::after(SAY_AFTER));
+        let mut pause = FIRST_PAUSE;
         loop {
             for name in names {
                 if self.archive.look_up(&WalFileName::Segment(*name))?.is_some() {
@@ -87,7 +90,8 @@ impl ArchiveWait<'_> {
                 quiet = None;
                 reporter.step(&format!("waiting for WAL segment {segment} to arrive in the archive"));
             }
-            wait(POLL.min(deadline.remaining()));
+            wait(pause.min(deadline.remaining()));
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

@@ -21,6 +21,8 @@ const MAP_BYTES_MAX: usize = 16 << 20;
 const MANIFEST_BYTES_MAX: usize = 1 << 30;
 /// The checksum that the server is asked to put into its manifest.
 const MANIFEST_CHECKSUM: ManifestChecksumAlgorithm = ManifestChecksumAlgorithm::Crc32c;
+/// The tar reader tells each file's begin before its data and its end.
+const NO_FILE: BackupError = BackupError::Internal { what: "data came before a file began" };
 
 /// A file as it came, for the comparison with the manifest.
 pub(super) struct StreamedFile {
@@ -111,7 +113,9 @@ impl Content {
         if self.in_manifest {
             return append(&mut self.manifest, bytes, "backup_manifest", MANIFEST_BYTES_MAX);
         }
-        let Some((name, reader)) = &mut self.reader else { return Err(BackupError::ThreadDied) };
+        let Some((name, reader)) = &mut self.reader else {
+            return Err(BackupError::Internal { what: "data came before an archive began" });
+        };
         reader.push(bytes, &mut self.sink).map_err(|error| error.in_archive(name))
     }
 
@@ -267,7 +271,7 @@ impl TarSink for Sink {
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), SinkFailure> {
-        let Some(current) = &mut self.current else { return Err(BackupError::ThreadDied.into()) };
+        let Some(current) = &mut self.current else { return Err(NO_FILE.into()) };
         current.digest.update(bytes);
         current.checksum.update(bytes);
         match current.destination {
@@ -284,7 +288,7 @@ impl TarSink for Sink {
     }
 
     fn end(&mut self) -> Result<(), SinkFailure> {
-        let Some(current) = self.current.take() else { return Err(BackupError::ThreadDied.into()) };
+        let Some(current) = self.current.take() else { return Err(NO_FILE.into()) };
         let Current { path, entry, destination, digest, checksum } = current;
         let kind = match entry.kind {
             TarEntryKind::File { size_bytes } => {

@@ -63,9 +63,12 @@ pub enum BackupError {
     /// A runtime or thread could not be started.
     #[error("could not start a thread")]
     Thread(#[source] std::io::Error),
-    /// A thread ended without a word.
-    #[error("a thread of the backup ended unexpectedly")]
-    ThreadDied,
+    /// Something that cannot be was so: a bug of ours.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What was so.
+        what: &'static str,
+    },
     /// An archive that PostgreSQL would not have sent.
     #[error("the server sent an invalid archive \"{archive}\"")]
     Archive {
@@ -188,7 +191,7 @@ impl Classified for BackupError {
             | Self::StopBeforeStart { .. } => ErrorClass::Corrupt,
             Self::NotArchived { .. } => ErrorClass::TimedOut,
             Self::Cancelled => ErrorClass::Interrupted,
-            Self::ThreadDied => ErrorClass::Internal,
+            Self::Internal { .. } => ErrorClass::Internal,
         }
     }
 }

@@ -3,8 +3,8 @@
 //! INVARIANT: the record is written last, once every file was checked against the server's manifest and the WAL from
 //! start to stop is in the archive. Whatever ends the run before, nothing is listed.
 //!
-//! One plain thread talks to the server and the repository in turn; while data streams, a second one parses, digests
-//! and cuts it into frames, and the pack writer's threads compress and store them.
+//! One plain thread talks to the server and the repository in turn; while data streams, it takes the archives apart,
+//! digests the files and cuts them into frames, and the pack writer's threads compress and store them.
 
 mod archived;
 mod content;

@@ -22,6 +22,9 @@ use crate::server::{
 /// How often a wait looks whether a signal came.
 const CANCEL_POLL: Duration = Duration::from_millis(200);
 
+/// The walsender is taken once, by the backup.
+const NO_WALSENDER: BackupError = BackupError::Internal { what: "the walsender was taken already" };
+
 /// Who answered.
 pub(super) struct ServerIdentity {
     pub(super) system_identifier: SystemIdentifier,
@@ -97,7 +100,7 @@ impl<'a> ServerSession<'a> {
     /// Who answered; both connections must have reached the same cluster.
     pub(super) fn identify(&mut self) -> Result<ServerIdentity, BackupError> {
         let facts = self.sql(async |sql| sql.server_facts(&[]).await)?;
-        let walsender = self.walsender.as_mut().ok_or(BackupError::ThreadDied)?;
+        let walsender = self.walsender.as_mut().ok_or(NO_WALSENDER)?;
         let identified = wait(&self.runtime, &self.cancel, walsender.identify_system())??;
         let replication = identified.system_identifier;
         if let Some(sql) = facts.system_identifier.filter(|sql| *sql != replication) {
@@ -186,7 +189,7 @@ impl<'a> ServerSession<'a> {
             ..BaseBackupOptions::default()
         };
         let in_place = self.sql(async |sql| in_place_tablespaces(sql).await)?;
-        let mut walsender = self.walsender.take().ok_or(BackupError::ThreadDied)?;
+        let mut walsender = self.walsender.take().ok_or(NO_WALSENDER)?;
         let mut base_backup = self.wait(walsender.base_backup(&request))??;
         let announced: Vec<u32> = base_backup.tablespaces().iter().filter_map(|tablespace| tablespace.oid).collect();
         if let Some(oid) = in_place.into_iter().find(|oid| !announced.contains(oid)) {
@@ -197,7 +200,7 @@ impl<'a> ServerSession<'a> {
         before_data(self, start)?;
         let streaming = stream::run(&mut base_backup, &options.repository, packs, &self.cancel, reporter);
         let content = self.runtime.block_on(streaming)?;
-        let stop = base_backup.end_position().ok_or(BackupError::ThreadDied)?;
+        let stop = base_backup.end_position().ok_or(BackupError::Internal { what: "the backup ended nowhere" })?;
         self.wait(walsender.close())?;
         Ok((content, start, stop))
     }
