@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pgv::codec::{CompressionLevel, ContentDigest, ObjectKind, RepositoryId};
+use pgv::codec::{CompressionLevel, ContentDigest, FileHasher, ObjectKind, RepositoryId};
 use pgv::pg::{DataPath, Lsn, PgMajorVersion, SystemIdentifier, TimelineId, WalFileName, WalSegmentSize};
 use pgv::repository::{
     BackupBegin, BackupId, BackupMethod, BackupRecord, BackupSizes, BackupWriter, ClusterIdentity, ClusterName,
     ClusterRef, DocumentKind, Extent, FORMAT, FileEntry, FileKind, NodeDescription, PackOptions, Repository,
-    RepositoryDescription, RepositoryError, ServerDescription, Stored, StoredContent, TablespaceRef, WalArchive,
-    WalContent, Writer, WriterDescription,
+    RepositoryDescription, RepositoryError, ServerDescription, Stored, StoredContent, StoredFile, TablespaceRef,
+    WalArchive, WalContent, Writer, WriterDescription,
 };
 use pgv::store::LocalStore;
 
@@ -20,6 +20,7 @@ use crate::sealing;
 pub(crate) const SYSTEM: &str = "7000000000000000001";
 pub(crate) const FIRST: &str = "20261121T143000Z-00000001";
 pub(crate) const SECOND: &str = "20261122T143000Z-00000002";
+const BLOCK_BYTES: u32 = 8192;
 const SEGMENT_BYTES: usize = 2 << 20;
 /// The number that the second backup gives its own pack.
 const OWN_NUMBER: u32 = 100;
@@ -207,8 +208,8 @@ impl Fixture {
                 Content::File(bytes) => {
                     packs.begin_file(bytes.len() as u64).unwrap();
                     packs.write(&bytes).unwrap();
-                    let digest = self.repository.keys().plain_digest(&bytes);
-                    FileKind::File { bytes: bytes.len() as u64, digest, extents: packs.end_file().unwrap() }
+                    let StoredFile { extents, digest } = packs.end_file().unwrap();
+                    FileKind::File { bytes: bytes.len() as u64, digest, extents }
                 }
             };
             entries.push((path.clone(), self.entry(&path, kind)));
@@ -231,12 +232,12 @@ impl Fixture {
         map.for_each::<RepositoryError>(&mut |path, mut entry| {
             let (_, now) = after.iter().find(|(known, _)| *known == path).unwrap();
             if let (FileKind::File { digest, extents, .. }, Content::File(bytes)) = (&mut entry.kind, now) {
-                let digest_now = self.repository.keys().plain_digest(bytes);
-                if digest_now != *digest {
+                let mut hasher = FileHasher::new(self.repository.keys(), bytes.len() as u64, BLOCK_BYTES);
+                hasher.update(bytes);
+                if hasher.finish() != *digest {
                     packs.begin_file(bytes.len() as u64).unwrap();
                     packs.write(bytes).unwrap();
-                    *extents = packs.end_file().unwrap();
-                    *digest = digest_now;
+                    StoredFile { extents: *extents, digest: *digest } = packs.end_file().unwrap();
                     extents.iter_mut().for_each(|extent| extent.pack = OWN_NUMBER);
                 }
             }
@@ -297,7 +298,7 @@ impl Fixture {
             start_time: at("2026-11-21T14:30:00.123456Z"),
             stop_time: at("2026-11-21T14:31:00Z"),
             wal_segment_size: WalSegmentSize::new(SEGMENT_BYTES as u64).unwrap(),
-            block_bytes: 8192,
+            block_bytes: BLOCK_BYTES,
             data_checksums: true,
             sizes: BackupSizes { files: 9, directories: 6, file_bytes: 559_279, stored_bytes: stored.pack_bytes },
             root_digest: stored.root_digest,

@@ -65,7 +65,9 @@ fn rewrite_pack(fixture: &Fixture, version: u16, change: impl FnOnce(&mut Vec<Ve
         let frame = compressor.compress(content).unwrap();
         entry.offset = layout.add(frame.len(), content.len()).unwrap().offset;
         (entry.stored_bytes, entry.plain_bytes) = (frame.len() as u32, content.len() as u32);
-        entry.digest = keys.plain_digest(content);
+        if entry.page_hashes.is_empty() {
+            entry.digest = keys.plain_digest(content);
+        }
         body.extend(frame);
     }
     let plain_bytes = layout.plain_bytes();

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::BackupError;
-use crate::codec::PlainHasher;
 use crate::pg::{
     ControlFile, DataPath, ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher, TarEnding, TarEntry,
     TarEntryKind, TarError, TarReader, TarSink,
 };
-use crate::repository::{BackupSizes, FileEntry, FileKind, PackStream, Repository, TablespaceRef};
+use crate::repository::{BackupSizes, FileEntry, FileKind, PackStream, StoredFile, TablespaceRef};
 use crate::server::BackupTablespace;
 
 /// LIMIT: bytes of a backup_label, of which the label itself is the largest part.
@@ -68,11 +67,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn new(
-        repository: &Repository,
-        packs: PackStream,
-        announced: &[BackupTablespace],
-    ) -> Result<Self, BackupError> {
+    pub(super) fn new(packs: PackStream, announced: &[BackupTablespace]) -> Result<Self, BackupError> {
         let mut tablespaces = Vec::new();
         for tablespace in announced {
             if let (Some(oid), Some(location)) = (tablespace.oid, &tablespace.location) {
@@ -82,7 +77,6 @@ impl Content {
             }
         }
         let mut sink = Sink {
-            repository: repository.clone(),
             packs,
             prefix: None,
             current: None,
@@ -158,12 +152,10 @@ struct Current {
     path: DataPath,
     entry: TarEntry,
     destination: Destination,
-    digest: PlainHasher,
     checksum: ManifestHasher,
 }
 
 struct Sink {
-    repository: Repository,
     packs: PackStream,
     /// Where the current archive's root lies below the data directory.
     prefix: Option<DataPath>,
@@ -264,15 +256,13 @@ impl TarSink for Sink {
                 return Err(SinkFailure::Content(format!("\"{path}\" is a link, which was not asked for")));
             }
         }
-        let digest = self.repository.keys().plain_hasher();
         let checksum = ManifestChecksum::hasher(MANIFEST_CHECKSUM);
-        self.current = Some(Current { path, entry, destination, digest, checksum });
+        self.current = Some(Current { path, entry, destination, checksum });
         Ok(())
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), SinkFailure> {
         let Some(current) = &mut self.current else { return Err(NO_FILE.into()) };
-        current.digest.update(bytes);
         current.checksum.update(bytes);
         match current.destination {
             Destination::Packs => self.packs.write(bytes)?,
@@ -289,14 +279,15 @@ impl TarSink for Sink {
 
     fn end(&mut self) -> Result<(), SinkFailure> {
         let Some(current) = self.current.take() else { return Err(NO_FILE.into()) };
-        let Current { path, entry, destination, digest, checksum } = current;
+        let Current { path, entry, destination, checksum } = current;
         let kind = match entry.kind {
             TarEntryKind::File { size_bytes } => {
                 self.files.push(StreamedFile { path: path.clone(), bytes: size_bytes, checksum: checksum.finish() });
                 if !matches!(destination, Destination::Packs) {
                     return Ok(());
                 }
-                FileKind::File { bytes: size_bytes, digest: digest.finish(), extents: self.packs.end_file()? }
+                let StoredFile { extents, digest } = self.packs.end_file()?;
+                FileKind::File { bytes: size_bytes, digest, extents }
             }
             TarEntryKind::Directory | TarEntryKind::TablespaceLink { .. } => FileKind::Directory,
         };

@@ -91,7 +91,7 @@ fn received(archives: &[Archive<'_>], manifest: &[u8]) -> Result<StreamedContent
     let packs = backup.packs(PackOptions::default()).unwrap();
     let tablespace =
         BackupTablespace { oid: Some(16385), location: Some(Bytes::from_static(b"/ts")), estimated_kib: None };
-    let mut content = Content::new(&test.repository, packs, &[tablespace])?;
+    let mut content = Content::new(packs, &[tablespace])?;
     for (name, files) in archives {
         content.begin_archive(name)?;
         for piece in tar_of(files).chunks(10_000) {

@@ -198,7 +198,7 @@ impl<'a> ServerSession<'a> {
         let start = base_backup.start_position();
         reporter.step(&format!("backup starts at {}", super::describe(start.lsn, start.timeline)));
         before_data(self, start)?;
-        let streaming = stream::run(&mut base_backup, &options.repository, packs, &self.cancel, reporter);
+        let streaming = stream::run(&mut base_backup, packs, &self.cancel, reporter);
         let content = self.runtime.block_on(streaming)?;
         let stop = base_backup.end_position().ok_or(BackupError::Internal { what: "the backup ended nowhere" })?;
         self.wait(walsender.close())?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::BackupError;
 use super::content::{Content, StreamedContent};
 use crate::report::{Cancel, Progress, Reporter};
-use crate::repository::{PackStream, Repository};
+use crate::repository::PackStream;
 use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent};
 
 /// How often a silent server is left to see whether a signal came.
@@ -17,14 +17,13 @@ const CANCEL_POLL: Duration = Duration::from_millis(200);
 /// Streams the whole backup; returns once the server has said where it ends.
 pub(super) async fn run(
     base_backup: &mut BaseBackup<'_>,
-    repository: &Repository,
     packs: PackStream,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<StreamedContent, BackupError> {
     let tablespaces = base_backup.tablespaces().to_vec();
     let total_bytes = estimate(&tablespaces);
-    let mut content = Content::new(repository, packs, &tablespaces)?;
+    let mut content = Content::new(packs, &tablespaces)?;
     let mut done_bytes = 0;
     loop {
         if cancel.is_cancelled() {

@@ -1,9 +1,10 @@
-//! Digests, all BLAKE3: of plain bytes (keyed from the writer secret), of stored bytes (without any key), of pages,
-//! and the MAC of headers.
+//! Digests, all BLAKE3: of plain bytes and of pages (keyed from the writer secret), of stored bytes (without any
+//! key), and the MAC of headers.
 //!
 //! INVARIANT: a digest compares in full; its name says which bytes it covers.
 
 use super::hex_id::{RepositoryId, hex_type};
+use super::pages::{PageDigest, PageListHasher};
 
 hex_type!(
     /// A 256-bit digest. Which bytes it covers, plain or stored, is said by the field that holds it.
@@ -16,7 +17,8 @@ hex_type!(
 mod context {
     pub(super) const UNENCRYPTED_SECRET: &str = "pgv format 1: writer secret of an unencrypted repository";
     pub(super) const PLAIN_DIGEST: &str = "pgv format 1: plain digest";
-    pub(super) const PAGE_HASH: &str = "pgv format 1: page hash";
+    pub(super) const PAGE_DIGEST: &str = "pgv format 1: page digest";
+    pub(super) const PAGE_LIST: &str = "pgv format 1: page list digest";
     pub(super) const MAC: &str = "pgv format 1: header MAC";
 }
 
@@ -36,6 +38,7 @@ impl WriterSecret {
 pub struct DigestKeys {
     plain: [u8; 32],
     page: [u8; 32],
+    page_list: [u8; 32],
     mac: [u8; 32],
 }
 
@@ -44,7 +47,8 @@ impl DigestKeys {
     pub fn of(secret: &WriterSecret) -> Self {
         Self {
             plain: blake3::derive_key(context::PLAIN_DIGEST, &secret.0),
-            page: blake3::derive_key(context::PAGE_HASH, &secret.0),
+            page: blake3::derive_key(context::PAGE_DIGEST, &secret.0),
+            page_list: blake3::derive_key(context::PAGE_LIST, &secret.0),
             mac: blake3::derive_key(context::MAC, &secret.0),
         }
     }
@@ -59,14 +63,14 @@ impl DigestKeys {
         PlainHasher(blake3::Hasher::new_keyed(&self.plain))
     }
 
-    /// The 64-bit hash by which a page is recognised as unchanged: the first eight bytes of the keyed BLAKE3 hash.
-    pub fn page_hash(&self, page: &[u8]) -> u64 {
-        let hash = blake3::keyed_hash(&self.page, page);
-        let mut first = [0; 8];
-        for (to, from) in first.iter_mut().zip(hash.as_bytes()) {
-            *to = *from;
-        }
-        u64::from_le_bytes(first)
+    /// The digest of one page of a file that is handled by pages.
+    pub fn page_digest(&self, page: &[u8]) -> PageDigest {
+        PageDigest::from_bytes(*blake3::keyed_hash(&self.page, page).as_bytes())
+    }
+
+    /// A hasher for pages, from their digests.
+    pub fn page_list_hasher(&self) -> PageListHasher {
+        PageListHasher::new(&self.page_list)
     }
 
     /// The MAC of a header.
@@ -120,6 +124,7 @@ impl StoredHasher {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pages::FileHasher;
     use super::*;
 
     #[test]
@@ -147,7 +152,11 @@ mod tests {
         let keys = DigestKeys::of(&WriterSecret::of_unencrypted(&RepositoryId::from_bytes([0; 16])));
         let plain = "902f10b0e96e8b14e4d20ebf01430354b162856c7a4e7eba3f721e361c8647b8";
         assert_eq!(keys.plain_digest(b"pgv").to_string(), plain);
-        assert_eq!(keys.page_hash(b"pgv"), 2212867885540979789);
+        assert_eq!(keys.page_digest(b"pgv").hash(), 7318208106582246571);
+        let pages = "f0946a566e71c94a84f7ee808c73872d9502b28d650407a84ccc79b71218ca97";
+        let mut file = FileHasher::new(&keys, 70_000, 8192);
+        file.update(&[7; 70_000]);
+        assert_eq!(file.finish().to_string(), pages);
         let mac = "e6b2c5320a8935c9dc4029e3b86ac5fc7977b9c504ad2242e176faf60e610dea";
         assert_eq!(keys.mac(b"pgv").to_string(), mac);
     }

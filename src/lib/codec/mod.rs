@@ -7,6 +7,7 @@ mod compression;
 mod digest;
 mod envelope;
 mod hex_id;
+mod pages;
 mod seek_table;
 
 pub use body::{AssembledObject, BodyError, BodyLayout, FramePlace, assemble_object};
@@ -16,4 +17,5 @@ pub use envelope::{
     Auxiliary, ENVELOPE_FORMAT, EnvelopeError, HEADER_BYTES, MAX_LOGICAL_NAME_BYTES, ObjectHeader, ObjectKind,
 };
 pub use hex_id::{HexParseError, RepositoryId, WriterId};
+pub use pages::{FileHasher, PAGED_FILE_BYTES, PageDigest, PageListHasher};
 pub use seek_table::{FrameEntry, SeekTable, SeekTableError};

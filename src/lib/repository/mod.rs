@@ -37,6 +37,7 @@ pub use object::{ObjectSpec, Stored};
 pub use object_reader::{ObjectReader, SinkError};
 pub use pack::{
     Extent, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader, PackStream, PlainSink,
+    StoredFile,
 };
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub use wal::{ArchivedWal, WalArchive, WalContent};

@@ -15,7 +15,7 @@ use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
 use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, may_be_emptied};
 use crate::clock::Clock;
-use crate::codec::{ContentDigest, PlainHasher};
+use crate::codec::{ContentDigest, FileHasher};
 use crate::fs::{self, Tree};
 use crate::pg::{ControlFile, DataPath};
 use crate::report::{Cancel, Progress, Reporter};
@@ -40,7 +40,7 @@ pub(super) struct Executor<'a> {
 /// A file that is written to.
 struct OpenFile {
     file: File,
-    hasher: PlainHasher,
+    hasher: FileHasher,
     /// How much was written in order; what comes out of order is digested at the end.
     in_order: u64,
 }
@@ -294,11 +294,15 @@ impl<'a> FileWriter<'a> {
         self.targets.get(number).map(|(target, _)| target)
     }
 
+    fn hasher(&self, target: &Target) -> FileHasher {
+        FileHasher::new(self.executor.repository.keys(), target.bytes, self.executor.plan.record.block_bytes)
+    }
+
     fn create(&mut self, number: usize) -> Result<(), RestoreError> {
         let Some(target) = self.target(number) else { return Ok(()) };
         let (tree, relative) = self.places.place_of(&target.path);
         let file = tree.create_file(&relative, target.mode)?;
-        let hasher = self.executor.repository.keys().plain_hasher();
+        let hasher = self.hasher(target);
         self.open.insert(number, OpenFile { file, hasher, in_order: 0 });
         Ok(())
     }
@@ -314,7 +318,7 @@ impl<'a> FileWriter<'a> {
         if !self.open.contains_key(&piece.file) {
             if self.written.contains_key(&piece.file) {
                 let file = tree.open_file(&relative)?;
-                let hasher = self.executor.repository.keys().plain_hasher();
+                let hasher = self.hasher(target);
                 // What was written before is digested again at the end.
                 self.open.insert(piece.file, OpenFile { file, hasher, in_order: u64::MAX });
             } else {
@@ -365,7 +369,7 @@ impl<'a> FileWriter<'a> {
         const PIECE_BYTES: usize = 1 << 20;
         let (tree, relative) = self.places.place_of(&target.path);
         let path = tree.path().join(relative);
-        let mut hasher = self.executor.repository.keys().plain_hasher();
+        let mut hasher = self.hasher(target);
         let mut offset = 0;
         loop {
             let piece = fs::read_range(&path, offset, PIECE_BYTES)?;

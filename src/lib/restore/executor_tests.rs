@@ -8,7 +8,7 @@ use super::target_directory::{DirectoryAction, MARKER};
 use super::testing;
 use super::{BackupChoice, PreparedSettings, RestoreError, RestoreOptions, TablespaceChoice};
 use crate::clock::SystemClock;
-use crate::codec::CompressionLevel;
+use crate::codec::{CompressionLevel, FileHasher};
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{
     ControlFile, DataPath, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline,
@@ -18,7 +18,7 @@ use crate::report::{Cancel, Progress, Reporter, SilentReporter};
 use crate::repository::testing::TestRepository;
 use crate::repository::{
     BackupBegin, BackupRecord, BackupWriter, ClusterIdentity, ClusterSelection, DocumentKind, Extent, FileEntry,
-    FileKind, PackOptions, TablespaceRef, WalArchive, WalContent,
+    FileKind, PackOptions, StoredFile, TablespaceRef, WalArchive, WalContent,
 };
 
 const SPACE_OID: u32 = 16_400;
@@ -179,15 +179,16 @@ fn store(test: &TestRepository, files: &mut BTreeMap<String, Vec<u8>>) -> Backup
     for (name, content) in files.iter() {
         packs.begin_file(content.len() as u64).unwrap();
         packs.write(content).unwrap();
-        let extents = packs.end_file().unwrap();
+        let StoredFile { extents, digest } = packs.end_file().unwrap();
         places.insert(name.clone(), extents.clone());
-        let digest = test.repository.keys().plain_digest(content);
         let kind = FileKind::File { bytes: content.len() as u64, digest, extents };
         entries.push((path(name), FileEntry::new(&path(name), 0o644, began, kind)));
     }
     let mixed: Vec<u8> = [files["base/1/3"].clone(), files["base/1/1"].clone()].concat();
     let extents = [places["base/1/3"].clone(), places["base/1/1"].clone()].concat();
-    let digest = test.repository.keys().plain_digest(&mixed);
+    let mut digest = FileHasher::new(test.repository.keys(), mixed.len() as u64, record.block_bytes);
+    digest.update(&mixed);
+    let digest = digest.finish();
     let kind = FileKind::File { bytes: mixed.len() as u64, digest, extents };
     entries.push((path("base/1/4"), FileEntry::new(&path("base/1/4"), 0o600, began, kind)));
     files.insert("base/1/4".to_owned(), mixed);

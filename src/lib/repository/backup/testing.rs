@@ -11,7 +11,7 @@ use super::{
 };
 use crate::codec::ObjectKind;
 use crate::pg::{DataPath, Lsn, PgMajorVersion, TimelineId, WalSegmentSize};
-use crate::repository::pack::PackOptions;
+use crate::repository::pack::{PackOptions, StoredFile};
 use crate::repository::testing::TestRepository;
 
 pub(crate) fn path(text: &str) -> DataPath {
@@ -85,8 +85,7 @@ pub(crate) fn backup(test: &TestRepository, files: &BTreeMap<String, Vec<u8>>, o
         for piece in content.chunks(10_007) {
             packs.write(piece).unwrap();
         }
-        let extents = packs.end_file().unwrap();
-        let digest = test.repository.keys().plain_digest(content);
+        let StoredFile { extents, digest } = packs.end_file().unwrap();
         let kind = FileKind::File { bytes: content.len() as u64, digest, extents };
         entries.push((path(name), FileEntry::new(&path(name), 0o600, epoch(), kind)));
     }

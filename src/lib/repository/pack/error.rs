@@ -30,6 +30,9 @@ pub enum PackError {
     /// The backup was given up.
     #[error("the pack was given up")]
     Abandoned(#[source] PartsAbandoned),
+    /// Asked for the end of a file, or for a frame, of which nothing was begun: a bug of ours.
+    #[error("internal error: a file was ended in a pack that was not begun")]
+    NoFile,
     /// A thread ended without a word.
     #[error("a thread that writes packs ended unexpectedly")]
     ThreadDied,
@@ -44,7 +47,7 @@ impl Classified for PackError {
             Self::AlreadyPresent { .. } => ErrorClass::Conflict,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Abandoned(_) => ErrorClass::Interrupted,
-            Self::ThreadDied => ErrorClass::Internal,
+            Self::NoFile | Self::ThreadDied => ErrorClass::Internal,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Packs: the content of many files, one after the other, cut into frames.
 //!
 //! The plain content of a pack is a plain sequence of bytes, so that an *extent* (pack, offset, length) names any part
-//! of a file, and `zstd -d | dd` gets it back. A file of more than [`PAGED_FILE_BYTES`] begins and ends at a frame;
-//! smaller ones share frames. The last frame is the index.
+//! of a file, and `zstd -d | dd` gets it back. A file of more than [`PAGED_FILE_BYTES`](crate::codec::PAGED_FILE_BYTES)
+//! begins and ends at a frame; smaller ones share frames. The last frame is the index.
 
 mod error;
 mod index;
@@ -16,18 +16,16 @@ use super::backup::BackupId;
 use super::layout;
 use super::object::ObjectSpec;
 use super::{ClusterRef, Repository, RepositoryError};
-use crate::codec::{ContentDigest, ObjectKind};
+use crate::codec::{ContentDigest, DigestKeys, ObjectKind, PageDigest};
 use crate::store::ObjectKey;
 
 pub use error::PackError;
 pub use index::{IndexFrame, PackIndex, PackIndexError};
 pub use reader::{PackReader, PlainSink};
-pub use stream::{PackOptions, PackStream};
+pub use stream::{PackOptions, PackStream, StoredFile};
 
 /// Plain bytes of a full frame: 32 pages of 8 KiB.
 pub(crate) const FRAME_BYTES: usize = 256 * 1024;
-/// A larger file is handled by pages: it begins and ends at a frame, and each page is hashed.
-pub(crate) const PAGED_FILE_BYTES: u64 = 64 * 1024;
 /// A pack is ended once it holds this many plain bytes.
 pub(crate) const PACK_BYTES: u64 = 1 << 30;
 /// A pack is ended once its index has this many bytes, so that it fits one frame: half of what one may hold.
@@ -93,4 +91,14 @@ fn pack_spec(cluster: &ClusterRef, backup: &BackupId, ordinal: u32) -> ObjectSpe
         system_identifier: Some(cluster.system_identifier),
         name: layout::pack_name(backup, ordinal),
     }
+}
+
+/// The digest of a frame: of its pages' digests when it is part of a file that is handled by pages, else of its bytes.
+fn frame_digest(keys: &DigestKeys, plain: &[u8], pages: &[PageDigest]) -> ContentDigest {
+    if pages.is_empty() {
+        return keys.plain_digest(plain);
+    }
+    let mut list = keys.page_list_hasher();
+    pages.iter().for_each(|page| list.add(page));
+    list.finish()
 }

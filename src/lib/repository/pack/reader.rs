@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::{PackIndex, PackIndexError, PackNeed, pack_key, pack_spec};
-use crate::codec::MAX_FRAME_PLAIN_BYTES;
+use super::{PackIndex, PackIndexError, PackNeed, frame_digest, pack_key, pack_spec};
+use crate::codec::{MAX_FRAME_PLAIN_BYTES, PageDigest};
 use crate::repository::error::{Damage, RepositoryError};
 use crate::repository::object_reader::{ObjectReader, SinkError};
 use crate::repository::{ClusterRef, Repository};
@@ -124,13 +124,25 @@ impl<'a> PackReader<'a> {
         Ok(first..after_last)
     }
 
+    /// Whether a frame's bytes are those that the index speaks of.
+    fn is_as_indexed(&self, frame: usize, plain: &[u8]) -> bool {
+        let Some(indexed) = self.index.frames.get(frame) else { return false };
+        let page_bytes = usize::try_from(self.index.page_bytes).unwrap_or(usize::MAX).max(1);
+        let keys = self.repository.keys();
+        let pages: Vec<PageDigest> = match indexed.page_hashes.is_empty() {
+            true => Vec::new(),
+            false => plain.chunks(page_bytes).map(|page| keys.page_digest(page)).collect(),
+        };
+        frame_digest(keys, plain, &pages) == indexed.digest
+            && pages.iter().map(PageDigest::hash).eq(indexed.page_hashes.iter().copied())
+    }
+
     fn read_run<E>(&self, run: Range<usize>, sink: &mut PlainSink<'_, E>) -> Result<(), SinkError<E>> {
         // The body's first entry is the copy of the header.
         let entries = run.start + 1..run.end + 1;
         let read = self.object.read_frames(entries, &mut |entry, plain| {
             let frame = entry.saturating_sub(1);
-            let expected = self.index.frames.get(frame).map(|frame| frame.digest);
-            if expected != Some(self.repository.keys().plain_digest(plain)) {
+            if !self.is_as_indexed(frame, plain) {
                 return Err(SinkError::Repository(self.object.damaged(Damage::Digest { what: "frame" })));
             }
             let offset = self.offsets.get(frame).copied().unwrap_or_default();

@@ -9,10 +9,12 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::storing::{CompressedFrame, FrameReply, PackMessage, store_pack};
 use super::{
-    Extent, FRAME_BYTES, PACK_BYTES, PACK_FRAMES, PACK_INDEX_BYTES, PAGED_FILE_BYTES, PackError, PackIndex, PackNeed,
+    Extent, FRAME_BYTES, PACK_BYTES, PACK_FRAMES, PACK_INDEX_BYTES, PackError, PackIndex, PackNeed, frame_digest,
     pack_key, pack_spec,
 };
-use crate::codec::{CompressionLevel, ContentDigest, FrameCompressor};
+use crate::codec::{
+    CompressionLevel, ContentDigest, FrameCompressor, PAGED_FILE_BYTES, PageDigest, PageListHasher, PlainHasher,
+};
 use crate::repository::backup::BackupId;
 use crate::repository::{ClusterRef, Repository, Writer};
 
@@ -42,8 +44,25 @@ impl Default for PackOptions {
 
 struct Job {
     plain: Vec<u8>,
-    is_paged: bool,
+    /// The digests of its pages, when it is part of a file that is handled by pages.
+    pages: Vec<PageDigest>,
     reply: Sender<FrameReply>,
+}
+
+/// A file whose content was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Where its content lies.
+    pub extents: Vec<Extent>,
+    /// The digest of its content.
+    pub digest: ContentDigest,
+}
+
+/// Digests the file that is being written.
+enum FileDigest {
+    Whole(PlainHasher),
+    /// From the pages of its frames, as they are cut.
+    Pages(PageListHasher),
 }
 
 struct OpenPack {
@@ -71,7 +90,8 @@ pub struct PackStream {
     /// Plain bytes that were sent to the current pack.
     sent_bytes: u64,
     buffer: Vec<u8>,
-    is_paged: bool,
+    /// The file that was begun.
+    file: Option<FileDigest>,
     extents: Vec<Extent>,
 }
 
@@ -88,7 +108,7 @@ impl PackStream {
         let (jobs, queue) = bounded::<Job>(workers * QUEUED_PER_WORKER);
         let worker = |number| {
             let (queue, repository) = (queue.clone(), repository.clone());
-            let work = move || compress_jobs(&queue, &repository, options);
+            let work = move || compress_jobs(&queue, &repository, options.level);
             std::thread::Builder::new().name(format!("compress-{number}")).spawn(work).map_err(PackError::Thread)
         };
         Ok(Self {
@@ -105,22 +125,31 @@ impl PackStream {
             next_ordinal: 0,
             sent_bytes: 0,
             buffer: Vec::with_capacity(FRAME_BYTES),
-            is_paged: false,
+            file: None,
             extents: Vec::new(),
         })
     }
 
     /// Begins a file of that many bytes.
     pub fn begin_file(&mut self, bytes: u64) -> Result<(), PackError> {
-        if bytes > PAGED_FILE_BYTES {
+        let keys = self.repository.keys();
+        let file = if bytes > PAGED_FILE_BYTES {
+            FileDigest::Pages(keys.page_list_hasher())
+        } else {
+            FileDigest::Whole(keys.plain_hasher())
+        };
+        if matches!(file, FileDigest::Pages(_)) {
             self.send_frame()?;
-            self.is_paged = true;
         }
+        self.file = Some(file);
         Ok(())
     }
 
     /// Adds to the file that was begun.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), PackError> {
+        if let Some(FileDigest::Whole(hasher)) = &mut self.file {
+            hasher.update(bytes);
+        }
         while !bytes.is_empty() {
             let room = FRAME_BYTES.saturating_sub(self.buffer.len());
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -134,13 +163,17 @@ impl PackStream {
         Ok(())
     }
 
-    /// Ends the file that was begun, and says where its content lies.
-    pub fn end_file(&mut self) -> Result<Vec<Extent>, PackError> {
-        if self.is_paged {
+    /// Ends the file that was begun, and says where its content lies and what its digest is.
+    pub fn end_file(&mut self) -> Result<StoredFile, PackError> {
+        if matches!(self.file, Some(FileDigest::Pages(_))) {
             self.send_frame()?;
-            self.is_paged = false;
         }
-        Ok(std::mem::take(&mut self.extents))
+        let digest = match self.file.take() {
+            Some(FileDigest::Whole(hasher)) => hasher.finish(),
+            Some(FileDigest::Pages(pages)) => pages.finish(),
+            None => return Err(PackError::NoFile),
+        };
+        Ok(StoredFile { extents: std::mem::take(&mut self.extents), digest })
     }
 
     /// Stores `bytes`, at most a frame's limit, as a frame of its own.
@@ -150,7 +183,7 @@ impl PackStream {
         self.buffer.extend_from_slice(bytes);
         self.send_frame()?;
         let extents = std::mem::take(&mut self.extents);
-        extents.into_iter().next().ok_or(PackError::ThreadDied)
+        extents.into_iter().next().ok_or(PackError::NoFile)
     }
 
     /// Ends the last pack, and returns the table of all of them, durable.
@@ -183,21 +216,30 @@ impl PackStream {
             self.begin_pack()?;
         }
         let plain = std::mem::replace(&mut self.buffer, Vec::with_capacity(FRAME_BYTES));
+        let pages = self.digest_pages(&plain);
         self.sent_bytes += plain.len() as u64;
         let (reply, answer) = bounded(1);
         let Some(pack) = self.current.as_mut() else { return Err(PackError::ThreadDied) };
         pack.frames += 1;
-        let pages = if self.is_paged { plain.len().div_ceil(page_bytes(&self.options)) } else { 0 };
-        pack.index_bytes += PackIndex::FRAME_BYTES + pages * PackIndex::PAGE_BYTES;
+        pack.index_bytes += PackIndex::FRAME_BYTES + pages.len() * PackIndex::PAGE_BYTES;
         let index_is_full = pack.frames >= PACK_FRAMES || pack.index_bytes >= PACK_INDEX_BYTES;
         let pack_is_full = self.sent_bytes >= self.options.pack_bytes || index_is_full;
         let sent = pack.messages.send(PackMessage::Frame(answer)).is_ok();
-        let job = Job { plain, is_paged: self.is_paged, reply };
+        let job = Job { plain, pages, reply };
         let queued = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
         if !sent || !queued {
             return Err(self.failure());
         }
         if pack_is_full { self.end_pack() } else { Ok(()) }
+    }
+
+    /// The digests of a frame's pages, added to those of its file; none in a frame of small files.
+    fn digest_pages(&mut self, plain: &[u8]) -> Vec<PageDigest> {
+        let Some(FileDigest::Pages(file)) = &mut self.file else { return Vec::new() };
+        let page_bytes = usize::try_from(self.options.page_bytes).unwrap_or(usize::MAX).max(1);
+        let pages = plain.chunks(page_bytes).map(|page| self.repository.keys().page_digest(page)).collect::<Vec<_>>();
+        pages.iter().for_each(|page| file.add(page));
+        pages
     }
 
     fn begin_pack(&mut self) -> Result<(), PackError> {
@@ -263,23 +305,15 @@ impl Drop for PackStream {
     }
 }
 
-/// Size of the pages that are hashed, never zero.
-fn page_bytes(options: &PackOptions) -> usize {
-    usize::try_from(options.page_bytes).unwrap_or(usize::MAX).max(1)
-}
-
-fn compress_jobs(queue: &Receiver<Job>, repository: &Repository, options: PackOptions) {
-    let mut compressor = FrameCompressor::new(options.level).map_err(Some);
+fn compress_jobs(queue: &Receiver<Job>, repository: &Repository, level: CompressionLevel) {
+    let mut compressor = FrameCompressor::new(level).map_err(Some);
     for job in queue {
         let frame = match compressor.as_mut() {
-            Ok(compressor) => compressor.compress(&job.plain).map(|stored| {
-                let pages = if job.is_paged { job.plain.chunks(page_bytes(&options)) } else { [].chunks(1) };
-                CompressedFrame {
-                    stored,
-                    plain_bytes: job.plain.len(),
-                    digest: repository.keys().plain_digest(&job.plain),
-                    page_hashes: pages.map(|page| repository.keys().page_hash(page)).collect(),
-                }
+            Ok(compressor) => compressor.compress(&job.plain).map(|stored| CompressedFrame {
+                stored,
+                plain_bytes: job.plain.len(),
+                digest: frame_digest(repository.keys(), &job.plain, &job.pages),
+                page_hashes: job.pages.iter().map(PageDigest::hash).collect(),
             }),
             Err(error) => match error.take() {
                 Some(error) => Err(error),
