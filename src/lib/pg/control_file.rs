@@ -107,7 +107,7 @@ pub enum WalLevel {
 }
 
 impl WalLevel {
-    const fn from_number(number: u32) -> Option<Self> {
+    pub(crate) const fn from_number(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::Minimal,
             1 => Self::Replica,

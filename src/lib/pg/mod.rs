@@ -10,6 +10,7 @@ mod system_identifier;
 mod timeline;
 mod timeline_history;
 mod version;
+mod wal;
 mod wal_file_name;
 mod wal_header;
 mod wal_segment;
@@ -22,6 +23,11 @@ pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};
 pub use timeline_history::{SegmentCandidates, TimelineHistory, TimelineHistoryEntry, TimelineHistoryError};
 pub use version::{PgMajorVersion, PgVersionError};
+pub use wal::{
+    Checkpoint, CheckpointKind, CreatedDatabase, DroppedRelation, ParameterChange, RestorePointRecord, TimelineStart,
+    TransactionEnd, WalContent, WalEnding, WalFault, WalFormat, WalJoinError, WalPageScan, WalProgress, WalReader,
+    WalRecord, WalRun, WalSpan, WalStart,
+};
 pub use wal_file_name::{WalFileName, WalFileNameError};
 pub use wal_header::{WalHeaderError, WalSegmentHeader};
 pub use wal_segment::{WalSegmentName, WalSegmentSize, WalSegmentSizeError};

@@ -214,6 +214,12 @@ impl WalSegmentHeader {
     }
 }
 
+/// `XLOG_PAGE_MAGIC` of a version.
+pub(super) fn magic_of(major: PgMajorVersion) -> u16 {
+    // Every version that pgv knows is in the table; no page has magic 0.
+    MAGICS.iter().find(|(_, known)| *known == major.get()).map_or(0, |(magic, _)| *magic)
+}
+
 fn major_of(magic: u16) -> Result<PgMajorVersion, WalHeaderError> {
     let known =
         MAGICS.iter().find(|(known, _)| *known == magic).and_then(|(_, major)| PgMajorVersion::new(*major).ok());
