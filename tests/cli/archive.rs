@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Outcome, SmallFileSystem, TestAccount, TestFolder};
+use crate::support::{Outcome, SilentFileSystem, SmallFileSystem, TestAccount, TestFolder};
 use crate::wal_host::{NEXT, OTHER_CONTROL_FILE, SEGMENT, WalHost, modes, segment, set_mode};
 
 /// One line of error, which names the file and, when the repository failed, the repository.
@@ -103,14 +103,14 @@ fn every_cause_has_its_status() {
             "Run as root: chown -R",
         ),
         (
-            "never answers",
+            "a named pipe in place of its description",
             |host| {
                 fs::remove_file(host.repository.join("repository.json")).unwrap();
                 host.sh("/usr/bin/mkfifo ../repository/repository.json").success();
             },
-            "ARCHIVE --timeout 300ms pg_wal/SEGMENT SEGMENT",
-            19,
-            "hint: The repository does not answer.",
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            20,
+            "is a named pipe where a file should be",
         ),
         (
             "damaged",
@@ -145,6 +145,16 @@ fn every_cause_has_its_status() {
             0o700,
         );
     }
+}
+
+#[test]
+fn a_repository_that_never_answers_is_given_up_in_time() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 0));
+    fs::rename(host.repository.join("main"), host.folder.join("away")).unwrap();
+    let _silent = SilentFileSystem::mount(&host.folder, "repository/main");
+    let line = format!("ARCHIVE --timeout 300ms pg_wal/{SEGMENT} {SEGMENT}");
+    refused(host.sh(&line), 19, "hint: The repository does not answer.");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn what_was_archived_comes_back_the_same() {
 #[test]
 fn only_proven_absence_is_1_and_all_else_stops_a_targeted_recovery() {
     type Prepare = fn(&WalHost);
-    let rows: [(&str, Prepare, &str, Option<i32>, &str); 14] = [
+    let rows: [(&str, Prepare, &str, Option<i32>, &str); 16] = [
         ("the end of the archive", |_| {}, NEXT, None, "there is no \"000000010000000000000004\" of cluster main"),
         ("a timeline that never was", |_| {}, "00000002.history", None, "there is no \"00000002.history\""),
         ("a partial segment", |_| {}, "000000010000000000000003.partial", None, "there is no"),
@@ -108,6 +108,26 @@ fn only_proven_absence_is_1_and_all_else_stops_a_targeted_recovery() {
             NEXT,
             Some(11),
             "hint: Install the version of pgv that wrote it",
+        ),
+        (
+            "a named pipe in place of a segment",
+            |host| {
+                fs::remove_file(host.stored(SEGMENT)).unwrap();
+                host.sh(&format!("/usr/bin/mkfifo {}", host.stored(SEGMENT).display())).success();
+            },
+            SEGMENT,
+            Some(10),
+            "is a named pipe where a file should be",
+        ),
+        (
+            "a directory in place of a segment",
+            |host| {
+                fs::remove_file(host.stored(SEGMENT)).unwrap();
+                host.folder.make(host.stored(SEGMENT));
+            },
+            SEGMENT,
+            Some(10),
+            "is a directory where a file should be",
         ),
         ("no name of a WAL file", |_| {}, "RECOVERYXLOG", Some(1), "invalid WAL file name"),
     ];

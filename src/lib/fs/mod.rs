@@ -7,6 +7,7 @@ mod directory;
 mod error;
 mod inspect;
 mod read;
+mod regular;
 mod replace;
 mod staged;
 mod tree;
@@ -20,6 +21,7 @@ pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
 pub use read::{
     bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
 };
+pub use regular::{RegularFileError, open_regular, regular_facts};
 pub use replace::{is_same, replace_file};
 pub use staged::{Published, StagedFile, has_hard_links, remove_abandoned_beside};
 pub use tree::Tree;

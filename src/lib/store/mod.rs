@@ -113,6 +113,16 @@ pub enum StoreError {
         #[source]
         source: FileError,
     },
+    /// Something else than a file stands where an object should be.
+    #[error("object \"{key}\" in {store} is {found} where a file should be")]
+    NotAFile {
+        /// Which one.
+        key: ObjectKey,
+        /// Where.
+        store: String,
+        /// What stands there.
+        found: &'static str,
+    },
     /// The producer of an object's parts gave up; nothing was stored.
     #[error("object \"{key}\" was not stored")]
     Abandoned {
@@ -140,7 +150,7 @@ impl Classified for StoreError {
             Self::RootMissing { .. } => ErrorClass::Unavailable,
             Self::File { source, .. } => source.class(),
             Self::Abandoned { .. } => ErrorClass::Interrupted,
-            Self::ForeignName { .. } => ErrorClass::Corrupt,
+            Self::NotAFile { .. } | Self::ForeignName { .. } => ErrorClass::Corrupt,
         }
     }
 }
