@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
@@ -140,6 +141,19 @@ pub enum FetchError {
         #[source]
         source: SelectionError,
     },
+    /// Something hangs.
+    #[error("could not fetch \"{name}\": nothing moved for {limit:?} while {doing}")]
+    Stalled {
+        /// The name that was asked for.
+        name: String,
+        /// What was begun last.
+        doing: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// No thread could be started.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
     /// The repository failed.
     #[error("could not fetch \"{name}\"")]
     Repository {
@@ -187,6 +201,8 @@ impl Classified for FetchError {
             Self::Destination(error) if error.is_not_found() => ErrorClass::Usage,
             Self::Destination(error) if error.source.kind() == ErrorKind::IsADirectory => ErrorClass::Usage,
             Self::Destination(error) => error.class(),
+            Self::Stalled { .. } => ErrorClass::TimedOut,
+            Self::Thread(error) => ErrorClass::of_io(error),
             Self::Selection { source, .. } => of_another_object(source.class()),
             Self::Repository { source, .. } => of_another_object(source.class()),
         }

@@ -6,6 +6,7 @@
 
 mod key;
 mod local;
+mod watched;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use crate::fs::FileError;
 
 pub use key::{ObjectKey, ObjectKeyError};
 pub use local::{LocalStore, StoreProbe};
+pub use watched::WatchedStore;
 
 /// The answer of a store, when it comes.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -106,16 +106,15 @@ fn a_young_hole_is_in_flight_and_an_old_one_is_not() {
 
 #[test]
 fn what_is_in_flight_is_waited_for() {
-    let scene = std::rc::Rc::new(Scene::new());
+    let scene = std::sync::Arc::new(Scene::new());
     scene.store_segment("000000010000000000000004");
     set_age(&scene.stored("000000010000000000000004"), 1);
     let mut options = scene.options(SEGMENT);
     options.patience = Duration::from_secs(60);
     let open = std::mem::replace(&mut options.open_repository, Box::new(|| unreachable!()));
-    let (archiver, calls) = (scene.clone(), std::cell::Cell::new(0));
+    let (archiver, calls) = (scene.clone(), std::sync::atomic::AtomicUsize::new(0));
     options.open_repository = Box::new(move || {
-        calls.set(calls.get() + 1);
-        if calls.get() == 3 {
+        if calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 2 {
             archiver.store_segment(SEGMENT);
         }
         open()
