@@ -265,6 +265,8 @@ fn kill_9_leaves_nothing_or_all_of_it() {
         }
         host.archive(&name).success();
         whole(&name);
+        let staged = fs::read_dir(host.repository.join(".staging")).unwrap().count();
+        assert_eq!(staged, 0, "step {step}: the next writer left what the killed one was writing");
     }
     assert!(cut_short >= 3 && finished >= 3, "{cut_short} cut short and {finished} finished prove little");
 }

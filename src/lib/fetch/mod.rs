@@ -33,7 +33,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause after the first failure; it doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Staged files beside the destination that are older than this were left behind by a killed pgv-fetch.
+/// Staged files beside the destination that are older than this were left behind by a killed pgv-fetch, where locks do
+/// not tell.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 /// What to fetch, and where to put it.

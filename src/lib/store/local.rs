@@ -15,7 +15,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
 
 const STAGING: &str = ".staging";
-/// A staged file to which nothing was added for so long has no writer.
+/// A staged file to which nothing was added for so long has no writer, wherever that was.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A store in a local directory.
