@@ -60,6 +60,22 @@ impl Repository {
         Ok(unfinished)
     }
 
+    /// What is wrong with the begins of backups that have a record. Without a begin a backup is not listed.
+    pub fn begin_problems(&self, cluster: &ClusterRef) -> Result<Vec<(BackupId, RepositoryError)>, RepositoryError> {
+        let mut problems = Vec::new();
+        for (id, objects) in self.backup_objects(cluster)? {
+            if objects.contains("record") && !objects.contains("gone") {
+                let (key, spec) = self.backup_object(cluster, &id, "begin", ObjectKind::Begin)?;
+                let loaded = self.load_json::<BackupBegin>(&key, &spec).map(|_| ());
+                let gone = || Damage::Invalid { problem: "it is gone, while the backup has a record".to_owned() };
+                let loaded =
+                    loaded.map_err(|error| if error.is_not_found() { self.damaged(&key, gone()) } else { error });
+                problems.extend(loaded.err().map(|error| (id, error)));
+            }
+        }
+        Ok(problems)
+    }
+
     /// The record of a backup.
     pub fn record(&self, cluster: &ClusterRef, id: &BackupId) -> Result<BackupRecord, RepositoryError> {
         let (key, spec) = self.backup_object(cluster, id, "record", ObjectKind::Record)?;
