@@ -42,7 +42,7 @@ fn what_is_stored_is_private_and_said_nothing_about() {
 #[test]
 fn every_cause_has_its_status() {
     type Prepare = fn(&WalHost);
-    let rows: [(&str, Prepare, &str, i32, &str); 13] = [
+    let rows: [(&str, Prepare, &str, i32, &str); 15] = [
         ("not a WAL file", |_| {}, "ARCHIVE pg_wal/x x", 11, "invalid WAL file name \"x\""),
         ("missing", |_| {}, "ARCHIVE pg_wal/NEXT NEXT", 12, "there is no file \"pg_wal/NEXT\" to archive"),
         (
@@ -51,6 +51,20 @@ fn every_cause_has_its_status() {
             "ARCHIVE pg_wal/SEGMENT SEGMENT",
             11,
             "has 524288 bytes where a segment has 1048576",
+        ),
+        (
+            "a history that cannot be",
+            |host| host.write("00000001.history", b""),
+            "ARCHIVE pg_wal/00000001.history 00000001.history",
+            11,
+            "the first timeline has no history",
+        ),
+        (
+            "an empty history",
+            |host| host.write("00000002.history", b""),
+            "ARCHIVE pg_wal/00000002.history 00000002.history",
+            11,
+            "is not a timeline history file",
         ),
         ("another name", |_| {}, "ARCHIVE pg_wal/SEGMENT NEXT", 11, "is not the WAL segment that its name says"),
         (
