@@ -11,7 +11,7 @@ use crate::pg::{
 };
 use crate::repository::ClusterIdentity;
 
-/// LIMIT: larger segments are read twice instead of being held in memory.
+/// LIMIT: larger segments are read three times, as they are stored, instead of being held in memory.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 /// LIMIT: bytes of a `.history` or `.backup` file.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -37,7 +37,7 @@ pub(super) struct Source {
 pub(super) enum SourceContent {
     /// All of it.
     Whole(Vec<u8>),
-    /// It is read, twice, as it is stored.
+    /// It is read as it is stored, several times.
     File(File),
 }
 

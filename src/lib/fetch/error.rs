@@ -9,6 +9,7 @@ use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
     ControlFileError, SystemIdentifier, TimelineHistoryError, WalFileName, WalFileNameError, WalHeaderError,
+    WalSegmentName,
 };
 use crate::repository::{BackupId, ClusterRef, RepositoryError, SelectionError};
 
@@ -40,6 +41,18 @@ pub enum FetchError {
         name: WalFileName,
         /// The backup.
         backup: BackupId,
+        /// Where.
+        store: String,
+    },
+    /// Nothing is proven: WAL that was there is gone.
+    #[error("there is no \"{name}\" in {store}, which has also lost \"{lost}\" of its newest backup {backup}")]
+    WalOfBackupLost {
+        /// The file.
+        name: WalFileName,
+        /// The backup.
+        backup: BackupId,
+        /// The last segment of the backup.
+        lost: WalSegmentName,
         /// Where.
         store: String,
     },
@@ -186,6 +199,7 @@ impl Classified for FetchError {
             Self::Absent { .. } => ErrorClass::NotFound,
             Self::Hole { .. }
             | Self::LostBehindBackup { .. }
+            | Self::WalOfBackupLost { .. }
             | Self::History { .. }
             | Self::OtherSystem { .. }
             | Self::Size { .. } => ErrorClass::Corrupt,

@@ -85,7 +85,7 @@ fn the_first_segment_of_a_new_timeline_is_stored() {
     assert_eq!(scene.archive(name).unwrap().stored, Stored::Created);
 }
 
-/// Larger than what is held in memory, a segment is read twice.
+/// Larger than what is held in memory, a segment is read as it is stored.
 #[test]
 fn a_large_segment_is_stored() {
     let scene = Scene::new();
