@@ -215,6 +215,21 @@ fn a_clone_is_refused_before_it_can_conflict() {
     assert!(host.stored(SEGMENT).exists());
 }
 
+/// A path need not be text.
+#[test]
+fn a_data_directory_whose_name_is_no_text_is_archived_and_recovered() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 1));
+    let elsewhere = r"d=$(printf '../d\377'); [ -d $d ] || /bin/cp -r . $d; cd $d";
+    let outcome = host.sh(&format!("{elsewhere}; ARCHIVE pg_wal/{SEGMENT} {SEGMENT}"));
+    refused(outcome, 13, "/d\u{FFFD}\"").expect_stderr("pgv-archive --cluster main %p %f");
+    host.sh(&format!("{elsewhere}; ARCHIVE --cluster main \"$PWD\"/pg_wal/{SEGMENT}")).success();
+    host.sh(&format!("{elsewhere}; FETCH {SEGMENT} \"$PWD\"/$(printf 'pg_wal/R\\377')")).success();
+    let outcome = host.sh(&format!("{elsewhere}; ARCHIVE --cluster main $(printf 'pg_wal/\\377')"));
+    refused(outcome, 11, "invalid WAL file name \"\u{FFFD}\"");
+    refused(host.sh(r"ARCHIVE pg_wal/x $(printf 'x\377')"), 10, "invalid UTF-8");
+}
+
 /// Of the text files only the data directory says whose they are.
 #[test]
 fn a_history_file_of_another_cluster_is_refused() {
