@@ -50,6 +50,41 @@ impl Cancel {
     }
 }
 
+/// What is being done, and that it goes on: said by the work, read by a watchdog.
+#[derive(Debug, Clone, Default)]
+pub struct Activity(Arc<Mutex<ActivityState>>);
+
+/// How far the work is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActivityState {
+    /// Grows with all that is begun or done.
+    pub steps: u64,
+    /// What was begun last: "reading object \"x\" in repository \"y\"".
+    pub doing: String,
+}
+
+impl Activity {
+    /// Something begins.
+    pub fn begin(&self, doing: String) {
+        if let Ok(mut state) = self.0.lock() {
+            state.steps += 1;
+            state.doing = doing;
+        }
+    }
+
+    /// It is done, or a part of it.
+    pub fn advance(&self) {
+        if let Ok(mut state) = self.0.lock() {
+            state.steps += 1;
+        }
+    }
+
+    /// How far it is now.
+    pub fn look(&self) -> ActivityState {
+        self.0.lock().map(|state| state.clone()).unwrap_or_default()
+    }
+}
+
 /// Says nothing.
 #[derive(Debug, Default)]
 pub struct SilentReporter;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Outcome, SmallFileSystem, TestAccount, TestFolder};
+use crate::support::{Outcome, SilentFileSystem, SmallFileSystem, TestAccount, TestFolder};
 use crate::wal_host::{NEXT, OTHER_CONTROL_FILE, SEGMENT, WalHost, modes, segment, set_mode};
 
 /// One line of error, which names the file and, when the repository failed, the repository.
@@ -42,7 +42,7 @@ fn what_is_stored_is_private_and_said_nothing_about() {
 #[test]
 fn every_cause_has_its_status() {
     type Prepare = fn(&WalHost);
-    let rows: [(&str, Prepare, &str, i32, &str); 13] = [
+    let rows: [(&str, Prepare, &str, i32, &str); 15] = [
         ("not a WAL file", |_| {}, "ARCHIVE pg_wal/x x", 11, "invalid WAL file name \"x\""),
         ("missing", |_| {}, "ARCHIVE pg_wal/NEXT NEXT", 12, "there is no file \"pg_wal/NEXT\" to archive"),
         (
@@ -51,6 +51,20 @@ fn every_cause_has_its_status() {
             "ARCHIVE pg_wal/SEGMENT SEGMENT",
             11,
             "has 524288 bytes where a segment has 1048576",
+        ),
+        (
+            "a history that cannot be",
+            |host| host.write("00000001.history", b""),
+            "ARCHIVE pg_wal/00000001.history 00000001.history",
+            11,
+            "the first timeline has no history",
+        ),
+        (
+            "an empty history",
+            |host| host.write("00000002.history", b""),
+            "ARCHIVE pg_wal/00000002.history 00000002.history",
+            11,
+            "is not a timeline history file",
         ),
         ("another name", |_| {}, "ARCHIVE pg_wal/SEGMENT NEXT", 11, "is not the WAL segment that its name says"),
         (
@@ -103,14 +117,14 @@ fn every_cause_has_its_status() {
             "Run as root: chown -R",
         ),
         (
-            "never answers",
+            "a named pipe in place of its description",
             |host| {
                 fs::remove_file(host.repository.join("repository.json")).unwrap();
                 host.sh("/usr/bin/mkfifo ../repository/repository.json").success();
             },
-            "ARCHIVE --timeout 300ms pg_wal/SEGMENT SEGMENT",
-            19,
-            "hint: The repository does not answer.",
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            20,
+            "is a named pipe where a file should be",
         ),
         (
             "damaged",
@@ -145,6 +159,16 @@ fn every_cause_has_its_status() {
             0o700,
         );
     }
+}
+
+#[test]
+fn a_repository_that_never_answers_is_given_up_in_time() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 0));
+    fs::rename(host.repository.join("main"), host.folder.join("away")).unwrap();
+    let _silent = SilentFileSystem::mount(&host.folder, "repository/main");
+    let line = format!("ARCHIVE --timeout 300ms pg_wal/{SEGMENT} {SEGMENT}");
+    refused(host.sh(&line), 19, "hint: The repository does not answer.");
 }
 
 #[test]
@@ -189,6 +213,21 @@ fn a_clone_is_refused_before_it_can_conflict() {
     assert!(!host.stored(SEGMENT).exists());
     host.sh(&format!("ARCHIVE --cluster main pg_wal/{SEGMENT} {SEGMENT}")).success();
     assert!(host.stored(SEGMENT).exists());
+}
+
+/// A path need not be text.
+#[test]
+fn a_data_directory_whose_name_is_no_text_is_archived_and_recovered() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 1));
+    let elsewhere = r"d=$(printf '../d\377'); [ -d $d ] || /bin/cp -r . $d; cd $d";
+    let outcome = host.sh(&format!("{elsewhere}; ARCHIVE pg_wal/{SEGMENT} {SEGMENT}"));
+    refused(outcome, 13, "/d\u{FFFD}\"").expect_stderr("pgv-archive --cluster main %p %f");
+    host.sh(&format!("{elsewhere}; ARCHIVE --cluster main \"$PWD\"/pg_wal/{SEGMENT}")).success();
+    host.sh(&format!("{elsewhere}; FETCH {SEGMENT} \"$PWD\"/$(printf 'pg_wal/R\\377')")).success();
+    let outcome = host.sh(&format!("{elsewhere}; ARCHIVE --cluster main $(printf 'pg_wal/\\377')"));
+    refused(outcome, 11, "invalid WAL file name \"\u{FFFD}\"");
+    refused(host.sh(r"ARCHIVE pg_wal/x $(printf 'x\377')"), 10, "invalid UTF-8");
 }
 
 /// Of the text files only the data directory says whose they are.
@@ -255,6 +294,8 @@ fn kill_9_leaves_nothing_or_all_of_it() {
         }
         host.archive(&name).success();
         whole(&name);
+        let staged = fs::read_dir(host.repository.join(".staging")).unwrap().count();
+        assert_eq!(staged, 0, "step {step}: the next writer left what the killed one was writing");
     }
     assert!(cut_short >= 3 && finished >= 3, "{cut_short} cut short and {finished} finished prove little");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::wait_until;
+use crate::support::{SilentFileSystem, wait_until};
 use crate::wal_host::{NEXT, OTHER_CONTROL_FILE, SEGMENT, WalHost, segment, set_mode};
 
 #[test]
@@ -34,7 +34,7 @@ fn what_was_archived_comes_back_the_same() {
 #[test]
 fn only_proven_absence_is_1_and_all_else_stops_a_targeted_recovery() {
     type Prepare = fn(&WalHost);
-    let rows: [(&str, Prepare, &str, Option<i32>, &str); 14] = [
+    let rows: [(&str, Prepare, &str, Option<i32>, &str); 16] = [
         ("the end of the archive", |_| {}, NEXT, None, "there is no \"000000010000000000000004\" of cluster main"),
         ("a timeline that never was", |_| {}, "00000002.history", None, "there is no \"00000002.history\""),
         ("a partial segment", |_| {}, "000000010000000000000003.partial", None, "there is no"),
@@ -109,6 +109,26 @@ fn only_proven_absence_is_1_and_all_else_stops_a_targeted_recovery() {
             Some(11),
             "hint: Install the version of pgv that wrote it",
         ),
+        (
+            "a named pipe in place of a segment",
+            |host| {
+                fs::remove_file(host.stored(SEGMENT)).unwrap();
+                host.sh(&format!("/usr/bin/mkfifo {}", host.stored(SEGMENT).display())).success();
+            },
+            SEGMENT,
+            Some(10),
+            "is a named pipe where a file should be",
+        ),
+        (
+            "a directory in place of a segment",
+            |host| {
+                fs::remove_file(host.stored(SEGMENT)).unwrap();
+                host.folder.make(host.stored(SEGMENT));
+            },
+            SEGMENT,
+            Some(10),
+            "is a directory where a file should be",
+        ),
         ("no name of a WAL file", |_| {}, "RECOVERYXLOG", Some(1), "invalid WAL file name"),
     ];
     for (what, prepare, asked, number, says) in rows {
@@ -142,6 +162,38 @@ fn absence_has_its_class_and_status_in_json() {
     let line: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
     assert_eq!((line["class"].as_str(), line["exit_status"].as_u64()), (Some("NotFound"), Some(1)));
     assert_eq!(line["level"].as_str(), Some("info"));
+}
+
+/// Rows: what hangs, and what is said of it.
+#[test]
+fn what_hangs_is_given_up_with_a_status_of_its_own() {
+    let rows = [
+        ("repository/main", "while reading object \"main/"),
+        ("repository/.staging", "while opening repository \""),
+        ("data/pg_wal", "while writing \"pg_wal/RECOVERYXLOG\""),
+        ("data/global", "while reading the control file"),
+    ];
+    for (place, says) in rows {
+        let host = WalHost::new("fetch");
+        host.archived(SEGMENT);
+        if place == "repository/main" {
+            fs::rename(host.repository.join("main"), host.folder.join("away")).unwrap();
+        }
+        let silent = SilentFileSystem::mount(&host.folder, place);
+        for (signals, status) in [(&[] as &[_], 119), (&["recovery.signal"], 219), (&["standby.signal"], 119)] {
+            for signal in signals {
+                host.folder.write(format!("data/{signal}"), "");
+            }
+            let line = format!("FETCH --stall-timeout 300ms {SEGMENT} pg_wal/RECOVERYXLOG");
+            let outcome = host.sh(&line).expect_code(status).expect_stderr("nothing moved for 300ms");
+            let outcome = outcome.expect_stderr(says).expect_stderr("hint: Is the file system");
+            let errors = outcome.stderr.lines().filter(|line| line.contains(SEGMENT)).count();
+            assert_eq!(errors, 1, "{outcome}");
+            assert!(outcome.elapsed < Duration::from_secs(20), "{outcome}");
+        }
+        drop(silent);
+        assert!(!host.fetched().exists());
+    }
 }
 
 /// The data directory is that of %p, wherever the command runs.

@@ -1,5 +1,8 @@
 //! What signals do, shown on programs that hang in the reading of their settings (a pipe that nobody writes).
 
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
@@ -68,6 +71,22 @@ fn archive_ends_at_once_with_a_status_of_its_own() {
         archive.send(signal);
         assert_eq!(archive.ended().code(), Some(22), "{signal:?}");
     }
+}
+
+/// It hangs in writing its help, which comes before everything that it reads.
+#[test]
+fn archive_is_prepared_before_it_looks_at_its_arguments() {
+    let host = host();
+    let (_reader, mut writer) = UnixStream::pair().unwrap();
+    writer.set_nonblocking(true).unwrap();
+    for length in [4096, 1] {
+        while writer.write(&[0; 4096][..length]).is_ok() {}
+    }
+    writer.set_nonblocking(false).unwrap();
+    let mut command = host.command(crate::support::program("pgv-archive").to_str().unwrap());
+    let mut archive = Hanging(command.arg("--help").stdout(OwnedFd::from(writer)).spawn().unwrap()).prepared();
+    archive.send(Signal::TERM);
+    assert_eq!(archive.ended().code(), Some(22));
 }
 
 #[test]

@@ -11,7 +11,8 @@ use pgv::repository::{ClusterIdentity, ClusterName, Repository, RepositoryDescri
 use pgv::store::LocalStore;
 
 use crate::support::{
-    Ledger, PgVersion, Pgv, Settled, TestAccount, TestCluster, TestFolder, pg_basebackup, program, run, wait_until,
+    Ledger, PgVersion, Pgv, Settled, SilentFileSystem, TestAccount, TestCluster, TestFolder, pg_basebackup, program,
+    run, wait_until,
 };
 
 const VERSION: PgVersion = PgVersion::V15;
@@ -78,7 +79,7 @@ fn take_over(path: &Path) {
 impl Scene {
     fn restore_command(&self) -> String {
         let (fetch, config) = (program("pgv-fetch"), &self.pgv.config);
-        format!("{} --config {} --timeout 1s %f %p", fetch.display(), config.display())
+        format!("{} --config {} --timeout 1s --stall-timeout 2s %f %p", fetch.display(), config.display())
     }
 
     /// A copy of the backup that recovers to the end of the archive when it is started.
@@ -142,6 +143,33 @@ fn an_outage_of_the_repository_never_promotes() {
     fs::rename(&away, &scene.pgv.repository).unwrap();
     let plain = format!("restore_command = '{}'\narchive_mode = off\n", scene.restore_command());
     scene.folder.write("copy/postgresql.auto.conf", plain);
+    recovers_everything(&scene, &mut copy);
+}
+
+/// A repository that hangs holds a recovery only as long as it was told to wait.
+#[test]
+fn a_repository_that_hangs_never_promotes() {
+    let scene = scene("wal-hang");
+    let main = scene.pgv.repository.join("main");
+    fs::rename(&main, scene.away()).unwrap();
+    let silent = SilentFileSystem::mount(&scene.folder, "repository/main");
+    let mut copy = scene.copy("copy", "recovery.signal", &scene.restore_command());
+    stopped(&mut copy, "nothing moved for 2s while reading object");
+    drop(silent);
+    fs::rename(scene.away(), &main).unwrap();
+    recovers_everything(&scene, &mut copy);
+}
+
+/// Without its folder of WAL, a repository looks like one of a cluster that has not archived yet, but for its backups.
+#[test]
+fn an_archive_that_was_lost_as_a_whole_never_promotes() {
+    let scene = scene("wal-lost");
+    let conninfo = scene.primary.conninfo();
+    scene.pgv.run("pgv-basebackup", &["-d", &conninfo, "--checkpoint", "fast"]).success();
+    fs::rename(scene.tree.join("wal"), scene.away()).unwrap();
+    let mut copy = scene.copy("copy", "recovery.signal", &scene.restore_command());
+    stopped(&mut copy, "which has also lost");
+    fs::rename(scene.away(), scene.tree.join("wal")).unwrap();
     recovers_everything(&scene, &mut copy);
 }
 

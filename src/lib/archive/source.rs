@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
 use crate::fs;
-use crate::pg::{ControlFile, SystemIdentifier, TimelineHistory, WalFileName, WalSegmentHeader};
+use crate::pg::{
+    ControlFile, Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName,
+};
 use crate::repository::ClusterIdentity;
 
-/// LIMIT: larger segments are read twice instead of being held in memory.
+/// LIMIT: larger segments are read three times, as they are stored, instead of being held in memory.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 /// LIMIT: bytes of a `.history` or `.backup` file.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
+
+/// Segments have at least so many bytes, and a power of two of them.
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 
 /// A file that is what its name says, as far as its beginning tells.
 #[derive(Debug)]
@@ -32,7 +37,7 @@ pub(super) struct Source {
 pub(super) enum SourceContent {
     /// All of it.
     Whole(Vec<u8>),
-    /// It is read, twice, as it is stored.
+    /// It is read as it is stored, several times.
     File(File),
 }
 
@@ -80,13 +85,16 @@ impl Source {
             return Err(problem("it is larger than 1 MiB"));
         }
         let content = fs::read_at_most(&self.path, TEXT_BYTES_MAX)?;
-        if let WalFileName::TimelineHistory(timeline) = self.name {
-            let parsed = TimelineHistory::decode(timeline, &content);
-            parsed.map_err(|source| ArchiveError::History { path: self.path.clone(), source })?;
-        } else if !content.starts_with(b"START WAL LOCATION: ") {
-            return Err(problem("it does not begin with a start location"));
+        match self.name {
+            // It comes from no other timeline, so the server has none to write (`writeTimeLineHistory`).
+            WalFileName::TimelineHistory(TimelineId::FIRST) => Err(problem("the first timeline has no history")),
+            WalFileName::TimelineHistory(timeline) => {
+                let parsed = TimelineHistory::decode(timeline, &content);
+                parsed.map(|_| ()).map_err(|source| ArchiveError::History { path: self.path.clone(), source })
+            }
+            _ if is_unsynced(&content) || begins_as_named(&content, &self.name) => Ok(()),
+            _ => Err(problem("it does not begin with the start location in its name")),
         }
-        Ok(())
     }
 
     /// What is registered of the cluster must fit the segment's header.
@@ -117,6 +125,27 @@ impl Source {
         }
         Ok(SourceContent::Whole(content))
     }
+}
+
+/// Whether it has no content, as a crash of the system can leave a `.backup` file: the server does not sync it
+/// (`do_pg_backup_stop`), nobody needs it for a recovery, and refused it would hold up all that comes after it.
+fn is_unsynced(content: &[u8]) -> bool {
+    content.iter().all(|byte| *byte == 0)
+}
+
+/// Whether the first line of a `.backup` file says what its name says (`build_backup_content`). The timelines are not
+/// compared, and of the position only what does not depend on the segment size.
+fn begins_as_named(content: &[u8], name: &WalFileName) -> bool {
+    let WalFileName::BackupHistory { offset, .. } = name else { return false };
+    let name = name.to_string();
+    let line = content.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
+    let start =
+        line.and_then(|line| line.strip_prefix("START WAL LOCATION: ")?.strip_suffix(')')?.split_once(" (file "));
+    let Some((lsn, file)) = start else { return false };
+    let position = lsn.parse::<Lsn>().map(Lsn::get);
+    let of_name = u64::from(*offset) % SEGMENT_BYTES_MIN;
+    let is_there = position.is_ok_and(|position| position % SEGMENT_BYTES_MIN == of_name);
+    is_there && file.len() == WalSegmentName::LENGTH && file.get(8..) == name.get(8..WalSegmentName::LENGTH)
 }
 
 /// The system identifier of a data directory; `None` when it has no control file.

@@ -136,11 +136,6 @@ pub(crate) trait VerbArgs: clap::Parser {
     /// Whether it writes, and therefore refuses to run as root.
     fn writes(&self) -> bool;
 
-    /// Whether it must not be ended by a signal that asks.
-    fn finishes_despite_signals(&self) -> bool {
-        false
-    }
-
     /// Where pgv-fetch puts its file.
     fn destination(&self) -> Option<&Path> {
         None

@@ -3,6 +3,7 @@
 //! INVARIANT: exit status 1 is said only for a WAL file that is proven absent.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Parser;
 use serde_json::{Map, json};
@@ -33,6 +34,10 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<String>,
 
+    /// Give up when nothing has moved for this long
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) stall_timeout: Option<String>,
+
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
@@ -58,6 +63,7 @@ impl VerbArgs for FetchArgs {
     fn overrides(&self) -> Overrides {
         let mut overrides = self.common.overrides();
         overrides.set("fetch.timeout", "--timeout", self.timeout.as_deref());
+        overrides.set("fetch.stall_timeout", "--stall-timeout", self.stall_timeout.as_deref());
         overrides
     }
 
@@ -89,9 +95,10 @@ pub(crate) fn run(args: FetchArgs, context: &Context) -> Result<Outcome, Box<dyn
         working_directory: opening::working_directory(),
         patience: configuration.fetch().timeout,
         clock: Box::new(SystemClock),
+        repository: format!("repository \"{}\"", repository.path.display()),
         open_repository: Box::new(move || opening::open_repository(&repository)),
     };
-    let report = match fetch::run(&options, &context.reporter()) {
+    let report = match fetch::run_within(options, Arc::new(context.reporter()), configuration.fetch().stall_timeout) {
         Err(absent @ FetchError::Absent { .. }) => {
             // Every recovery asks for some files that never were: an answer, not an error.
             say_absent(context.printer(), &absent);

@@ -11,24 +11,29 @@ use super::printer::Printer;
 use super::program::{Program, Verb, front_door_command};
 use super::usage::UsageError;
 use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore};
-use super::{logging, process, root_guard, signals};
+use super::{logging, process, root_guard};
 use crate::config::{ConfigurationFile, Environment, LoadOptions, LogLevel, load};
 use crate::error::{Classified, ErrorClass};
+use crate::report::Cancel;
 
 /// Runs what was typed, and prints why it failed.
-pub(crate) fn run(invocation: &Invocation, environment: Environment, early: &Printer) -> Ending {
+pub(crate) fn run(invocation: &Invocation, environment: Environment, cancel: Cancel, early: &Printer) -> Ending {
     let mut printer = *early;
     let result = match invocation.verb {
         None => front_door(invocation, &environment, &printer),
-        Some(Verb::Init) => execute::<init::InitArgs>(invocation, environment, &mut printer),
-        Some(Verb::Archive) => execute::<archive::ArchiveArgs>(invocation, environment, &mut printer),
-        Some(Verb::Fetch) => execute::<fetch::FetchArgs>(invocation, environment, &mut printer),
-        Some(Verb::Backup) => execute::<backup::BackupArgs>(invocation, environment, &mut printer),
-        Some(Verb::Restore) => execute::<restore::RestoreArgs>(invocation, environment, &mut printer),
-        Some(Verb::RecoveryConf) => execute::<recovery_conf::RecoveryConfArgs>(invocation, environment, &mut printer),
-        Some(Verb::Info) => execute::<info::InfoArgs>(invocation, environment, &mut printer),
-        Some(Verb::Completions) => execute::<completions::CompletionsArgs>(invocation, environment, &mut printer),
-        Some(Verb::Man) => execute::<man::ManArgs>(invocation, environment, &mut printer),
+        Some(Verb::Init) => execute::<init::InitArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Archive) => execute::<archive::ArchiveArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Fetch) => execute::<fetch::FetchArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Backup) => execute::<backup::BackupArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Restore) => execute::<restore::RestoreArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::RecoveryConf) => {
+            execute::<recovery_conf::RecoveryConfArgs>(invocation, environment, cancel, &mut printer)
+        }
+        Some(Verb::Info) => execute::<info::InfoArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Completions) => {
+            execute::<completions::CompletionsArgs>(invocation, environment, cancel, &mut printer)
+        }
+        Some(Verb::Man) => execute::<man::ManArgs>(invocation, environment, cancel, &mut printer),
     };
     match result {
         Ok(outcome) => Ending::Finished(outcome),
@@ -44,6 +49,7 @@ pub(crate) fn run(invocation: &Invocation, environment: Environment, early: &Pri
 fn execute<A: VerbArgs>(
     invocation: &Invocation,
     environment: Environment,
+    cancel: Cancel,
     printer: &mut Printer,
 ) -> Result<Outcome, Box<dyn Classified>> {
     let name = invocation.command_name();
@@ -58,8 +64,6 @@ fn execute<A: VerbArgs>(
         let _ = invocation.destination.set(destination.to_path_buf());
     }
 
-    let cancel =
-        if args.finishes_despite_signals() { signals::finish_despite() } else { signals::arrange(invocation.program) };
     let common = args.common();
     let configuration = load(LoadOptions {
         file: match args.needs_configuration() {

@@ -73,7 +73,7 @@ fn missing_lines(input: &ConfigurationInput<'_>, file: &Configuration) -> Option
     let has_conninfo = own.is_some_and(|cluster| cluster.conninfo.is_some());
     let conninfo = input.conninfo.filter(|text| !text.is_empty() && !has_conninfo);
     let settings = [
-        ("pgdata", pgdata.map(|path| path.to_string_lossy().into_owned())),
+        ("pgdata", pgdata.and_then(|path| path.to_str()).map(str::to_owned)),
         ("conninfo", conninfo.map(str::to_owned)),
         ("system_identifier", needs_identifier.then(|| system_identifier.to_string())),
     ];

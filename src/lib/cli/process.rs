@@ -12,6 +12,7 @@ use super::exit_status::{Ending, exit_status};
 use super::opening;
 use super::printer::Printer;
 use super::program::Program;
+use super::signals;
 use crate::config::{Environment, LogFormat, LogLevel};
 use crate::error::{Classified, ErrorClass};
 use crate::fetch::recovery_mode;
@@ -21,13 +22,15 @@ const USUAL_DESTINATION: &str = "pg_wal/RECOVERYXLOG";
 
 /// Runs a program of this package: all that its `main` does.
 pub fn main(program: Program) -> ExitCode {
+    let invocation = Invocation::new(program, std::env::args_os());
+    // ORDER: before all that takes time, since a signal that finds no handler ends the program as the system likes.
+    let cancel = signals::arrange(&invocation);
     // What is stored is as secret as the database.
     rustix::process::umask(0o077.into());
-    let invocation = Invocation::new(program, std::env::args_os());
     let environment = Environment::from_process();
     let printer = early_printer(&invocation, &environment);
     set_hook(Box::new(move |panic| report_panic(&printer, panic)));
-    ExitCode::from(supervise(&invocation, || super::front_door::run(&invocation, environment, &printer)))
+    ExitCode::from(supervise(&invocation, || super::front_door::run(&invocation, environment, cancel, &printer)))
 }
 
 /// Runs it, come what may, and gives the exit status.

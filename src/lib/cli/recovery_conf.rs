@@ -110,10 +110,6 @@ impl VerbArgs for RecoveryConfArgs {
         (self.write || self.clear) && !self.dry_run
     }
 
-    fn finishes_despite_signals(&self) -> bool {
-        self.clear
-    }
-
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
         run(self, context)
     }

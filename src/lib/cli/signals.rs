@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 
+use super::context::Invocation;
 use super::exit_status::{Ending, exit_status};
 use super::program::Program;
 use crate::error::ErrorClass;
@@ -21,8 +22,18 @@ use crate::fetch::RecoveryMode;
 use crate::report::Cancel;
 
 /// Arranges the handlers, and gives the flag that they set. A handler that cannot be set leaves the default.
-pub(crate) fn arrange(program: Program) -> Cancel {
+///
+/// It comes before the arguments are read as such: a word tells what may be ended.
+pub(crate) fn arrange(invocation: &Invocation) -> Cancel {
+    let program = invocation.program;
+    if program == Program::RecoveryConf && invocation.arguments.iter().any(|word| word == "--clear") {
+        return finish_despite();
+    }
     let cancel = Cancel::new();
+    // The front door itself has no work to end; it may become another program.
+    if invocation.verb.is_none() {
+        return cancel;
+    }
     let interrupted = Ending::Failed(ErrorClass::Interrupted);
     let status = i32::from(exit_status(program, interrupted, || RecoveryMode::None));
     match program {
@@ -44,7 +55,7 @@ pub(crate) fn arrange(program: Program) -> Cancel {
 }
 
 /// Lets the work finish, whatever is sent. A handler that cannot be set leaves the default.
-pub(crate) fn finish_despite() -> Cancel {
+fn finish_despite() -> Cancel {
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
         let _ = flag::register(signal, Arc::new(AtomicBool::new(false)));
     }

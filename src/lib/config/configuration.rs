@@ -96,6 +96,8 @@ pub struct ArchiveSettings {
 pub struct FetchSettings {
     /// How long what may pass is tried again.
     pub timeout: Duration,
+    /// How long nothing may move.
+    pub stall_timeout: Duration,
 }
 
 /// `[backup]`

@@ -32,7 +32,10 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         timeout: values.required("archive.timeout", duration_below(ARCHIVE_TIMEOUT_LIMIT))?,
         compression_level: values.required("archive.compression_level", compression_level)?,
     };
-    let fetch = FetchSettings { timeout: values.required("fetch.timeout", duration_below(WAIT_LIMIT))? };
+    let fetch = FetchSettings {
+        timeout: values.required("fetch.timeout", duration_below(WAIT_LIMIT))?,
+        stall_timeout: values.required("fetch.stall_timeout", duration_below(WAIT_LIMIT))?,
+    };
     let backup = BackupSettings {
         checkpoint: values.required("backup.checkpoint", |text| Ok(text.parse()?))?,
         max_rate: values.optional("backup.max_rate", max_rate)?,

@@ -127,6 +127,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "how long pgv-fetch tries again what may pass, such as a repository that does not answer"
     ),
     setting!(
+        "fetch.stall_timeout",
+        "PGV_FETCH_STALL_TIMEOUT",
+        FETCH,
+        Text,
+        Some("60s"),
+        "how long nothing may move, in the repository or at the destination, before pgv-fetch gives up"
+    ),
+    setting!(
         "backup.checkpoint",
         "PGV_BACKUP_CHECKPOINT",
         BACKUP,

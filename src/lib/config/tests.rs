@@ -99,6 +99,7 @@ fn nothing_configured_is_no_error_until_something_is_asked_for() {
     assert_eq!(configuration.cluster().unwrap_err().to_string(), "no cluster is configured");
     assert_eq!(configuration.archive().timeout, Duration::from_secs(50));
     assert_eq!(configuration.fetch().timeout, Duration::from_secs(30));
+    assert_eq!(configuration.fetch().stall_timeout, Duration::from_secs(60));
     assert_eq!(configuration.backup().checkpoint, CheckpointMode::Spread);
     assert!(configuration.warnings().is_empty());
 }

@@ -2,6 +2,7 @@
 //!
 //! PostgreSQL archives the segments of a timeline in order and a timeline's history before its segments, so a file is
 //! missing, not absent, when one that can only come after it is there, or when a listed backup is known to have had it.
+//! Where the WAL of the newest backup itself is gone, other WAL is gone too, and nothing is proven of any file.
 
 use std::time::Duration;
 
@@ -43,6 +44,10 @@ impl Question<'_> {
                 if let Some(backup) = backup.map_err(|source| self.failed(source))? {
                     return Ok(FetchError::LostBehindBackup { name, backup, store });
                 }
+            }
+            let lost = self.archive.newest_backup_without_wal().map_err(|source| self.failed(source))?;
+            if let Some((backup, lost)) = lost {
+                return Ok(FetchError::WalOfBackupLost { name, backup, lost, store });
             }
             let cluster = self.archive.cluster().clone();
             return Ok(FetchError::Absent { name, cluster, store });

@@ -3,11 +3,13 @@
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
     ControlFileError, SystemIdentifier, TimelineHistoryError, WalFileName, WalFileNameError, WalHeaderError,
+    WalSegmentName,
 };
 use crate::repository::{BackupId, ClusterRef, RepositoryError, SelectionError};
 
@@ -39,6 +41,18 @@ pub enum FetchError {
         name: WalFileName,
         /// The backup.
         backup: BackupId,
+        /// Where.
+        store: String,
+    },
+    /// Nothing is proven: WAL that was there is gone.
+    #[error("there is no \"{name}\" in {store}, which has also lost \"{lost}\" of its newest backup {backup}")]
+    WalOfBackupLost {
+        /// The file.
+        name: WalFileName,
+        /// The backup.
+        backup: BackupId,
+        /// The last segment of the backup.
+        lost: WalSegmentName,
         /// Where.
         store: String,
     },
@@ -140,6 +154,19 @@ pub enum FetchError {
         #[source]
         source: SelectionError,
     },
+    /// Something hangs.
+    #[error("could not fetch \"{name}\": nothing moved for {limit:?} while {doing}")]
+    Stalled {
+        /// The name that was asked for.
+        name: String,
+        /// What was begun last.
+        doing: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// No thread could be started.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
     /// The repository failed.
     #[error("could not fetch \"{name}\"")]
     Repository {
@@ -172,6 +199,7 @@ impl Classified for FetchError {
             Self::Absent { .. } => ErrorClass::NotFound,
             Self::Hole { .. }
             | Self::LostBehindBackup { .. }
+            | Self::WalOfBackupLost { .. }
             | Self::History { .. }
             | Self::OtherSystem { .. }
             | Self::Size { .. } => ErrorClass::Corrupt,
@@ -187,6 +215,8 @@ impl Classified for FetchError {
             Self::Destination(error) if error.is_not_found() => ErrorClass::Usage,
             Self::Destination(error) if error.source.kind() == ErrorKind::IsADirectory => ErrorClass::Usage,
             Self::Destination(error) => error.class(),
+            Self::Stalled { .. } => ErrorClass::TimedOut,
+            Self::Thread(error) => ErrorClass::of_io(error),
             Self::Selection { source, .. } => of_another_object(source.class()),
             Self::Repository { source, .. } => of_another_object(source.class()),
         }

@@ -10,6 +10,7 @@ mod error;
 mod recovery_mode;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,11 +19,12 @@ use crate::clock::{Clock, Deadline, wait};
 use crate::error::{Classified, ErrorClass};
 use crate::fs;
 use crate::pg::{ControlFile, SystemIdentifier, WalFileName};
-use crate::report::Reporter;
+use crate::report::{Activity, Reporter};
 use crate::repository::{ClusterRef, ClusterSelection, Repository, RepositoryError, WalArchive};
 
 pub use error::FetchError;
 pub use recovery_mode::{RecoveryMode, recovery_mode};
+pub use watchdog::run_within;
 
 /// How long pgv-fetch tries again by default: long enough for a repository that is restarted, short enough for a
 /// standby that could stream meanwhile.
@@ -31,7 +33,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause after the first failure; it doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Staged files beside the destination that are older than this were left behind by a killed pgv-fetch.
+/// Staged files beside the destination that are older than this were left behind by a killed pgv-fetch, where locks do
+/// not tell.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 /// What to fetch, and where to put it.
@@ -48,8 +51,10 @@ pub struct FetchOptions {
     pub patience: Duration,
     /// Tells how old a stored file is.
     pub clock: Box<dyn Clock>,
+    /// What to call the repository in messages before it is open.
+    pub repository: String,
     /// Opens the repository; called again for each try.
-    pub open_repository: Box<dyn Fn() -> Result<Repository, RepositoryError>>,
+    pub open_repository: Box<dyn Fn() -> Result<Repository, RepositoryError> + Send>,
 }
 
 /// What was fetched.
@@ -65,8 +70,18 @@ pub struct FetchReport {
 
 /// Fetches one file. What may pass is tried again until the patience is over, everything else fails at once.
 pub fn run(options: &FetchOptions, reporter: &dyn Reporter) -> Result<FetchReport, FetchError> {
+    run_watched(options, reporter, &Activity::default(), PAUSE_MAX)
+}
+
+/// The same, with a pause that is no longer than `pause_max`.
+fn run_watched(
+    options: &FetchOptions,
+    reporter: &dyn Reporter,
+    activity: &Activity,
+    pause_max: Duration,
+) -> Result<FetchReport, FetchError> {
     let name = WalFileName::parse(&options.name).map_err(|source| FetchError::Name { source })?;
-    let fetched = fetch_patiently(options, &name, reporter);
+    let fetched = fetch_patiently(options, &name, reporter, activity, pause_max);
     if let Ok(limit) = options.clock.now().checked_sub(ABANDONED_AFTER) {
         fs::remove_abandoned_beside(&options.destination, limit);
     }
@@ -77,19 +92,23 @@ fn fetch_patiently(
     options: &FetchOptions,
     name: &WalFileName,
     reporter: &dyn Reporter,
+    activity: &Activity,
+    pause_max: Duration,
 ) -> Result<FetchReport, FetchError> {
     let deadline = Deadline::after(options.patience);
-    let mut pause = PAUSE_FIRST;
+    let pause_max = PAUSE_MAX.min(pause_max);
+    let mut pause = PAUSE_FIRST.min(pause_max);
     let mut is_first = true;
     loop {
-        match fetch(options, name) {
+        match fetch(options, name, activity) {
             Err(error) if may_pass(error.class()) && !deadline.has_passed() => {
                 if std::mem::take(&mut is_first) {
                     let left = deadline.remaining().as_secs();
                     reporter.warn(&format!("{}; trying again for up to {left} s", error.on_one_line()));
                 }
+                activity.begin("waiting to try again".to_owned());
                 wait(pause.min(deadline.remaining()));
-                pause = (pause * 2).min(PAUSE_MAX);
+                pause = (pause * 2).min(pause_max);
             }
             ended => return ended,
         }
@@ -101,10 +120,12 @@ fn may_pass(class: ErrorClass) -> bool {
 }
 
 /// One try.
-fn fetch(options: &FetchOptions, name: &WalFileName) -> Result<FetchReport, FetchError> {
+fn fetch(options: &FetchOptions, name: &WalFileName, activity: &Activity) -> Result<FetchReport, FetchError> {
     let failed = |source| FetchError::Repository { name: *name, source };
+    activity.begin("reading the control file of the data directory".to_owned());
     let system_identifier = local_system_identifier(options)?;
-    let repository = (options.open_repository)().map_err(failed)?;
+    activity.begin(format!("opening {}", options.repository));
+    let repository = (options.open_repository)().map_err(failed)?.watched(activity.clone());
     let selected = repository
         .select_cluster(&options.selection, system_identifier)
         .map_err(|source| FetchError::Selection { name: *name, source })?;
@@ -113,7 +134,14 @@ fn fetch(options: &FetchOptions, name: &WalFileName) -> Result<FetchReport, Fetc
         let segment_size = selected.identity.wal_segment_size;
         return Err(absence::why_missing(&archive, &repository.describe(), name, segment_size, options.clock.as_ref()));
     };
-    let bytes = delivery::deliver(&reader, &repository.describe(), name, &selected.cluster, &options.destination)?;
+    let delivery = delivery::Delivery {
+        store: &repository.describe(),
+        name,
+        cluster: &selected.cluster,
+        destination: &options.destination,
+        activity,
+    };
+    let bytes = delivery.deliver(&reader)?;
     Ok(FetchReport { name: *name, cluster: selected.cluster, bytes })
 }
 

@@ -3,14 +3,17 @@
 //! DURABILITY: a name becomes visible only after its data was synced without error, and counts only after its
 //! directory was synced. After a failed sync a staged file is thrown away, never synced again.
 
+mod abandoned;
 mod directory;
 mod error;
 mod inspect;
 mod read;
+mod regular;
 mod replace;
 mod staged;
 mod tree;
 
+pub use abandoned::remove_abandoned_beside;
 pub use directory::{
     DirectoryEntry, available_bytes, check_absent, create_directory, create_directory_chain, is_directory,
     is_empty_directory, remove_file, sorted_entries, sync_directory, sync_directory_chain,
@@ -20,8 +23,9 @@ pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
 pub use read::{
     bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
 };
+pub use regular::{RegularFileError, open_regular, regular_facts};
 pub use replace::{is_same, replace_file};
-pub use staged::{Published, StagedFile, has_hard_links, remove_abandoned_beside};
+pub use staged::{Published, StagedFile, has_hard_links};
 pub use tree::Tree;
 
 /// Mode of every file that pgv creates for itself: what it holds is as confidential as the database.

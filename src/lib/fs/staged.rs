@@ -1,21 +1,19 @@
 //! A file that is written under a name nobody looks at, and shown under its own name only once it is durable.
 
-use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use rustix::fs::{Advice, RenameFlags};
 use rustix::io::Errno;
 
+use super::abandoned::{lock_staged, name_of_locked, name_of_unlocked};
 use super::directory::parent_of;
-use super::read::modified;
 use super::{FileError, PRIVATE_FILE_MODE, sync_directory};
 
-/// Prefix of staged files that stand beside their target.
-const STAGED_PREFIX: &str = ".pgv-staged-";
+/// How often a staged file may be taken for an abandoned one in the moment before it is locked.
+const LOCK_TRIES: u32 = 8;
 /// How much is written before the kernel is asked to begin writing it back, so that the last sync is short.
 const WRITEBACK_BYTES: u64 = 8 << 20;
 
@@ -28,7 +26,8 @@ pub enum Published {
     AlreadyPresent,
 }
 
-/// A file being written. Dropped without being published, it is removed.
+/// A file being written. Dropped without being published, it is removed; left behind by a writer that was killed, it is
+/// removed by [`super::remove_abandoned_beside`].
 #[derive(Debug)]
 pub struct StagedFile {
     file: File,
@@ -49,7 +48,20 @@ impl StagedFile {
     }
 
     fn create(directory: &Path, mode: u32) -> Result<Self, FileError> {
-        let path = directory.join(format!("{STAGED_PREFIX}{}", uuid::Uuid::new_v4().simple()));
+        for _ in 0..LOCK_TRIES {
+            let Some(name) = name_of_locked(directory) else { break };
+            let staged = Self::create_as(directory.join(name), mode)?;
+            match lock_staged(&staged.file) {
+                Some(true) => return Ok(staged),
+                // Dropped, it is removed.
+                Some(false) => {}
+                None => break,
+            }
+        }
+        Self::create_as(directory.join(name_of_unlocked()), mode)
+    }
+
+    fn create_as(path: PathBuf, mode: u32) -> Result<Self, FileError> {
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
         let file = file.map_err(|error| FileError::new("create", &path, error))?;
         Ok(Self { file, path, written: 0, written_back: 0 })
@@ -131,29 +143,16 @@ impl StagedFile {
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        // Best effort: a staged file that stays behind is never read, and the store removes it after a day.
+        // Best effort: a staged file that stays behind is never read, and the next writer removes it.
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-/// Removes staged files beside `target` that were last written before `limit`: their programs were killed. Best
-/// effort, not durable; says how many went.
-pub fn remove_abandoned_beside(target: &Path, limit: Timestamp) -> usize {
-    let Ok(entries) = std::fs::read_dir(parent_of(target)) else { return 0 };
-    let is_staged = |path: &PathBuf| {
-        let name = path.file_name().map(OsStr::as_encoded_bytes);
-        name.is_some_and(|name| name.starts_with(STAGED_PREFIX.as_bytes()))
-    };
-    let staged = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(is_staged);
-    let abandoned = staged.filter(|path| modified(path).is_ok_and(|time| time < limit));
-    abandoned.filter(|path| std::fs::remove_file(path).is_ok()).count()
 }
 
 /// Whether files in `directory` can have second names. Without that, [`StagedFile::publish_new`] renames instead, which
 /// takes a system that can do so without replacing.
 pub fn has_hard_links(directory: &Path) -> Result<bool, FileError> {
     let staged = StagedFile::create_in(directory)?;
-    let second = directory.join(format!("{STAGED_PREFIX}{}", uuid::Uuid::new_v4().simple()));
+    let second = directory.join(name_of_unlocked());
     match std::fs::hard_link(&staged.path, &second) {
         Ok(()) => {
             std::fs::remove_file(&second).map(|()| true).map_err(|error| FileError::new("remove", &second, error))
@@ -216,21 +215,6 @@ mod tests {
         assert!(has_hard_links(temp.path()).unwrap());
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
         assert!(has_hard_links(&temp.path().join("absent")).is_err());
-    }
-
-    #[test]
-    fn remove_abandoned_spares_young_and_foreign_files() {
-        let temp = tempfile::tempdir().unwrap();
-        let young = staged(temp.path(), b"young");
-        let (old, foreign) = (temp.path().join(".pgv-staged-old"), temp.path().join("pgv-staged-foreign"));
-        for path in [&old, &foreign] {
-            let file = File::create(path).unwrap();
-            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
-        }
-        let limit = modified(&young.path).unwrap();
-        assert_eq!(remove_abandoned_beside(&temp.path().join("target"), limit), 1);
-        assert_eq!(remove_abandoned_beside(&temp.path().join("absent/target"), limit), 0);
-        assert!(!old.exists() && foreign.exists() && young.path.exists());
     }
 
     #[test]

@@ -132,6 +132,10 @@ impl Gatherer<'_> {
                 }
             }
         }
+        let begins = self.repository.begin_problems(cluster);
+        for (id, error) in self.noted(|| format!("backups of cluster {cluster}"), begins).unwrap_or_default() {
+            self.note(format!("begin of backup \"{id}\""), &error);
+        }
         records
     }
 

@@ -105,7 +105,7 @@ impl Repository {
 
     /// The system identifiers of the trees that lie below a cluster's name, readable or not.
     pub fn system_identifiers(&self, name: &ClusterName) -> Result<Vec<SystemIdentifier>, RepositoryError> {
-        let folders = self.folders(&format!("{name}/"))?;
+        let folders = self.folders(&layout::cluster(name))?;
         Ok(folders.iter().filter_map(|folder| folder.parse().ok()).collect())
     }
 
@@ -144,7 +144,7 @@ fn identity_spec(cluster: &ClusterRef) -> ObjectSpec {
     ObjectSpec {
         kind: ObjectKind::Identity,
         system_identifier: Some(cluster.system_identifier),
-        name: format!("identity/{}", cluster.system_identifier),
+        name: layout::identity_name(cluster),
     }
 }
 

@@ -11,12 +11,29 @@ pub(crate) const DESCRIPTION: &str = "repository.json";
 /// Folder of wrapped keys; no cluster may be called so.
 pub(crate) const KEYS_FOLDER: &str = "keys";
 
+/// Objects of a backup.
+pub(crate) const BEGIN: &str = "begin";
+pub(crate) const ROOT: &str = "root";
+pub(crate) const NEEDS: &str = "needs";
+pub(crate) const RECORD: &str = "record";
+/// The mark of a backup that is being deleted.
+pub(crate) const GONE: &str = "gone";
+
 pub(crate) fn description() -> Result<ObjectKey, ObjectKeyError> {
     ObjectKey::parse(DESCRIPTION)
 }
 
+/// Everything of one cluster, with whatever system identifier.
+pub(crate) fn cluster(name: &ClusterName) -> String {
+    format!("{name}/")
+}
+
+pub(crate) fn writers(name: &ClusterName) -> String {
+    format!("{}writers/", cluster(name))
+}
+
 pub(crate) fn writer(cluster: &ClusterName, id: &WriterId) -> Result<ObjectKey, ObjectKeyError> {
-    ObjectKey::parse(&format!("{cluster}/writers/{id}"))
+    ObjectKey::parse(&format!("{}{id}", writers(cluster)))
 }
 
 pub(crate) fn writer_name(id: &WriterId) -> String {
@@ -27,9 +44,13 @@ pub(crate) fn identity(cluster: &ClusterRef) -> Result<ObjectKey, ObjectKeyError
     ObjectKey::parse(&format!("{}identity", tree(cluster)))
 }
 
+pub(crate) fn identity_name(cluster: &ClusterRef) -> String {
+    format!("identity/{}", cluster.system_identifier)
+}
+
 /// Everything of one cluster with one system identifier.
-pub(crate) fn tree(cluster: &ClusterRef) -> String {
-    format!("{}/{}/", cluster.name, cluster.system_identifier)
+pub(crate) fn tree(of: &ClusterRef) -> String {
+    format!("{}{}/", cluster(&of.name), of.system_identifier)
 }
 
 pub(crate) fn wal(cluster: &ClusterRef, name: &WalFileName) -> Result<ObjectKey, ObjectKeyError> {
@@ -74,7 +95,12 @@ pub(crate) fn backups(cluster: &ClusterRef) -> String {
     format!("{}backups/", tree(cluster))
 }
 
-/// An object of a backup: `begin`, `root`, `needs`, `record` or `documents/<name>`.
+/// What to call a document among the objects of its backup.
+pub(crate) fn document(name: &str) -> String {
+    format!("documents/{name}")
+}
+
+/// An object of a backup: [`BEGIN`], [`ROOT`], [`NEEDS`], [`RECORD`] or a [`document`].
 pub(crate) fn backup_object(
     cluster: &ClusterRef,
     backup: &BackupId,

@@ -21,7 +21,8 @@ mod writer;
 use std::sync::Arc;
 
 use crate::codec::{DigestKeys, RepositoryId, WriterSecret};
-use crate::store::{ObjectKey, Store, block_on};
+use crate::report::Activity;
+use crate::store::{ObjectKey, Store, WatchedStore, block_on};
 
 #[cfg(test)]
 pub(crate) use backup::testing as backup_testing;
@@ -70,6 +71,11 @@ impl Repository {
     pub fn create(store: Arc<dyn Store>, new: &RepositoryDescription) -> Result<(Self, bool), RepositoryError> {
         let created = description::create(store.as_ref(), new)?;
         Ok((Self::open(store, None)?, created))
+    }
+
+    /// The same repository; a watchdog knows what is asked of its store.
+    pub fn watched(self, activity: Activity) -> Self {
+        Self { store: Arc::new(WatchedStore::new(self.store, activity)), ..self }
     }
 
     /// Its id.

@@ -153,6 +153,23 @@ impl<'a> WalArchive<'a> {
         Ok(backups.into_iter().filter_map(|entry| entry.record.ok()).find(reaches).map(|record| record.id))
     }
 
+    /// The newest listed backup, when the segment in which it ends is gone: a record is stored only when its WAL is, and
+    /// what is expired is never the WAL of a listed backup. Records that cannot be read prove nothing.
+    pub fn newest_backup_without_wal(&self) -> Result<Option<(BackupId, WalSegmentName)>, RepositoryError> {
+        let backups = self.repository.backups(self.cluster)?;
+        let Some(newest) = backups.into_iter().rev().find_map(|entry| entry.record.ok()) else { return Ok(None) };
+        let size = newest.wal_segment_size;
+        let last = WalSegmentName::containing_previous_byte(newest.stop_timeline, newest.stop_lsn, size);
+        // What was written before a fork may be there on a parent alone.
+        let timelines = self.timelines()?.into_iter().filter(|timeline| *timeline < newest.stop_timeline);
+        for timeline in std::iter::once(newest.stop_timeline).chain(timelines) {
+            if self.look_up(&WalFileName::Segment(last.with_timeline(timeline)))?.is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some((newest.id, last)))
+    }
+
     /// The timelines of which there are segments.
     pub fn timelines(&self) -> Result<Vec<TimelineId>, RepositoryError> {
         let folders = self.repository.folders(&layout::wal_timelines(self.cluster))?;

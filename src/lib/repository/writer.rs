@@ -98,7 +98,7 @@ impl Repository {
 
     /// The ids of the writers that introduced themselves, readable or not.
     pub fn writer_ids(&self, cluster: &ClusterName) -> Result<Vec<WriterId>, RepositoryError> {
-        let keys = self.list(&format!("{cluster}/writers/"))?;
+        let keys = self.list(&layout::writers(cluster))?;
         Ok(keys.iter().filter_map(|key| key.file_name().parse().ok()).collect())
     }
 

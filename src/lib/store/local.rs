@@ -12,10 +12,10 @@ use jiff::Timestamp;
 
 use super::{ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
 use crate::clock::{Clock as _, SystemClock};
-use crate::fs::{self, FileError, Published, StagedFile};
+use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
 
 const STAGING: &str = ".staging";
-/// A staged file to which nothing was added for so long has no writer.
+/// A staged file to which nothing was added for so long has no writer, wherever that was.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A store in a local directory.
@@ -99,8 +99,14 @@ impl LocalStore {
         StoreError::File { root: self.root.display().to_string(), source }
     }
 
-    /// Tells an object that is absent from one that cannot be looked for.
-    fn read_failed(&self, key: &ObjectKey, source: FileError) -> StoreError {
+    /// Tells an object that is absent from one that cannot be looked for, and from what is none.
+    fn read_failed(&self, key: &ObjectKey, error: RegularFileError) -> StoreError {
+        let source = match error {
+            RegularFileError::Other(found) => {
+                return StoreError::NotAFile { key: key.clone(), store: self.describe(), found };
+            }
+            RegularFileError::File(source) => source,
+        };
         if !source.is_not_found() || self.check_root().is_err() {
             return self.failed(source);
         }
@@ -251,12 +257,17 @@ impl Store for LocalStore {
     }
 
     fn get_range<'a>(&'a self, key: &'a ObjectKey, offset: u64, length: usize) -> StoreFuture<'a, Bytes> {
-        let read = move || fs::read_range(&self.path_of(key), offset, length).map(Bytes::from);
+        let read = move || {
+            let path = self.path_of(key);
+            let bytes = fs::read_range_of(&fs::open_regular(&path)?, &path, offset, length);
+            bytes.map(Bytes::from).map_err(RegularFileError::File)
+        };
         Box::pin(async move { read().map_err(|error| self.read_failed(key, error)) })
     }
 
     fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64> {
-        Box::pin(async move { fs::file_bytes(&self.path_of(key)).map_err(|error| self.read_failed(key, error)) })
+        let facts = move || fs::regular_facts(&self.path_of(key));
+        Box::pin(async move { facts().map(|(bytes, _)| bytes).map_err(|error| self.read_failed(key, error)) })
     }
 
     fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>> {
@@ -268,7 +279,8 @@ impl Store for LocalStore {
     }
 
     fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
-        Box::pin(async move { fs::modified(&self.path_of(key)).map_err(|error| self.read_failed(key, error)) })
+        let facts = move || fs::regular_facts(&self.path_of(key));
+        Box::pin(async move { facts().map(|(_, modified)| modified).map_err(|error| self.read_failed(key, error)) })
     }
 }
 
@@ -376,6 +388,34 @@ mod tests {
         put(&store, "link/a", b"").unwrap();
         for prefix in ["", "link/", "l"] {
             assert_eq!(block_on(store.list_after(prefix, "file", 10)).unwrap(), [key("link/a")]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_neither_read_nor_absent() {
+        let (_temp, store) = store();
+        std::fs::create_dir_all(store.root().join("a/directory")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, store.root().join("a/pipe"), 0o600.into()).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(store.root().join("a/socket")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", store.root().join("a/link")).unwrap();
+        for (name, found) in [
+            ("a/pipe", "a named pipe"),
+            ("a/socket", "a socket"),
+            ("a/directory", "a directory"),
+            ("a/link", "a device"),
+        ] {
+            let errors = [
+                block_on(store.get_range(&key(name), 0, 1)).unwrap_err(),
+                block_on(store.size(&key(name))).unwrap_err(),
+                block_on(store.time_of(&key(name))).unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.class(), ErrorClass::Corrupt, "{name}");
+                let root = store.root().display();
+                let expected = format!("object \"{name}\" in repository \"{root}\" is {found} where a file should be");
+                assert_eq!(error.to_string(), expected);
+            }
+            assert_eq!(put(&store, name, b"").unwrap(), PutOutcome::AlreadyPresent);
         }
     }
 

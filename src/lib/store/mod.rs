@@ -6,6 +6,7 @@
 
 mod key;
 mod local;
+mod watched;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use crate::fs::FileError;
 
 pub use key::{ObjectKey, ObjectKeyError};
 pub use local::{LocalStore, StoreProbe};
+pub use watched::WatchedStore;
 
 /// The answer of a store, when it comes.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -113,6 +115,16 @@ pub enum StoreError {
         #[source]
         source: FileError,
     },
+    /// Something else than a file stands where an object should be.
+    #[error("object \"{key}\" in {store} is {found} where a file should be")]
+    NotAFile {
+        /// Which one.
+        key: ObjectKey,
+        /// Where.
+        store: String,
+        /// What stands there.
+        found: &'static str,
+    },
     /// The producer of an object's parts gave up; nothing was stored.
     #[error("object \"{key}\" was not stored")]
     Abandoned {
@@ -140,7 +152,7 @@ impl Classified for StoreError {
             Self::RootMissing { .. } => ErrorClass::Unavailable,
             Self::File { source, .. } => source.class(),
             Self::Abandoned { .. } => ErrorClass::Interrupted,
-            Self::ForeignName { .. } => ErrorClass::Corrupt,
+            Self::NotAFile { .. } | Self::ForeignName { .. } => ErrorClass::Corrupt,
         }
     }
 }

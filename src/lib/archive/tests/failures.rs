@@ -59,7 +59,7 @@ const fn row(
     Row { what, mutilate, name, class, says }
 }
 
-const SOURCES: [Row; 16] = [
+const SOURCES: [Row; 23] = [
     row(
         "missing source",
         |scene| std::fs::remove_file(scene.path(SEGMENT)).unwrap(),
@@ -151,7 +151,50 @@ const SOURCES: [Row; 16] = [
         |scene| scene.write(BACKUP, b"STOP"),
         BACKUP,
         ErrorClass::InvalidInput,
-        "does not begin with a start location",
+        "does not begin with the start location in its name",
+    ),
+    row(
+        "backup history of another segment",
+        |scene| scene.write(BACKUP, b"START WAL LOCATION: 0/400028 (file 000000010000000000000004)\n"),
+        BACKUP,
+        ErrorClass::InvalidInput,
+        "does not begin with the start location in its name",
+    ),
+    row(
+        "backup history of another position",
+        |scene| scene.write(BACKUP, b"START WAL LOCATION: 0/300060 (file 000000010000000000000003)\n"),
+        BACKUP,
+        ErrorClass::InvalidInput,
+        "does not begin with the start location in its name",
+    ),
+    row("empty history", |scene| scene.write(HISTORY, b""), HISTORY, ErrorClass::InvalidInput, "names no parent"),
+    row(
+        "history of blanks and comments",
+        |scene| scene.write(HISTORY, b"# nothing\n\n"),
+        HISTORY,
+        ErrorClass::InvalidInput,
+        "names no parent",
+    ),
+    row(
+        "history of senseless text",
+        |scene| scene.write(HISTORY, b"hello\n"),
+        HISTORY,
+        ErrorClass::InvalidInput,
+        "does not begin with a timeline number",
+    ),
+    row(
+        "empty history of the first timeline",
+        |scene| scene.write("00000001.history", b""),
+        "00000001.history",
+        ErrorClass::InvalidInput,
+        "the first timeline has no history",
+    ),
+    row(
+        "history of the first timeline",
+        |scene| scene.write("00000001.history", HISTORY_OF_1),
+        "00000001.history",
+        ErrorClass::InvalidInput,
+        "the first timeline has no history",
     ),
 ];
 

@@ -33,6 +33,35 @@ fn every_kind_of_file_is_stored_once_and_identical_again_is_a_success() {
     assert_eq!(scene.files_in_staging(), [""; 0]);
 }
 
+/// The server does not sync a `.backup` file: after a crash of the system it may hand over an empty one, which must not
+/// hold up the segments behind it.
+#[test]
+fn a_backup_history_file_that_a_crash_emptied_is_stored() {
+    let scene = Scene::new();
+    for (name, content) in [
+        ("000000010000000000000003.00000028.backup", &[] as &[u8]),
+        ("000000010000000000000004.00000028.backup", &[0; 300]),
+    ] {
+        scene.write(name, content);
+        assert_eq!(scene.archive(name).unwrap().stored, Stored::Created, "{name}");
+        assert_eq!(scene.archived(name), content, "{name}");
+    }
+}
+
+/// What servers of each version wrote, with another timeline in the name than at the start.
+#[test]
+fn a_backup_history_file_in_every_form_of_a_position_is_stored() {
+    let scene = Scene::new();
+    for (name, line) in [
+        ("000000010000000200000003.00000028.backup", "START WAL LOCATION: 2/300028 (file 000000010000000200000003)"),
+        ("000000010000000200000004.00000028.backup", "START WAL LOCATION: 2/00400028 (file 000000010000000200000004)"),
+        ("0000000200000002000000FF.00FFFFD8.backup", "START WAL LOCATION: 2/FFFFFFD8 (file 0000000100000002000000FF)"),
+    ] {
+        scene.write(name, format!("{line}\nSTOP WAL LOCATION: 2/500000 (file x)\n").as_bytes());
+        assert_eq!(scene.archive(name).unwrap().stored, Stored::Created, "{name}");
+    }
+}
+
 /// `%f` may differ from the last part of `%p`; without it that part is the name.
 #[test]
 fn the_name_is_the_one_that_postgresql_gives() {
@@ -56,7 +85,7 @@ fn the_first_segment_of_a_new_timeline_is_stored() {
     assert_eq!(scene.archive(name).unwrap().stored, Stored::Created);
 }
 
-/// Larger than what is held in memory, a segment is read twice.
+/// Larger than what is held in memory, a segment is read as it is stored.
 #[test]
 fn a_large_segment_is_stored() {
     let scene = Scene::new();

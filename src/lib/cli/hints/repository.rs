@@ -23,6 +23,9 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
 fn of_store(error: &StoreError) -> Vec<String> {
     match error {
         StoreError::RootMissing { .. } => vec![MOUNTED.to_owned()],
+        StoreError::NotAFile { .. } => vec![
+            "pgv did not put it there: take it away, and put the file back from a copy of the repository.".to_owned(),
+        ],
         StoreError::File { root, source } if source.class() == ErrorClass::PermissionDenied => {
             let uid = rustix::process::geteuid().as_raw();
             vec![format!(

@@ -46,6 +46,14 @@ fn of_fetch(error: &FetchError) -> Vec<String> {
             format!("If a server still has it in pg_wal, archive it from there: pgv-archive pg_wal/{name}"),
             "Else choose a recovery target that lies before it.".to_owned(),
         ],
+        FetchError::WalOfBackupLost { .. } => vec![
+            "WAL was taken from the repository: put its folder \"wal\" back from a copy. \"pgv info\" shows what is left."
+                .to_owned(),
+        ],
+        FetchError::Stalled { .. } => vec![
+            "Is the file system, or the server behind it, down or stopped? Once it answers, start PostgreSQL again if it ended.".to_owned(),
+            "What is only slow needs a longer stall_timeout in [fetch] of pgv.toml.".to_owned(),
+        ],
         // They show themselves as the file's error, which is then not in the chain by itself.
         FetchError::Destination(error) | FetchError::File(error) => of_file(error),
         _ => Vec::new(),

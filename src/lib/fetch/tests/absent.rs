@@ -106,16 +106,15 @@ fn a_young_hole_is_in_flight_and_an_old_one_is_not() {
 
 #[test]
 fn what_is_in_flight_is_waited_for() {
-    let scene = std::rc::Rc::new(Scene::new());
+    let scene = std::sync::Arc::new(Scene::new());
     scene.store_segment("000000010000000000000004");
     set_age(&scene.stored("000000010000000000000004"), 1);
     let mut options = scene.options(SEGMENT);
     options.patience = Duration::from_secs(60);
     let open = std::mem::replace(&mut options.open_repository, Box::new(|| unreachable!()));
-    let (archiver, calls) = (scene.clone(), std::cell::Cell::new(0));
+    let (archiver, calls) = (scene.clone(), std::sync::atomic::AtomicUsize::new(0));
     options.open_repository = Box::new(move || {
-        calls.set(calls.get() + 1);
-        if calls.get() == 3 {
+        if calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 2 {
             archiver.store_segment(SEGMENT);
         }
         open()
@@ -133,6 +132,32 @@ fn what_a_listed_backup_had_is_missing_and_never_absent() {
     let error = scene.fetch("000000010000000000000001").unwrap_err();
     assert!(matches!(error, FetchError::LostBehindBackup { .. }), "{error:?}");
     assert_eq!(error.class(), ErrorClass::Corrupt);
-    assert_eq!(scene.fetch("0000000100000000000000F0").unwrap_err().class(), ErrorClass::NotFound);
-    assert_eq!(scene.fetch("000000020000000000000001").unwrap_err().class(), ErrorClass::NotFound);
+    // While the WAL of the backup itself is gone, nothing is proven of what comes after it either.
+    for asked in ["0000000100000000000000F0", "000000020000000000000001", "00000002.history"] {
+        let error = scene.fetch(asked).unwrap_err();
+        assert!(matches!(error, FetchError::WalOfBackupLost { .. }), "{asked}: {error:?}");
+        assert_eq!(error.class(), ErrorClass::Corrupt);
+        let text = error.to_string();
+        assert!(text.contains(asked) && text.contains("\"000000010000000000000002\""), "{text}");
+    }
+    scene.store_segment("000000010000000000000002");
+    for asked in ["0000000100000000000000F0", "000000020000000000000001", "00000002.history"] {
+        assert_eq!(scene.fetch(asked).unwrap_err().class(), ErrorClass::NotFound, "{asked}");
+    }
+}
+
+/// The newest backup speaks for the archive: the WAL of older ones may have been taken away with intent.
+#[test]
+fn the_wal_of_the_newest_backup_is_what_must_be_there() {
+    let scene = Scene::new();
+    scene.store_segment("000000010000000000000002");
+    let none = std::collections::BTreeMap::new();
+    let first = backup(&scene.test, &none, PackOptions::default());
+    let newest = backup(&scene.test, &none, PackOptions::default());
+    std::fs::remove_dir_all(scene.repository_root().join("main").join(first.system_identifier.to_string()).join("wal"))
+        .unwrap();
+    match scene.fetch("0000000100000000000000F0").unwrap_err() {
+        FetchError::WalOfBackupLost { backup, .. } => assert_eq!(backup, newest.id),
+        error => panic!("{error:?}"),
+    }
 }

@@ -1,6 +1,4 @@
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -229,14 +227,12 @@ fn what_stood_at_the_destination_stays_when_fetching_fails() {
 }
 
 /// Makes opening fail with `error` for the first `failures` times; counts the calls.
-fn failing_at_first(options: &mut FetchOptions, failures: usize, error: fn() -> RepositoryError) -> Rc<Cell<usize>> {
-    let calls = Rc::new(Cell::new(0));
+fn failing_at_first(options: &mut FetchOptions, failures: usize, error: fn() -> RepositoryError) -> Arc<AtomicUsize> {
+    let calls = Arc::new(AtomicUsize::new(0));
     let counter = calls.clone();
     let open = std::mem::replace(&mut options.open_repository, Box::new(|| unreachable!()));
-    options.open_repository = Box::new(move || {
-        counter.set(counter.get() + 1);
-        if counter.get() <= failures { Err(error()) } else { open() }
-    });
+    options.open_repository =
+        Box::new(move || if counter.fetch_add(1, Ordering::SeqCst) < failures { Err(error()) } else { open() });
     calls
 }
 
@@ -257,7 +253,7 @@ fn only_what_may_pass_is_tried_again_and_not_for_ever() {
     let mut options = patient();
     let (calls, reporter) = (failing_at_first(&mut options, 2, unmounted), CollectingReporter::default());
     run(&options, &reporter).unwrap();
-    assert_eq!(calls.get(), 3);
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
     let lines = reporter.lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
     let expected =
@@ -267,12 +263,16 @@ fn only_what_may_pass_is_tried_again_and_not_for_ever() {
     let mut options = patient();
     let calls = failing_at_first(&mut options, 2, newer);
     assert_eq!(scene.run(&options).unwrap_err().class(), ErrorClass::Unsupported);
-    assert_eq!(calls.get(), 1);
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 
     let mut options = FetchOptions { patience: Duration::from_millis(250), ..scene.options(SEGMENT) };
     let calls = failing_at_first(&mut options, usize::MAX, unmounted);
     assert_eq!(scene.run(&options).unwrap_err().class(), ErrorClass::Unavailable);
-    assert!((2..=3).contains(&calls.get()), "{} calls in 250 ms with pauses of 100 and 150 ms", calls.get());
+    assert!(
+        (2..=3).contains(&calls.load(Ordering::SeqCst)),
+        "{} calls in 250 ms with pauses of 100 and 150 ms",
+        calls.load(Ordering::SeqCst)
+    );
 }
 
 /// A store that says once, at its n-th call, that there is no such object.

@@ -4,6 +4,7 @@ mod absent;
 mod failures;
 mod recovery_mode;
 mod scene;
+mod stalled;
 
 use scene::{HISTORY_OF_1, SEGMENT, Scene};
 

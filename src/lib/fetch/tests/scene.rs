@@ -75,6 +75,7 @@ impl Scene {
             working_directory: self.data.clone(),
             patience: Duration::ZERO,
             clock: Box::new(SystemClock),
+            repository: "the repository".to_owned(),
             open_repository: Box::new(move || Repository::open(Arc::new(LocalStore::open(&root)?), None)),
         }
     }

@@ -172,6 +172,39 @@ fn what_is_damaged_is_named_and_hides_nothing_else() {
     assert_eq!((report.problems.len(), report.clusters[0].writers.len()), (3, 0));
 }
 
+/// A backup counts by its begin and its record: when the first is damaged or gone, that is said.
+#[test]
+fn a_damaged_or_missing_begin_is_named() {
+    let test = testing::repository();
+    register(&test);
+    archive(&test, 2..=9);
+    let (bad, headless) = (back_up(&test, 2, 3), back_up(&test, 4, 5));
+    let unfinished = begin(&test).id();
+    let tree = tree_path(&test);
+    assert!(info(&test, None).problems.is_empty());
+    damage(&test, &format!("{tree}/backups/{bad}/begin"));
+    damage(&test, &format!("{tree}/backups/{unfinished}/begin"));
+    std::fs::remove_file(test.root().join(format!("{tree}/backups/{headless}/begin"))).unwrap();
+    let report = info(&test, None);
+    let problem = |object: String| report.problems.iter().find(|problem| problem.object == object).unwrap();
+    for (object, id, says) in [
+        (format!("begin of backup \"{bad}\""), bad, "is damaged"),
+        (format!("begin of backup \"{headless}\""), headless, "it is gone, while the backup has a record"),
+        (format!("unfinished backup \"{unfinished}\""), unfinished, "is damaged"),
+    ] {
+        let problem = problem(object);
+        assert_eq!(problem.class, ErrorClass::Corrupt);
+        assert!(
+            problem.reason.contains(&format!("/backups/{id}/begin\"")) && problem.reason.contains(says),
+            "{problem:?}"
+        );
+    }
+    assert_eq!(report.problems.len(), 3, "{:?}", report.problems);
+    let tree = &report.clusters[0].trees[0];
+    assert_eq!(tree.backups.iter().map(|backup| backup.id).collect::<Vec<_>>(), [bad]);
+    assert_eq!(tree.unfinished_backups[0].id, unfinished);
+}
+
 #[test]
 fn a_damaged_history_file_is_a_problem_of_its_own() {
     let test = testing::repository();

@@ -40,7 +40,7 @@ impl Repository {
     pub fn backups(&self, cluster: &ClusterRef) -> Result<Vec<BackupEntry>, RepositoryError> {
         let mut entries = Vec::new();
         for (id, objects) in self.backup_objects(cluster)? {
-            if objects.contains("record") && objects.contains("begin") && !objects.contains("gone") {
+            if objects.contains(layout::RECORD) && objects.contains(layout::BEGIN) && !objects.contains(layout::GONE) {
                 entries.push(BackupEntry { id, record: self.record(cluster, &id) });
             }
         }
@@ -52,17 +52,33 @@ impl Repository {
     pub fn unfinished_backups(&self, cluster: &ClusterRef) -> Result<Vec<UnfinishedBackup>, RepositoryError> {
         let mut unfinished = Vec::new();
         for (id, objects) in self.backup_objects(cluster)? {
-            if objects.contains("begin") && !objects.contains("record") {
-                let (key, spec) = self.backup_object(cluster, &id, "begin", ObjectKind::Begin)?;
+            if objects.contains(layout::BEGIN) && !objects.contains(layout::RECORD) {
+                let (key, spec) = self.backup_object(cluster, &id, layout::BEGIN, ObjectKind::Begin)?;
                 unfinished.push(UnfinishedBackup { id, begin: self.load_json(&key, &spec) });
             }
         }
         Ok(unfinished)
     }
 
+    /// What is wrong with the begins of backups that have a record. Without a begin a backup is not listed.
+    pub fn begin_problems(&self, cluster: &ClusterRef) -> Result<Vec<(BackupId, RepositoryError)>, RepositoryError> {
+        let mut problems = Vec::new();
+        for (id, objects) in self.backup_objects(cluster)? {
+            if objects.contains(layout::RECORD) && !objects.contains(layout::GONE) {
+                let (key, spec) = self.backup_object(cluster, &id, layout::BEGIN, ObjectKind::Begin)?;
+                let loaded = self.load_json::<BackupBegin>(&key, &spec).map(|_| ());
+                let gone = || Damage::Invalid { problem: "it is gone, while the backup has a record".to_owned() };
+                let loaded =
+                    loaded.map_err(|error| if error.is_not_found() { self.damaged(&key, gone()) } else { error });
+                problems.extend(loaded.err().map(|error| (id, error)));
+            }
+        }
+        Ok(problems)
+    }
+
     /// The record of a backup.
     pub fn record(&self, cluster: &ClusterRef, id: &BackupId) -> Result<BackupRecord, RepositoryError> {
-        let (key, spec) = self.backup_object(cluster, id, "record", ObjectKind::Record)?;
+        let (key, spec) = self.backup_object(cluster, id, layout::RECORD, ObjectKind::Record)?;
         let record: BackupRecord = self.load_json(&key, &spec)?;
         if let Some(feature) = record.required_features.first() {
             let (object, feature) = (key.to_string(), feature.clone());
@@ -81,9 +97,9 @@ impl Repository {
         cluster: &'a ClusterRef,
         record: &BackupRecord,
     ) -> Result<FileMap<'a>, RepositoryError> {
-        let (key, spec) = self.backup_object(cluster, &record.id, "root", ObjectKind::Root)?;
+        let (key, spec) = self.backup_object(cluster, &record.id, layout::ROOT, ObjectKind::Root)?;
         let root: MapRoot = self.load_checked_json(&key, &spec, record.root_digest)?;
-        let (needs_key, spec) = self.backup_object(cluster, &record.id, "needs", ObjectKind::Needs)?;
+        let (needs_key, spec) = self.backup_object(cluster, &record.id, layout::NEEDS, ObjectKind::Needs)?;
         let needs: BackupNeeds = self.load_checked_json(&needs_key, &spec, record.needs_digest)?;
         Ok(FileMap::new(self, cluster, key, root, needs))
     }
@@ -95,7 +111,7 @@ impl Repository {
         backup: &BackupId,
         document: &DocumentRef,
     ) -> Result<Vec<u8>, RepositoryError> {
-        let object = format!("documents/{}", document.name);
+        let object = layout::document(&document.name);
         let (key, spec) = self.backup_object(cluster, backup, &object, ObjectKind::Document)?;
         let content = self.load_object(&key, &spec, DOCUMENT_BYTES_MAX.min(document.bytes))?;
         if self.keys().plain_digest(&content) != document.digest {
@@ -111,7 +127,7 @@ impl Repository {
     ) -> Result<Option<(BackupRecord, ContentDigest)>, RepositoryError> {
         let newest = self.backups(cluster)?.into_iter().filter_map(|entry| entry.record.ok()).next_back();
         let Some(record) = newest else { return Ok(None) };
-        let (key, _) = self.backup_object(cluster, &record.id, "record", ObjectKind::Record)?;
+        let (key, _) = self.backup_object(cluster, &record.id, layout::RECORD, ObjectKind::Record)?;
         let mac_at = (HEADER_BYTES - MAC_BYTES) as u64;
         let bytes = block_on(self.store().get_range(&key, mac_at, MAC_BYTES))?;
         let found = bytes.len() as u64;

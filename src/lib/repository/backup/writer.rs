@@ -106,7 +106,7 @@ impl BackupWriter {
             previous: newest.map(|(record, mac)| PreviousRecord { id: record.id, mac }),
             documents: Vec::new(),
         };
-        this.create("begin", ObjectKind::Begin, begin)?;
+        this.create(layout::BEGIN, ObjectKind::Begin, begin)?;
         Ok(this)
     }
 
@@ -143,7 +143,7 @@ impl BackupWriter {
         path: Option<std::path::PathBuf>,
         content: &[u8],
     ) -> Result<(), BackupWriterError> {
-        let object = format!("documents/{name}");
+        let object = layout::document(name);
         let (key, spec) = self.place(&object, ObjectKind::Document)?;
         let (outcome, digest) = self.repository.create_object(&key, &spec, content, &self.writer)?;
         let digest = created(key, outcome, digest)?;
@@ -169,14 +169,14 @@ impl BackupWriter {
         let mut needs = packs.finish()?;
         count_live_bytes(&mut needs, &entries, &root);
         let pack_bytes = needs.iter().map(|need| need.body_bytes).sum();
-        let root_digest = self.create("root", ObjectKind::Root, &root)?;
-        let needs_digest = self.create("needs", ObjectKind::Needs, &BackupNeeds { packs: needs })?;
+        let root_digest = self.create(layout::ROOT, ObjectKind::Root, &root)?;
+        let needs_digest = self.create(layout::NEEDS, ObjectKind::Needs, &BackupNeeds { packs: needs })?;
         Ok(StoredContent { root_digest, needs_digest, pack_bytes })
     }
 
     /// Stores the record: from here on, the backup exists.
     pub fn finish(self, record: &BackupRecord) -> Result<(), BackupWriterError> {
-        self.create("record", ObjectKind::Record, record)?;
+        self.create(layout::RECORD, ObjectKind::Record, record)?;
         Ok(())
     }
 
