@@ -16,15 +16,15 @@ use crate::pg::{
 #[command(next_help_heading = "Recovery target (none: the latest)")]
 pub(crate) struct TargetArgs {
     /// Stop at this time, with an offset or a region: '2026-11-20 14:30:00+00'
-    #[arg(long, value_name = "TIME", group = "target")]
+    #[arg(long, value_name = "TIME", group = "target", allow_hyphen_values = true)]
     pub(crate) target_time: Option<String>,
 
     /// Stop at this WAL location
-    #[arg(long, value_name = "LSN", group = "target")]
+    #[arg(long, value_name = "LSN", group = "target", allow_hyphen_values = true)]
     pub(crate) target_lsn: Option<Lsn>,
 
     /// Stop at the commit or abort of this transaction
-    #[arg(long, value_name = "XID", group = "target")]
+    #[arg(long, value_name = "XID", group = "target", allow_hyphen_values = true)]
     pub(crate) target_xid: Option<TransactionId>,
 
     /// Stop at this restore point (pg_create_restore_point)
@@ -36,7 +36,7 @@ pub(crate) struct TargetArgs {
     pub(crate) target_immediate: bool,
 
     /// Timeline to follow: a number, latest or current
-    #[arg(long, value_name = "TLI")]
+    #[arg(long, value_name = "TLI", allow_hyphen_values = true)]
     pub(crate) target_timeline: Option<RecoveryTargetTimeline>,
 
     /// Stop just before the target instead of just after it

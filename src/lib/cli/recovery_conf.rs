@@ -141,6 +141,8 @@ fn clear(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
 }
 
 fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
+    // What was typed comes first: it is wrong whatever is configured.
+    args.target.target()?;
     let options = options(args, RecoveryCommands::of(context)?)?;
     let plan = match &args.pgdata {
         Some(directory) => recovery_conf::plan_write(directory, &options)?,

@@ -141,14 +141,16 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
 }
 
 fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<dyn Classified>> {
-    let configuration = context.configuration();
-    let repo = configuration.repo()?;
-    let commands = RecoveryCommands::of(context)?;
+    // What was typed comes first: it is wrong whatever is configured.
+    let target = args.target.target()?;
     let backup = match args.backup.as_deref() {
         None => BackupChoice::Fitting,
         Some("latest") => BackupChoice::Newest,
         Some(id) => BackupChoice::Id(id.parse().map_err(|error: BackupIdError| UsageError::new(error.to_string()))?),
     };
+    let configuration = context.configuration();
+    let repo = configuration.repo()?;
+    let commands = RecoveryCommands::of(context)?;
     let is_standby = args.standby.standby;
     let archiving = match (is_standby, args.keep_archiving) {
         (false, false) => RestoredArchiving::Off,
@@ -175,7 +177,7 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         tablespaces,
         move_aside: args.move_aside,
         mode: if is_standby { RecoveryMode::Standby } else { RecoveryMode::Targeted },
-        target: args.target.target()?,
+        target,
         action: args.target.action(),
         timeline: args.target.timeline(),
         settings: PreparedSettings {
