@@ -86,3 +86,24 @@ fn a_negative_value_is_told_what_it_should_be() {
         outcome.expect_stderr(wanted);
     }
 }
+
+#[test]
+fn a_primary_that_could_not_be_reached_is_refused_before_anything_is_written() {
+    let host = Host::new("messages").file("pgv.toml", "[[repo]]\nurl = \"@/none\"\n");
+    for program in ["pgv-restore -D x", "pgv-recovery-conf"] {
+        for (conninfo, problem) in [
+            ("db1", "missing \"=\" after the keyword at byte 0 of the connection string"),
+            ("host=db1 password='canary", "unterminated quoted value of \"password\" at byte 9"),
+            ("hots=db1", "unknown connection option \"hots\""),
+        ] {
+            let line = format!("{program} --config pgv.toml --standby --primary-conninfo \"{conninfo}\"");
+            let outcome = host.sh(&line).expect_code(2);
+            assert!(!outcome.stderr.contains("canary"), "{outcome}");
+            outcome.expect_stderr(&format!("error: invalid --primary-conninfo: {problem}"));
+        }
+    }
+    let conninfo = "  host=db1   password=canary service=x";
+    let outcome = host.sh(&format!("pgv-recovery-conf --config pgv.toml --standby --primary-conninfo '{conninfo}'"));
+    let outcome = outcome.success().expect_stderr("warning: the connection string of the primary holds a password");
+    assert!(outcome.stdout.contains(&format!("primary_conninfo = '{conninfo}'")), "{outcome}");
+}

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::usage::UsageError;
-use crate::error::Classified;
+use crate::error::{Classified, ErrorClass};
 use crate::pg::{
     Lsn, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestorePointName, TargetBound, TransactionId,
     parse_target_time,
 };
+use crate::server::conninfo::{ConninfoError, check_for_libpq};
 
 /// The recovery target; none of them means the latest.
 #[derive(Debug, Clone, Default, Args)]
@@ -121,6 +122,30 @@ pub(crate) struct StandbyArgs {
     /// Replication slot that the standby uses on the primary
     #[arg(long, value_name = "SLOT", requires = "primary_conninfo")]
     pub(crate) primary_slot_name: Option<String>,
+}
+
+impl StandbyArgs {
+    /// Checks the connection string of the primary, which is written as it was given; a warning when it holds a password.
+    pub(crate) fn check_conninfo(&self) -> Result<Option<String>, PrimaryConninfoError> {
+        let Some(conninfo) = &self.primary_conninfo else { return Ok(None) };
+        let checked = check_for_libpq(conninfo).map_err(PrimaryConninfoError)?;
+        Ok(checked.holds_secret.then(|| {
+            "the connection string of the primary holds a password, which stands in postgresql.auto.conf and in every \
+             backup of it; a password file (passfile=/path, mode 0600) does without"
+                .to_owned()
+        }))
+    }
+}
+
+/// A connection string that the standby could not use.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid --primary-conninfo")]
+pub(crate) struct PrimaryConninfoError(#[source] ConninfoError);
+
+impl Classified for PrimaryConninfoError {
+    fn class(&self) -> ErrorClass {
+        self.0.class()
+    }
 }
 
 /// A tablespace directory and where it goes instead.

@@ -143,11 +143,13 @@ fn clear(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
 fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
     // What was typed comes first: it is wrong whatever is configured.
     args.target.target()?;
+    let password_warning = args.standby.check_conninfo()?;
     let options = options(args, RecoveryCommands::of(context)?)?;
-    let plan = match &args.pgdata {
+    let mut plan = match &args.pgdata {
         Some(directory) => recovery_conf::plan_write(directory, &options)?,
         None => recovery_conf::plan_print(&options)?,
     };
+    plan.warnings.extend(password_warning);
     let reporter = context.reporter();
     for warning in &plan.warnings {
         reporter.warn(warning);

@@ -111,9 +111,11 @@ impl VerbArgs for RestoreArgs {
 pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
     let output = args.output.output;
     let dry_run = args.dry_run;
+    let password_warning = args.standby.check_conninfo()?;
     let options = options(args, context)?;
     let reporter = context.reporter();
-    let (cluster, plan) = restore::plan(&options)?;
+    let (cluster, mut plan) = restore::plan(&options)?;
+    plan.warnings.extend(password_warning);
     for warning in &plan.warnings {
         reporter.warn(warning);
     }
