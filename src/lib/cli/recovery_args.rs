@@ -36,7 +36,7 @@ pub(crate) struct TargetArgs {
     #[arg(long, group = "target")]
     pub(crate) target_immediate: bool,
 
-    /// Timeline to follow: a number, latest or current
+    /// Timeline to follow: a number, latest or current [default: latest; pgv-recovery-conf keeps a copy's]
     #[arg(long, value_name = "TLI", allow_hyphen_values = true)]
     pub(crate) target_timeline: Option<RecoveryTargetTimeline>,
 

@@ -189,7 +189,7 @@ fn options(args: &RecoveryConfArgs, commands: RecoveryCommands) -> Result<Recove
         archiving: RestoredArchiving::Unchanged,
         read_ahead: WalReadAhead::Unchanged,
     };
-    Ok(RecoveryConfOptions { settings, archiving })
+    Ok(RecoveryConfOptions { settings, archiving, keep_timeline: args.target.target_timeline.is_none() })
 }
 
 #[cfg(test)]

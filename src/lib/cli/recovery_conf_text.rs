@@ -34,6 +34,8 @@ struct WriteJson {
     removed_signal_file: Option<String>,
     mode: &'static str,
     target: String,
+    /// `recovery_target_timeline`: a number, `latest` or `current`.
+    target_timeline: String,
     settings: Vec<&'static str>,
     /// None once they are written: they may hold a password.
     lines: Option<String>,
@@ -83,6 +85,7 @@ impl WriteAnswer<'_> {
                 RecoveryMode::Standby => "standby",
             },
             target: plan.settings.target.to_string(),
+            target_timeline: plan.settings.target_timeline.to_string(),
             settings: self.names(),
             lines: (!self.written).then(|| plan.lines.clone()),
             warnings: plan.warnings.clone(),
@@ -92,6 +95,9 @@ impl WriteAnswer<'_> {
     fn report(&self) -> String {
         let plan = self.plan;
         let mut text = format!("wrote to {}: {}\n", shown(&plan.file), self.names().join(", "));
+        if let Some(timeline) = plan.kept_timeline {
+            text += &format!("it stays on timeline {timeline}; --target-timeline names another\n");
+        }
         text += &format!("created {}\n", shown(&plan.signal_file));
         if let Some(removed) = &plan.removed_signal_file {
             text += &format!("removed {}\n", shown(removed));
@@ -134,6 +140,9 @@ impl WriteAnswer<'_> {
                 );
             }
             None => {}
+        }
+        if let Some(timeline) = plan.kept_timeline {
+            text += &format!("# timeline {timeline} stays; --target-timeline names another\n");
         }
         if self.dry_run {
             text += "# nothing was written: --dry-run\n";

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
 use crate::pg::{
-    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, format_target_time, shell_quote,
+    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, format_target_time,
+    shell_quote,
 };
 use crate::repository::ClusterRef;
 use crate::restore::{DirectoryAction, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage};
@@ -65,7 +66,12 @@ fn target_text(plan: &RestorePlan) -> String {
         RecoveryTargetAction::Shutdown => "stops there",
     };
     match (&plan.target, plan.mode) {
-        (_, RecoveryMode::Standby) => "none: it becomes a standby".to_owned(),
+        (_, RecoveryMode::Standby) => match plan.target_timeline {
+            RecoveryTargetTimeline::Id(timeline) => {
+                format!("none: it becomes a standby that stays on timeline {timeline}, also when its primary leaves it")
+            }
+            _ => "none: it becomes a standby".to_owned(),
+        },
         (RecoveryTarget::Latest, _) => "latest: everything that is archived, then it opens".to_owned(),
         (RecoveryTarget::Time(time, bound), _) => {
             let bound = if *bound == crate::pg::TargetBound::Exclusive { ", exclusive" } else { "" };
@@ -238,6 +244,8 @@ struct JsonPlan<'a> {
     /// Whether the copy archives.
     archiving: bool,
     timelines: Vec<u32>,
+    /// `recovery_target_timeline`: a number or `latest`.
+    target_timeline: String,
     wal: &'a WalCoverage,
     tablespaces: &'a [TablespacePlan],
     file_bytes: u64,
@@ -275,6 +283,7 @@ fn json(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions, repo
         target_action: plan.action.to_string(),
         archiving: options.settings.archiving == RestoredArchiving::Unchanged,
         timelines,
+        target_timeline: plan.target_timeline.to_string(),
         wal: &plan.coverage,
         tablespaces: &plan.tablespaces,
         file_bytes: plan.file_bytes,

@@ -158,7 +158,11 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
     {
         original::refuse_living(original, cluster.system_identifier)?;
     }
-    let plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    let mut plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    if options.timeline != RecoveryTargetTimeline::Latest {
+        // A standby that was told which one stays on it.
+        plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
+    }
     Ok((cluster, plan))
 }
 

@@ -9,7 +9,7 @@ use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_serve
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
 use super::wal_coverage::WalCoverage;
 use crate::fs::{self, PathFacts};
-use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, TimelineHistory};
+use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TimelineHistory};
 use crate::repository::{BackupRecord, ClusterRef, FileKind, Repository};
 
 /// Room for WAL beside the files, in segments: what recovery and the first minutes need.
@@ -57,6 +57,8 @@ pub struct RestorePlan {
     pub target: RecoveryTarget,
     /// What happens there.
     pub action: RecoveryTargetAction,
+    /// The timeline that the server is told to follow.
+    pub target_timeline: RecoveryTargetTimeline,
     /// Bytes of all files.
     pub file_bytes: u64,
     /// The file systems.
@@ -138,6 +140,12 @@ impl RestorePlan {
             directory_mode: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             mode_mask: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             tablespaces,
+            target_timeline: match mode {
+                // A number, so that no history that appears later leads elsewhere.
+                RecoveryMode::Targeted => RecoveryTargetTimeline::Id(path.timeline()),
+                // It goes along when a primary is replaced.
+                RecoveryMode::Standby => RecoveryTargetTimeline::Latest,
+            },
             path,
             coverage,
             has_hole,
