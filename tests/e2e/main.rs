@@ -18,4 +18,5 @@ mod restore_ended;
 mod restore_places;
 mod restore_safety;
 mod restore_targets;
+mod restore_trees;
 mod wal_archive;

@@ -16,6 +16,7 @@ mod plan;
 mod settings;
 mod tablespaces;
 mod target_directory;
+mod trees;
 mod wal_coverage;
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use plan::{RestorePlan, Room};
 pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, MARKER};
+pub use trees::OlderBackup;
 pub use wal_coverage::{WalCoverage, WalHole};
 
 use choose::Request;
@@ -119,11 +121,13 @@ pub struct RestoreReport {
 
 /// Looks at everything and decides; touches nothing.
 pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), RestoreError> {
-    let selected = options.repository.select_cluster(&options.selection, None)?;
-    let cluster = selected.cluster;
+    let newest = options.repository.select_cluster(&options.selection, None)?;
+    let (selected, other_tree) = trees::tree_of_backup(options, newest)?;
+    let cluster = selected.cluster.clone();
     let archive = WalArchive::new(&options.repository, &cluster);
     let facts = facts::archive_facts(&archive, selected.identity.wal_segment_size)?;
     let (backups, mut warnings) = readable_backups(options, &cluster)?;
+    warnings.extend(other_tree);
     let backup = match options.backup {
         BackupChoice::Fitting => None,
         // One in which something wrong was found is never the last good one.
@@ -131,10 +135,8 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         BackupChoice::Id(id) => Some(id),
     };
     let request = Request { target: options.target.clone(), timeline: options.timeline, backup };
-    let mut choice = choose::choose(&request, &backups, &facts).map_err(|error| match error {
-        RestoreError::NoBackup { .. } => RestoreError::NoBackup { cluster: cluster.name.to_string() },
-        other => other,
-    })?;
+    let mut choice = choose::choose(&request, &backups, &facts)
+        .map_err(|error| trees::with_older_backup(error, options, &selected))?;
     warnings.append(&mut choice.warnings);
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
     warnings.extend(unarchived_wal(options, &cluster, &directory, &facts));

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use crate::pg::{RecoveryTarget, format_target_time, shell_quote};
-use crate::restore::{Branch, RestoreError};
+use crate::restore::{Branch, OlderBackup, RestoreError};
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
     match super::find::<RestoreError>(error) {
@@ -36,6 +36,7 @@ fn of_restore(error: &RestoreError) -> Vec<String> {
 
 fn of_missing_backup(error: &RestoreError) -> Vec<String> {
     let hint = match error {
+        RestoreError::NoBackup { older: Some(older), .. } => older_text(older),
         RestoreError::NoBackup { .. } => "\"pgv-basebackup\" takes one; \"pgv info\" shows what there is.".to_owned(),
         RestoreError::UnknownBackup { known, .. } => match known.last() {
             Some(newest) => format!("The newest is {newest}; \"pgv info\" shows them all."),
@@ -51,7 +52,7 @@ fn of_missing_backup(error: &RestoreError) -> Vec<String> {
 
 fn of_unreachable(error: &RestoreError) -> Vec<String> {
     match error {
-        RestoreError::TargetBeforeBackup { target, backup, was_named, stop_time, stop_lsn } => {
+        RestoreError::TargetBeforeBackup { target, backup, was_named, stop_time, stop_lsn, older } => {
             let nearest = match target {
                 RecoveryTarget::Time(..) => format!("--target-time '{}'", format_target_time(*stop_time)),
                 RecoveryTarget::Lsn(..) => format!("--target-lsn {stop_lsn}"),
@@ -59,7 +60,7 @@ fn of_unreachable(error: &RestoreError) -> Vec<String> {
             };
             let nearest = format!("The earliest point that can be reached from it: {nearest}");
             let others = was_named.then(|| "Without --backup, earlier backups are considered.".to_owned());
-            [nearest].into_iter().chain(others).collect()
+            older.iter().map(|older| older_text(older)).chain([nearest]).chain(others).collect()
         }
         RestoreError::TargetBehindArchive { .. } | RestoreError::TimeBehindArchive { .. } => vec![
             "Without a target, everything in the archive is restored.".to_owned(),
@@ -80,6 +81,15 @@ fn of_unreachable(error: &RestoreError) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// A backup from before pg_upgrade or a rebuild is taken only when it is named.
+fn older_text(older: &OlderBackup) -> String {
+    let OlderBackup { id, system_identifier, version } = older;
+    format!(
+        "An earlier system of this cluster has one that can (PostgreSQL {version}, system identifier \
+         {system_identifier}): --backup {id}"
+    )
 }
 
 /// A segment that the archive lacks may still lie where it was written.
@@ -169,8 +179,14 @@ mod tests {
             (RecoveryTarget::Time(early, TargetBound::Inclusive), "--target-time '2026-11-20 14:30:00.500000+00'"),
             (RecoveryTarget::Lsn(lsn("0/1"), TargetBound::Inclusive), "--target-lsn 0/300"),
         ] {
-            let error =
-                RestoreError::TargetBeforeBackup { target, backup, was_named: true, stop_time, stop_lsn: lsn("0/300") };
+            let error = RestoreError::TargetBeforeBackup {
+                target,
+                backup,
+                was_named: true,
+                stop_time,
+                stop_lsn: lsn("0/300"),
+                older: None,
+            };
             let text = hints(&error);
             assert!(text.contains(&format!("can be reached from it: {nearest}\nWithout --backup")), "{text}");
         }
