@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -26,6 +27,16 @@ fn shell(command: &str) -> Outcome {
     run_within(PATIENCE, sh)
 }
 
+/// Runs a printed command where it is read: as root, when root runs the tests, since the command itself says the account
+/// then. Nothing is in the environment but PATH, which has the server's programs, as a person's may.
+pub(crate) fn paste(version: PgVersion, command: &str) -> Outcome {
+    let programs = version.tool("pg_ctl").parent().unwrap().display().to_string();
+    let mut sh = Command::new("/bin/sh");
+    sh.env_clear().env("PATH", format!("{programs}:/usr/bin:/bin:/usr/sbin:/sbin")).current_dir("/");
+    sh.args(["-c", command]);
+    run_within(PATIENCE, sh)
+}
+
 /// A server that was started by a command that pgv-restore printed; ended when this goes.
 struct Printed {
     version: PgVersion,
@@ -45,9 +56,7 @@ impl Printed {
             // That of the harness, which the account cannot write to.
             fs::remove_file(&log).unwrap();
         }
-        // The harness has its programs elsewhere than in PATH.
-        let programs = started.version.tool("pg_ctl").parent().unwrap().display().to_string();
-        shell(&format!("PATH={programs}:$PATH; {command}")).success();
+        paste(started.version, command).success();
         started
     }
 }

@@ -158,7 +158,8 @@ fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
     if writes {
         recovery_conf::write(&plan, &SystemClock)?;
     }
-    Ok(WriteAnswer { plan: &plan, written: writes, dry_run: args.write && args.dry_run }.show(args.output.output))
+    let dry_run = args.write && args.dry_run;
+    Ok(WriteAnswer { plan: &plan, typed: context.typed(), written: writes, dry_run }.show(args.output.output))
 }
 
 /// The settings that the arguments ask for.

@@ -5,12 +5,14 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::OutputFormat;
-use crate::pg::{RecoveryMode, RecoveryTarget, shell_quote};
+use super::typed::Typed;
+use crate::pg::{RecoveryMode, RecoveryTarget};
 use crate::recovery_conf::{ClearPlan, WritePlan};
 
 /// The answer to `--write`, and to a call that only shows.
 pub(crate) struct WriteAnswer<'a> {
     pub(crate) plan: &'a WritePlan,
+    pub(crate) typed: &'a Typed,
     /// Whether it was carried out.
     pub(crate) written: bool,
     /// Whether it was asked to be carried out, but not in earnest.
@@ -103,9 +105,7 @@ impl WriteAnswer<'_> {
             text += &format!("removed {}\n", shown(removed));
         }
         let start = match &plan.data_directory {
-            Some(directory) if plan.has_main_file => {
-                format!("pg_ctl -D {} start", shell_quote(&directory.to_string_lossy()))
-            }
+            Some(directory) if plan.has_main_file => self.typed.pg_ctl(directory, "start"),
             _ => "start the server".to_owned(),
         };
         text += &format!("next: {start}  ({})\n", self.what_follows());

@@ -121,7 +121,9 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     }
     if dry_run {
         let answer = match output {
-            OutputFormat::Text => restore_text::plan_text(&cluster, &plan, &options),
+            OutputFormat::Text => {
+                restore_text::plan_text(&cluster, &plan, &options) + "Nothing was touched: --dry-run.\n"
+            }
             OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options),
         };
         context.printer().answer(&answer)?;
@@ -136,8 +138,8 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     }
     drop(reporter);
     context.printer().answer(&match output {
-        OutputFormat::Text => restore_text::report_text(&report, &options),
-        OutputFormat::Json => restore_text::report_json(&report, &options),
+        OutputFormat::Text => restore_text::report_text(&report, &options, context.typed()),
+        OutputFormat::Json => restore_text::report_json(&report, &options, context.typed()),
     })?;
     Ok(Outcome::Done)
 }

@@ -1,23 +1,24 @@
 //! Hints about restores that were refused: the nearest thing that can be done, to be pasted.
 
 use std::error::Error;
-use std::path::Path;
 
-use crate::pg::{RecoveryTarget, format_target_time, shell_quote};
+use crate::cli::program::Program;
+use crate::cli::typed::Typed;
+use crate::pg::{RecoveryTarget, format_target_time};
 use crate::restore::{Branch, OlderBackup, RestoreError};
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     match super::find::<RestoreError>(error) {
-        Some(error) => of_restore(error),
+        Some(error) => of_restore(error, typed),
         None => Vec::new(),
     }
 }
 
-fn of_restore(error: &RestoreError) -> Vec<String> {
+fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
     match error {
         // These show the error inside them in their place.
-        RestoreError::Repository(error) => super::repository::hint(error),
-        RestoreError::Selection(error) => super::repository::hint(error),
+        RestoreError::Repository(error) => super::repository::hint(error, typed),
+        RestoreError::Selection(error) => super::repository::hint(error, typed),
         RestoreError::NoBackup { .. }
         | RestoreError::UnknownBackup { .. }
         | RestoreError::OnlyBackupsWithFindings { .. }
@@ -26,11 +27,11 @@ fn of_restore(error: &RestoreError) -> Vec<String> {
         | RestoreError::TargetBehindArchive { .. }
         | RestoreError::TimeBehindArchive { .. }
         | RestoreError::Hole { .. }
-        | RestoreError::BackupWithoutWal { .. } => of_unreachable(error),
+        | RestoreError::BackupWithoutWal { .. } => of_unreachable(error, typed),
         RestoreError::NotOnTimeline { .. }
         | RestoreError::UnknownTimeline { .. }
         | RestoreError::AmbiguousTimeline { .. } => of_timeline(error),
-        _ => of_place(error),
+        _ => of_place(error, typed),
     }
 }
 
@@ -50,7 +51,7 @@ fn of_missing_backup(error: &RestoreError) -> Vec<String> {
     vec![hint]
 }
 
-fn of_unreachable(error: &RestoreError) -> Vec<String> {
+fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
     match error {
         RestoreError::TargetBeforeBackup { target, backup, was_named, stop_time, stop_lsn, older } => {
             let nearest = match target {
@@ -74,10 +75,10 @@ fn of_unreachable(error: &RestoreError) -> Vec<String> {
                 Some(lsn) => format!("Certain to be reached: --target-lsn {lsn} --backup {backup}"),
                 None => format!("Certain to be reached: --target-immediate --backup {backup}"),
             };
-            vec![until, nearest, in_pg_wal(&hole.first.to_string())]
+            vec![until, nearest, in_pg_wal(&hole.first.to_string(), typed)]
         }
         RestoreError::BackupWithoutWal { segment, .. } => {
-            vec![in_pg_wal(&segment.to_string()), "--backup ID starts from another backup.".to_owned()]
+            vec![in_pg_wal(&segment.to_string(), typed), "--backup ID starts from another backup.".to_owned()]
         }
         _ => Vec::new(),
     }
@@ -93,8 +94,9 @@ fn older_text(older: &OlderBackup) -> String {
 }
 
 /// A segment that the archive lacks may still lie where it was written.
-fn in_pg_wal(segment: &str) -> String {
-    format!("If a server still has \"{segment}\" in pg_wal, archive it: pgv-archive PGDATA/pg_wal/{segment}")
+fn in_pg_wal(segment: &str, typed: &Typed) -> String {
+    let command = typed.program(Program::Archive, &format!("PGDATA/pg_wal/{segment}"));
+    format!("If a server still has \"{segment}\" in pg_wal, archive it: {command}")
 }
 
 fn of_timeline(error: &RestoreError) -> Vec<String> {
@@ -119,12 +121,12 @@ fn of_branch(branch: &Branch) -> String {
     format!("If {origin} is meant: --target-timeline {}", branch.timeline)
 }
 
-fn of_place(error: &RestoreError) -> Vec<String> {
+fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
     let hint = match error {
         RestoreError::UnsafeTarget { move_aside_helps: true, .. } => {
             "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted.".to_owned()
         }
-        RestoreError::ServerRuns { path, .. } => format!("Stop it first: pg_ctl -D {} stop", quoted(path)),
+        RestoreError::ServerRuns { path, .. } => format!("Stop it first: {}", typed.pg_ctl(path, "stop")),
         RestoreError::OtherCluster { .. } => {
             "Name another directory with -D, or another cluster with --cluster.".to_owned()
         }
@@ -151,12 +153,10 @@ fn of_place(error: &RestoreError) -> Vec<String> {
     vec![hint]
 }
 
-fn quoted(path: &Path) -> String {
-    shell_quote(&path.display().to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::pg::{Lsn, TargetBound, TimelineId, WalSegmentName};
     use crate::repository::BackupId;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn hints(error: &RestoreError) -> String {
-        crate::cli::hints::hints(error).join("\n")
+        crate::cli::hints::hints(error, &Typed::default()).join("\n")
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         let branches = vec![branch(1, None), branch(2, Some("0/500"))];
         let error = RestoreError::AmbiguousTimeline { target: "x".to_owned(), branches };
         assert_eq!(
-            crate::cli::hints::hints(&error),
+            crate::cli::hints::hints(&error, &Typed::default()),
             [
                 "If the first server is meant: --target-timeline 1",
                 "If the server that began to write at 0/500 is meant: --target-timeline 2",
