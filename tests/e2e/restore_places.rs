@@ -296,6 +296,33 @@ fn on_debian_the_printed_command_starts_what_was_restored() {
     }
 }
 
+/// A copy reads what its postgresql.conf includes by absolute path where its original reads it: that is told.
+#[test]
+fn includes_that_lead_out_of_a_copy_are_told() {
+    let folder = TestFolder::new("places-include");
+    let mut site = Site::new(PgVersion::V15, &folder);
+    let common = folder.join("common.conf");
+    folder.write("common.conf", "work_mem = '7MB'\n");
+    let inside = site.primary.data.join("conf.d");
+    shell(&format!("mkdir {0}; echo \"include_if_exists '/none/x.conf'\" >{0}/a.conf", inside.display())).success();
+    site.primary.configure(&[&format!("include '{}'", text(&common)), "include_dir 'conf.d'"]);
+    site.primary.reload();
+    site.backup(&[]).success();
+    site.primary.archive_all();
+    let main = fs::read_to_string(site.primary.data.join("postgresql.conf")).unwrap();
+    let line = main.lines().position(|line| line.starts_with("include '")).unwrap() + 1;
+    let outcome = site.restore(&folder.join("copy"), &["--dry-run", "--output", "json"]).success();
+    let told = format!("\"postgresql.conf\" line {line} includes \"{}\" by its absolute path", text(&common));
+    let outcome = outcome.expect_stderr(&told);
+    let outcome = outcome.expect_stderr("\"conf.d/a.conf\" line 1 includes \"/none/x.conf\" by its absolute path");
+    let plan: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(plan["warnings"].to_string().matches("absolute path").count(), 2, "{plan}");
+    // In place they are right.
+    site.primary.stop();
+    let in_place = site.restore(&site.primary.data, &["--dry-run", "--move-aside"]).success();
+    assert!(!in_place.stderr.contains("absolute path"), "{in_place}");
+}
+
 #[test]
 fn unsafe_targets_are_refused_and_nothing_is_touched() {
     let folder = TestFolder::new("places-unsafe");

@@ -9,6 +9,7 @@ mod configuration;
 mod error;
 mod executor;
 mod facts;
+mod includes;
 mod original;
 mod paths;
 mod places;
