@@ -83,7 +83,7 @@ fn every_cause_has_its_status() {
             },
             "ARCHIVE pg_wal/SEGMENT SEGMENT",
             13,
-            "hint: After pg_upgrade or a rebuild: pgv init --cluster main --upgraded",
+            "/pgv.toml --cluster main --upgraded",
         ),
         (
             "unmounted",
@@ -190,11 +190,12 @@ fn a_conflict_names_both_writers_and_the_way_out() {
     host.folder.make("clone/pg_wal");
     host.folder.write(Path::new("clone/pg_wal").join(SEGMENT), segment(SEGMENT, 3));
     let outcome = host.sh(&format!("cd ../clone && ARCHIVE --cluster main pg_wal/{SEGMENT} {SEGMENT}"));
-    let (data, clone) = (host.data.display(), clone.display());
+    let (data, clone, config) = (host.data.display(), clone.display(), host.folder.join("pgv.toml"));
+    let config = config.display();
     refused(outcome, 14, "hint: Two servers write under one name")
         .expect_stderr(&format!("directory \"{data}\""))
         .expect_stderr(&format!("directory \"{clone}\""))
-        .expect_stderr(&format!("pgv init --cluster NEW -D {clone}, then --cluster NEW in its archive_command"))
+        .expect_stderr(&format!("pgv init --config {config} --cluster NEW -D {clone}, then --cluster NEW in its"))
         .expect_stderr("archive_mode = off");
     assert!(fs::read(host.stored(SEGMENT)).unwrap() == stored);
 }
@@ -206,9 +207,11 @@ fn a_clone_is_refused_before_it_can_conflict() {
     let production = host.folder.make("production");
     host.configure(&production);
     let outcome = refused(host.archive(SEGMENT), 13, "cluster \"main\" has its data directory at");
-    let data = host.data.display();
+    let config = host.folder.join("pgv.toml");
+    let (data, config) = (host.data.display(), config.display());
     outcome
-        .expect_stderr(&format!("hint: To archive this one under another name: pgv init --cluster NEW -D {data}, then"))
+        .expect_stderr("hint: To archive this one under another name: ")
+        .expect_stderr(&format!("pgv init --config {config} --cluster NEW -D {data}, then"))
         .expect_stderr(&format!("set pgdata = \"{data}\" in [cluster.main]"));
     assert!(!host.stored(SEGMENT).exists());
     host.sh(&format!("ARCHIVE --cluster main pg_wal/{SEGMENT} {SEGMENT}")).success();

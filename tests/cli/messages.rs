@@ -58,3 +58,52 @@ fn what_was_typed_cannot_forge_a_line() {
     assert!(outcome.stderr.lines().all(|line| line.starts_with("pgv: error: ") || line.starts_with("pgv: hint: ")));
     assert!(!outcome.stderr.contains('\u{1b}'), "{outcome}");
 }
+
+#[test]
+fn what_was_typed_is_shown_as_it_was_typed() {
+    let host = Host::new("messages");
+    let outcome = host.sh("pgv-restore --repo @/none -D x \"can't\"").expect_code(2);
+    outcome.expect_stderr("pgv-restore: error: unexpected argument \"can't\" found\n");
+}
+
+#[test]
+fn a_negative_value_is_told_what_it_should_be() {
+    let host = Host::new("messages").file("pgv.toml", "[[repo]]\nurl = \"@/none\"\n");
+    for (line, status, wanted) in [
+        ("pgv-restore -D x --target-xid -1", 2, "invalid transaction \"-1\": expected a decimal number"),
+        ("pgv-restore -D x --target-timeline -1", 2, "expected \"latest\", \"current\" or a decimal number"),
+        ("pgv-restore -D x --target-lsn -0/5", 2, "expected two hexadecimal numbers"),
+        ("pgv-restore -D x --target-time '-1 hour'", 2, "-1 hour"),
+        ("pgv-recovery-conf --target-xid -1", 2, "invalid transaction \"-1\""),
+        ("pgv info --config pgv.toml --cluster -1", 2, "\"-1\""),
+        ("pgv-basebackup --config pgv.toml --cluster x -p -1", 2, "\"-1\""),
+        ("pgv-basebackup --config pgv.toml --max-rate -5M", 2, "\"-5M\""),
+        ("pgv-basebackup --config pgv.toml --jobs -1", 2, "\"-1\""),
+        ("pgv-archive --config pgv.toml --timeout -1s a b", 10, "\"-1s\""),
+    ] {
+        let outcome = host.sh(line).expect_code(status);
+        assert!(!outcome.stderr.contains("unexpected argument"), "{outcome}");
+        outcome.expect_stderr(wanted);
+    }
+}
+
+#[test]
+fn a_primary_that_could_not_be_reached_is_refused_before_anything_is_written() {
+    let host = Host::new("messages").file("pgv.toml", "[[repo]]\nurl = \"@/none\"\n");
+    for program in ["pgv-restore -D x", "pgv-recovery-conf"] {
+        for (conninfo, problem) in [
+            ("db1", "missing \"=\" after the keyword at byte 0 of the connection string"),
+            ("host=db1 password='canary", "unterminated quoted value of \"password\" at byte 9"),
+            ("hots=db1", "unknown connection option \"hots\""),
+        ] {
+            let line = format!("{program} --config pgv.toml --standby --primary-conninfo \"{conninfo}\"");
+            let outcome = host.sh(&line).expect_code(2);
+            assert!(!outcome.stderr.contains("canary"), "{outcome}");
+            outcome.expect_stderr(&format!("error: invalid --primary-conninfo: {problem}"));
+        }
+    }
+    let conninfo = "  host=db1   password=canary service=x";
+    let outcome = host.sh(&format!("pgv-recovery-conf --config pgv.toml --standby --primary-conninfo '{conninfo}'"));
+    let outcome = outcome.success().expect_stderr("warning: the connection string of the primary holds a password");
+    assert!(outcome.stdout.contains(&format!("primary_conninfo = '{conninfo}'")), "{outcome}");
+}

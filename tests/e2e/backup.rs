@@ -7,7 +7,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{PgVersion, Pgv, Site, SmallFileSystem, TestCluster, TestFolder, run_within, wait_until};
+use crate::support::{
+    PgVersion, Pgv, Site, SmallFileSystem, TestAccount, TestCluster, TestFolder, run, run_within, wait_until,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -211,4 +213,23 @@ fn a_tablespace_that_is_not_sent_is_no_silent_loss() {
     let outcome = site.backup(&[]).expect_code(3);
     outcome.expect_stderr("the backup would be incomplete");
     assert_eq!(site.backups(), [""; 0]);
+}
+
+/// A location that the record cannot name is refused before anything is sent, not when everything was.
+#[test]
+fn a_tablespace_whose_location_is_not_utf8_is_refused_at_once() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = TestFolder::new("backup-latin1");
+    let site = Site::new(PgVersion::V15, &folder);
+    let parent = folder.make("spaces");
+    let path = parent.join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let mut mkdir = TestAccount::get().command("mkdir");
+    mkdir.arg("-m").arg("700").arg(&path);
+    run(mkdir).success();
+    site.primary.query("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    site.primary.query_in("bytes", &format!("CREATE TABLESPACE latin1 LOCATION E'{}/caf\\xe9'", parent.display()));
+    let outcome = site.backup(&[]).expect_code(3);
+    let outcome = outcome.expect_stderr("caf\\xe9\", which is not UTF-8, so the backup could not name it");
+    assert_eq!(site.backups(), [""; 0]);
+    assert!(!site.tree().join("packs").exists(), "data was stored\n{outcome}");
 }

@@ -183,7 +183,8 @@ impl Host {
         let mut lines = restored.stdout.lines().map(str::trim);
         assert!(lines.any(|line| line.starts_with("1. Start it")), "{restored}");
         let start = lines.next().unwrap();
-        let started = self.as_account(&format!("{start} -o '-p {}'", self.copy_port));
+        // As root where the tests are: the command itself names the account then.
+        let started = self.shell(Command::new("bash"), &format!("{start} -o '-p {}'", self.copy_port));
         if !started.status.success() {
             let logs = self.as_account(&format!("cat {}/*/main.log", self.folder.join("srv").display()));
             panic!("{started}\n{logs}");

@@ -145,6 +145,11 @@ fn the_proposed_role_can_do_all_that_is_checked() {
     let printed = scene.init("postgres", &[]);
     let statements = block(&printed, "Role \"postgres\" is a superuser");
     assert_eq!(statements[0], "CREATE ROLE pgv LOGIN REPLICATION;");
+    // The second time only what is missing: the role is good enough.
+    let again = scene.init("postgres", &[]);
+    assert!(!again.stdout.contains("CREATE ROLE"), "{again}");
+    assert!(again.stdout.contains("Backups run as the superuser \"postgres\""), "{again}");
+    assert_eq!(scene.report("postgres")["server"]["role_sql"][0], statements[0]);
     for statement in statements {
         scene.primary.query(&statement);
     }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -26,6 +27,16 @@ fn shell(command: &str) -> Outcome {
     run_within(PATIENCE, sh)
 }
 
+/// Runs a printed command where it is read: as root, when root runs the tests, since the command itself says the account
+/// then. Nothing is in the environment but PATH, which has the server's programs, as a person's may.
+pub(crate) fn paste(version: PgVersion, command: &str) -> Outcome {
+    let programs = version.tool("pg_ctl").parent().unwrap().display().to_string();
+    let mut sh = Command::new("/bin/sh");
+    sh.env_clear().env("PATH", format!("{programs}:/usr/bin:/bin:/usr/sbin:/sbin")).current_dir("/");
+    sh.args(["-c", command]);
+    run_within(PATIENCE, sh)
+}
+
 /// A server that was started by a command that pgv-restore printed; ended when this goes.
 struct Printed {
     version: PgVersion,
@@ -45,9 +56,7 @@ impl Printed {
             // That of the harness, which the account cannot write to.
             fs::remove_file(&log).unwrap();
         }
-        // The harness has its programs elsewhere than in PATH.
-        let programs = started.version.tool("pg_ctl").parent().unwrap().display().to_string();
-        shell(&format!("PATH={programs}:$PATH; {command}")).success();
+        paste(started.version, command).success();
         started
     }
 }
@@ -285,6 +294,33 @@ fn on_debian_the_printed_command_starts_what_was_restored() {
         assert_eq!(fingerprint(&site.primary.data), production, "production was touched");
         assert_eq!(fingerprint(&etc), before, "production's configuration was touched");
     }
+}
+
+/// A copy reads what its postgresql.conf includes by absolute path where its original reads it: that is told.
+#[test]
+fn includes_that_lead_out_of_a_copy_are_told() {
+    let folder = TestFolder::new("places-include");
+    let mut site = Site::new(PgVersion::V15, &folder);
+    let common = folder.join("common.conf");
+    folder.write("common.conf", "work_mem = '7MB'\n");
+    let inside = site.primary.data.join("conf.d");
+    shell(&format!("mkdir {0}; echo \"include_if_exists '/none/x.conf'\" >{0}/a.conf", inside.display())).success();
+    site.primary.configure(&[&format!("include '{}'", text(&common)), "include_dir 'conf.d'"]);
+    site.primary.reload();
+    site.backup(&[]).success();
+    site.primary.archive_all();
+    let main = fs::read_to_string(site.primary.data.join("postgresql.conf")).unwrap();
+    let line = main.lines().position(|line| line.starts_with("include '")).unwrap() + 1;
+    let outcome = site.restore(&folder.join("copy"), &["--dry-run", "--output", "json"]).success();
+    let told = format!("\"postgresql.conf\" line {line} includes \"{}\" by its absolute path", text(&common));
+    let outcome = outcome.expect_stderr(&told);
+    let outcome = outcome.expect_stderr("\"conf.d/a.conf\" line 1 includes \"/none/x.conf\" by its absolute path");
+    let plan: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(plan["warnings"].to_string().matches("absolute path").count(), 2, "{plan}");
+    // In place they are right.
+    site.primary.stop();
+    let in_place = site.restore(&site.primary.data, &["--dry-run", "--move-aside"]).success();
+    assert!(!in_place.stderr.contains("absolute path"), "{in_place}");
 }
 
 #[test]

@@ -346,6 +346,7 @@ fn across_a_promotion() {
     }
     // What is left of timeline 1 without the first segment of timeline 2.
     scene.recovers("of-one", &["--target-timeline", "1"], Settled::Open, &archived_on_one).kill();
+    stays_on_its_timeline(&scene, &archived_on_one);
     scene.refused(
         &["--target-timeline", "1", "--target-lsn", &streamed.lsn],
         3,
@@ -368,6 +369,32 @@ fn across_a_promotion() {
     assert_eq!((&plan["timelines"], &plan["mode"]), (&serde_json::json!([1, 2]), &"targeted".into()), "{plan}");
     assert_eq!(plan["wal"]["first"].as_str().unwrap()[..8], *"00000002");
     scene.recovers("from-two", &[], Settled::Open, &scene.ledger.all()).kill();
+}
+
+/// A standby that was told its timeline does not leave it, though a later one is archived; nor does a copy whose
+/// recovery is written anew.
+fn stays_on_its_timeline(scene: &Scene, archived_on_one: &[i64]) {
+    let mut standby = scene.restored("stays", &["--standby", "--target-timeline", "1"]);
+    standby.start();
+    let max = archived_on_one.iter().max().unwrap();
+    let arrived = format!("SELECT count(*) FROM ledger WHERE id = {max}");
+    wait_until("the end of timeline 1 is replayed", PATIENCE, || standby.query(&arrived) == "1");
+    // Once more around the loop in which a standby that follows the latest would find the other.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    assert!(standby.is_in_recovery());
+    assert_eq!(standby.query("SHOW recovery_target_timeline"), "1");
+    Ledger::assert(&standby, archived_on_one);
+    standby.stop();
+
+    let data = standby.data.display().to_string();
+    let conf =
+        |options: &[&str]| scene.site.pgv.run("pgv-recovery-conf", &[&["--write", "-D", &data], options].concat());
+    let outcome = conf(&["--target-name", "nowhere"]).success();
+    assert!(outcome.stdout.contains("it stays on timeline 1"), "{outcome}");
+    let auto = || std::fs::read_to_string(standby.data.join("postgresql.auto.conf")).unwrap();
+    assert!(auto().contains("recovery_target_timeline = '1'"), "{}", auto());
+    conf(&["--target-timeline", "latest"]).success();
+    assert!(auto().contains("recovery_target_timeline = 'latest'"), "{}", auto());
 }
 
 /// A first recovery went too far back, was opened and archived; the second goes along the old timeline.

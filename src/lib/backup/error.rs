@@ -160,6 +160,14 @@ pub enum BackupError {
         /// Its OID.
         oid: u32,
     },
+    /// A tablespace whose location is no text.
+    #[error("tablespace {oid} lies at \"{location}\", which is not UTF-8, so the backup could not name it")]
+    TablespaceName {
+        /// Its OID.
+        oid: u32,
+        /// Where it lies, with escapes.
+        location: String,
+    },
     /// A signal came.
     #[error("the backup was ended by a signal; nothing of it is listed")]
     Cancelled,
@@ -178,7 +186,10 @@ impl Classified for BackupError {
             Self::File(error) => error.class(),
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Version(_) => ErrorClass::Unsupported,
-            Self::TwoServers { .. } | Self::OtherVersion { .. } | Self::UnsentTablespace { .. } => ErrorClass::Refused,
+            Self::TwoServers { .. }
+            | Self::OtherVersion { .. }
+            | Self::UnsentTablespace { .. }
+            | Self::TablespaceName { .. } => ErrorClass::Refused,
             Self::Archive { .. }
             | Self::ArchiveContent { .. }
             | Self::Path(_)

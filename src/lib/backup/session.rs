@@ -16,7 +16,8 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::{PackStream, WalArchive, WalContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
-    BaseBackupOptions, ConnectionSettings, ManifestChecksum, ServerError, SqlClient, WalPosition, Walsender,
+    BackupTablespace, BaseBackupOptions, ConnectionSettings, ManifestChecksum, ServerError, SqlClient, WalPosition,
+    Walsender,
 };
 
 /// How often a wait looks whether a signal came.
@@ -195,6 +196,7 @@ impl<'a> ServerSession<'a> {
         if let Some(oid) = in_place.into_iter().find(|oid| !announced.contains(oid)) {
             return Err(BackupError::UnsentTablespace { oid });
         }
+        refuse_nameless(base_backup.tablespaces())?;
         let start = base_backup.start_position();
         reporter.step(&format!("backup starts at {}", super::describe(start.lsn, start.timeline)));
         before_data(self, start)?;
@@ -220,6 +222,18 @@ async fn in_place_tablespaces(sql: &SqlClient) -> Result<Vec<u32>, ServerError> 
     let query = "SELECT oid FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE 'pg_tblspc/%'";
     let rows = sql.query_text("list its tablespaces", query).await?;
     Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
+}
+
+/// Refuses locations that the record, which is JSON, cannot hold: at once, not when all data has been sent.
+fn refuse_nameless(tablespaces: &[BackupTablespace]) -> Result<(), BackupError> {
+    for tablespace in tablespaces {
+        if let (Some(oid), Some(location)) = (tablespace.oid, &tablespace.location)
+            && std::str::from_utf8(location).is_err()
+        {
+            return Err(BackupError::TablespaceName { oid, location: location.escape_ascii().to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// Drives a future to its end, unless a signal comes.

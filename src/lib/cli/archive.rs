@@ -29,7 +29,7 @@ pub(crate) struct ArchiveArgs {
     pub(crate) name: Option<String>,
 
     /// Give up after this long; below 60 s
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) timeout: Option<String>,
 
     /// zstd level, 1 to 19

@@ -135,6 +135,8 @@ pub(crate) fn decorate(command: clap::Command) -> clap::Command {
         .disable_version_flag(true)
         .version(version_text)
         .max_term_width(110)
+        // "-1" behind an option is its value, and what is wrong with it is said; no flag of ours is a digit.
+        .mut_args(|arg| if arg.get_action().takes_values() { arg.allow_negative_numbers(true) } else { arg })
         .arg(help)
         .arg(version)
 }

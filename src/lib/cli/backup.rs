@@ -34,11 +34,11 @@ pub(crate) struct BackupArgs {
     pub(crate) label: Option<String>,
 
     /// Most bytes a second to ask the server for, such as 50MB
-    #[arg(short = 'r', long, value_name = "RATE")]
+    #[arg(short = 'r', long, value_name = "RATE", allow_hyphen_values = true)]
     pub(crate) max_rate: Option<String>,
 
     /// How long to wait for WAL to arrive in the archive, counted from the last one that did
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) archive_timeout: Option<String>,
 
     /// zstd level, 1 to 19

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::printer::Printer;
 use super::program::{Program, Verb};
 use super::terminal_reporter::TerminalReporter;
+use super::typed::Typed;
 use crate::config::{Configuration, Overrides};
 use crate::error::Classified;
 use crate::report::Cancel;
@@ -71,12 +72,18 @@ impl Invocation {
 pub(crate) struct Context {
     configuration: Configuration,
     printer: Printer,
+    typed: &'static Typed,
     cancel: Cancel,
 }
 
 impl Context {
-    pub(crate) fn new(configuration: Configuration, printer: Printer, cancel: Cancel) -> Self {
-        Self { configuration, printer, cancel }
+    pub(crate) fn new(configuration: Configuration, printer: Printer, typed: &'static Typed, cancel: Cancel) -> Self {
+        Self { configuration, printer, typed, cancel }
+    }
+
+    /// How a person types our commands here.
+    pub(crate) fn typed(&self) -> &Typed {
+        self.typed
     }
 
     /// The resolved settings.

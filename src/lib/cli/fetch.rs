@@ -31,7 +31,7 @@ pub(crate) struct FetchArgs {
     pub(crate) path: PathBuf,
 
     /// How long to try again what may pass, such as a repository that does not answer
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) timeout: Option<String>,
 
     /// Give up when nothing has moved for this long

@@ -9,6 +9,7 @@ use super::context::{Context, Invocation, NeedsConfiguration, Outcome, VerbArgs}
 use super::exit_status::Ending;
 use super::printer::Printer;
 use super::program::{Program, Verb, front_door_command};
+use super::typed::Typed;
 use super::usage::UsageError;
 use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore};
 use super::{logging, process, root_guard};
@@ -77,15 +78,17 @@ fn execute<A: VerbArgs>(
         environment,
     })?;
     let level = configuration.log().level.unwrap_or(default_level(invocation.program));
-    *printer = Printer::new(invocation.program, configuration.log().format, level);
+    // The printer may speak until the very end, so this is never freed.
+    let typed: &'static Typed = Box::leak(Box::new(Typed::of(&configuration)));
+    *printer = Printer::new(invocation.program, configuration.log().format, level).with_typed(typed);
     logging::start(*printer);
     for warning in configuration.warnings() {
         printer.message(LogLevel::Warn, warning);
     }
     if args.writes() && !common.is_some_and(|common: &CommonArgs| common.allow_root) {
-        root_guard::refuse_root(invocation)?;
+        root_guard::refuse_root(invocation, configuration.variable("SUDO_USER").is_some())?;
     }
-    args.run(&Context::new(configuration, *printer, cancel))
+    args.run(&Context::new(configuration, *printer, typed, cancel))
 }
 
 /// The server's log gets one line for each WAL file that fails or is absent, and none for the others.

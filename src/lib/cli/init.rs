@@ -11,13 +11,14 @@ use super::init_text;
 use super::opening;
 use super::printer::json_answer;
 use super::program::{Program, Verb};
+use super::typed::{Typed, server_program, switch_to};
 use super::usage::UsageError;
 use crate::clock::SystemClock;
-use crate::config::{ClusterSettings, ConfigError, Configuration, Overrides};
+use crate::config::{ClusterSettings, ConfigError, Configuration, Overrides, account_name};
 use crate::error::{Classified, ErrorClass};
 use crate::init::{
-    ArchiveCommand, ClusterFacts, InitCluster, InitError, InitReport, InitRepository, InitServer, Registration,
-    RegistrationOptions, assess, check_configuration_places, create_role_sql, register,
+    ArchiveCommand, ClusterFacts, FindingAction, InitCluster, InitError, InitReport, InitRepository, InitServer,
+    Registration, RegistrationOptions, assess, check_configuration_places, create_role_sql, register,
 };
 use crate::repository::ClusterName;
 use crate::server::{ConnectError, SqlClient};
@@ -151,7 +152,7 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
         repository: repository_part(&repo.url, &repo.path, &registration),
         cluster: cluster_part(&cluster.name, &facts, &registration),
         configuration: settled,
-        server: server_part(&facts, &command),
+        server: server_part(&facts, &command, context.typed()),
         warnings: warnings(&facts, &program, &registration.other_names),
     };
     let text = match args.output.output {
@@ -230,13 +231,23 @@ fn cluster_part(name: &ClusterName, facts: &ClusterFacts, registration: &Registr
     }
 }
 
-fn server_part(facts: &ClusterFacts, command: &ArchiveCommand) -> InitServer {
+fn server_part(facts: &ClusterFacts, command: &ArchiveCommand, typed: &Typed) -> InitServer {
+    let mut findings = assess(&facts.state, command);
+    // PostgreSQL's own programs are not in PATH everywhere, and refuse root.
+    for command in
+        findings.iter_mut().filter(|one| one.action == FindingAction::Offline).filter_map(|one| one.command.as_mut())
+    {
+        if let Some((program, arguments)) = command.split_once(' ') {
+            let program = server_program(Some(facts.state.version.get()), program);
+            *command = typed.other(&format!("{program} {arguments}"));
+        }
+    }
     InitServer {
         asked: facts.state.rights.is_some(),
         in_recovery: facts.state.in_recovery,
         role: facts.state.rights.as_ref().map(|rights| rights.role.clone()),
         archive_command: command.as_str().to_owned(),
-        findings: assess(&facts.state, command),
+        findings,
         role_sql: create_role_sql(&facts.state),
     }
 }
@@ -274,9 +285,11 @@ fn warnings(facts: &ClusterFacts, program: &Path, other_names: &[ClusterName]) -
             let own = rustix::process::geteuid().as_raw();
             if let Some(owner) = directory.metadata().ok().map(|metadata| metadata.uid()).filter(|owner| *owner != own)
             {
+                let line = account_name(owner).map(|name| format!(": {}pgv init ...", switch_to(&name, false)));
                 warnings.push(format!(
                     "The server runs as the account with uid {owner}, this is the one with uid {own}: the server could \
-                     not write to the repository. Run pgv init as that account."
+                     not write to the repository. Run pgv init as that account{}",
+                    line.as_deref().unwrap_or(".")
                 ));
             }
         }

@@ -80,13 +80,18 @@ fn what_is_missing(text: &mut String, report: &InitReport) {
     lines_by_file(text, findings);
     sql(text, findings);
     other_commands(text, findings);
-    if !server.role_sql.is_empty() {
-        let role = server.role.as_deref().unwrap_or_default();
+    let role = escaped(server.role.as_deref().unwrap_or_default());
+    if report.cluster.registered == Registered::Before && !server.role_sql.is_empty() {
+        // Nothing is missing: it was offered when the cluster was registered.
         let _ = write!(
             text,
-            "\nRole \"{}\" is a superuser, and backups need less. A role of its own, in SQL, in the database that it will\n\
-             connect to (postgres):\n\n",
-            escaped(role)
+            "\nBackups run as the superuser \"{role}\". The SQL of a role with less is in \"role_sql\" of --output json.\n"
+        );
+    } else if !server.role_sql.is_empty() {
+        let _ = write!(
+            text,
+            "\nRole \"{role}\" is a superuser, and backups need less. A role of its own, in SQL, in the database that it will\n\
+             connect to (postgres):\n\n"
         );
         server.role_sql.iter().for_each(|line| indented(text, line));
     }

@@ -8,7 +8,8 @@
 //! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
-//! | `init_text`, `info_text`, `size`, `table` | answers in words |
+//! | `init_text`, `info_text`, `restore_text`, `restore_steps`, `size`, `table` | answers in words |
+//! | `typed` | commands for people, to be pasted |
 
 mod archive;
 mod args;
@@ -35,12 +36,14 @@ mod recovery_commands;
 mod recovery_conf;
 mod recovery_conf_text;
 mod restore;
+mod restore_steps;
 mod restore_text;
 mod root_guard;
 mod signals;
 mod size;
 mod table;
 mod terminal_reporter;
+mod typed;
 mod usage;
 
 pub use process::main;

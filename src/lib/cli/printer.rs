@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::hints::hints;
 use super::program::Program;
+use super::typed::Typed;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{LogFormat, LogLevel};
 use crate::error::{Classified, ErrorClass};
@@ -20,6 +21,7 @@ pub(crate) struct Printer {
     program: Program,
     format: LogFormat,
     level: LogLevel,
+    typed: Option<&'static Typed>,
 }
 
 /// Why an answer could not be written.
@@ -38,7 +40,12 @@ impl Classified for OutputError {
 
 impl Printer {
     pub(crate) fn new(program: Program, format: LogFormat, level: LogLevel) -> Self {
-        Self { program, format, level }
+        Self { program, format, level, typed: None }
+    }
+
+    /// The same, which knows how commands are typed here.
+    pub(crate) fn with_typed(self, typed: &'static Typed) -> Self {
+        Self { typed: Some(typed), ..self }
     }
 
     pub(crate) fn format(&self) -> LogFormat {
@@ -76,7 +83,7 @@ impl Printer {
     }
 
     fn error_lines(&self, error: &(dyn Classified + 'static), status: Option<u8>) -> String {
-        let hints = hints(error);
+        let hints = hints(error, self.typed.unwrap_or(&Typed::default()));
         let message = chain(error);
         match self.format {
             LogFormat::Text => {

@@ -5,26 +5,27 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::usage::UsageError;
-use crate::error::Classified;
+use crate::error::{Classified, ErrorClass};
 use crate::pg::{
     Lsn, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestorePointName, TargetBound, TransactionId,
     parse_target_time,
 };
+use crate::server::conninfo::{ConninfoError, check_for_libpq};
 
 /// The recovery target; none of them means the latest.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Recovery target (none: the latest)")]
 pub(crate) struct TargetArgs {
     /// Stop at this time, with an offset or a region: '2026-11-20 14:30:00+00'
-    #[arg(long, value_name = "TIME", group = "target")]
+    #[arg(long, value_name = "TIME", group = "target", allow_hyphen_values = true)]
     pub(crate) target_time: Option<String>,
 
     /// Stop at this WAL location
-    #[arg(long, value_name = "LSN", group = "target")]
+    #[arg(long, value_name = "LSN", group = "target", allow_hyphen_values = true)]
     pub(crate) target_lsn: Option<Lsn>,
 
     /// Stop at the commit or abort of this transaction
-    #[arg(long, value_name = "XID", group = "target")]
+    #[arg(long, value_name = "XID", group = "target", allow_hyphen_values = true)]
     pub(crate) target_xid: Option<TransactionId>,
 
     /// Stop at this restore point (pg_create_restore_point)
@@ -35,8 +36,8 @@ pub(crate) struct TargetArgs {
     #[arg(long, group = "target")]
     pub(crate) target_immediate: bool,
 
-    /// Timeline to follow: a number, latest or current
-    #[arg(long, value_name = "TLI")]
+    /// Timeline to follow: a number, latest or current [default: latest; pgv-recovery-conf keeps a copy's]
+    #[arg(long, value_name = "TLI", allow_hyphen_values = true)]
     pub(crate) target_timeline: Option<RecoveryTargetTimeline>,
 
     /// Stop just before the target instead of just after it
@@ -121,6 +122,30 @@ pub(crate) struct StandbyArgs {
     /// Replication slot that the standby uses on the primary
     #[arg(long, value_name = "SLOT", requires = "primary_conninfo")]
     pub(crate) primary_slot_name: Option<String>,
+}
+
+impl StandbyArgs {
+    /// Checks the connection string of the primary, which is written as it was given; a warning when it holds a password.
+    pub(crate) fn check_conninfo(&self) -> Result<Option<String>, PrimaryConninfoError> {
+        let Some(conninfo) = &self.primary_conninfo else { return Ok(None) };
+        let checked = check_for_libpq(conninfo).map_err(PrimaryConninfoError)?;
+        Ok(checked.holds_secret.then(|| {
+            "the connection string of the primary holds a password, which stands in postgresql.auto.conf and in every \
+             backup of it; a password file (passfile=/path, mode 0600) does without"
+                .to_owned()
+        }))
+    }
+}
+
+/// A connection string that the standby could not use.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid --primary-conninfo")]
+pub(crate) struct PrimaryConninfoError(#[source] ConninfoError);
+
+impl Classified for PrimaryConninfoError {
+    fn class(&self) -> ErrorClass {
+        self.0.class()
+    }
 }
 
 /// A tablespace directory and where it goes instead.

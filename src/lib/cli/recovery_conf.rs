@@ -137,11 +137,15 @@ fn clear(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
 }
 
 fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
+    // What was typed comes first: it is wrong whatever is configured.
+    args.target.target()?;
+    let password_warning = args.standby.check_conninfo()?;
     let options = options(args, RecoveryCommands::of(context)?)?;
-    let plan = match &args.pgdata {
+    let mut plan = match &args.pgdata {
         Some(directory) => recovery_conf::plan_write(directory, &options)?,
         None => recovery_conf::plan_print(&options)?,
     };
+    plan.warnings.extend(password_warning);
     let reporter = context.reporter();
     for warning in &plan.warnings {
         reporter.warn(warning);
@@ -150,7 +154,8 @@ fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
     if writes {
         recovery_conf::write(&plan, &SystemClock)?;
     }
-    Ok(WriteAnswer { plan: &plan, written: writes, dry_run: args.write && args.dry_run }.show(args.output.output))
+    let dry_run = args.write && args.dry_run;
+    Ok(WriteAnswer { plan: &plan, typed: context.typed(), written: writes, dry_run }.show(args.output.output))
 }
 
 /// The settings that the arguments ask for.
@@ -181,7 +186,7 @@ fn options(args: &RecoveryConfArgs, commands: RecoveryCommands) -> Result<Recove
         archiving: RestoredArchiving::Unchanged,
         read_ahead: WalReadAhead::Unchanged,
     };
-    Ok(RecoveryConfOptions { settings, archiving })
+    Ok(RecoveryConfOptions { settings, archiving, keep_timeline: args.target.target_timeline.is_none() })
 }
 
 #[cfg(test)]

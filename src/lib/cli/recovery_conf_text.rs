@@ -5,12 +5,14 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::OutputFormat;
-use crate::pg::{RecoveryMode, RecoveryTarget, shell_quote};
+use super::typed::Typed;
+use crate::pg::{RecoveryMode, RecoveryTarget};
 use crate::recovery_conf::{ClearPlan, WritePlan};
 
 /// The answer to `--write`, and to a call that only shows.
 pub(crate) struct WriteAnswer<'a> {
     pub(crate) plan: &'a WritePlan,
+    pub(crate) typed: &'a Typed,
     /// Whether it was carried out.
     pub(crate) written: bool,
     /// Whether it was asked to be carried out, but not in earnest.
@@ -34,6 +36,8 @@ struct WriteJson {
     removed_signal_file: Option<String>,
     mode: &'static str,
     target: String,
+    /// `recovery_target_timeline`: a number, `latest` or `current`.
+    target_timeline: String,
     settings: Vec<&'static str>,
     /// None once they are written: they may hold a password.
     lines: Option<String>,
@@ -83,6 +87,7 @@ impl WriteAnswer<'_> {
                 RecoveryMode::Standby => "standby",
             },
             target: plan.settings.target.to_string(),
+            target_timeline: plan.settings.target_timeline.to_string(),
             settings: self.names(),
             lines: (!self.written).then(|| plan.lines.clone()),
             warnings: plan.warnings.clone(),
@@ -92,14 +97,15 @@ impl WriteAnswer<'_> {
     fn report(&self) -> String {
         let plan = self.plan;
         let mut text = format!("wrote to {}: {}\n", shown(&plan.file), self.names().join(", "));
+        if let Some(timeline) = plan.kept_timeline {
+            text += &format!("it stays on timeline {timeline}; --target-timeline names another\n");
+        }
         text += &format!("created {}\n", shown(&plan.signal_file));
         if let Some(removed) = &plan.removed_signal_file {
             text += &format!("removed {}\n", shown(removed));
         }
         let start = match &plan.data_directory {
-            Some(directory) if plan.has_main_file => {
-                format!("pg_ctl -D {} start", shell_quote(&directory.to_string_lossy()))
-            }
+            Some(directory) if plan.has_main_file => self.typed.pg_ctl(directory, "start"),
             _ => "start the server".to_owned(),
         };
         text += &format!("next: {start}  ({})\n", self.what_follows());
@@ -134,6 +140,9 @@ impl WriteAnswer<'_> {
                 );
             }
             None => {}
+        }
+        if let Some(timeline) = plan.kept_timeline {
+            text += &format!("# timeline {timeline} stays; --target-timeline names another\n");
         }
         if self.dry_run {
             text += "# nothing was written: --dry-run\n";

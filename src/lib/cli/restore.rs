@@ -111,15 +111,19 @@ impl VerbArgs for RestoreArgs {
 pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
     let output = args.output.output;
     let dry_run = args.dry_run;
+    let password_warning = args.standby.check_conninfo()?;
     let options = options(args, context)?;
     let reporter = context.reporter();
-    let (cluster, plan) = restore::plan(&options)?;
+    let (cluster, mut plan) = restore::plan(&options)?;
+    plan.warnings.extend(password_warning);
     for warning in &plan.warnings {
         reporter.warn(warning);
     }
     if dry_run {
         let answer = match output {
-            OutputFormat::Text => restore_text::plan_text(&cluster, &plan, &options),
+            OutputFormat::Text => {
+                restore_text::plan_text(&cluster, &plan, &options) + "Nothing was touched: --dry-run.\n"
+            }
             OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options),
         };
         context.printer().answer(&answer)?;
@@ -134,21 +138,23 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     }
     drop(reporter);
     context.printer().answer(&match output {
-        OutputFormat::Text => restore_text::report_text(&report, &options),
-        OutputFormat::Json => restore_text::report_json(&report, &options),
+        OutputFormat::Text => restore_text::report_text(&report, &options, context.typed()),
+        OutputFormat::Json => restore_text::report_json(&report, &options, context.typed()),
     })?;
     Ok(Outcome::Done)
 }
 
 fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<dyn Classified>> {
-    let configuration = context.configuration();
-    let repo = configuration.repo()?;
-    let commands = RecoveryCommands::of(context)?;
+    // What was typed comes first: it is wrong whatever is configured.
+    let target = args.target.target()?;
     let backup = match args.backup.as_deref() {
         None => BackupChoice::Fitting,
         Some("latest") => BackupChoice::Newest,
         Some(id) => BackupChoice::Id(id.parse().map_err(|error: BackupIdError| UsageError::new(error.to_string()))?),
     };
+    let configuration = context.configuration();
+    let repo = configuration.repo()?;
+    let commands = RecoveryCommands::of(context)?;
     let is_standby = args.standby.standby;
     let archiving = match (is_standby, args.keep_archiving) {
         (false, false) => RestoredArchiving::Off,
@@ -175,7 +181,7 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         tablespaces,
         move_aside: args.move_aside,
         mode: if is_standby { RecoveryMode::Standby } else { RecoveryMode::Targeted },
-        target: args.target.target()?,
+        target,
         action: args.target.action(),
         timeline: args.target.timeline(),
         settings: PreparedSettings {

@@ -1,23 +1,18 @@
 //! What pgv-restore says: the plan, the last words, and both for programs.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use serde::Serialize;
 
+use super::restore_steps::{NextStep, next_steps};
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
+use super::typed::Typed;
 use crate::pg::{
-    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, format_target_time, shell_quote,
+    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, format_target_time,
 };
 use crate::repository::ClusterRef;
 use crate::restore::{DirectoryAction, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage};
-
-/// LIMIT: ports that are tried for a copy beside its original.
-const PORTS_TRIED: usize = 100;
-/// Where Debian's packages have the programs of a version.
-const DEBIAN_PROGRAMS: &str = "/usr/lib/postgresql";
 
 /// The plan, for people.
 pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions) -> String {
@@ -31,8 +26,11 @@ pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &Rest
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<11} {value}");
     };
-    line("backup", format!("{}, {}, consistent at {}", record.id, record.label, record.stop_lsn));
+    line("backup", format!("{}, consistent at {}", record.id, record.stop_lsn));
     line("", time_text(record.stop_time));
+    if !record.label.is_empty() {
+        line("", format!("label \"{}\"", record.label));
+    }
     line("target", target_text(plan));
     line("timelines", timelines_text(plan));
     line("WAL", wal_text(&plan.coverage));
@@ -65,7 +63,12 @@ fn target_text(plan: &RestorePlan) -> String {
         RecoveryTargetAction::Shutdown => "stops there",
     };
     match (&plan.target, plan.mode) {
-        (_, RecoveryMode::Standby) => "none: it becomes a standby".to_owned(),
+        (_, RecoveryMode::Standby) => match plan.target_timeline {
+            RecoveryTargetTimeline::Id(timeline) => {
+                format!("none: it becomes a standby that stays on timeline {timeline}, also when its primary leaves it")
+            }
+            _ => "none: it becomes a standby".to_owned(),
+        },
         (RecoveryTarget::Latest, _) => "latest: everything that is archived, then it opens".to_owned(),
         (RecoveryTarget::Time(time, bound), _) => {
             let bound = if *bound == crate::pg::TargetBound::Exclusive { ", exclusive" } else { "" };
@@ -98,17 +101,8 @@ fn archiving_text(plan: &RestorePlan, options: &RestoreOptions) -> &'static str 
     }
 }
 
-/// One thing to do next, and the command for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct NextStep {
-    /// What it is for.
-    pub(super) what: String,
-    /// The command, to be pasted.
-    pub(super) command: String,
-}
-
 /// The last words, for people.
-pub(super) fn report_text(report: &RestoreReport, options: &RestoreOptions) -> String {
+pub(super) fn report_text(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) -> String {
     let plan = &report.plan;
     let mut text = format!(
         "restored backup {} into \"{}\": {}, every byte checked, {:.1} s\ntarget: {}\n",
@@ -119,97 +113,10 @@ pub(super) fn report_text(report: &RestoreReport, options: &RestoreOptions) -> S
         target_text(plan),
     );
     text.push_str("\nNext:\n");
-    for (number, step) in next_steps(report, options).iter().enumerate() {
+    for (number, step) in next_steps(report, options, typed).iter().enumerate() {
         let _ = writeln!(text, "  {}. {}\n       {}", number + 1, step.what, step.command);
     }
     text
-}
-
-/// What to do next.
-pub(super) fn next_steps(report: &RestoreReport, options: &RestoreOptions) -> Vec<NextStep> {
-    let plan = &report.plan;
-    let step = |what: &str, command: String| NextStep { what: what.to_owned(), command };
-    let psql = |sql: &str| format!("{} -c {}", psql_command(plan), shell_quote(sql));
-    let mut steps = vec![step("Start it (its log is beside the data directory):", start_command(report))];
-    if plan.mode == RecoveryMode::Standby {
-        steps.push(step("Watch it follow:", psql("SELECT pg_last_wal_replay_lsn(), pg_last_xact_replay_timestamp()")));
-        steps.push(step("When it is to replace the primary, which must be gone:", psql("SELECT pg_promote()")));
-        let line = format!("pgdata = \"{}\"", plan.directory.display());
-        steps.push(step("So that it can archive then, in the configuration of pgv on its host:", line));
-        return steps;
-    }
-    if plan.action == RecoveryTargetAction::Pause && plan.target != RecoveryTarget::Latest {
-        let sql = "SELECT pg_get_wal_replay_pause_state(), pg_last_xact_replay_timestamp()";
-        steps.push(step("Look: once it is paused at the target, it can be read:", psql(sql)));
-        let directory = shell_quote(&plan.directory.display().to_string());
-        let again = format!("pgv-restore -D {directory} --move-aside --target-time '...'");
-        steps.push(step("Is it the wrong moment? Stop it, and restore another one:", again));
-        steps.push(step("Open it for writing, on a new timeline:", psql("SELECT pg_promote()")));
-    } else {
-        steps.push(step("Wait until it has opened:", psql("SELECT pg_is_in_recovery()")));
-    }
-    if options.settings.archiving == RestoredArchiving::Off {
-        let directory = shell_quote(&plan.directory.display().to_string());
-        let everything = format!("pgv-recovery-conf --clear --everything -D {directory}");
-        steps.push(step("If it takes its original's place: let it archive again, then restart it:", everything));
-    }
-    steps.push(step("Take a backup of it soon:", "pgv-basebackup --checkpoint fast".to_owned()));
-    steps
-}
-
-/// The command that starts the restored server, whatever its configuration says about other directories.
-fn start_command(report: &RestoreReport) -> String {
-    let plan = &report.plan;
-    let quoted = |path: &Path| shell_quote(&path.display().to_string());
-    let mut log = plan.directory.clone().into_os_string();
-    log.push(".log");
-    let setting = |(name, value): &(String, String)| format!("-c {}", shell_quote(&format!("{name}={value}")));
-    let mut command_line = report.configuration.command_line.clone();
-    if let Some(port) = other_port(plan) {
-        command_line.retain(|(name, _)| name != "port");
-        command_line.push(("port".to_owned(), port.to_string()));
-    }
-    let settings: Vec<String> = command_line.iter().map(setting).collect();
-    let options = if settings.is_empty() { String::new() } else { format!(" -o {}", shell_quote(&settings.join(" "))) };
-    let program = program(plan, "pg_ctl");
-    format!("{program} -D {}{options} -l {} start", quoted(&plan.directory), quoted(Path::new(&log)))
-}
-
-fn psql_command(plan: &RestorePlan) -> String {
-    let setting = |name| plan.record.setting(name);
-    let mut command = program(plan, "psql");
-    let socket = setting("unix_socket_directories").and_then(|list| list.split(',').next()).map(str::trim);
-    if let Some(socket) = socket.filter(|socket| !socket.is_empty()) {
-        let _ = write!(command, " -h {}", shell_quote(socket));
-    }
-    let port = other_port(plan).map(|port| port.to_string());
-    if let Some(port) = port.as_deref().or(setting("port")) {
-        let _ = write!(command, " -p {port}");
-    }
-    command + " -d postgres"
-}
-
-/// A free port, when somebody else, the original most likely, answers at the recorded one: the copy could not start
-/// there, and what is meant for it would go to the other server.
-fn other_port(plan: &RestorePlan) -> Option<u16> {
-    let recorded: u16 = plan.record.setting("port")?.parse().ok()?;
-    let folders: Vec<&str> =
-        plan.record.setting("unix_socket_directories").unwrap_or_default().split(',').map(str::trim).collect();
-    let is_used = |port: u16| {
-        let socket = |folder: &&str| UnixStream::connect(Path::new(folder).join(format!(".s.PGSQL.{port}"))).is_ok();
-        folders.iter().filter(|folder| !folder.is_empty()).any(socket)
-            || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-    };
-    if !is_used(recorded) {
-        return None;
-    }
-    (recorded.checked_add(1)?..=u16::MAX).take(PORTS_TRIED).find(|port| !is_used(*port))
-}
-
-/// A program of the server's version, where Debian has it, else by its name alone.
-fn program(plan: &RestorePlan, name: &str) -> String {
-    let debian = Path::new(DEBIAN_PROGRAMS).join(plan.record.major_version.to_string()).join("bin").join(name);
-    if super::front_door::is_executable(&debian) { debian.display().to_string() } else { name.to_owned() }
 }
 
 /// The plan, for programs; fields are only ever added.
@@ -223,6 +130,7 @@ struct JsonPlan<'a> {
     directory: &'a Path,
     directory_action: DirectoryAction,
     backup: String,
+    backup_label: &'a str,
     backup_stop_lsn: String,
     backup_stop_time: String,
     /// `targeted` or `standby`.
@@ -238,6 +146,8 @@ struct JsonPlan<'a> {
     /// Whether the copy archives.
     archiving: bool,
     timelines: Vec<u32>,
+    /// `recovery_target_timeline`: a number or `latest`.
+    target_timeline: String,
     wal: &'a WalCoverage,
     tablespaces: &'a [TablespacePlan],
     file_bytes: u64,
@@ -249,7 +159,12 @@ struct JsonPlan<'a> {
     next_steps: Option<Vec<NextStep>>,
 }
 
-fn json(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions, report: Option<&RestoreReport>) -> String {
+fn json(
+    cluster: &ClusterRef,
+    plan: &RestorePlan,
+    options: &RestoreOptions,
+    report: Option<(&RestoreReport, &Typed)>,
+) -> String {
     let target_time = match &plan.target {
         RecoveryTarget::Time(time, _) => Some(*time),
         _ => None,
@@ -263,6 +178,7 @@ fn json(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions, repo
         directory: &plan.directory,
         directory_action: plan.directory_action,
         backup: plan.record.id.to_string(),
+        backup_label: &plan.record.label,
         backup_stop_lsn: plan.record.stop_lsn.to_string(),
         backup_stop_time: plan.record.stop_time.to_string(),
         mode: match plan.mode {
@@ -275,13 +191,14 @@ fn json(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions, repo
         target_action: plan.action.to_string(),
         archiving: options.settings.archiving == RestoredArchiving::Unchanged,
         timelines,
+        target_timeline: plan.target_timeline.to_string(),
         wal: &plan.coverage,
         tablespaces: &plan.tablespaces,
         file_bytes: plan.file_bytes,
         room: &plan.room,
         warnings: &plan.warnings,
-        took_seconds: report.map(|report| report.took.as_secs_f64()),
-        next_steps: report.map(|report| next_steps(report, options)),
+        took_seconds: report.map(|(report, _)| report.took.as_secs_f64()),
+        next_steps: report.map(|(report, typed)| next_steps(report, options, typed)),
     };
     serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"
 }
@@ -292,8 +209,8 @@ pub(super) fn plan_json(cluster: &ClusterRef, plan: &RestorePlan, options: &Rest
 }
 
 /// What was restored, for programs.
-pub(super) fn report_json(report: &RestoreReport, options: &RestoreOptions) -> String {
-    json(&report.cluster, &report.plan, options, Some(report))
+pub(super) fn report_json(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) -> String {
+    json(&report.cluster, &report.plan, options, Some((report, typed)))
 }
 
 fn time_text(time: jiff::Timestamp) -> String {

@@ -1,6 +1,8 @@
 //! Command lines that were not understood.
 
-use clap::error::{ContextKind, ContextValue};
+use std::error::Error as _;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::config::{holds_password, nearest};
 use crate::error::{Classified, ErrorClass};
@@ -35,16 +37,11 @@ impl UsageError {
 
     /// What clap found, in the words of the other messages.
     pub(crate) fn of_clap(error: &clap::Error, command: &str) -> Self {
-        let text = error.render().to_string();
-        let mut paragraphs = text.trim().split("\n\n");
-        let first = paragraphs.next().unwrap_or_default();
-        let message: Vec<&str> = first.lines().map(str::trim).collect();
-        let message = message.join(" ");
-        let message = message.strip_prefix("error: ").unwrap_or(&message);
-        let mut usage = Self::new(if holds_password(message) {
+        let message = message_of(error);
+        let mut usage = Self::new(if holds_password(&message) {
             "invalid argument, not shown because it may hold a password".to_owned()
         } else {
-            quoted(message)
+            message
         });
         for kind in [ContextKind::SuggestedArg, ContextKind::SuggestedValue, ContextKind::SuggestedSubcommand] {
             if let Some(near) = error.get(kind).and_then(first_value) {
@@ -74,9 +71,40 @@ fn first_value(value: &ContextValue) -> Option<String> {
     }
 }
 
-/// clap quotes with single quotes, PostgreSQL with double ones.
-fn quoted(message: &str) -> String {
-    message.replace('\'', "\"")
+/// What is wrong, made from the parts of the error: clap's own text quotes with apostrophes, which the words that were
+/// typed and the reasons may hold too.
+fn message_of(error: &clap::Error) -> String {
+    let part = |kind| error.get(kind).and_then(first_value);
+    let (option, value) = (part(ContextKind::InvalidArg), part(ContextKind::InvalidValue));
+    match (error.kind(), option, value) {
+        (ErrorKind::UnknownArgument, Some(word), _) => format!("unexpected argument \"{word}\" found"),
+        (ErrorKind::InvalidValue, Some(option), Some(value)) if value.is_empty() => {
+            format!("a value is required for \"{option}\" but none was supplied")
+        }
+        (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(option), Some(value)) => {
+            let reason = error.source().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let choices = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(choices)) if !choices.is_empty() => {
+                    format!(": expected {}", choices.join(", "))
+                }
+                _ => String::new(),
+            };
+            format!("invalid value \"{value}\" for \"{option}\"{reason}{choices}")
+        }
+        (ErrorKind::ArgumentConflict, Some(option), _) => match part(ContextKind::PriorArg) {
+            Some(other) if other == option => format!("the argument \"{option}\" cannot be used multiple times"),
+            Some(other) => format!("the argument \"{option}\" cannot be used with \"{other}\""),
+            None => format!("the argument \"{option}\" cannot be used with one of the others"),
+        },
+        _ => quoted(&error.render().to_string()),
+    }
+}
+
+/// clap's own text on one line: what it says without a word of the person's in it.
+fn quoted(text: &str) -> String {
+    let first = text.trim().split("\n\n").next().unwrap_or_default();
+    let message = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    message.strip_prefix("error: ").unwrap_or(&message).replace('\'', "\"")
 }
 
 #[cfg(test)]
@@ -114,5 +142,46 @@ mod tests {
         let words = ["pgv-restore", "-D", "/x", "--target-time", "now", "--target-xid", "7"];
         let error = of(Program::Restore, &words);
         assert!(error.to_string().contains("cannot be used with \"--target-xid"), "{error}");
+    }
+
+    #[test]
+    fn apostrophes_stay_apostrophes() {
+        let error = of(Program::Restore, &["pgv-restore", "-D", "/x", "--target-lsn", "it's"]);
+        assert!(error.to_string().starts_with("invalid value \"it's\" for \"--target-lsn <LSN>\": "), "{error}");
+        let error = of(Program::Restore, &["pgv-restore", "-D", "/x", "can't"]);
+        assert_eq!(error.to_string(), "unexpected argument \"can't\" found");
+        let error = of(Program::Restore, &["pgv-restore", "-D", "/x", "--output", "it's\n\nx"]);
+        assert_eq!(error.to_string(), "invalid value \"it's\n\nx\" for \"--output <FORMAT>\": expected text, json");
+    }
+
+    #[test]
+    fn what_cannot_stand_together_is_named() {
+        let error = of(Program::Restore, &["pgv-restore", "-D", "/x", "-D", "/y"]);
+        assert_eq!(error.to_string(), "the argument \"--pgdata <DIR>\" cannot be used multiple times");
+        let error = of(Program::Restore, &["pgv-restore", "-D"]);
+        assert_eq!(error.to_string(), "a value is required for \"--pgdata <DIR>\" but none was supplied");
+    }
+
+    #[test]
+    fn a_negative_value_is_a_value_and_told_what_it_should_be() {
+        for (option, value) in
+            [("--target-xid", "-1"), ("--target-timeline", "-1"), ("--target-lsn", "-0/5"), ("--target-timeline", "-x")]
+        {
+            let error = of(Program::Restore, &["pgv-restore", "-D", "/x", option, value]).to_string();
+            assert!(error.starts_with(&format!("invalid value \"{value}\" for \"{option} <")), "{error}");
+            assert!(error.contains(">\": ") && error.contains("expected"), "{error}");
+        }
+        for (program, option, value) in [
+            (Program::Restore, "--target-time", "-1 hour"),
+            (Program::Restore, "--cluster", "-1"),
+            (Program::BaseBackup, "-p", "-1"),
+            (Program::BaseBackup, "--max-rate", "-5M"),
+            (Program::BaseBackup, "--jobs", "-1"),
+            (Program::BaseBackup, "--archive-timeout", "-1s"),
+        ] {
+            let words = [program.name(), option, value, "-D", "/x"];
+            let words = if program == Program::Restore { &words as &[_] } else { words.get(..3).unwrap() };
+            assert!(program_command(program).try_get_matches_from(words).is_ok(), "{words:?}");
+        }
     }
 }

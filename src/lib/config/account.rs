@@ -37,6 +37,12 @@ impl Account {
     }
 }
 
+/// The name of an account, by /etc/passwd.
+pub(crate) fn account_name(uid: u32) -> Option<String> {
+    let passwd = read_at_most(Path::new("/etc/passwd"), PASSWD_BYTES_MAX).ok()?;
+    passwd.split(|byte| *byte == b'\n').find_map(|line| entry_of(line, uid)).map(|(name, _)| name)
+}
+
 /// Name and home directory, when the line is about that user: `name:password:uid:gid:comment:home:shell`.
 fn entry_of(line: &[u8], uid: u32) -> Option<(String, PathBuf)> {
     let mut fields = line.split(|byte| *byte == b':');

@@ -15,6 +15,7 @@ use crate::repository::ClusterName;
 #[derive(Debug, Clone)]
 pub struct Configuration {
     pub(super) source: Option<PathBuf>,
+    pub(super) is_usual_file: bool,
     pub(super) new_files: Vec<PathBuf>,
     pub(super) repo: Option<RepoSettings>,
     pub(super) clusters: BTreeMap<ClusterName, ClusterSettings>,
@@ -137,6 +138,11 @@ impl Configuration {
     /// The configuration file in use.
     pub fn source(&self) -> Option<&Path> {
         self.source.as_deref()
+    }
+
+    /// Whether that file was found in its usual place: who runs a command as this account need not name it.
+    pub fn is_usual_file(&self) -> bool {
+        self.is_usual_file
     }
 
     /// The options, with absolute paths, by which a program finds these settings of repository and cluster wherever it

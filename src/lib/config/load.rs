@@ -61,6 +61,8 @@ pub(super) struct Merged {
     /// What the configuration file calls the repository: its pinned id belongs to that one alone.
     pub(super) url_in_file: Option<String>,
     pub(super) source: Option<PathBuf>,
+    /// Whether it was found in its usual place, without having been named.
+    pub(super) is_usual_file: bool,
     /// The file of variables, unless the configuration file names it.
     pub(super) env_file: Option<PathBuf>,
     pub(super) new_files: Vec<PathBuf>,
@@ -115,9 +117,20 @@ fn merge(options: LoadOptions, system_file: &Path) -> Result<Merged, ConfigError
         overrides.iter().map(|flag| (flag.key, Value { text: flag.value.clone(), origin: Origin::Flag(flag.flag) })),
     );
     let variables = environment.or(from_env_file.libpq);
-    let (source, new_files) = (found.source, found.new_files);
+    let (source, is_usual_file, new_files) = (found.source, found.is_usual_file, found.new_files);
     let env_file = named_env_file.map(|(path, _)| std::path::absolute(&path).unwrap_or(path));
-    Ok(Merged { values: merged, clusters, url_in_file, source, env_file, new_files, account, variables, warnings })
+    Ok(Merged {
+        values: merged,
+        clusters,
+        url_in_file,
+        source,
+        is_usual_file,
+        env_file,
+        new_files,
+        account,
+        variables,
+        warnings,
+    })
 }
 
 type Values = BTreeMap<&'static str, Value>;
@@ -199,6 +212,7 @@ impl EnvFile {
 struct Found {
     content: FileContent,
     source: Option<PathBuf>,
+    is_usual_file: bool,
     new_files: Vec<PathBuf>,
 }
 
@@ -220,7 +234,7 @@ fn find(
     let home_file = account.home.as_ref().map(|home| home.join(HOME_FILE));
     for path in std::iter::once(system_file).chain(home_file.as_deref()) {
         if let Some((text, metadata)) = read_text(CONFIGURATION_FILE, path)? {
-            return parsed(path.to_path_buf(), &text, &metadata);
+            return Ok(Found { is_usual_file: true, ..parsed(path.to_path_buf(), &text, &metadata)? });
         }
     }
     let new_files = std::iter::once(system_file.to_path_buf()).chain(home_file).collect();
@@ -233,7 +247,7 @@ fn parsed(path: PathBuf, text: &str, metadata: &Metadata) -> Result<Found, Confi
     if conninfos.any(|conninfo| secret::conninfo_holds_password(&conninfo.text)) {
         secret::check_private(&path, metadata)?;
     }
-    Ok(Found { content, source: Some(path), new_files: Vec::new() })
+    Ok(Found { content, source: Some(path), ..Found::default() })
 }
 
 /// The text of a file and what the system says about that very file; `None` when it is absent.

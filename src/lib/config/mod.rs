@@ -23,6 +23,7 @@ mod value;
 mod tests;
 
 pub use account::Account;
+pub(crate) use account::account_name;
 pub use choices::{CheckpointMode, ChoiceError, LogFormat, LogLevel};
 pub use configuration::{
     ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, FetchSettings, LogSettings,

@@ -55,6 +55,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
     warnings.extend(warning);
     Ok(Configuration {
         source: merged.source,
+        is_usual_file: merged.is_usual_file,
         new_files: merged.new_files,
         repo,
         clusters,

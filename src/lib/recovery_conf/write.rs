@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use super::RecoveryConfError;
 use super::data_directory::{AUTO_FILE, DataDirectory};
 use crate::clock::Clock;
-use crate::fs::{self, PRIVATE_FILE_MODE};
+use crate::fs::{self, FileError, PRIVATE_FILE_MODE};
 use crate::pg::{
-    ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget, RestoredArchiving,
-    apply_recovery_settings, chained_end_command, clear_recovery_settings, end_command_of, foreign_targets,
+    ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetTimeline,
+    RestoredArchiving, apply_recovery_settings, chained_end_command, clear_recovery_settings, config_value,
+    end_command_of, foreign_targets, parse_config,
 };
 
 /// Whether the server will archive its own WAL.
@@ -29,6 +30,8 @@ pub struct RecoveryConfOptions {
     pub settings: RecoverySettings,
     /// Whether the server will archive.
     pub archiving: ArchivingChoice,
+    /// Whether the timeline that the directory follows already stays, rather than the one of the settings.
+    pub keep_timeline: bool,
 }
 
 /// What will be written.
@@ -48,6 +51,8 @@ pub struct WritePlan {
     pub removed_signal_file: Option<PathBuf>,
     /// Whether the server finds its `postgresql.conf` there: with Debian's packages it lies elsewhere.
     pub has_main_file: bool,
+    /// The timeline that stays as it was.
+    pub kept_timeline: Option<RecoveryTargetTimeline>,
     /// What the person should know.
     pub warnings: Vec<String>,
     /// The new text of the file.
@@ -69,6 +74,7 @@ pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryCo
         signal_file: PathBuf::from(settings.mode.signal_file()),
         removed_signal_file: None,
         has_main_file: false,
+        kept_timeline: None,
         warnings: no_target_warning(&settings).into_iter().collect(),
         settings,
         new_text,
@@ -108,6 +114,8 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
         settings.recovery_end_command = Some(chained_end_command(ours, existing.as_deref())?);
     }
     settings.archiving = archiving(options.archiving, &text);
+    let kept_timeline = if options.keep_timeline { timeline_to_keep(&directory, &text, settings.mode)? } else { None };
+    settings.target_timeline = kept_timeline.unwrap_or(settings.target_timeline);
     let other_signal_file = directory.path().join(settings.mode.other_signal_file());
     let has_other_signal = fs::look_at(&other_signal_file)?.is_some();
     Ok(WritePlan {
@@ -117,6 +125,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
         signal_file: directory.path().join(settings.mode.signal_file()),
         removed_signal_file: has_other_signal.then_some(other_signal_file),
         has_main_file,
+        kept_timeline,
         warnings,
         new_text: apply_recovery_settings(&text, &settings)?,
         settings,
@@ -156,6 +165,26 @@ fn archiving(choice: ArchivingChoice, text: &[u8]) -> RestoredArchiving {
         ArchivingChoice::AsItIs if was_switched_off() => RestoredArchiving::Off,
         ArchivingChoice::Own | ArchivingChoice::AsItIs => RestoredArchiving::Unchanged,
     }
+}
+
+/// The timeline that a recovery or standby which is there already follows, unless it follows the latest: pgv-restore
+/// chose it, so that no history that appeared later leads elsewhere. A new standby of a copy follows its primary.
+fn timeline_to_keep(
+    directory: &DataDirectory,
+    auto_text: &[u8],
+    mode: RecoveryMode,
+) -> Result<Option<RecoveryTargetTimeline>, RecoveryConfError> {
+    let is_there =
+        |mode: RecoveryMode| Ok::<_, FileError>(fs::look_at(&directory.path().join(mode.signal_file()))?.is_some());
+    let was_standby = is_there(RecoveryMode::Standby)?;
+    let was_recovery = mode == RecoveryMode::Targeted && is_there(RecoveryMode::Targeted)?;
+    if !was_standby && !was_recovery {
+        return Ok(None);
+    }
+    let entries = parse_config(auto_text).unwrap_or_default();
+    let value = config_value(&entries, "recovery_target_timeline").and_then(|value| std::str::from_utf8(value).ok());
+    let timeline = value.and_then(|value| value.parse().ok());
+    Ok(timeline.filter(|timeline| *timeline != RecoveryTargetTimeline::Latest))
 }
 
 fn no_target_warning(settings: &RecoverySettings) -> Option<String> {

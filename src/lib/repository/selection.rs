@@ -92,6 +92,18 @@ impl Repository {
         }
     }
 
+    /// The other trees of a cluster's name, newest registration first: before pg_upgrade or a rebuild it had others.
+    pub fn other_trees(&self, selected: &SelectedCluster) -> Result<Vec<SelectedCluster>, RepositoryError> {
+        let name = &selected.cluster.name;
+        let mut identities = self.identities(name)?;
+        identities.retain(|identity| identity.system_identifier != selected.cluster.system_identifier);
+        let tree = |identity: ClusterIdentity| {
+            let cluster = ClusterRef { name: name.clone(), system_identifier: identity.system_identifier };
+            SelectedCluster { cluster, identity, pgdata: None }
+        };
+        Ok(identities.into_iter().rev().map(tree).collect())
+    }
+
     fn select_configured(
         &self,
         clusters: &[ConfiguredCluster],
@@ -212,6 +224,17 @@ mod tests {
             pgdata: Some(format!("/data/{text}").into()),
         };
         ClusterSelection::Configured(clusters.iter().map(cluster).collect())
+    }
+
+    #[test]
+    fn the_other_trees_of_a_name_come_newest_first() {
+        let test = with_clusters(&[("a", 5), ("a", 9), ("b", 7), ("a", 3)]);
+        let newest = test.repository.select_cluster(&ClusterSelection::Named(name("a")), None).unwrap();
+        assert_eq!(newest.cluster.system_identifier.get(), 3);
+        let others = test.repository.other_trees(&newest).unwrap();
+        let numbers: Vec<u64> = others.iter().map(|tree| tree.cluster.system_identifier.get()).collect();
+        assert_eq!(numbers, [9, 5]);
+        assert!(others.iter().all(|tree| tree.cluster.name == name("a")));
     }
 
     /// Rows: what is registered, the selection, what the file says, the cluster chosen (name, system) or the class.

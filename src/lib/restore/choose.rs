@@ -82,12 +82,12 @@ fn candidates<'a>(request: &Request, backups: &'a [BackupRecord]) -> Result<Vec<
     Err(match (request.backup, backups.last()) {
         (Some(id), _) => RestoreError::UnknownBackup { id, known: backups.iter().map(|record| record.id).collect() },
         (None, Some(newest)) => RestoreError::OnlyBackupsWithFindings { newest: newest.id },
-        (None, None) => RestoreError::NoBackup { cluster: String::new() },
+        (None, None) => RestoreError::NoBackup { cluster: String::new(), older: None },
     })
 }
 
 /// Whether the backup is consistent before the target, as far as that can be known.
-fn ends_before(record: &BackupRecord, target: &RecoveryTarget) -> bool {
+pub(super) fn ends_before(record: &BackupRecord, target: &RecoveryTarget) -> bool {
     match target {
         RecoveryTarget::Time(time, TargetBound::Inclusive) => record.stop_time <= *time,
         RecoveryTarget::Time(time, TargetBound::Exclusive) => record.stop_time < *time,
@@ -174,6 +174,7 @@ fn nothing_fits(request: &Request, candidates: &[&BackupRecord], paths: &[Timeli
             was_named: request.backup.is_some(),
             stop_time: earliest.stop_time,
             stop_lsn: earliest.stop_lsn,
+            older: None,
         };
     }
     let of_backup = candidates.last().map_or(TimelineId::FIRST, |record| record.stop_timeline);

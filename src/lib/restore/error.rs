@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::trees::OlderBackup;
 use super::wal_coverage::WalHole;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
@@ -44,6 +45,8 @@ pub enum RestoreError {
     NoBackup {
         /// The cluster.
         cluster: String,
+        /// One of an earlier system of that name.
+        older: Option<Box<OlderBackup>>,
     },
     /// No such backup.
     #[error("there is no backup {id}")]
@@ -81,6 +84,8 @@ pub enum RestoreError {
         stop_time: Timestamp,
         /// Where it ended.
         stop_lsn: Lsn,
+        /// One of an earlier system of the cluster's name that could serve.
+        older: Option<Box<OlderBackup>>,
     },
     /// The target lies behind the end of the archive.
     #[error("the target LSN {target} lies behind the end of the archive at {end} on timeline {timeline}")]

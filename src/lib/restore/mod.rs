@@ -9,6 +9,7 @@ mod configuration;
 mod error;
 mod executor;
 mod facts;
+mod includes;
 mod original;
 mod paths;
 mod places;
@@ -16,6 +17,7 @@ mod plan;
 mod settings;
 mod tablespaces;
 mod target_directory;
+mod trees;
 mod wal_coverage;
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use plan::{RestorePlan, Room};
 pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, MARKER};
+pub use trees::OlderBackup;
 pub use wal_coverage::{WalCoverage, WalHole};
 
 use choose::Request;
@@ -119,11 +122,13 @@ pub struct RestoreReport {
 
 /// Looks at everything and decides; touches nothing.
 pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), RestoreError> {
-    let selected = options.repository.select_cluster(&options.selection, None)?;
-    let cluster = selected.cluster;
+    let newest = options.repository.select_cluster(&options.selection, None)?;
+    let (selected, other_tree) = trees::tree_of_backup(options, newest)?;
+    let cluster = selected.cluster.clone();
     let archive = WalArchive::new(&options.repository, &cluster);
     let facts = facts::archive_facts(&archive, selected.identity.wal_segment_size)?;
     let (backups, mut warnings) = readable_backups(options, &cluster)?;
+    warnings.extend(other_tree);
     let backup = match options.backup {
         BackupChoice::Fitting => None,
         // One in which something wrong was found is never the last good one.
@@ -131,10 +136,8 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         BackupChoice::Id(id) => Some(id),
     };
     let request = Request { target: options.target.clone(), timeline: options.timeline, backup };
-    let mut choice = choose::choose(&request, &backups, &facts).map_err(|error| match error {
-        RestoreError::NoBackup { .. } => RestoreError::NoBackup { cluster: cluster.name.to_string() },
-        other => other,
-    })?;
+    let mut choice = choose::choose(&request, &backups, &facts)
+        .map_err(|error| trees::with_older_backup(error, options, &selected))?;
     warnings.append(&mut choice.warnings);
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
     warnings.extend(unarchived_wal(options, &cluster, &directory, &facts));
@@ -158,7 +161,11 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
     {
         original::refuse_living(original, cluster.system_identifier)?;
     }
-    let plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    let mut plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    if options.timeline != RecoveryTargetTimeline::Latest {
+        // A standby that was told which one stays on it.
+        plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
+    }
     Ok((cluster, plan))
 }
 

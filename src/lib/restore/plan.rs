@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::choose::Choice;
 use super::error::RestoreError;
+use super::includes::{self, ConfigurationFiles};
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
 use super::wal_coverage::WalCoverage;
 use crate::fs::{self, PathFacts};
-use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, TimelineHistory};
-use crate::repository::{BackupRecord, ClusterRef, FileKind, Repository};
+use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TimelineHistory};
+use crate::repository::{BackupRecord, ClusterRef, FileKind, FileMap, Repository};
 
 /// Room for WAL beside the files, in segments: what recovery and the first minutes need.
 const WAL_MARGIN_SEGMENTS: u64 = 8;
@@ -57,6 +58,8 @@ pub struct RestorePlan {
     pub target: RecoveryTarget,
     /// What happens there.
     pub action: RecoveryTargetAction,
+    /// The timeline that the server is told to follow.
+    pub target_timeline: RecoveryTargetTimeline,
     /// Bytes of all files.
     pub file_bytes: u64,
     /// The file systems.
@@ -129,7 +132,14 @@ impl RestorePlan {
             killed.as_ref(),
         )?;
         warnings.extend(tablespace_warnings(&tablespaces).map(str::to_owned));
-        let sizes = Sizes::of(repository, cluster, &record)?;
+        let map = repository.file_map(cluster, &record)?;
+        let main = includes::main_file_inside(&record);
+        let (sizes, files) = look_through(&map, &record, main.as_deref())?;
+        // In place, they lead where they should.
+        let is_in_place = record.setting("data_directory").map(Path::new) == Some(destination.directory);
+        if let Some(main) = main.filter(|_| !is_in_place) {
+            warnings.extend(includes::leading_away(&map, &files, &main)?);
+        }
         let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
         let mut plan = Self {
             directory: destination.directory.to_owned(),
@@ -138,6 +148,12 @@ impl RestorePlan {
             directory_mode: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             mode_mask: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             tablespaces,
+            target_timeline: match mode {
+                // A number, so that no history that appears later leads elsewhere.
+                RecoveryMode::Targeted => RecoveryTargetTimeline::Id(path.timeline()),
+                // It goes along when a primary is replaced.
+                RecoveryMode::Standby => RecoveryTargetTimeline::Latest,
+            },
             path,
             coverage,
             has_hole,
@@ -224,27 +240,31 @@ struct Sizes {
     tablespaces: BTreeMap<u32, u64>,
 }
 
-impl Sizes {
-    fn of(repository: &Repository, cluster: &ClusterRef, record: &BackupRecord) -> Result<Self, RestoreError> {
-        let mut sizes = Self::default();
-        let map = repository.file_map(cluster, record)?;
-        map.for_each(&mut |path, entry| {
-            if let FileKind::File { bytes, .. } = entry.kind {
-                let mut components = path.components();
-                let is_tablespace = components.next() == Some(b"pg_tblspc");
-                let oid = components.next().and_then(|oid| std::str::from_utf8(oid).ok()?.parse::<u32>().ok());
-                let place =
-                    match oid.filter(|oid| is_tablespace && record.tablespaces.iter().any(|one| one.oid == *oid)) {
-                        Some(oid) => sizes.tablespaces.entry(oid).or_default(),
-                        None => &mut sizes.data_directory,
-                    };
-                *place = place.saturating_add(bytes);
-            }
-            Ok::<(), RestoreError>(())
-        })?;
-        Ok(sizes)
-    }
+/// What the map of a backup says of room and configuration.
+fn look_through(
+    map: &FileMap<'_>,
+    record: &BackupRecord,
+    main: Option<&Path>,
+) -> Result<(Sizes, ConfigurationFiles), RestoreError> {
+    let (mut sizes, mut files) = (Sizes::default(), ConfigurationFiles::default());
+    map.for_each(&mut |path, entry| {
+        if let FileKind::File { bytes, .. } = entry.kind {
+            let mut components = path.components();
+            let is_tablespace = components.next() == Some(b"pg_tblspc");
+            let oid = components.next().and_then(|oid| std::str::from_utf8(oid).ok()?.parse::<u32>().ok());
+            let place = match oid.filter(|oid| is_tablespace && record.tablespaces.iter().any(|one| one.oid == *oid)) {
+                Some(oid) => sizes.tablespaces.entry(oid).or_default(),
+                None => &mut sizes.data_directory,
+            };
+            *place = place.saturating_add(bytes);
+            files.note(path.to_path().to_owned(), entry, main);
+        }
+        Ok::<(), RestoreError>(())
+    })?;
+    Ok((sizes, files))
+}
 
+impl Sizes {
     fn total(&self) -> u64 {
         self.tablespaces.values().fold(self.data_directory, |sum, bytes| sum.saturating_add(*bytes))
     }

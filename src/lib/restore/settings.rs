@@ -9,8 +9,8 @@ use super::error::RestoreError;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
 use crate::pg::{
-    ConfigEntry, RecoveryMode, RecoverySettings, RecoveryTargetTimeline, RestoredArchiving, WalReadAhead,
-    apply_recovery_settings, chained_end_command, config_lines, end_command_of, foreign_targets, parse_config,
+    ConfigEntry, RecoveryMode, RecoverySettings, RestoredArchiving, WalReadAhead, apply_recovery_settings,
+    chained_end_command, config_lines, end_command_of, foreign_targets, parse_config,
 };
 use crate::repository::{BackupRecord, ClusterRef, Repository};
 use crate::server::CONFIG_FILE_BYTES_MAX;
@@ -84,11 +84,7 @@ pub(super) fn write(
         archive_cleanup_command: (plan.mode == RecoveryMode::Targeted && cleans_up(&old, &entries)).then(String::new),
         target: plan.target.clone(),
         target_action: plan.action,
-        target_timeline: match plan.mode {
-            // A number, so that no history that appears later leads elsewhere.
-            RecoveryMode::Targeted => RecoveryTargetTimeline::Id(plan.path.timeline()),
-            RecoveryMode::Standby => RecoveryTargetTimeline::Latest,
-        },
+        target_timeline: plan.target_timeline,
         unset_targets: foreign_targets(&entries),
         primary_conninfo: prepared.primary_conninfo.clone(),
         primary_slot_name: prepared.primary_slot_name.clone(),

@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
+use crate::cli::typed::Typed;
 use crate::config::{ConfigError, meaning_of};
 use crate::fs::FileError;
 use crate::pg::shell_quote;
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<FileError>(error) {
         return of_file(error);
     }

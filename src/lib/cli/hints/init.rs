@@ -3,20 +3,21 @@
 use std::error::Error;
 
 use super::super::init::ServerNotAsked;
+use crate::cli::typed::Typed;
 use crate::init::InitError;
 use crate::store::StoreError;
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if error.is::<ServerNotAsked>() {
         return vec!["If the server is stopped, name its data directory: --pgdata DIR.".to_owned()];
     }
     let Some(error) = super::find::<InitError>(error) else { return Vec::new() };
     let hint = match error {
-        InitError::Repository(error) => return super::repository::hint(error),
+        InitError::Repository(error) => return super::repository::hint(error, typed),
         InitError::Store(StoreError::File { source, .. }) if source.action == "create directory" => {
             "The directory above the repository must exist, and this account must be able to write to it.".to_owned()
         }
-        InitError::Store(error) => return super::repository::hint(error),
+        InitError::Store(error) => return super::repository::hint(error, typed),
         InitError::NotEmpty { .. } => "Name a directory of its own; pgv creates it.".to_owned(),
         InitError::InsideDataDirectory { .. } => {
             "Name a directory outside of it, best on another machine's disks.".to_owned()

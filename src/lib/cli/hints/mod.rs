@@ -16,14 +16,15 @@ mod wal;
 use std::error::Error;
 
 use super::root_guard::RootRefused;
+use super::typed::Typed;
 use super::usage::UsageError;
 
 /// The hints for an error and everything that caused it, outermost first, none twice.
-pub(crate) fn hints(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(crate) fn hints(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        for hint in hints_of_one(error) {
+        for hint in hints_of_one(error, typed) {
             if !found.contains(&hint) {
                 found.push(hint);
             }
@@ -33,7 +34,7 @@ pub(crate) fn hints(error: &(dyn Error + 'static)) -> Vec<String> {
     found
 }
 
-fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
+fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if let Some(error) = error.downcast_ref::<UsageError>() {
         return error.hints().to_vec();
     }
@@ -53,7 +54,7 @@ fn hints_of_one(error: &(dyn Error + 'static)) -> Vec<String> {
         target::hint,
         wal::hint,
     ];
-    of_modules.into_iter().flat_map(|hint| hint(error)).collect()
+    of_modules.into_iter().flat_map(|hint| hint(error, typed)).collect()
 }
 
 /// The error itself, whether or not its owner keeps it in a box.
@@ -76,8 +77,8 @@ mod tests {
     #[test]
     fn the_whole_chain_is_asked() {
         let usage = UsageError::new("inner").with_hint("Do this.").with_hint("Do this.");
-        assert_eq!(hints(&usage), ["Do this."]);
-        assert!(hints(&std::io::Error::other("x")).is_empty());
+        assert_eq!(hints(&usage, &Typed::default()), ["Do this."]);
+        assert!(hints(&std::io::Error::other("x"), &Typed::default()).is_empty());
     }
 
     #[test]

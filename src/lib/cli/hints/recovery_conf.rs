@@ -2,10 +2,12 @@
 
 use std::error::Error;
 
+use crate::cli::typed::{Typed, switch_to};
+use crate::config::account_name;
 use crate::pg::shell_quote;
 use crate::recovery_conf::RecoveryConfError;
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     let Some(error) = super::find::<RecoveryConfError>(error) else { return Vec::new() };
     let hint = match error {
         RecoveryConfError::NoDataDirectory { .. } => {
@@ -14,10 +16,14 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
                 .to_owned()
         }
         RecoveryConfError::Owner { path, owner, .. } => {
-            format!("Run it as the owner of {}: user {owner}.", shell_quote(&path.to_string_lossy()))
+            let whose = shell_quote(&path.to_string_lossy());
+            match account_name(*owner) {
+                Some(name) => format!("Run it as the owner of {whose}: {}...", switch_to(&name, false)),
+                None => format!("Run it as the owner of {whose}: user {owner}."),
+            }
         }
         RecoveryConfError::ServerRuns { path, .. } => {
-            format!("Stop it first: pg_ctl -D {} stop", shell_quote(&path.to_string_lossy()))
+            format!("Stop it first: {}", typed.pg_ctl(path, "stop"))
         }
         RecoveryConfError::RecoveryConf { .. } => {
             "It is of PostgreSQL 11 or earlier: keep what you need of it elsewhere, and remove it.".to_owned()
@@ -30,7 +36,7 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
         RecoveryConfError::LongCommand(_) => {
             "Put the recovery_end_command that you have into a script with a short path.".to_owned()
         }
-        RecoveryConfError::File(error) => return super::configuration::hint(error),
+        RecoveryConfError::File(error) => return super::configuration::hint(error, typed),
         _ => return Vec::new(),
     };
     vec![hint]

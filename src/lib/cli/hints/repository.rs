@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use crate::cli::typed::Typed;
 use crate::error::{Classified as _, ErrorClass};
 use crate::pg::shell_quote;
 use crate::repository::{RepositoryError, SelectionError, WriterDescription};
@@ -10,12 +11,12 @@ use crate::store::StoreError;
 
 const MOUNTED: &str = "Is its file system mounted? A new repository is created by \"pgv init\" and nothing else.";
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<SelectionError>(error) {
-        return of_selection(error);
+        return of_selection(error, typed);
     }
     if let Some(error) = super::find::<RepositoryError>(error) {
-        return of_repository(error);
+        return of_repository(error, typed);
     }
     super::find::<StoreError>(error).map(of_store).unwrap_or_default()
 }
@@ -37,9 +38,9 @@ fn of_store(error: &StoreError) -> Vec<String> {
     }
 }
 
-fn of_selection(error: &SelectionError) -> Vec<String> {
+fn of_selection(error: &SelectionError, typed: &Typed) -> Vec<String> {
     let hint = match error {
-        SelectionError::Repository(error) => return of_repository(error),
+        SelectionError::Repository(error) => return of_repository(error, typed),
         SelectionError::UnknownSystem { .. } => {
             "\"pgv init --cluster NAME\" registers this cluster; --upgraded when NAME had another system identifier \
              before."
@@ -50,10 +51,10 @@ fn of_selection(error: &SelectionError) -> Vec<String> {
     vec![hint.to_owned()]
 }
 
-fn of_repository(error: &RepositoryError) -> Vec<String> {
+fn of_repository(error: &RepositoryError, typed: &Typed) -> Vec<String> {
     let hint = match error {
         RepositoryError::Store(error) => return of_store(error),
-        RepositoryError::Conflict { ours, theirs, .. } => return of_conflict(ours, theirs.as_deref()),
+        RepositoryError::Conflict { ours, theirs, .. } => return of_conflict(ours, theirs.as_deref(), typed),
         RepositoryError::NotARepository { .. } => MOUNTED.to_owned(),
         RepositoryError::OtherRepository { .. } => {
             "If another repository is meant now, correct url and id of [[repo]] in pgv.toml.".to_owned()
@@ -62,7 +63,7 @@ fn of_repository(error: &RepositoryError) -> Vec<String> {
         | RepositoryError::UnknownFeature { .. }
         | RepositoryError::NewerObject { .. } => "Install the version of pgv that wrote it, or a newer one.".to_owned(),
         RepositoryError::OtherSystem { cluster, .. } => {
-            format!("After pg_upgrade or a rebuild: pgv init --cluster {cluster} --upgraded")
+            format!("After pg_upgrade or a rebuild: {}", typed.verb("init", &format!("--cluster {cluster} --upgraded")))
         }
         RepositoryError::UnknownCluster { cluster, .. } => {
             format!("\"pgv init --cluster {cluster}\" registers it; \"pgv info\" shows the ones that are there.")
@@ -73,7 +74,7 @@ fn of_repository(error: &RepositoryError) -> Vec<String> {
 }
 
 /// Both writers, and how to be archiving again at once.
-fn of_conflict(ours: &WriterDescription, theirs: Option<&WriterDescription>) -> Vec<String> {
+fn of_conflict(ours: &WriterDescription, theirs: Option<&WriterDescription>, typed: &Typed) -> Vec<String> {
     let stored_by = theirs.map(|theirs| format!("It was stored by {theirs}; this is {ours}."));
     let same = theirs.is_some_and(|theirs| theirs.host == ours.host && theirs.directory == ours.directory);
     let situation = if same {
@@ -81,15 +82,15 @@ fn of_conflict(ours: &WriterDescription, theirs: Option<&WriterDescription>) -> 
     } else {
         "Two servers write under one name; the one that is not the original needs a name of its own."
     };
-    stored_by.into_iter().chain([situation.to_owned(), own_name(&ours.directory)]).collect()
+    stored_by.into_iter().chain([situation.to_owned(), own_name(&ours.directory, typed)]).collect()
 }
 
 /// How a copy of a server is archiving again in a minute.
-pub(super) fn own_name(data_directory: &Path) -> String {
+pub(super) fn own_name(data_directory: &Path, typed: &Typed) -> String {
     format!(
-        "To archive this one under another name: pgv init --cluster NEW -D {}, then --cluster NEW in its \
-         archive_command, then SELECT pg_reload_conf(). To archive it nowhere: archive_mode = off, then restart it.",
-        shell_quote(&data_directory.to_string_lossy())
+        "To archive this one under another name: {}, then --cluster NEW in its archive_command, then SELECT \
+         pg_reload_conf(). To archive it nowhere: archive_mode = off, then restart it.",
+        typed.verb("init", &format!("--cluster NEW -D {}", shell_quote(&data_directory.to_string_lossy())))
     )
 }
 
@@ -107,7 +108,7 @@ mod tests {
             theirs: Some(Box::new(writer("db1"))),
             stored_at: None,
         };
-        let hints = crate::cli::hints::hints(&error);
+        let hints = crate::cli::hints::hints(&error, &Typed::default());
         assert_eq!(
             hints[0],
             "It was stored by host \"db1\", directory \"/data\"; this is host \"db2\", directory \"/data\"."
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn a_missing_repository_asks_whether_it_is_mounted_however_deep_it_hides() {
         let missing = || RepositoryError::Store(StoreError::RootMissing { root: "/srv/pgv".to_owned() });
-        assert_eq!(crate::cli::hints::hints(&missing()), [MOUNTED]);
-        assert_eq!(crate::cli::hints::hints(&SelectionError::Repository(missing())), [MOUNTED]);
+        assert_eq!(crate::cli::hints::hints(&missing(), &Typed::default()), [MOUNTED]);
+        assert_eq!(crate::cli::hints::hints(&SelectionError::Repository(missing()), &Typed::default()), [MOUNTED]);
     }
 }

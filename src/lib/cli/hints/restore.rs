@@ -1,23 +1,24 @@
 //! Hints about restores that were refused: the nearest thing that can be done, to be pasted.
 
 use std::error::Error;
-use std::path::Path;
 
-use crate::pg::{RecoveryTarget, format_target_time, shell_quote};
-use crate::restore::{Branch, RestoreError};
+use crate::cli::program::Program;
+use crate::cli::typed::Typed;
+use crate::pg::{RecoveryTarget, format_target_time};
+use crate::restore::{Branch, OlderBackup, RestoreError};
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     match super::find::<RestoreError>(error) {
-        Some(error) => of_restore(error),
+        Some(error) => of_restore(error, typed),
         None => Vec::new(),
     }
 }
 
-fn of_restore(error: &RestoreError) -> Vec<String> {
+fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
     match error {
         // These show the error inside them in their place.
-        RestoreError::Repository(error) => super::repository::hint(error),
-        RestoreError::Selection(error) => super::repository::hint(error),
+        RestoreError::Repository(error) => super::repository::hint(error, typed),
+        RestoreError::Selection(error) => super::repository::hint(error, typed),
         RestoreError::NoBackup { .. }
         | RestoreError::UnknownBackup { .. }
         | RestoreError::OnlyBackupsWithFindings { .. }
@@ -26,16 +27,17 @@ fn of_restore(error: &RestoreError) -> Vec<String> {
         | RestoreError::TargetBehindArchive { .. }
         | RestoreError::TimeBehindArchive { .. }
         | RestoreError::Hole { .. }
-        | RestoreError::BackupWithoutWal { .. } => of_unreachable(error),
+        | RestoreError::BackupWithoutWal { .. } => of_unreachable(error, typed),
         RestoreError::NotOnTimeline { .. }
         | RestoreError::UnknownTimeline { .. }
         | RestoreError::AmbiguousTimeline { .. } => of_timeline(error),
-        _ => of_place(error),
+        _ => of_place(error, typed),
     }
 }
 
 fn of_missing_backup(error: &RestoreError) -> Vec<String> {
     let hint = match error {
+        RestoreError::NoBackup { older: Some(older), .. } => older_text(older),
         RestoreError::NoBackup { .. } => "\"pgv-basebackup\" takes one; \"pgv info\" shows what there is.".to_owned(),
         RestoreError::UnknownBackup { known, .. } => match known.last() {
             Some(newest) => format!("The newest is {newest}; \"pgv info\" shows them all."),
@@ -49,9 +51,9 @@ fn of_missing_backup(error: &RestoreError) -> Vec<String> {
     vec![hint]
 }
 
-fn of_unreachable(error: &RestoreError) -> Vec<String> {
+fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
     match error {
-        RestoreError::TargetBeforeBackup { target, backup, was_named, stop_time, stop_lsn } => {
+        RestoreError::TargetBeforeBackup { target, backup, was_named, stop_time, stop_lsn, older } => {
             let nearest = match target {
                 RecoveryTarget::Time(..) => format!("--target-time '{}'", format_target_time(*stop_time)),
                 RecoveryTarget::Lsn(..) => format!("--target-lsn {stop_lsn}"),
@@ -59,7 +61,7 @@ fn of_unreachable(error: &RestoreError) -> Vec<String> {
             };
             let nearest = format!("The earliest point that can be reached from it: {nearest}");
             let others = was_named.then(|| "Without --backup, earlier backups are considered.".to_owned());
-            [nearest].into_iter().chain(others).collect()
+            older.iter().map(|older| older_text(older)).chain([nearest]).chain(others).collect()
         }
         RestoreError::TargetBehindArchive { .. } | RestoreError::TimeBehindArchive { .. } => vec![
             "Without a target, everything in the archive is restored.".to_owned(),
@@ -73,18 +75,28 @@ fn of_unreachable(error: &RestoreError) -> Vec<String> {
                 Some(lsn) => format!("Certain to be reached: --target-lsn {lsn} --backup {backup}"),
                 None => format!("Certain to be reached: --target-immediate --backup {backup}"),
             };
-            vec![until, nearest, in_pg_wal(&hole.first.to_string())]
+            vec![until, nearest, in_pg_wal(&hole.first.to_string(), typed)]
         }
         RestoreError::BackupWithoutWal { segment, .. } => {
-            vec![in_pg_wal(&segment.to_string()), "--backup ID starts from another backup.".to_owned()]
+            vec![in_pg_wal(&segment.to_string(), typed), "--backup ID starts from another backup.".to_owned()]
         }
         _ => Vec::new(),
     }
 }
 
+/// A backup from before pg_upgrade or a rebuild is taken only when it is named.
+fn older_text(older: &OlderBackup) -> String {
+    let OlderBackup { id, system_identifier, version } = older;
+    format!(
+        "An earlier system of this cluster has one that can (PostgreSQL {version}, system identifier \
+         {system_identifier}): --backup {id}"
+    )
+}
+
 /// A segment that the archive lacks may still lie where it was written.
-fn in_pg_wal(segment: &str) -> String {
-    format!("If a server still has \"{segment}\" in pg_wal, archive it: pgv-archive PGDATA/pg_wal/{segment}")
+fn in_pg_wal(segment: &str, typed: &Typed) -> String {
+    let command = typed.program(Program::Archive, &format!("PGDATA/pg_wal/{segment}"));
+    format!("If a server still has \"{segment}\" in pg_wal, archive it: {command}")
 }
 
 fn of_timeline(error: &RestoreError) -> Vec<String> {
@@ -109,12 +121,12 @@ fn of_branch(branch: &Branch) -> String {
     format!("If {origin} is meant: --target-timeline {}", branch.timeline)
 }
 
-fn of_place(error: &RestoreError) -> Vec<String> {
+fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
     let hint = match error {
         RestoreError::UnsafeTarget { move_aside_helps: true, .. } => {
             "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted.".to_owned()
         }
-        RestoreError::ServerRuns { path, .. } => format!("Stop it first: pg_ctl -D {} stop", quoted(path)),
+        RestoreError::ServerRuns { path, .. } => format!("Stop it first: {}", typed.pg_ctl(path, "stop")),
         RestoreError::OtherCluster { .. } => {
             "Name another directory with -D, or another cluster with --cluster.".to_owned()
         }
@@ -141,12 +153,10 @@ fn of_place(error: &RestoreError) -> Vec<String> {
     vec![hint]
 }
 
-fn quoted(path: &Path) -> String {
-    shell_quote(&path.display().to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::pg::{Lsn, TargetBound, TimelineId, WalSegmentName};
     use crate::repository::BackupId;
@@ -157,7 +167,7 @@ mod tests {
     }
 
     fn hints(error: &RestoreError) -> String {
-        crate::cli::hints::hints(error).join("\n")
+        crate::cli::hints::hints(error, &Typed::default()).join("\n")
     }
 
     #[test]
@@ -169,8 +179,14 @@ mod tests {
             (RecoveryTarget::Time(early, TargetBound::Inclusive), "--target-time '2026-11-20 14:30:00.500000+00'"),
             (RecoveryTarget::Lsn(lsn("0/1"), TargetBound::Inclusive), "--target-lsn 0/300"),
         ] {
-            let error =
-                RestoreError::TargetBeforeBackup { target, backup, was_named: true, stop_time, stop_lsn: lsn("0/300") };
+            let error = RestoreError::TargetBeforeBackup {
+                target,
+                backup,
+                was_named: true,
+                stop_time,
+                stop_lsn: lsn("0/300"),
+                older: None,
+            };
             let text = hints(&error);
             assert!(text.contains(&format!("can be reached from it: {nearest}\nWithout --backup")), "{text}");
         }
@@ -208,7 +224,7 @@ mod tests {
         let branches = vec![branch(1, None), branch(2, Some("0/500"))];
         let error = RestoreError::AmbiguousTimeline { target: "x".to_owned(), branches };
         assert_eq!(
-            crate::cli::hints::hints(&error),
+            crate::cli::hints::hints(&error, &Typed::default()),
             [
                 "If the first server is meant: --target-timeline 1",
                 "If the server that began to write at 0/500 is meant: --target-timeline 2",

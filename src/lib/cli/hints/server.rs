@@ -2,16 +2,17 @@
 
 use std::error::Error;
 
+use crate::cli::typed::Typed;
 use crate::server::{ConnectError, ServerMessage};
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<ServerMessage>(error) {
         return of_message(error);
     }
-    super::find::<ConnectError>(error).map(of_connection).unwrap_or_default()
+    super::find::<ConnectError>(error).map(|error| of_connection(error, typed)).unwrap_or_default()
 }
 
-fn of_connection(error: &ConnectError) -> Vec<String> {
+fn of_connection(error: &ConnectError, typed: &Typed) -> Vec<String> {
     if let Some(endpoint) = error.refused_by_default_ssl_mode() {
         return vec![format!(
             "Without a word from you, pgv trusts no remote server that cannot prove who it is. Name a trusted root \
@@ -30,7 +31,7 @@ fn of_connection(error: &ConnectError) -> Vec<String> {
         }
         ConnectError::AllFailed { attempts } => {
             let mut hints: Vec<String> = Vec::new();
-            for hint in attempts.iter().flat_map(|attempt| super::hints(attempt)) {
+            for hint in attempts.iter().flat_map(|attempt| super::hints(attempt, typed)) {
                 if !hints.contains(&hint) {
                     hints.push(hint);
                 }

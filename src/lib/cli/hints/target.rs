@@ -6,9 +6,10 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use crate::cli::size::local_zone;
+use crate::cli::typed::Typed;
 use crate::pg::{TargetTimeError, format_target_time};
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
     match super::find::<TargetTimeError>(error) {
         Some(TargetTimeError::MissingOffset { civil, .. }) => readings(*civil, &local_zone()),
         Some(TargetTimeError::Abbreviation { .. }) => {

@@ -5,25 +5,27 @@ use std::error::Error;
 use super::configuration::of_file;
 use super::repository::own_name;
 use crate::archive::ArchiveError;
+use crate::cli::program::Program;
+use crate::cli::typed::Typed;
 use crate::error::{Classified, ErrorClass};
 use crate::fetch::FetchError;
 
 const KEPT: &str = "PostgreSQL keeps the file and tries again; when pg_wal is full, the server stops.";
 
-pub(super) fn hint(error: &(dyn Error + 'static)) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<ArchiveError>(error) {
-        return of_archive(error);
+        return of_archive(error, typed);
     }
-    super::find::<FetchError>(error).map(of_fetch).unwrap_or_default()
+    super::find::<FetchError>(error).map(|error| of_fetch(error, typed)).unwrap_or_default()
 }
 
-fn of_archive(error: &ArchiveError) -> Vec<String> {
+fn of_archive(error: &ArchiveError, typed: &Typed) -> Vec<String> {
     match error {
         ArchiveError::SourceMissing { .. } | ArchiveError::Name { .. } | ArchiveError::NoName { .. } => {
             vec!["PostgreSQL runs it in the data directory as: archive_command = 'pgv-archive %p %f'".to_owned()]
         }
         ArchiveError::OtherDirectory { cluster, here, .. } => vec![
-            own_name(here),
+            own_name(here, typed),
             format!(
                 "If the cluster was moved, set pgdata = \"{}\" in [cluster.{cluster}] of pgv.toml; to archive into it \
                  all the same, name it: pgv-archive --cluster {cluster} %p %f",
@@ -37,13 +39,16 @@ fn of_archive(error: &ArchiveError) -> Vec<String> {
     }
 }
 
-fn of_fetch(error: &FetchError) -> Vec<String> {
+fn of_fetch(error: &FetchError, typed: &Typed) -> Vec<String> {
     match error {
         FetchError::Name { .. } => {
             vec!["PostgreSQL runs it in the data directory as: restore_command = 'pgv-fetch %f %p'".to_owned()]
         }
         FetchError::Hole { name, .. } | FetchError::LostBehindBackup { name, .. } => vec![
-            format!("If a server still has it in pg_wal, archive it from there: pgv-archive pg_wal/{name}"),
+            format!(
+                "If a server still has it in pg_wal, archive it from there: {}",
+                typed.program(Program::Archive, &format!("pg_wal/{name}"))
+            ),
             "Else choose a recovery target that lies before it.".to_owned(),
         ],
         FetchError::WalOfBackupLost { .. } => vec![

@@ -16,8 +16,10 @@ pub enum ConninfoError {
         position: usize,
     },
     /// A quoted value without its end.
-    #[error("unterminated quoted value of \"{keyword}\" in the connection string")]
+    #[error("unterminated quoted value of \"{keyword}\" at byte {position} of the connection string")]
     UnterminatedQuote {
+        /// Where the keyword begins, from 0.
+        position: usize,
         /// Whose value it is.
         keyword: String,
     },

@@ -96,12 +96,15 @@ const KEYWORDS: &[Keyword] = &[
     refused("oauth_scope", None, NOT_YET),
 ];
 
+/// The keyword of that name, when libpq knows it.
+pub(super) fn known(name: &str) -> Result<&'static Keyword, ConninfoError> {
+    let unknown = || ConninfoError::UnknownKeyword { keyword: name.to_owned() };
+    KEYWORDS.iter().find(|keyword| keyword.name == name).ok_or_else(unknown)
+}
+
 /// The keyword of that name, when pgv honours or ignores it.
 pub(super) fn find(name: &str) -> Result<&'static Keyword, ConninfoError> {
-    let keyword = KEYWORDS
-        .iter()
-        .find(|keyword| keyword.name == name)
-        .ok_or_else(|| ConninfoError::UnknownKeyword { keyword: name.to_owned() })?;
+    let keyword = known(name)?;
     match keyword.support {
         Support::Refused(reason) => Err(ConninfoError::UnsupportedKeyword { keyword: keyword.name, reason }),
         Support::Used | Support::Ignored => Ok(keyword),

@@ -5,6 +5,7 @@
 //! account and home directory are handed in. The words are those of libpq (`src/interfaces/libpq/fe-connect.c`).
 
 mod error;
+mod for_libpq;
 mod hosts;
 mod keywords;
 mod passfile;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConninfoError;
+pub use for_libpq::{LibpqConninfo, check_for_libpq};
 pub use hosts::{HostAddress, ServerHost};
 pub use passfile::PasswordFileProblem;
 pub(crate) use passfile::{PasswordQuery, look_up_password};

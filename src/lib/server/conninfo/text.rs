@@ -50,7 +50,7 @@ fn parse_keywords(text: &str) -> Result<Vec<Pair>, ConninfoError> {
         let (keyword, after) = rest.split_at(end);
         let after = after.trim_start_matches(is_blank);
         let value = after.strip_prefix('=').ok_or(ConninfoError::MissingEquals { position })?;
-        let (value, after) = parse_value(keyword, value.trim_start_matches(is_blank))?;
+        let (value, after) = parse_value((keyword, position), value.trim_start_matches(is_blank))?;
         pairs.push((keyword.to_owned(), value));
         rest = after.trim_start_matches(is_blank);
     }
@@ -58,7 +58,7 @@ fn parse_keywords(text: &str) -> Result<Vec<Pair>, ConninfoError> {
 }
 
 /// Reads one value, quoted or bare; returns it and what follows.
-fn parse_value<'a>(keyword: &str, text: &'a str) -> Result<(String, &'a str), ConninfoError> {
+fn parse_value<'a>((keyword, position): (&str, usize), text: &'a str) -> Result<(String, &'a str), ConninfoError> {
     let (quoted, body) = match text.strip_prefix('\'') {
         Some(body) => (true, body),
         None => (false, text),
@@ -73,7 +73,7 @@ fn parse_value<'a>(keyword: &str, text: &'a str) -> Result<(String, &'a str), Co
             // A backslash stands for the next character; at the very end of a bare value it stands for nothing.
             Some('\\') => value.extend(characters.next()),
             Some(c) => value.push(c),
-            None if quoted => return Err(ConninfoError::UnterminatedQuote { keyword: keyword.to_owned() }),
+            None if quoted => return Err(ConninfoError::UnterminatedQuote { position, keyword: keyword.to_owned() }),
             None => return Ok((value, "")),
         }
     }
@@ -227,7 +227,7 @@ mod tests {
         assert!(!error.to_string().contains("secret"));
         assert_eq!(parse("user='it''").unwrap_err(), ConninfoError::MissingEquals { position: 9 });
         let error = parse("password='secret").unwrap_err();
-        assert_eq!(error, ConninfoError::UnterminatedQuote { keyword: "password".to_owned() });
+        assert_eq!(error, ConninfoError::UnterminatedQuote { position: 0, keyword: "password".to_owned() });
         assert!(!error.to_string().contains("secret"));
     }
 
