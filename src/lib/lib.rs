@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | 0 | [`error`], [`report`], [`clock`], [`pg`], [`fs`], [`codec`] | PostgreSQL's vocabulary, durable files, bytes to bytes, time |
 //! | 1 | [`store`], [`server`] | keys to bytes; talking to PostgreSQL |
-//! | 2 | [`repository`] | what is kept where, in which format |
+//! | 2 | [`repository`], [`wal_search`] | what is kept where, in which format; searching the log itself |
 //! | 3 | [`init`], [`archive`], [`fetch`], [`backup`], [`restore`], [`recovery_conf`], [`info`] | one verb each |
 //! | 4 | [`config`], [`cli`] | settings, command line, words and exit statuses |
 //!
@@ -23,6 +23,7 @@ pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod fs;
+pub(crate) mod parallel;
 pub mod pg;
 pub mod report;
 
@@ -30,6 +31,8 @@ pub mod server;
 pub mod store;
 
 pub mod repository;
+
+pub mod wal_search;
 
 pub mod archive;
 pub mod backup;

@@ -23,13 +23,14 @@ impl fmt::Display for Violation {
 const LAYERS: &[&[&str]] = &[
     // layer 0, whose own order is: the failure classes, the time, PostgreSQL's vocabulary, then what speaks of them
     &["error"],
-    &["report", "clock"],
+    &["report", "clock", "parallel"],
     &["pg"],
     &["fs", "codec"],
     // layer 1
     &["store", "server"],
     // layer 2
     &["repository"],
+    &["wal_search"],
     // layer 3: the verbs
     &["init", "archive", "fetch", "backup", "restore", "recovery_conf", "info"],
     // layer 4

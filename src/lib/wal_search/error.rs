@@ -1,0 +1,67 @@
+//! Why the log could not be searched.
+
+use crate::error::{Classified, ErrorClass};
+use crate::fs::FileError;
+use crate::pg::{WalFault, WalHeaderError, WalJoinError, WalSegmentName};
+use crate::repository::RepositoryError;
+
+/// The log could not be searched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalSearchError {
+    /// The archive could not be read, or is damaged.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A segment that must be there is not.
+    #[error("WAL segment {segment} is neither in the archive nor among the files that were given")]
+    Missing {
+        /// The segment.
+        segment: WalSegmentName,
+    },
+    /// A segment does not begin as one of this cluster must.
+    #[error("WAL segment {segment} is not what its name says")]
+    Header {
+        /// The segment.
+        segment: WalSegmentName,
+        /// What is wrong with it.
+        source: WalHeaderError,
+    },
+    /// A segment whose stored bytes are as they were archived holds no valid WAL: it was damaged before.
+    #[error("WAL segment {segment} was damaged before it was archived")]
+    Fault {
+        /// The segment in which the damage lies.
+        segment: WalSegmentName,
+        /// The damage.
+        source: WalFault,
+    },
+    /// Two segments do not follow each other.
+    #[error("WAL segment {segment} does not follow the one before it")]
+    Join {
+        /// The later one.
+        segment: WalSegmentName,
+        /// How they part.
+        source: WalJoinError,
+    },
+    /// A thread could not be started.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
+    /// A signal came.
+    #[error("interrupted while reading WAL; nothing was changed")]
+    Cancelled,
+}
+
+impl Classified for WalSearchError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Repository(error) => error.class(),
+            Self::File(error) => error.class(),
+            Self::Missing { .. } => ErrorClass::NotFound,
+            Self::Header { .. } | Self::Fault { .. } | Self::Join { .. } => ErrorClass::Corrupt,
+            Self::Thread(error) => ErrorClass::of_io(error),
+            Self::Cancelled => ErrorClass::Interrupted,
+        }
+    }
+}

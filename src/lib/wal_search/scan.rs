@@ -1,0 +1,192 @@
+//! Reads the WAL along a path in several threads.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Search, WalSearchError, WalSource};
+use crate::parallel;
+use crate::pg::{
+    Lsn, SegmentCandidates, TimelineHistory, WalEnding, WalFormat, WalProgress, WalReader, WalRun, WalSegmentHeader,
+    WalSegmentName, WalSegmentSize, WalStart,
+};
+use crate::report::{Cancel, Progress, Reporter};
+
+/// A run has at least one segment, and more up to so many bytes: the record that crosses its end is read from the next
+/// one, whose first frame is decompressed twice.
+const RUN_BYTES: u64 = 64 << 20;
+
+/// What is read, and how.
+pub struct WalSearch<'a> {
+    /// Where the segments are.
+    pub source: &'a dyn WalSource,
+    /// The path of timelines.
+    pub path: &'a TimelineHistory,
+    /// What all WAL of the cluster has in common.
+    pub format: WalFormat,
+    /// Where the first record begins.
+    pub from: Lsn,
+    /// Where the WAL that is there ends: the end of a segment.
+    pub to: Lsn,
+    /// How many threads read.
+    pub threads: usize,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found<S> {
+    /// The findings.
+    pub search: S,
+    /// What was read of the log: up to its end, or up to where the search was decided.
+    pub run: WalRun,
+}
+
+/// Part of the log that one thread reads.
+struct Piece {
+    start: WalStart,
+    /// Where the next piece begins; none of the last one.
+    until: Option<Lsn>,
+}
+
+/// A piece that was read.
+struct ReadPiece<S> {
+    search: S,
+    run: WalRun,
+    /// The segment in which reading ended.
+    last: WalSegmentName,
+}
+
+impl WalSearch<'_> {
+    /// What all WAL of this cluster has in common, from the segment that holds `from`.
+    pub fn format(
+        source: &dyn WalSource,
+        path: &TimelineHistory,
+        from: Lsn,
+        size: WalSegmentSize,
+    ) -> Result<WalFormat, WalSearchError> {
+        let after = from.checked_add(1).unwrap_or(from);
+        let Some(candidates) = path.segment_names(from, after, size).next() else {
+            return Err(missing(path, from, size));
+        };
+        let mut beginning = Vec::new();
+        let found = source.read(&candidates, &mut |bytes| {
+            beginning.extend_from_slice(bytes.get(..WalSegmentHeader::LENGTH).unwrap_or(bytes));
+            if beginning.len() < WalSegmentHeader::LENGTH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let segment = found.ok_or_else(|| missing(path, from, size))?;
+        let header =
+            WalSegmentHeader::decode(&beginning).map_err(|source| WalSearchError::Header { segment, source })?;
+        Ok(WalFormat::from(header))
+    }
+
+    /// Searches from the first record to the end, or until the search is decided.
+    pub fn run<S: Search>(
+        &self,
+        new: impl Fn() -> S + Sync,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> Result<Found<S>, WalSearchError> {
+        let total_bytes = self.to.distance_from(self.from);
+        let mut found: Option<Found<S>> = None;
+        let read = |piece: Piece, is_over: &AtomicBool| self.read(&piece, new(), is_over, cancel);
+        let broken = parallel::in_order(self.threads, self.pieces().into_iter(), read, |read| {
+            let ReadPiece { search, run, last } = match read {
+                Ok(read) => read,
+                Err(error) => return ControlFlow::Break(Err(error)),
+            };
+            let merged = match found.take() {
+                None => Found { search, run },
+                Some(earlier) => match earlier.joined(search, run, last) {
+                    Ok(merged) => merged,
+                    Err(error) => return ControlFlow::Break(Err(error)),
+                },
+            };
+            let done_bytes = merged.run.next_lsn.distance_from(self.from).unwrap_or_default();
+            reporter.progress(&Progress { phase: "reading WAL", done_bytes, total_bytes });
+            let is_decided = merged.search.is_decided();
+            found = Some(merged);
+            if is_decided { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
+        });
+        broken.map_err(WalSearchError::Thread)?.transpose()?;
+        found.ok_or(WalSearchError::Cancelled)
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
+        let segment = self.format.segment_size.bytes();
+        let run_bytes = (RUN_BYTES / segment).max(1) * segment;
+        let mut pieces = vec![Piece { start: WalStart::Record(self.from), until: None }];
+        let first_boundary = (self.from.get() / run_bytes + 1) * run_bytes;
+        let mut boundary = Lsn::new(first_boundary);
+        while let Some(start) = boundary.filter(|start| *start < self.to) {
+            if let Some(before) = pieces.last_mut() {
+                before.until = Some(start);
+            }
+            pieces.push(Piece { start: WalStart::Segment(start), until: None });
+            boundary = start.checked_add(run_bytes);
+        }
+        pieces
+    }
+
+    fn read<S: Search>(
+        &self,
+        piece: &Piece,
+        mut search: S,
+        is_over: &AtomicBool,
+        cancel: &Cancel,
+    ) -> Result<ReadPiece<S>, WalSearchError> {
+        let (WalStart::Record(from) | WalStart::Segment(from)) = piece.start;
+        let size = self.format.segment_size;
+        let mut reader = WalReader::new(self.format, self.path.clone(), piece.start, piece.until);
+        let mut last = None;
+        let mut is_done = false;
+        for candidates in self.path.segment_names(from, self.to, size) {
+            // What lies in the piece is read to its end, so that its digest is checked, also behind the last record.
+            let start = candidates.number.saturating_mul(size.bytes());
+            let is_own = piece.until.is_none_or(|until| start < until.get());
+            let was_done = is_done;
+            if was_done && !is_own {
+                break;
+            }
+            let mut is_broken = false;
+            let read = self.source.read(&candidates, &mut |bytes| {
+                is_broken = is_over.load(Ordering::Relaxed) || cancel.is_cancelled();
+                if !is_done {
+                    is_done = reader.feed(bytes, |record| search.see(&record)) == WalProgress::Done;
+                }
+                if is_broken || (is_done && !is_own) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            if is_broken {
+                return Err(WalSearchError::Cancelled);
+            }
+            let segment = read.ok_or_else(|| absent(&candidates, self.path, from, size))?;
+            if !was_done {
+                last = Some(segment);
+            }
+        }
+        let last = last.ok_or_else(|| missing(self.path, from, size))?;
+        let run = reader.finish();
+        match run.ending {
+            WalEnding::Fault(source) => Err(WalSearchError::Fault { segment: last, source }),
+            WalEnding::Complete | WalEnding::OutOfInput { .. } => Ok(ReadPiece { search, run, last }),
+        }
+    }
+}
+
+impl<S: Search> Found<S> {
+    fn joined(self, later: S, run: WalRun, segment: WalSegmentName) -> Result<Self, WalSearchError> {
+        let Self { mut search, run: earlier } = self;
+        let run = earlier.join(run).map_err(|source| WalSearchError::Join { segment, source })?;
+        search.merge(later);
+        Ok(Self { search, run })
+    }
+}
+
+fn absent(candidates: &SegmentCandidates, path: &TimelineHistory, from: Lsn, size: WalSegmentSize) -> WalSearchError {
+    match candidates.names.first() {
+        Some(segment) => WalSearchError::Missing { segment: *segment },
+        None => missing(path, from, size),
+    }
+}
+
+fn missing(path: &TimelineHistory, lsn: Lsn, size: WalSegmentSize) -> WalSearchError {
+    WalSearchError::Missing { segment: WalSegmentName::containing(path.timeline_at(lsn), lsn, size) }
+}

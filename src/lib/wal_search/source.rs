@@ -1,0 +1,47 @@
+//! Where segments are read from.
+
+use std::ops::ControlFlow;
+
+use super::WalSearchError;
+use crate::pg::{SegmentCandidates, WalFileName, WalSegmentName};
+use crate::repository::{SinkError, WalArchive};
+
+/// Gives the bytes of segments, to several threads at once.
+pub trait WalSource: Sync {
+    /// Hands the bytes of the first of these segments that is there to `sink`, in order, until it breaks. Says which
+    /// one it was; `None` when none of them is there.
+    ///
+    /// What was handed over counts only when this returns without error, and, after a break, not as checked.
+    fn read(
+        &self,
+        candidates: &SegmentCandidates,
+        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<WalSegmentName>, WalSearchError>;
+}
+
+/// The segments of an archive, each checked against its digest.
+pub struct ArchivedSegments<'a>(pub WalArchive<'a>);
+
+/// The sink has enough.
+struct Enough;
+
+impl WalSource for ArchivedSegments<'_> {
+    fn read(
+        &self,
+        candidates: &SegmentCandidates,
+        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<WalSegmentName>, WalSearchError> {
+        for name in &candidates.names {
+            let Some(reader) = self.0.open(&WalFileName::Segment(*name))? else { continue };
+            let read = reader.read_to(&mut |bytes| match sink(bytes) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Enough),
+            });
+            return match read {
+                Ok(()) | Err(SinkError::Sink(Enough)) => Ok(Some(*name)),
+                Err(SinkError::Repository(error)) => Err(error.into()),
+            };
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,276 @@
+//! Where recovery to a target stops: PostgreSQL's own rule (`recoveryStopsBefore`, `recoveryStopsAfter` in
+//! `src/backend/access/transam/xlogrecovery.c`), applied to records in the order of the log.
+//!
+//! INVARIANT: the records of a log cut into parts, each searched on its own and the findings merged in order, give what
+//! one search gives.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Ending, EndingKind, RecordSpan, RestorePoint, Search};
+use crate::pg::{RecoveryTarget, TargetBound, TransactionId, WalRecord};
+
+/// How far apart the stamps of transactions that end at the same time may be: each is taken before its record is
+/// written, and others come between.
+const STAMP_TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
+/// LIMIT: restore points and steps of the clock that are kept to be shown.
+const SHOWN_MAX: usize = 20;
+
+/// The record that ends recovery.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Stop {
+    /// Whether recovery stops before the record, or after it.
+    pub side: StopSide,
+    /// Where the record lies.
+    #[serde(flatten)]
+    pub span: RecordSpan,
+    /// What it is, when the target speaks of it.
+    pub what: StopRecord,
+}
+
+/// Whether the stop record itself is recovered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopSide {
+    /// It is not.
+    Before,
+    /// It is.
+    After,
+}
+
+/// What the stop record is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopRecord {
+    /// The end of a transaction.
+    Ending(Ending),
+    /// A restore point.
+    RestorePoint(RestorePoint),
+    /// Any record: an LSN was the target.
+    Any,
+}
+
+/// The clock of the server went back between two transactions.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ClockStep {
+    /// The latest transaction until then.
+    pub from: Ending,
+    /// The one with an earlier time.
+    pub to: Ending,
+}
+
+/// What a search for a target finds.
+#[derive(Debug, Clone)]
+pub struct StopSearch {
+    target: RecoveryTarget,
+    /// Where recovery stops.
+    pub stop: Option<Stop>,
+    /// The last commit that is recovered; of the whole log while there is no stop.
+    pub commit_before: Option<Ending>,
+    /// The first commit that is not.
+    pub commit_after: Option<Ending>,
+    /// The last record that is recovered.
+    pub last_record: Option<RecordSpan>,
+    /// Ends of transactions with a number near the one that is looked for.
+    pub nearest: NearestTransactions,
+    /// The last restore points that were seen, whatever their name.
+    pub restore_points: Vec<RestorePoint>,
+    /// Where the clock went back.
+    pub clock_steps: Vec<ClockStep>,
+    /// The first commit that is recovered.
+    first_commit: Option<Ending>,
+    latest: Option<Ending>,
+    earliest: Option<Ending>,
+}
+
+/// The ends of the transactions whose numbers are next to the one that is looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NearestTransactions {
+    /// The next lower number.
+    pub below: Option<Ending>,
+    /// The next higher number.
+    pub above: Option<Ending>,
+}
+
+impl StopSearch {
+    /// Looks for that target.
+    pub fn new(target: RecoveryTarget) -> Self {
+        Self {
+            target,
+            stop: None,
+            commit_before: None,
+            commit_after: None,
+            last_record: None,
+            nearest: NearestTransactions::default(),
+            restore_points: Vec::new(),
+            clock_steps: Vec::new(),
+            first_commit: None,
+            latest: None,
+            earliest: None,
+        }
+    }
+
+    /// Whether recovery stops at this record, and on which side of it.
+    fn side_at(&self, span: RecordSpan, ending: Option<&Ending>, point: Option<&RestorePoint>) -> Option<StopSide> {
+        match (&self.target, ending, point) {
+            (RecoveryTarget::Lsn(lsn, bound), _, _) => (span.lsn >= *lsn).then_some(match bound {
+                TargetBound::Inclusive => StopSide::After,
+                TargetBound::Exclusive => StopSide::Before,
+            }),
+            (RecoveryTarget::Time(time, bound), Some(ending), _) => {
+                let is_behind = match bound {
+                    TargetBound::Inclusive => ending.time > *time,
+                    TargetBound::Exclusive => ending.time >= *time,
+                };
+                is_behind.then_some(StopSide::Before)
+            }
+            (RecoveryTarget::TransactionId(xid, bound), Some(ending), _) => (ending.xid == Some(compared(*xid)))
+                .then_some(match bound {
+                    TargetBound::Inclusive => StopSide::After,
+                    TargetBound::Exclusive => StopSide::Before,
+                }),
+            (RecoveryTarget::RestorePoint(name), _, Some(point)) => {
+                (point.name == name.as_str()).then_some(StopSide::After)
+            }
+            _ => None,
+        }
+    }
+
+    fn watch_clock(&mut self, ending: &Ending) {
+        if let Some(latest) = self.latest.as_ref().filter(|latest| is_step_back(latest.time, ending.time))
+            && self.clock_steps.len() < SHOWN_MAX
+        {
+            self.clock_steps.push(ClockStep { from: latest.clone(), to: ending.clone() });
+            // What comes now is measured against the new time, so that one step is told once.
+            self.latest = Some(ending.clone());
+        }
+        if self.latest.as_ref().is_none_or(|latest| ending.time > latest.time) {
+            self.latest = Some(ending.clone());
+        }
+        if self.earliest.as_ref().is_none_or(|earliest| ending.time < earliest.time) {
+            self.earliest = Some(ending.clone());
+        }
+    }
+
+    /// The first commit that was seen.
+    fn first_seen(self) -> Option<Ending> {
+        self.first_commit.or(self.commit_after)
+    }
+
+    fn keep_restore_points(&mut self) {
+        let surplus = self.restore_points.len().saturating_sub(SHOWN_MAX);
+        self.restore_points.drain(..surplus);
+    }
+}
+
+impl Search for StopSearch {
+    fn see(&mut self, record: &WalRecord) {
+        let span = RecordSpan::of(record);
+        let (ending, point) = (Ending::of(record), RestorePoint::of(record));
+        let side = if self.stop.is_none() { self.side_at(span, ending.as_ref(), point.as_ref()) } else { None };
+        let is_recovered = match (&self.stop, side) {
+            (None, None | Some(StopSide::After)) => true,
+            (Some(_), _) | (None, Some(StopSide::Before)) => false,
+        };
+        if let Some(side) = side {
+            let what = match (&ending, &point) {
+                (Some(ending), _) => StopRecord::Ending(ending.clone()),
+                (None, Some(point)) => StopRecord::RestorePoint(point.clone()),
+                (None, None) => StopRecord::Any,
+            };
+            self.stop = Some(Stop { side, span, what });
+        }
+        if is_recovered {
+            self.last_record = Some(span);
+        }
+        if let Some(point) = point {
+            self.restore_points.push(point);
+            self.keep_restore_points();
+        }
+        let Some(ending) = ending else { return };
+        self.nearest.see(&self.target, &ending);
+        if is_recovered || side.is_some() {
+            self.watch_clock(&ending);
+        }
+        match (ending.kind, is_recovered) {
+            (EndingKind::Abort, _) => {}
+            (EndingKind::Commit, true) => {
+                self.first_commit.get_or_insert_with(|| ending.clone());
+                self.commit_before = Some(ending);
+            }
+            (EndingKind::Commit, false) => drop(self.commit_after.get_or_insert(ending)),
+        }
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.restore_points.extend_from_slice(&later.restore_points);
+        self.keep_restore_points();
+        self.nearest.merge(&self.target, &later.nearest);
+        if self.stop.is_some() {
+            // Of what is behind the stop, the first commit alone matters, wherever it stands there.
+            self.commit_after = self.commit_after.take().or(later.first_seen());
+            return;
+        }
+        if let (Some(latest), Some(earliest)) = (&self.latest, &later.earliest)
+            && is_step_back(latest.time, earliest.time)
+        {
+            self.clock_steps.push(ClockStep { from: latest.clone(), to: earliest.clone() });
+        }
+        self.clock_steps.extend(later.clock_steps);
+        self.clock_steps.truncate(SHOWN_MAX);
+        self.stop = later.stop;
+        self.commit_before = later.commit_before.or(self.commit_before.take());
+        self.first_commit = self.first_commit.take().or(later.first_commit);
+        self.commit_after = later.commit_after;
+        self.last_record = later.last_record.or(self.last_record);
+        self.latest = later.latest.or(self.latest.take());
+        self.earliest = self.earliest.take().or(later.earliest);
+    }
+
+    fn is_decided(&self) -> bool {
+        self.stop.is_some() && self.commit_after.is_some()
+    }
+}
+
+impl NearestTransactions {
+    fn see(&mut self, target: &RecoveryTarget, ending: &Ending) {
+        let (RecoveryTarget::TransactionId(target, _), Some(xid)) = (target, ending.xid) else { return };
+        let target = compared(*target);
+        let (is_nearer_below, is_nearer_above) = (self.is_nearer_below(target, xid), self.is_nearer_above(target, xid));
+        // Numbers go round: the half of the circle before the target is below it.
+        match target.wrapping_sub(xid) {
+            0 => {}
+            1..=0x7FFF_FFFF if is_nearer_below => self.below = Some(ending.clone()),
+            0x8000_0000.. if is_nearer_above => self.above = Some(ending.clone()),
+            _ => {}
+        }
+    }
+
+    fn is_nearer_below(&self, target: u32, xid: u32) -> bool {
+        let known = self.below.as_ref().and_then(|ending| ending.xid);
+        known.is_none_or(|known| target.wrapping_sub(xid) <= target.wrapping_sub(known))
+    }
+
+    fn is_nearer_above(&self, target: u32, xid: u32) -> bool {
+        let known = self.above.as_ref().and_then(|ending| ending.xid);
+        known.is_none_or(|known| xid.wrapping_sub(target) < known.wrapping_sub(target))
+    }
+
+    fn merge(&mut self, target: &RecoveryTarget, later: &Self) {
+        for ending in later.below.iter().chain(&later.above) {
+            self.see(target, ending);
+        }
+    }
+}
+
+/// What PostgreSQL compares of a transaction's number: its lower half.
+fn compared(xid: TransactionId) -> u32 {
+    u32::try_from(xid.get() & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+fn is_step_back(from: Timestamp, to: Timestamp) -> bool {
+    to.duration_until(from) > STAMP_TOLERANCE
+}
+
+#[cfg(test)]
+#[path = "stop_tests.rs"]
+mod tests;

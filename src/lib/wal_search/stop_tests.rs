@@ -1,0 +1,182 @@
+//! Stops in logs of made-up records; that PostgreSQL stops there too is shown end to end.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pg::{Lsn, RestorePointRecord, TimelineId, TransactionEnd, WalContent};
+
+fn seconds(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_790_000_000 + seconds).unwrap()
+}
+
+fn lsn(number: u64) -> Lsn {
+    Lsn::new(0x100_0000 + number * 64).unwrap()
+}
+
+fn record(number: u64, content: WalContent) -> WalRecord {
+    WalRecord {
+        lsn: lsn(number),
+        end_lsn: lsn(number + 1),
+        previous_lsn: Some(lsn(number.saturating_sub(1))),
+        timeline: TimelineId::FIRST,
+        xid: None,
+        total_bytes: 64,
+        resource_manager: 1,
+        info: 0,
+        content,
+    }
+}
+
+fn end(xid: u32, at: i64) -> TransactionEnd {
+    TransactionEnd {
+        xid: Some(xid),
+        prepared: false,
+        time: seconds(at),
+        subtransactions: 0,
+        dropped: Vec::new(),
+        dropped_count: 0,
+    }
+}
+
+fn point(name: &str, at: i64) -> WalContent {
+    WalContent::RestorePoint(RestorePointRecord { name: name.as_bytes().into(), time: seconds(at) })
+}
+
+/// The records with their places.
+fn log(contents: Vec<WalContent>) -> Vec<WalRecord> {
+    (0..).zip(contents).map(|(number, content)| record(number, content)).collect()
+}
+
+fn search(target: &RecoveryTarget, records: &[WalRecord]) -> StopSearch {
+    let mut search = StopSearch::new(target.clone());
+    records.iter().for_each(|record| search.see(record));
+    search
+}
+
+fn time_target(at: i64, bound: TargetBound) -> RecoveryTarget {
+    RecoveryTarget::Time(seconds(at), bound)
+}
+
+fn xid_target(xid: u64, bound: TargetBound) -> RecoveryTarget {
+    RecoveryTarget::TransactionId(TransactionId::new(xid).unwrap(), bound)
+}
+
+/// Commits of 10, 11 and 13 at 100, 110 and 130 s, the abort of 12 at 120 s, a restore point before the last.
+fn sample() -> Vec<WalRecord> {
+    log(vec![
+        WalContent::Other,
+        WalContent::Commit(end(10, 100)),
+        WalContent::Commit(end(11, 110)),
+        WalContent::Abort(end(12, 120)),
+        point("p", 125),
+        WalContent::Commit(end(13, 130)),
+        WalContent::Other,
+    ])
+}
+
+#[test]
+fn stops_where_the_server_does() {
+    use StopSide::{After, Before};
+    use TargetBound::{Exclusive, Inclusive};
+    for (target, stop, last, before, after) in [
+        (time_target(105, Inclusive), Some((Before, 2)), 1, Some(10), Some(11)),
+        (time_target(110, Inclusive), Some((Before, 3)), 2, Some(11), Some(13)),
+        (time_target(110, Exclusive), Some((Before, 2)), 1, Some(10), Some(11)),
+        // An abort stops recovery as a commit does.
+        (time_target(119, Inclusive), Some((Before, 3)), 2, Some(11), Some(13)),
+        (time_target(130, Inclusive), None, 6, Some(13), None),
+        (time_target(130, Exclusive), Some((Before, 5)), 4, Some(11), Some(13)),
+        (xid_target(11, Inclusive), Some((After, 2)), 2, Some(11), Some(13)),
+        (xid_target(11, Exclusive), Some((Before, 2)), 1, Some(10), Some(11)),
+        (xid_target(12, Inclusive), Some((After, 3)), 3, Some(11), Some(13)),
+        // The server compares the lower half alone.
+        (xid_target((5 << 32) + 10, Inclusive), Some((After, 1)), 1, Some(10), Some(11)),
+        (xid_target(14, Inclusive), None, 6, Some(13), None),
+        (RecoveryTarget::RestorePoint("p".parse().unwrap()), Some((After, 4)), 4, Some(11), Some(13)),
+        (RecoveryTarget::RestorePoint("q".parse().unwrap()), None, 6, Some(13), None),
+        (RecoveryTarget::Lsn(lsn(3), Inclusive), Some((After, 3)), 3, Some(11), Some(13)),
+        (RecoveryTarget::Lsn(lsn(3), Exclusive), Some((Before, 3)), 2, Some(11), Some(13)),
+        // Between two records: the next one.
+        (RecoveryTarget::Lsn(lsn(3).checked_add(1).unwrap(), Inclusive), Some((After, 4)), 4, Some(11), Some(13)),
+        (RecoveryTarget::Lsn(lsn(7), Inclusive), None, 6, Some(13), None),
+        (RecoveryTarget::Latest, None, 6, Some(13), None),
+    ] {
+        let found = search(&target, &sample());
+        let place = found.stop.as_ref().map(|stop| (stop.side, stop.span.lsn));
+        assert_eq!(place, stop.map(|(side, number)| (side, lsn(number))), "{target}");
+        assert_eq!(found.last_record.unwrap().lsn, lsn(last), "{target}");
+        let xid = |ending: &Option<Ending>| ending.as_ref().and_then(|ending| ending.xid);
+        assert_eq!((xid(&found.commit_before), xid(&found.commit_after)), (before, after), "{target}");
+    }
+}
+
+#[test]
+fn the_neighbours_of_a_transaction_that_is_not_there_are_told() {
+    let near = search(&xid_target(9, TargetBound::Inclusive), &sample()).nearest;
+    assert_eq!((near.below, near.above.unwrap().xid), (None, Some(10)));
+    let contents = [4_294_967_290, 4_294_967_295, 5, 9].map(|xid| WalContent::Commit(end(xid, 1)));
+    let near = search(&xid_target(3, TargetBound::Inclusive), &log(contents.to_vec())).nearest;
+    assert_eq!((near.below.unwrap().xid, near.above.unwrap().xid), (Some(4_294_967_295), Some(5)));
+}
+
+#[test]
+fn a_clock_that_went_back_is_told_once() {
+    let times = [100, 101, 50, 51, 52, 102];
+    let contents = times.iter().zip(10..).map(|(at, xid)| WalContent::Commit(end(xid, *at))).collect();
+    let found = search(&RecoveryTarget::Latest, &log(contents));
+    let [step] = found.clock_steps.as_slice() else { panic!("{:?}", found.clock_steps) };
+    assert_eq!((step.from.xid, step.to.xid), (Some(11), Some(12)));
+}
+
+fn content() -> impl Strategy<Value = WalContent> {
+    let ending = (3u32..30, -40i64..40).prop_map(|(xid, jitter)| (xid, jitter));
+    prop_oneof![
+        Just(WalContent::Other),
+        ending.clone().prop_map(|(xid, at)| WalContent::Commit(end(xid, at))),
+        ending.prop_map(|(xid, at)| WalContent::Abort(end(xid, at))),
+        ("[a-d]", -40i64..40).prop_map(|(name, at)| point(&name, at)),
+    ]
+}
+
+fn target() -> impl Strategy<Value = RecoveryTarget> {
+    let bound = prop_oneof![Just(TargetBound::Inclusive), Just(TargetBound::Exclusive)];
+    prop_oneof![
+        Just(RecoveryTarget::Latest),
+        (-45i64..45, bound.clone()).prop_map(|(at, bound)| time_target(at, bound)),
+        (3u64..32, bound.clone()).prop_map(|(xid, bound)| xid_target(xid, bound)),
+        (0u64..45, bound).prop_map(|(number, bound)| RecoveryTarget::Lsn(lsn(number), bound)),
+        "[a-e]".prop_map(|name| RecoveryTarget::RestorePoint(name.parse().unwrap())),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn parts_searched_on_their_own_give_what_the_whole_gives(
+        contents in prop::collection::vec(content(), 0..40),
+        target in target(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let records = log(contents);
+        let whole = search(&target, &records);
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(records.len() + 1)).collect();
+        ends.push(records.len());
+        ends.sort_unstable();
+        let mut merged = StopSearch::new(target.clone());
+        let mut from = 0;
+        for end in ends {
+            let was_decided = merged.is_decided();
+            let before = format!("{:?}", (&merged.stop, &merged.commit_before, &merged.commit_after, merged.last_record));
+            merged.merge(search(&target, &records[from..end]));
+            let after = format!("{:?}", (&merged.stop, &merged.commit_before, &merged.commit_after, merged.last_record));
+            prop_assert!(!was_decided || before == after, "a decided search changed");
+            from = end;
+        }
+        prop_assert_eq!(&merged.stop, &whole.stop);
+        prop_assert_eq!(&merged.commit_before, &whole.commit_before);
+        prop_assert_eq!(&merged.commit_after, &whole.commit_after);
+        prop_assert_eq!(merged.last_record, whole.last_record);
+        prop_assert_eq!(&merged.restore_points, &whole.restore_points);
+        prop_assert_eq!(&merged.nearest, &whole.nearest);
+        prop_assert_eq!(merged.clock_steps.is_empty(), whole.clock_steps.is_empty());
+    }
+}
