@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::args::{CommonArgs, OutputArgs};
 use super::usage::UsageError;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{
@@ -146,6 +147,30 @@ impl Classified for PrimaryConninfoError {
     fn class(&self) -> ErrorClass {
         self.0.class()
     }
+}
+
+/// What every program takes that prepares a recovery.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RecoveryArgs {
+    /// Leave archiving on in the server that recovers; only for one that takes its original's place
+    #[arg(long)]
+    pub(crate) keep_archiving: bool,
+
+    /// Show what would be done and touch nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) standby: StandbyArgs,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
 }
 
 /// A tablespace directory and where it goes instead.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
+use super::args::{CommonArgs, ConnectionArgs, OutputFormat};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::program::{Program, Verb};
-use super::recovery_args::{StandbyArgs, TablespaceMapping, TargetArgs};
+use super::recovery_args::{RecoveryArgs, TablespaceMapping};
 use super::recovery_commands::RecoveryCommands;
 use super::usage::UsageError;
 use super::{opening, restore_text};
@@ -39,33 +39,16 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) tablespace_dir: Option<PathBuf>,
 
-    /// Show the plan and touch nothing
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
-
     /// Rename the directory and tablespaces that are in the way; nothing is deleted
     #[arg(long)]
     pub(crate) move_aside: bool,
-
-    /// Leave archiving on in the restored cluster
-    #[arg(long)]
-    pub(crate) keep_archiving: bool,
 
     /// Confirms that the original will never run again; for --keep-archiving
     #[arg(long, requires = "keep_archiving")]
     pub(crate) old_primary_is_gone: bool,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-
-    #[command(flatten)]
-    pub(crate) target: TargetArgs,
-
-    #[command(flatten)]
-    pub(crate) standby: StandbyArgs,
-
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
+    pub(crate) recovery: RecoveryArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -84,11 +67,11 @@ impl VerbArgs for RestoreArgs {
     const VERB: Verb = Verb::Restore;
 
     fn common(&self) -> Option<&CommonArgs> {
-        Some(&self.common)
+        Some(&self.recovery.common)
     }
 
     fn overrides(&self) -> Overrides {
-        let mut overrides = self.common.overrides();
+        let mut overrides = self.recovery.common.overrides();
         let tablespace_dir = self.tablespace_dir.as_ref().map(|dir| dir.to_string_lossy());
         overrides.set("restore.tablespace_dir", "--tablespace-dir", tablespace_dir.as_deref());
         overrides
@@ -99,7 +82,7 @@ impl VerbArgs for RestoreArgs {
     }
 
     fn writes(&self) -> bool {
-        !self.dry_run
+        !self.recovery.dry_run
     }
 
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
@@ -109,9 +92,9 @@ impl VerbArgs for RestoreArgs {
 
 /// Runs the verb.
 pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    let output = args.output.output;
-    let dry_run = args.dry_run;
-    let password_warning = args.standby.check_conninfo()?;
+    let output = args.recovery.output.output;
+    let dry_run = args.recovery.dry_run;
+    let password_warning = args.recovery.standby.check_conninfo()?;
     let options = options(args, context)?;
     let reporter = context.reporter();
     let (cluster, mut plan) = restore::plan(&options)?;
@@ -146,7 +129,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
 
 fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<dyn Classified>> {
     // What was typed comes first: it is wrong whatever is configured.
-    let target = args.target.target()?;
+    let target = args.recovery.target.target()?;
     let backup = match args.backup.as_deref() {
         None => BackupChoice::Fitting,
         Some("latest") => BackupChoice::Newest,
@@ -155,12 +138,12 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
     let configuration = context.configuration();
     let repo = configuration.repo()?;
     let commands = RecoveryCommands::of(context)?;
-    let is_standby = args.standby.standby;
-    let archiving = match (is_standby, args.keep_archiving) {
+    let is_standby = args.recovery.standby.standby;
+    let archiving = match (is_standby, args.recovery.keep_archiving) {
         (false, false) => RestoredArchiving::Off,
         _ => RestoredArchiving::Unchanged,
     };
-    let must_ask = args.keep_archiving && !args.old_primary_is_gone && !is_standby;
+    let must_ask = args.recovery.keep_archiving && !args.old_primary_is_gone && !is_standby;
     let original = if must_ask {
         Some(opening::connection(configuration, &ConnectionArgs::default(), Program::Restore)?)
     } else {
@@ -182,13 +165,13 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         move_aside: args.move_aside,
         mode: if is_standby { RecoveryMode::Standby } else { RecoveryMode::Targeted },
         target,
-        action: args.target.action(),
-        timeline: args.target.timeline(),
+        action: args.recovery.target.action(),
+        timeline: args.recovery.target.timeline(),
         settings: PreparedSettings {
             restore_command: commands.restore,
             recovery_end_command: commands.recovery_end,
-            primary_conninfo: args.standby.primary_conninfo.clone(),
-            primary_slot_name: args.standby.primary_slot_name.clone(),
+            primary_conninfo: args.recovery.standby.primary_conninfo.clone(),
+            primary_slot_name: args.recovery.standby.primary_slot_name.clone(),
             archiving,
         },
         pgdata: configuration.cluster().ok().and_then(|cluster| cluster.pgdata),
