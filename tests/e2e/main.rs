@@ -19,3 +19,4 @@ mod restore_places;
 mod restore_safety;
 mod restore_targets;
 mod wal_archive;
+mod wal_fixtures;
