@@ -21,3 +21,4 @@ mod restore_steps;
 mod restore_targets;
 mod restore_trees;
 mod wal_archive;
+mod wal_fixtures;
