@@ -28,3 +28,8 @@ pub use page_scan::WalPageScan;
 pub use reader::{WalProgress, WalReader, WalStart};
 pub use record::WalRecord;
 pub use run::{WalEnding, WalJoinError, WalRun, WalSpan};
+
+#[cfg(test)]
+mod made;
+#[cfg(test)]
+mod tests;
