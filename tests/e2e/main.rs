@@ -20,3 +20,4 @@ mod restore_safety;
 mod restore_targets;
 mod wal_archive;
 mod wal_fixtures;
+mod wal_reader;
