@@ -22,3 +22,4 @@ mod restore_targets;
 mod restore_trees;
 mod wal_archive;
 mod wal_fixtures;
+mod wal_reader;
