@@ -7,17 +7,15 @@ use clap::Parser;
 use super::args::{CommonArgs, ConnectionArgs, OutputFormat};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::program::{Program, Verb};
-use super::recovery_args::{RecoveryArgs, TablespaceMapping};
+use super::recovery_args::{ProvingArgs, RecoveryArgs, TablespaceMapping, backup_choice};
 use super::recovery_commands::RecoveryCommands;
-use super::usage::UsageError;
 use super::{opening, restore_text};
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::Classified;
 use crate::pg::{RecoveryMode, RestoredArchiving};
 use crate::report::Reporter as _;
-use crate::repository::BackupIdError;
-use crate::restore::{self, BackupChoice, PreparedSettings, RestoreOptions, TablespaceChoice};
+use crate::restore::{self, PreparedSettings, RestoreOptions, TablespaceChoice};
 
 /// Restores a cluster as of a moment, and prepares its recovery
 #[derive(Debug, Clone, Parser)]
@@ -46,6 +44,9 @@ pub(crate) struct RestoreArgs {
     /// Confirms that the original will never run again; for --keep-archiving
     #[arg(long, requires = "keep_archiving")]
     pub(crate) old_primary_is_gone: bool,
+
+    #[command(flatten)]
+    pub(crate) proving: ProvingArgs,
 
     #[command(flatten)]
     pub(crate) recovery: RecoveryArgs,
@@ -97,7 +98,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     let password_warning = args.recovery.standby.check_conninfo()?;
     let options = options(args, context)?;
     let reporter = context.reporter();
-    let (cluster, mut plan) = restore::plan(&options)?;
+    let (cluster, mut plan) = restore::plan(&options, &reporter, context.cancel())?;
     plan.warnings.extend(password_warning);
     for warning in &plan.warnings {
         reporter.warn(warning);
@@ -130,11 +131,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
 fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<dyn Classified>> {
     // What was typed comes first: it is wrong whatever is configured.
     let target = args.recovery.target.target()?;
-    let backup = match args.backup.as_deref() {
-        None => BackupChoice::Fitting,
-        Some("latest") => BackupChoice::Newest,
-        Some(id) => BackupChoice::Id(id.parse().map_err(|error: BackupIdError| UsageError::new(error.to_string()))?),
-    };
+    let backup = backup_choice(args.backup.as_deref())?;
     let configuration = context.configuration();
     let repo = configuration.repo()?;
     let commands = RecoveryCommands::of(context)?;
@@ -167,6 +164,7 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         target,
         action: args.recovery.target.action(),
         timeline: args.recovery.target.timeline(),
+        proving: args.proving.proving(),
         settings: PreparedSettings {
             restore_command: commands.restore,
             recovery_end_command: commands.recovery_end,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::proof_text;
 use super::restore_steps::{NextStep, next_steps};
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
 use super::typed::Typed;
@@ -12,7 +13,9 @@ use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, format_target_time,
 };
 use crate::repository::ClusterRef;
-use crate::restore::{DirectoryAction, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage};
+use crate::restore::{
+    DirectoryAction, Proof, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage,
+};
 
 /// The plan, for people.
 pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions) -> String {
@@ -32,6 +35,9 @@ pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &Rest
         line("", format!("label \"{}\"", record.label));
     }
     line("target", target_text(plan));
+    for (name, value) in plan.proof.iter().flat_map(|proof| proof_text::lines(proof, &plan.target)) {
+        line(name, value);
+    }
     line("timelines", timelines_text(plan));
     line("WAL", wal_text(&plan.coverage));
     for tablespace in &plan.tablespaces {
@@ -149,6 +155,8 @@ struct JsonPlan<'a> {
     /// `recovery_target_timeline`: a number or `latest`.
     target_timeline: String,
     wal: &'a WalCoverage,
+    /// What reading the WAL has shown; null when it was not read.
+    proof: Option<&'a Proof>,
     tablespaces: &'a [TablespacePlan],
     file_bytes: u64,
     room: &'a [Room],
@@ -193,6 +201,7 @@ fn json(
         timelines,
         target_timeline: plan.target_timeline.to_string(),
         wal: &plan.coverage,
+        proof: plan.proof.as_ref(),
         tablespaces: &plan.tablespaces,
         file_bytes: plan.file_bytes,
         room: &plan.room,

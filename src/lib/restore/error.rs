@@ -13,6 +13,7 @@ use crate::pg::{
     TablespaceMapError, TimelineId, WalSegmentName,
 };
 use crate::repository::{BackupId, RepositoryError, SelectionError};
+use crate::wal_search::{Ending, RestorePoint, WalSearchError};
 
 /// A branch of timelines that can be followed, for messages.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -25,6 +26,34 @@ pub struct Branch {
     pub end_lsn: Option<Lsn>,
     /// When its last segment was archived: no record of it is later.
     pub end_time: Option<Timestamp>,
+}
+
+/// What WAL has instead of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFound {
+    /// The timeline of the path that was read.
+    pub timeline: TimelineId,
+    /// Where reading began.
+    pub from: Lsn,
+    /// Where the WAL ends.
+    pub to: Lsn,
+    /// The nearest point before the target.
+    pub before: Option<Ending>,
+    /// The nearest one behind it.
+    pub after: Option<Ending>,
+    /// The last restore points, when one was the target.
+    pub restore_points: Vec<RestorePoint>,
+    /// Where the target lies on another timeline.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// A point on another timeline than the one that was followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The timeline to follow.
+    pub timeline: TimelineId,
+    /// Where the record lies.
+    pub lsn: Lsn,
 }
 
 /// A restore that was refused or failed.
@@ -114,6 +143,42 @@ pub enum RestoreError {
         /// On which timeline.
         timeline: TimelineId,
     },
+    /// The WAL has no such point.
+    #[error(
+        "the target {target} is not in the archive: WAL was read from {} to {} on timeline {}{}",
+        not_found.from, not_found.to, not_found.timeline, describe_elsewhere(not_found.elsewhere.as_ref())
+    )]
+    TargetNotFound {
+        /// The target.
+        target: RecoveryTarget,
+        /// What there is instead.
+        not_found: Box<NotFound>,
+    },
+    /// Recovery to the target would stop before the backup is consistent.
+    #[error(
+        "recovery to the target {target} would stop at {found}, before backup {backup} is consistent, at {stop_lsn}"
+    )]
+    StopBeforeBackupEnd {
+        /// The target, in words.
+        target: String,
+        /// The backup.
+        backup: BackupId,
+        /// Where it is consistent.
+        stop_lsn: Lsn,
+        /// The record that recovery would stop at.
+        found: Lsn,
+    },
+    /// The WAL that a backup needs ends before the backup does.
+    #[error("backup {backup} cannot be restored: its WAL ends at {end}")]
+    WalEndsBeforeBackup {
+        /// The backup.
+        backup: BackupId,
+        /// Where the next record would begin.
+        end: Lsn,
+    },
+    /// The WAL could not be read.
+    #[error(transparent)]
+    WalSearch(#[from] WalSearchError),
     /// No backup lies on the timeline that was asked for.
     #[error("{} on the path of timeline {timeline}", describe_missing(backup.as_ref()))]
     NotOnTimeline {
@@ -304,17 +369,23 @@ impl Classified for RestoreError {
             | Self::UnknownTimeline { .. }
             | Self::AmbiguousTimeline { .. }
             | Self::BackupWithoutWal { .. }
+            | Self::TargetNotFound { .. }
+            | Self::StopBeforeBackupEnd { .. }
             | Self::Hole { .. }
             | Self::UnsafeTarget { .. }
             | Self::ServerRuns { .. }
             | Self::OtherCluster { .. }
             | Self::OriginalIsAlive { .. } => ErrorClass::Refused,
             Self::NoRoom { .. } => ErrorClass::NoSpace,
+            // A segment that is not there is a hole on the way.
+            Self::WalSearch(error) if error.class() == ErrorClass::NotFound => ErrorClass::Corrupt,
+            Self::WalSearch(error) => error.class(),
             Self::UnknownTablespace { .. } | Self::TablespaceMappedTwice { .. } => ErrorClass::Usage,
             Self::Version { .. } => ErrorClass::Unsupported,
             Self::Settings(error) => error.class(),
             Self::ControlFile { source, .. } => source.class(),
-            Self::WrongContent { .. }
+            Self::WalEndsBeforeBackup { .. }
+            | Self::WrongContent { .. }
             | Self::NoDocument { .. }
             | Self::TablespaceMap { .. }
             | Self::RestoredControlFile { .. } => ErrorClass::Corrupt,
@@ -327,6 +398,10 @@ impl Classified for RestoreError {
 fn describe_backup(id: &BackupId, was_named: bool, stop_time: Timestamp, stop_lsn: Lsn) -> String {
     let which = if was_named { "" } else { "the earliest backup, " };
     format!("{which}{id}, at {} ({stop_lsn})", time_text(stop_time))
+}
+
+fn describe_elsewhere(elsewhere: Option<&Elsewhere>) -> String {
+    elsewhere.map(|found| format!("; it is on timeline {}, at {}", found.timeline, found.lsn)).unwrap_or_default()
 }
 
 fn describe_missing(backup: Option<&BackupId>) -> String {

@@ -59,7 +59,14 @@ impl Scene {
         let end_lsn = Lsn::new(0x300_0000).unwrap();
         let coverage = WalCoverage { first, last: Some(first), count: 1, end_lsn, end_time: None, hole: None };
         let path = TimelineHistory::first();
-        let choice = Choice { record: record.clone(), path, coverage, has_hole: false, warnings: Vec::new() };
+        let choice = Choice {
+            record: record.clone(),
+            path,
+            coverage,
+            has_hole: false,
+            warnings: Vec::new(),
+            doubts: Vec::new(),
+        };
         let destination = Destination {
             home: None,
             directory: &self.directory,

@@ -6,14 +6,17 @@
 
 mod choose;
 mod configuration;
+mod decision;
 mod error;
 mod executor;
 mod facts;
 mod includes;
+mod listing;
 mod original;
 mod paths;
 mod places;
 mod plan;
+mod proof;
 mod settings;
 mod tablespaces;
 mod target_directory;
@@ -39,19 +42,22 @@ use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, WalSegmentName,
 };
 use crate::report::{Cancel, Reporter};
-use crate::repository::{BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, WalArchive};
+use crate::repository::{BackupId, ClusterRef, ClusterSelection, Repository};
 use crate::server::ConnectionSettings;
 
+pub use choose::Choice;
 pub use configuration::{ConfigurationPlace, OUTSIDE_FOLDER};
-pub use error::{Branch, RestoreError};
+pub use decision::{Decision, PointQuery, Proving, decide};
+pub use error::{Branch, Elsewhere, NotFound, RestoreError};
+pub use listing::{ListFrom, Listing, list};
 pub use plan::{RestorePlan, Room};
+pub use proof::Proof;
 pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, MARKER};
 pub use trees::OlderBackup;
 pub use wal_coverage::{WalCoverage, WalHole};
 
-use choose::Request;
 use executor::Executor;
 use plan::Destination;
 
@@ -97,6 +103,8 @@ pub struct RestoreOptions {
     pub action: RecoveryTargetAction,
     /// Along which timeline.
     pub timeline: RecoveryTargetTimeline,
+    /// Whether the target is looked for in the WAL.
+    pub proving: Proving,
     /// Commands and choices for the settings.
     pub settings: PreparedSettings,
     /// The data directory of the configured cluster, which may hold WAL that the archive lacks.
@@ -121,32 +129,25 @@ pub struct RestoreReport {
 }
 
 /// Looks at everything and decides; touches nothing.
-pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), RestoreError> {
-    let newest = options.repository.select_cluster(&options.selection, None)?;
-    let (selected, other_tree) = trees::tree_of_backup(options, newest)?;
-    let cluster = selected.cluster.clone();
-    let archive = WalArchive::new(&options.repository, &cluster);
-    let facts = facts::archive_facts(&archive, selected.identity.wal_segment_size)?;
-    let (backups, mut warnings) = readable_backups(options, &cluster)?;
-    warnings.extend(other_tree);
-    let backup = match options.backup {
-        BackupChoice::Fitting => None,
-        // One in which something wrong was found is never the last good one.
-        BackupChoice::Newest => backups.iter().rfind(|record| record.findings.is_empty()).map(|record| record.id),
-        BackupChoice::Id(id) => Some(id),
+pub fn plan(
+    options: &RestoreOptions,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<(ClusterRef, RestorePlan), RestoreError> {
+    let query = PointQuery {
+        repository: &options.repository,
+        selection: &options.selection,
+        backup: options.backup,
+        mode: options.mode,
+        target: &options.target,
+        timeline: options.timeline,
+        proving: options.proving,
     };
-    let request = Request { target: options.target.clone(), timeline: options.timeline, backup };
-    let mut choice = choose::choose(&request, &backups, &facts)
-        .map_err(|error| trees::with_older_backup(error, options, &selected))?;
-    warnings.append(&mut choice.warnings);
+    let Decision { selected, facts, mut choice, proof } = decision::decide(&query, reporter, cancel)?;
+    let cluster = selected.cluster;
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
-    warnings.extend(unarchived_wal(options, &cluster, &directory, &facts));
-    warnings.extend(other_pgdata(options, &directory));
-    for (timeline, problem) in &facts.unreadable_histories {
-        warnings
-            .push(format!("the history of timeline {timeline} cannot be read ({problem}), so it is not considered"));
-    }
-    choice.warnings = warnings;
+    choice.warnings.extend(unarchived_wal(options, &cluster, &directory, &facts));
+    choice.warnings.extend(other_pgdata(options, &directory));
     let destination = Destination {
         directory: &directory,
         tablespaces: &options.tablespaces,
@@ -162,6 +163,7 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         original::refuse_living(original, cluster.system_identifier)?;
     }
     let mut plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    plan.proof = proof;
     if options.timeline != RecoveryTargetTimeline::Latest {
         // A standby that was told which one stays on it.
         plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
@@ -191,33 +193,6 @@ pub fn run(
     let configuration = ConfigurationPlace::of(&plan);
     let running_code = configuration::running_code(&plan, options.settings.archiving);
     Ok(RestoreReport { cluster, plan, configuration, running_code, took: watch.elapsed() })
-}
-
-/// The records that can be read, and warnings about those that cannot.
-fn readable_backups(
-    options: &RestoreOptions,
-    cluster: &ClusterRef,
-) -> Result<(Vec<BackupRecord>, Vec<String>), RestoreError> {
-    let mut readable = Vec::new();
-    let mut warnings = Vec::new();
-    let mut unreadable = None;
-    for entry in options.repository.backups(cluster)? {
-        match entry.record {
-            Ok(record) => readable.push(record),
-            Err(source) if options.backup == BackupChoice::Id(entry.id) => {
-                return Err(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(source) });
-            }
-            Err(error) => {
-                warnings.push(format!("backup {} cannot be read, so it is not considered: {error}", entry.id));
-                unreadable = Some(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(error) });
-            }
-        }
-    }
-    // Damage is not absence.
-    if let (true, Some(error)) = (readable.is_empty(), unreadable) {
-        return Err(error);
-    }
-    Ok((readable, warnings))
 }
 
 /// pgv-archive refuses every directory but the configured one.

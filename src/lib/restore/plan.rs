@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use super::choose::Choice;
 use super::error::RestoreError;
 use super::includes::{self, ConfigurationFiles};
+use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
 use super::wal_coverage::WalCoverage;
 use crate::fs::{self, PathFacts};
-use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TimelineHistory};
+use crate::pg::{
+    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TargetBound, TimelineHistory,
+};
 use crate::repository::{BackupRecord, ClusterRef, FileKind, FileMap, Repository};
 
 /// Room for WAL beside the files, in segments: what recovery and the first minutes need.
@@ -64,6 +67,8 @@ pub struct RestorePlan {
     pub file_bytes: u64,
     /// The file systems.
     pub room: Vec<Room>,
+    /// What reading the WAL has shown; none when it was not read.
+    pub proof: Option<Proof>,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
@@ -107,7 +112,7 @@ impl RestorePlan {
         choice: Choice,
         (mode, target, action): (RecoveryMode, RecoveryTarget, RecoveryTargetAction),
     ) -> Result<Self, RestoreError> {
-        let Choice { record, path, coverage, has_hole, mut warnings } = choice;
+        let Choice { record, path, coverage, has_hole, mut warnings, .. } = choice;
         let system_identifier = cluster.system_identifier;
         let mut apart_from = destination.apart_from(&record);
         let check = DirectoryCheck {
@@ -162,11 +167,23 @@ impl RestorePlan {
             action,
             file_bytes: sizes.total(),
             room: Vec::new(),
+            proof: None,
             warnings,
             record,
         };
         plan.room = plan.rooms(&sizes)?;
         Ok(plan)
+    }
+
+    /// The target that is written: *latest* is the last record that was read, so that a hole or a failing fetch cannot
+    /// end recovery before it (contract C2.5).
+    pub(super) fn written_target(&self) -> RecoveryTarget {
+        match (&self.target, &self.proof, self.mode) {
+            (RecoveryTarget::Latest, Some(proof), RecoveryMode::Targeted) => {
+                RecoveryTarget::Lsn(proof.last_record.lsn, TargetBound::Inclusive)
+            }
+            (target, _, _) => target.clone(),
+        }
     }
 
     /// What goes to each file system.

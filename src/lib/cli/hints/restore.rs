@@ -3,9 +3,13 @@
 use std::error::Error;
 
 use crate::cli::program::Program;
+use crate::cli::proof_text;
 use crate::cli::typed::Typed;
 use crate::pg::{RecoveryTarget, format_target_time};
-use crate::restore::{Branch, OlderBackup, RestoreError};
+use crate::restore::{Branch, Elsewhere, NotFound, OlderBackup, RestoreError};
+
+/// How many restore points are named beside one that is not there.
+const SHOWN_RESTORE_POINTS: usize = 5;
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     match super::find::<RestoreError>(error) {
@@ -23,6 +27,7 @@ fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
         | RestoreError::UnknownBackup { .. }
         | RestoreError::OnlyBackupsWithFindings { .. }
         | RestoreError::UnreadableBackup { .. } => of_missing_backup(error),
+        RestoreError::TargetNotFound { target, not_found } => of_absent_target(target, not_found),
         RestoreError::TargetBeforeBackup { .. }
         | RestoreError::TargetBehindArchive { .. }
         | RestoreError::TimeBehindArchive { .. }
@@ -82,6 +87,36 @@ fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The nearest points that there are, on whichever timeline they lie.
+fn of_absent_target(target: &RecoveryTarget, not_found: &NotFound) -> Vec<String> {
+    let mut hints = Vec::new();
+    if let Some(Elsewhere { timeline, .. }) = not_found.elsewhere {
+        hints.push(format!("To recover along that timeline: --target-timeline {timeline}"));
+    }
+    let by_xid = matches!(target, RecoveryTarget::TransactionId(..));
+    let near = [("before it", &not_found.before), ("after it", &not_found.after)];
+    for (side, ending) in near.into_iter().filter_map(|(side, ending)| Some((side, ending.as_ref()?))) {
+        let option = match (by_xid, ending.xid) {
+            (true, Some(xid)) => format!("--target-xid {xid}"),
+            _ => format!("--target-lsn {}", ending.span.lsn),
+        };
+        hints.push(format!("The nearest {side} is {}: {option}", proof_text::ending_text(ending, None)));
+    }
+    if let RecoveryTarget::RestorePoint(_) = target {
+        let points = not_found.restore_points.iter().rev().take(SHOWN_RESTORE_POINTS);
+        let points: Vec<String> = points.map(|point| format!("\"{}\" ({})", point.name, point.span.lsn)).collect();
+        hints.push(match points.as_slice() {
+            [] => "There is no restore point in that WAL at all.".to_owned(),
+            points => format!("The last restore points there: {}", points.join(", ")),
+        });
+    }
+    if let RecoveryTarget::Time(..) = target {
+        hints.push("Without a target, everything in the archive is restored.".to_owned());
+    }
+    hints.push("\"pgv target --around TIME\" lists the transactions of a time.".to_owned());
+    hints
 }
 
 /// A backup from before pg_upgrade or a rebuild is taken only when it is named.
