@@ -3,9 +3,10 @@
 
 use super::BackupChoice;
 use super::choose::{self, Choice, Request, is_on};
-use super::error::{Elsewhere, NotFound, RestoreError};
+use super::error::RestoreError;
 use super::facts;
 use super::proof::{Proof, Prover, Searched, is_behind};
+use super::refusal::{Elsewhere, NotFound};
 use super::trees;
 use super::wal_coverage::ArchiveFacts;
 use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId};

@@ -1,7 +1,8 @@
 //! The proof of a target: the WAL from the backup on is read, every digest, CRC and link checked, until the very record
 //! is found at which recovery will stop.
 
-use super::error::{NotFound, RestoreError};
+use super::error::RestoreError;
+use super::refusal::NotFound;
 use super::wal_coverage::ArchiveFacts;
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
