@@ -17,6 +17,7 @@ mod restore;
 mod restore_ended;
 mod restore_places;
 mod restore_safety;
+mod restore_start;
 mod restore_steps;
 mod restore_targets;
 mod restore_trees;
