@@ -199,6 +199,29 @@ fn recovery_that_ends_short_of_the_proof_is_damage() {
     assert!(copy.runs(), "it was ended\n{}", copy.log());
 }
 
+/// Errors on a terminal, by util-linux's script; without one they never are.
+#[test]
+fn an_error_is_red_on_a_terminal_only() {
+    let shown = |variable: &str, redirection: &str| {
+        let line = format!("'{}' -D /none --config /none/pgv.toml {redirection}", program("pgv-restore").display());
+        let mut script = TestAccount::get().command("script");
+        script.env_clear().env("PATH", "/usr/bin:/bin").env("TERM", "xterm").current_dir("/");
+        if let Some((name, value)) = variable.split_once('=') {
+            script.env(name, value);
+        }
+        run({
+            script.args(["-q", "-e", "-c", &line, "/dev/null"]);
+            script
+        })
+        .stdout
+    };
+    assert!(shown("", "").contains("\x1b[1;31mpgv-restore: error: "), "{}", shown("", ""));
+    for (variable, redirection) in [("NO_COLOR=1", ""), ("TERM=dumb", ""), ("", "2>&1 | cat")] {
+        let text = shown(variable, redirection);
+        assert!(text.contains("pgv-restore: error: ") && !text.contains('\x1b'), "{variable}: {text:?}");
+    }
+}
+
 /// A folder with our programs, in which this stands for pgv-fetch; `$1` is the file, `$real` the real pgv-fetch.
 fn with_fetch(site: &Site, folder: &TestFolder, name: &str, script: &str) -> PathBuf {
     let programs = folder.make(name);
@@ -264,10 +287,11 @@ fn who_stops_waiting_leaves_the_server_running() {
     let segment = site.primary.archive_all();
     let script = format!("[ \"$file\" != {segment} ] || [ ! -e {0} ] || exec sleep 60", folder.path().display());
     let programs = with_fetch(&site, &folder, "slow-bin", &script);
-    // "timeout" sends its signal to all that it started, as a terminal does.
+    // To all of them, as a terminal does.
+    let interrupt = "set -m; \"$@\" & sleep 8; kill -INT -- -$!; wait $!";
     for (name, words, options, code, said) in [
         ("limited", &[] as &[&str], &["--start-timeout", "3s"] as &[&str], 4, "recovery did not end within 3 s"),
-        ("interrupted", &["timeout", "--preserve-status", "-s", "INT", "8"], &[], 130, "interrupted"),
+        ("interrupted", &["bash", "-c", interrupt, "bash"], &[], 130, "interrupted"),
     ] {
         let copy = Copy::at(&site, folder.join(name));
         let left = copy.restore_by(&site, words, &programs, options).expect_code(code);
