@@ -14,12 +14,13 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SERVER_PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// The blocks of each document in the order of the story.
 const README: [&str; 5] = ["build", "setup", "restore", "shell", "by-hand"];
-const RUNBOOKS: [&str; 15] = [
+const RUNBOOKS: [&str; 16] = [
     "check",
     "moment",
     "look",
     "later",
     "open",
+    "start",
     "in-place",
     "take-over",
     "latest",
@@ -217,7 +218,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for name in ["var/main", "srv/restored/main", "srv/latest/main", "srv/standby/main"] {
+        for name in ["var/main", "srv/restored/main", "srv/latest/main", "srv/standby/main", "srv/started/main"] {
             let directory = self.folder.join(name);
             if directory.join("postmaster.pid").exists() {
                 let mut stop = TestAccount::get().command(format!("{SERVER_PROGRAMS}/pg_ctl"));
@@ -395,6 +396,9 @@ fn another_moment(host: &Host, segment: &str) {
     host.query_at(host.copy_port, "INSERT INTO rows VALUES (100)");
     assert_eq!(host.query_at(host.copy_port, "SHOW archive_mode"), "off");
     host.stop_copy("srv/restored/main");
+    let started = host.runbook("start");
+    assert!(started.stdout.contains("compared: it ended exactly where the proof says"), "{started}");
+    host.stop_copy("srv/started/main");
 }
 
 fn in_place_and_taking_over(host: &Host) {

@@ -19,6 +19,7 @@ mod restore_ended;
 mod restore_oracle;
 mod restore_places;
 mod restore_safety;
+mod restore_start;
 mod restore_steps;
 mod restore_targets;
 mod restore_trees;

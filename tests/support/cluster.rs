@@ -280,8 +280,9 @@ fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // below the range that the kernel hands out for outgoing connections
     let start = u16::try_from(std::process::id() % 1000).expect("it is below 1000") * 10;
+    // a copy that is started beside its original takes the next ones
     (0..10_000)
-        .map(|_| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .map(|_| 20_000 + (start + NEXT.fetch_add(4, Ordering::Relaxed)) % 10_000)
         .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("one of ten thousand ports is free")
 }

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::copy_server::CopyServer;
 use super::proof_text;
 use super::restore_steps::{NextStep, next_steps};
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
+use super::start::{JsonStart, Started, plan_line};
 use super::typed::Typed;
 use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, format_target_time,
@@ -17,8 +19,13 @@ use crate::restore::{
     DirectoryAction, Proof, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage,
 };
 
-/// The plan, for people.
-pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions) -> String {
+/// The plan, for people; with the server that is to be started.
+pub(super) fn plan_text(
+    cluster: &ClusterRef,
+    plan: &RestorePlan,
+    options: &RestoreOptions,
+    server: Option<&CopyServer>,
+) -> String {
     let record = &plan.record;
     let mut text = format!(
         "Restore of cluster {cluster} (PostgreSQL {}) into \"{}\", {}\n",
@@ -50,7 +57,7 @@ pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &Rest
         line("room", format!("{needed} of {available} left at \"{}\"", path.display()));
     }
     line("archiving", archiving_text(plan, options).to_owned());
-    text
+    text + &server.map(plan_line).unwrap_or_default()
 }
 
 fn action_text(action: DirectoryAction) -> &'static str {
@@ -107,8 +114,17 @@ fn archiving_text(plan: &RestorePlan, options: &RestoreOptions) -> &'static str 
     }
 }
 
+/// A restore that was carried out, with its server.
+pub(super) struct Done<'a> {
+    pub(super) report: &'a RestoreReport,
+    pub(super) server: &'a CopyServer,
+    /// What became of its start, when that was asked for.
+    pub(super) started: Option<&'a Started>,
+}
+
 /// The last words, for people.
-pub(super) fn report_text(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) -> String {
+pub(super) fn report_text(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> String {
+    let Done { report, server, started } = done;
     let plan = &report.plan;
     let mut text = format!(
         "restored backup {} into \"{}\": {}, every byte checked, {:.1} s\ntarget: {}\n",
@@ -118,8 +134,9 @@ pub(super) fn report_text(report: &RestoreReport, options: &RestoreOptions, type
         report.took.as_secs_f64(),
         target_text(plan),
     );
+    text.push_str(&started.map(|started| started.text(server)).unwrap_or_default());
     text.push_str("\nNext:\n");
-    for (number, step) in next_steps(report, options, typed).iter().enumerate() {
+    for (number, step) in next_steps(report, options, server, typed).iter().enumerate() {
         let _ = writeln!(text, "  {}. {}\n       {}", number + 1, step.what, step.command);
     }
     text
@@ -163,6 +180,9 @@ struct JsonPlan<'a> {
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     took_seconds: Option<f64>,
+    /// The start of the server, when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<JsonStart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_steps: Option<Vec<NextStep>>,
 }
@@ -171,7 +191,8 @@ fn json(
     cluster: &ClusterRef,
     plan: &RestorePlan,
     options: &RestoreOptions,
-    report: Option<(&RestoreReport, &Typed)>,
+    start: Option<JsonStart>,
+    done: Option<(&Done<'_>, &Typed)>,
 ) -> String {
     let target_time = match &plan.target {
         RecoveryTarget::Time(time, _) => Some(*time),
@@ -180,7 +201,7 @@ fn json(
     let timelines = plan.path.parents().chain([plan.path.timeline()]).map(|timeline| timeline.get()).collect();
     let answer = JsonPlan {
         schema_version: 1,
-        dry_run: report.is_none(),
+        dry_run: done.is_none(),
         cluster: cluster.name.to_string(),
         system_identifier: cluster.system_identifier.to_string(),
         directory: &plan.directory,
@@ -206,20 +227,27 @@ fn json(
         file_bytes: plan.file_bytes,
         room: &plan.room,
         warnings: &plan.warnings,
-        took_seconds: report.map(|(report, _)| report.took.as_secs_f64()),
-        next_steps: report.map(|(report, typed)| next_steps(report, options, typed)),
+        took_seconds: done.map(|(done, _)| done.report.took.as_secs_f64()),
+        start,
+        next_steps: done.map(|(done, typed)| next_steps(done.report, options, done.server, typed)),
     };
     serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"
 }
 
 /// The plan, for programs.
-pub(super) fn plan_json(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions) -> String {
-    json(cluster, plan, options, None)
+pub(super) fn plan_json(
+    cluster: &ClusterRef,
+    plan: &RestorePlan,
+    options: &RestoreOptions,
+    server: Option<&CopyServer>,
+) -> String {
+    json(cluster, plan, options, server.map(JsonStart::planned), None)
 }
 
 /// What was restored, for programs.
-pub(super) fn report_json(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) -> String {
-    json(&report.cluster, &report.plan, options, Some((report, typed)))
+pub(super) fn report_json(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> String {
+    let start = done.started.map(|started| JsonStart::done(done.server, started));
+    json(&done.report.cluster, &done.report.plan, options, start, Some((done, typed)))
 }
 
 fn time_text(time: jiff::Timestamp) -> String {

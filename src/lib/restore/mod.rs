@@ -19,6 +19,7 @@ mod plan;
 mod proof;
 mod refusal;
 mod settings;
+pub mod start;
 mod tablespaces;
 mod target_directory;
 mod trees;

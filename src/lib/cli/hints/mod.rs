@@ -10,6 +10,7 @@ mod recovery_conf;
 mod repository;
 mod restore;
 mod server;
+mod start;
 mod target;
 mod wal;
 
@@ -51,6 +52,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
         repository::hint,
         restore::hint,
         server::hint,
+        start::hint,
         target::hint,
         wal::hint,
     ];
