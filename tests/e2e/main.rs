@@ -15,6 +15,7 @@ mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
 mod restore_ended;
+mod restore_old_wal;
 mod restore_places;
 mod restore_safety;
 mod restore_steps;

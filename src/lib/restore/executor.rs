@@ -1,7 +1,7 @@
 //! Carries a plan out.
 //!
 //! ORDER: marker, directories and files with every digest checked, tablespace links, settings, signal file,
-//! tablespace_map and backup_label, sync of everything, the rename of `global/pg_control`, and last the marker goes.
+//! tablespace_map and backup_label, the segments of the old pg_wal (the complete ones also into the archive), sync of everything, the rename of `global/pg_control`, and last the marker goes.
 //! INVARIANT: without `global/pg_control` no server starts, so a restore that ends early never becomes a database.
 
 use std::collections::BTreeMap;
@@ -9,13 +9,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
+use super::old_wal::OldWalCopy;
 use super::places::{Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
 use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, may_be_emptied};
 use crate::clock::Clock;
-use crate::codec::{ContentDigest, FileHasher};
+use crate::codec::{CompressionLevel, ContentDigest, FileHasher};
 use crate::fs::{self, Tree};
 use crate::pg::{ControlFile, DataPath};
 use crate::report::{Cancel, Progress, Reporter};
@@ -32,6 +33,8 @@ pub(super) struct Executor<'a> {
     pub(super) cluster: &'a ClusterRef,
     pub(super) plan: &'a RestorePlan,
     pub(super) settings: &'a PreparedSettings,
+    pub(super) host: &'a str,
+    pub(super) level: CompressionLevel,
     pub(super) clock: &'a dyn Clock,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) cancel: &'a Cancel,
@@ -62,10 +65,10 @@ struct Target {
 
 impl Executor<'_> {
     pub(super) fn run(&self) -> Result<(), RestoreError> {
-        let data = self.prepare(&self.plan.directory, self.plan.directory_action)?;
+        let (data, aside) = self.prepare(&self.plan.directory, self.plan.directory_action)?;
         let mut trees = BTreeMap::new();
         for tablespace in &self.plan.tablespaces {
-            trees.insert(tablespace.oid, self.prepare(&tablespace.path, tablespace.action)?);
+            trees.insert(tablespace.oid, self.prepare(&tablespace.path, tablespace.action)?.0);
         }
         let places = Places { data, tablespaces: trees };
         let map = self.repository.file_map(self.cluster, &self.plan.record)?;
@@ -74,6 +77,7 @@ impl Executor<'_> {
         self.check_control_file(&places)?;
         self.cancelled()?;
         self.write_documents(&places)?;
+        self.copy_old_wal(&places, aside.as_deref())?;
         for warning in settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)? {
             self.reporter.warn(&warning);
         }
@@ -90,6 +94,26 @@ impl Executor<'_> {
         Ok(())
     }
 
+    /// The old pg_wal may have been renamed with the directory in which it lies.
+    fn copy_old_wal(&self, places: &Places, aside: Option<&Path>) -> Result<(), RestoreError> {
+        let Some(what) = &self.plan.old_wal else { return Ok(()) };
+        let moved = aside.and_then(|aside| Some(aside.join(what.folder.strip_prefix(&self.plan.directory).ok()?)));
+        let copy = OldWalCopy {
+            repository: self.repository,
+            cluster: self.cluster,
+            what,
+            folder: moved.unwrap_or_else(|| what.folder.clone()),
+            data: &places.data,
+            file_mode: fs::PRIVATE_FILE_MODE | (0o040 & self.plan.mode_mask),
+            level: self.level,
+            host: self.host,
+            now: self.clock.now(),
+            reporter: self.reporter,
+            cancel: self.cancel,
+        };
+        copy.run()
+    }
+
     fn cancelled(&self) -> Result<(), RestoreError> {
         if self.cancel.is_cancelled() {
             return Err(RestoreError::Cancelled { path: self.plan.directory.clone() });
@@ -97,14 +121,16 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Makes an empty directory with our marker in it.
-    fn prepare(&self, path: &Path, action: DirectoryAction) -> Result<Tree, RestoreError> {
+    /// Makes an empty directory with our marker in it; also says what the one in the way is called now.
+    fn prepare(&self, path: &Path, action: DirectoryAction) -> Result<(Tree, Option<PathBuf>), RestoreError> {
+        let mut moved_to = None;
         match action {
             DirectoryAction::MoveAside => {
                 let aside = aside(path, self.clock);
                 self.reporter.step(&format!("renaming \"{}\" to \"{}\"", path.display(), aside.display()));
                 fs::rename_aside(path, &aside)?;
                 fs::create_directory(path)?;
+                moved_to = Some(aside);
             }
             DirectoryAction::Create => {
                 fs::create_directory(path)?;
@@ -132,7 +158,7 @@ impl Executor<'_> {
             return Err(RestoreError::UnsafeTarget { path: path.to_owned(), problem, move_aside_helps: false });
         }
         tree.set_mode(self.plan.directory_mode)?;
-        Ok(tree)
+        Ok((tree, moved_to))
     }
 
     /// The plan was made some time ago: holds the directory against other restores, and looks again.

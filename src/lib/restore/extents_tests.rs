@@ -95,6 +95,8 @@ impl Scene {
             cluster,
             plan,
             settings: &settings,
+            host: "test",
+            level: CompressionLevel::DEFAULT,
             clock: &clock,
             reporter: &reporter,
             cancel: &cancel,

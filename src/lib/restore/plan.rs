@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::choose::Choice;
 use super::error::RestoreError;
 use super::includes::{self, ConfigurationFiles};
+use super::old_wal::OldWalUse;
 use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
@@ -69,6 +70,8 @@ pub struct RestorePlan {
     pub room: Vec<Room>,
     /// What reading the WAL has shown; none when it was not read.
     pub proof: Option<Proof>,
+    /// What recovery needs of the old pg_wal, when one was named.
+    pub old_wal: Option<OldWalUse>,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
@@ -168,6 +171,7 @@ impl RestorePlan {
             file_bytes: sizes.total(),
             room: Vec::new(),
             proof: None,
+            old_wal: None,
             warnings,
             record,
         };
