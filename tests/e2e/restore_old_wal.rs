@@ -35,7 +35,11 @@ impl Dead {
         ledger.commit_many(&site.primary, rows / 3);
         let middle = site.primary.now();
         left.push(site.primary.switch_wal());
-        ledger.commit_many(&site.primary, rows - 2 * (rows / 3));
+        ledger.commit_many(&site.primary, rows - 2 * (rows / 3) - 1);
+        // Pages that are whole, before and behind the place of some damage.
+        let message = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 50000))";
+        site.primary.query(&format!("{message}; {message}"));
+        ledger.commit(&site.primary);
         left.push(site.primary.query("SELECT pg_walfile_name(pg_current_wal_lsn())"));
         site.primary.kill();
         Self { site, ledger, middle, left }
@@ -72,7 +76,7 @@ fn started(dead: &Dead, folder: &TestFolder, data: &Path, expected: Settled) -> 
 fn ends_with(outcome: &Outcome, status: i32, words: &[&str]) {
     assert_eq!(outcome.status.code(), Some(status), "{outcome}");
     for word in words {
-        assert!(outcome.stderr.contains(word), "no {word:?} in\n{outcome}");
+        assert!(outcome.stderr.contains(word) || outcome.stdout.contains(word), "no {word:?} in\n{outcome}");
     }
 }
 
@@ -126,7 +130,8 @@ fn every_row_comes_back(version: PgVersion) {
     // partial name, from the server itself.
     let data = dead.site.primary.data.clone();
     let options = ["--move-aside", "--keep-archiving", "--old-primary-is-gone"];
-    ends_with(&dead.restore_from(&data, &options), 0, &["100 commits", ".pgv-"]);
+    // What was complete is archived by now.
+    ends_with(&dead.restore_from(&data, &options), 0, &["34 commits that the archive lacks", ".pgv-"]);
     let copy = started(&dead, &folder, &data, Settled::Open);
     Ledger::assert(&copy, &dead.ledger.all());
     copy.archive_all();
@@ -153,25 +158,25 @@ fn targets_lie_in_the_old_pg_wal_too() {
     let data = dead.site.primary.data.display().to_string();
 
     let (at_time, by_xid, unproven) = (folder.join("at-time"), folder.join("by-xid"), folder.join("unproven"));
-    ends_with(&dead.restore_from(&at_time, &["--target-time", &dead.middle.text]), 0, &["6 commits that the archive"]);
-    let copy = started(&dead, &folder, &at_time, Settled::Paused);
-    Ledger::assert(&copy, &until);
-    copy.promote();
-    Ledger::assert(&copy, &until);
-    // Recovery read the record behind the target in the last segment; what it needs is all that was copied.
     let row = &dead.ledger.rows[4];
     let xid = row.xid.to_string();
-    ends_with(&dead.restore_from(&by_xid, &["--target-xid", &xid]), 0, &["3 commits that the archive"]);
-    assert!(by_xid.join("pg_wal").join(&dead.left[0]).exists());
-    assert!(!by_xid.join("pg_wal").join(&dead.left[1]).exists());
-    Ledger::assert(&started(&dead, &folder, &by_xid, Settled::Paused), &dead.ledger.through(row));
     let shown = dead.site.pgv.run("pgv", &["target", "--wal-from", &data, "--target-xid", &xid]);
     assert!(shown.success().stdout.contains("old WAL"));
     let around = dead.site.pgv.run("pgv", &["target", "--wal-from", &data, "--around", &dead.middle.text]);
     assert!(around.success().stdout.contains(&dead.ledger.rows[10].xid.to_string()));
 
+    // Only what recovery needs is copied; what is complete of that is archived from then on.
+    ends_with(&dead.restore_from(&by_xid, &["--target-xid", &xid]), 0, &["3 commits that the archive"]);
+    assert!(by_xid.join("pg_wal").join(&dead.left[0]).exists());
+    assert!(!by_xid.join("pg_wal").join(&dead.left[1]).exists());
+    Ledger::assert(&started(&dead, &folder, &by_xid, Settled::Paused), &dead.ledger.through(row));
+    ends_with(&dead.restore_from(&at_time, &["--target-time", &dead.middle.text]), 0, &["3 commits that the archive"]);
+    let copy = started(&dead, &folder, &at_time, Settled::Paused);
+    Ledger::assert(&copy, &until);
+    copy.promote();
+    Ledger::assert(&copy, &until);
     // Unproven, recovery goes to the end of what was copied, every CRC of which was checked.
-    ends_with(&dead.restore_from(&unproven, &["--no-prove"]), 0, &["9 commits that the archive"]);
+    ends_with(&dead.restore_from(&unproven, &["--no-prove"]), 0, &["3 commits that the archive"]);
     Ledger::assert(&started(&dead, &folder, &unproven, Settled::Open), &dead.ledger.all());
 }
 
@@ -185,9 +190,7 @@ fn damage_in_the_old_pg_wal_is_not_taken_for_its_end() {
     let whole_first = std::fs::read(&first).unwrap();
     let data = folder.join("new");
 
-    // The rows of the last segment lie in its first pages, and pages of full-page images lie before them.
-    let used = whole.chunks(8192).take_while(|page| page[0] != 0).count() as u64;
-    assert!(used >= 3, "{used} pages");
+    // What is damaged in the last pages that were written looks like the end, for PostgreSQL, too.
     for options in [&[][..], &["--no-prove"]] {
         flip(&last, 8192 + 4000);
         let damaged = dead.restore_from(&data, options);
@@ -200,7 +203,7 @@ fn damage_in_the_old_pg_wal_is_not_taken_for_its_end() {
         ends_with(&dead.site.restore(&data, options), 3, &["cannot be read to its end", "--archive-only"]);
         std::fs::write(&last, &whole).unwrap();
 
-        flip(&first, 5000);
+        flip(&first, 300);
         ends_with(&dead.restore_from(&data, options), 5, &["is damaged", "goes on in a later segment"]);
         std::fs::write(&first, &whole_first).unwrap();
     }
@@ -240,13 +243,13 @@ fn holes_are_filled_and_what_does_not_belong_is_refused() {
     archive.success();
     std::fs::remove_file(&gone).unwrap();
     ends_with(&dead.site.restore(&hole, &[]), 3, &["--wal-from"]);
-    ends_with(&dead.restore_from(&hole, &[]), 0, &["3 commits"]);
+    ends_with(&dead.restore_from(&hole, &[]), 0, &["5 commits"]);
     assert!(gone.exists(), "the archive did not get what it lacked");
     Ledger::assert(&started(&dead, &folder, &hole, Settled::Open), &dead.ledger.all());
 
     // A file of the future, with content of the past.
-    let recycled = dead.pg_wal().join(format!("{}{:08X}", &dead.left[2][..16], 0xF0));
-    std::fs::copy(dead.pg_wal().join(&dead.left[0]), &recycled).unwrap();
+    let name = format!("primary/pg_wal/{}{:08X}", &dead.left[2][..16], 0xF0);
+    folder.write(name, std::fs::read(dead.pg_wal().join(&dead.left[0])).unwrap());
     ends_with(&dead.restore_from(&other, &["--dry-run"]), 0, &["1 commit"]);
 
     // Whose WAL it is, and whether it still grows.
