@@ -54,12 +54,16 @@ impl Dead {
         self.site.restore(directory, &[&["--wal-from", &data], options].concat())
     }
 
+    /// The tree of the cluster; its server cannot be asked any more.
+    fn tree(&self) -> PathBuf {
+        let folders = std::fs::read_dir(self.site.pgv.repository.join("main")).unwrap();
+        let mut folders = folders.map(|entry| entry.unwrap().path());
+        folders.find(|path| path.join("identity").exists()).unwrap()
+    }
+
     /// Where the archive has that file, or would have it.
     fn archived(&self, name: &str) -> PathBuf {
-        let control = self.site.pgv.repository.join("main");
-        let mut tree = std::fs::read_dir(control).unwrap().map(|entry| entry.unwrap().path());
-        let tree = tree.find(|path| path.join("identity").exists()).unwrap();
-        tree.join("wal").join(&name[..8]).join(&name[..16]).join(name)
+        self.tree().join("wal").join(&name[..8]).join(&name[..16]).join(name)
     }
 }
 
@@ -178,6 +182,29 @@ fn targets_lie_in_the_old_pg_wal_too() {
     // Unproven, recovery goes to the end of what was copied, every CRC of which was checked.
     ends_with(&dead.restore_from(&unproven, &["--no-prove"]), 0, &["3 commits that the archive"]);
     Ledger::assert(&started(&dead, &folder, &unproven, Settled::Open), &dead.ledger.all());
+}
+
+/// A copy that became a primary wrote a history and a timeline of which the archive has nothing.
+#[test]
+fn a_timeline_that_was_never_archived_comes_back() {
+    let folder = TestFolder::new("old-wal-timeline");
+    let mut dead = Dead::new(PgVersion::V15, &folder, 3);
+    let second = folder.join("second");
+    ends_with(&dead.restore_from(&second, &[]), 0, &["3 commits"]);
+    let mut copy = started(&dead, &folder, &second, Settled::Open);
+    dead.ledger.commit_many(&copy, 2);
+    copy.switch_wal();
+    dead.ledger.commit_many(&copy, 2);
+    copy.kill();
+
+    let third = folder.join("third");
+    let from = second.display().to_string();
+    ends_with(&dead.site.restore(&third, &["--wal-from", &from]), 0, &["1, then 2", "commits that the archive lacks"]);
+    let copy = started(&dead, &folder, &third, Settled::Open);
+    Ledger::assert(&copy, &dead.ledger.all());
+    assert_eq!(copy.query("SELECT timeline_id FROM pg_control_checkpoint()"), "3");
+    let histories = dead.tree().join("history");
+    assert!(histories.join("00000002.history").exists());
 }
 
 #[test]

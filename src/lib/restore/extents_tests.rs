@@ -74,6 +74,7 @@ impl Scene {
             move_aside: false,
             repository_root: Some(self.test.root()),
             pgdata: None,
+            old_wal_bytes: 0,
         };
         let what = (RecoveryMode::Targeted, RecoveryTarget::Latest, RecoveryTargetAction::Promote);
         RestorePlan::new(&self.test.repository, &self.test.cluster, &destination, choice, what).unwrap()

@@ -10,6 +10,7 @@ mod decision;
 mod error;
 mod executor;
 mod facts;
+mod file_writer;
 mod includes;
 mod listing;
 mod old_wal;
@@ -168,6 +169,9 @@ pub fn plan(
         repository_root: options.repository_root.clone(),
         home: options.home.as_deref(),
         pgdata: options.pgdata.clone(),
+        old_wal_bytes: old_wal
+            .as_ref()
+            .map_or(0, |old| (old.segments.len() as u64).saturating_mul(selected.identity.wal_segment_size.bytes())),
     };
     let what = (options.mode, options.target.clone(), options.action);
     if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =

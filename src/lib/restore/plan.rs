@@ -91,6 +91,8 @@ pub struct Destination<'a> {
     pub home: Option<&'a Path>,
     /// The data directory of the configured cluster, whose server may run.
     pub pgdata: Option<PathBuf>,
+    /// Bytes of WAL that are copied beside the files of the backup.
+    pub old_wal_bytes: u64,
 }
 
 impl Destination<'_> {
@@ -175,7 +177,7 @@ impl RestorePlan {
             warnings,
             record,
         };
-        plan.room = plan.rooms(&sizes)?;
+        plan.room = plan.rooms(&sizes, destination.old_wal_bytes)?;
         Ok(plan)
     }
 
@@ -191,9 +193,9 @@ impl RestorePlan {
     }
 
     /// What goes to each file system.
-    fn rooms(&self, sizes: &Sizes) -> Result<Vec<Room>, RestoreError> {
+    fn rooms(&self, sizes: &Sizes, old_wal_bytes: u64) -> Result<Vec<Room>, RestoreError> {
         let margin = WAL_MARGIN_SEGMENTS * self.record.wal_segment_size.bytes();
-        let bytes = sizes.data_directory.saturating_add(margin);
+        let bytes = sizes.data_directory.saturating_add(margin).saturating_add(old_wal_bytes);
         let mut parts = vec![(self.directory.as_path(), bytes, self.directory_action)];
         for tablespace in &self.tablespaces {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();

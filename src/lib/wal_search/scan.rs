@@ -200,10 +200,12 @@ impl WalSearch<'_> {
         last_record: Option<Lsn>,
     ) -> Result<(), WalSearchError> {
         let (segment, source) = (*segment, fault.clone());
+        // A path may lead on from there along another timeline.
+        let is_last = segment.end_lsn(self.format.segment_size).is_none_or(|end| end >= self.to);
         let pages_behind = match self.source.standing(&segment) {
             SegmentStanding::Archived => return Err(WalSearchError::Fault { segment, source }),
-            SegmentStanding::Left => None,
-            SegmentStanding::LastLeft => Some(self.valid_pages_behind(&segment, position)?),
+            SegmentStanding::LastLeft if is_last => Some(self.valid_pages_behind(&segment, position)?),
+            SegmentStanding::Left | SegmentStanding::LastLeft => None,
         };
         if pages_behind == Some(0) && source.is_usual_end() {
             return Ok(());

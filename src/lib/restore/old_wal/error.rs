@@ -145,7 +145,7 @@ pub enum OldWalError {
 }
 
 /// `1 commit`, `2 commits`.
-pub(super) fn commits_text(commits: u64) -> String {
+fn commits_text(commits: u64) -> String {
     if commits == 1 { "1 commit".to_owned() } else { format!("{commits} commits") }
 }
 

@@ -6,9 +6,9 @@ use super::super::RestoreOptions;
 use super::super::decision::Decision;
 use super::super::error::RestoreError;
 use super::super::facts;
-use super::error::commits_text;
 use super::folder::refuse_running;
 use super::{CombinedSegments, Gain, OldWal, OldWalError, OldWalUse, Reach, find_use};
+use crate::fs;
 use crate::pg::{RecoveryMode, RecoveryTarget, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::WalArchive;
@@ -49,23 +49,13 @@ impl Unarchived<'_> {
                 let folder = folder.display();
                 return Ok(Some(format!("could not look for WAL in \"{folder}\": {}", error.source)));
             }
-            Ok(missing) if missing.is_empty() => return Ok(None),
             Ok(missing) => missing,
         };
-        let options = self.options;
-        let is_latest = options.mode == RecoveryMode::Targeted
-            && options.target == RecoveryTarget::Latest
-            && options.wal_from.is_none();
-        if is_latest && let Some(lost) = self.lost_in(place, &folder)? {
-            let (commits, archived_end) = (lost.commits, lost.archived_end);
-            if let Some(last) = lost.last_commit.filter(|_| commits > 0) {
-                let refusal = OldWalError::Unarchived { path: folder, commits, last: Box::new(last), archived_end };
-                return if options.archive_only {
-                    Ok(Some(format!("{refusal}; --archive-only leaves {} out", commits_text(commits))))
-                } else {
-                    Err(refusal.into())
-                };
-            }
+        if let Some(warning) = self.warning_of_commits(place, &folder)? {
+            return Ok(Some(warning));
+        }
+        if missing.is_empty() {
+            return Ok(None);
         }
         let named: Vec<String> = missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
         let more = missing.len().saturating_sub(named.len());
@@ -75,6 +65,23 @@ impl Unarchived<'_> {
             folder.display(),
             named.join(", ")
         )))
+    }
+
+    /// Refuses to lose commits, or says which ones are.
+    fn warning_of_commits(&self, place: &Path, folder: &Path) -> Result<Option<String>, RestoreError> {
+        let options = self.options;
+        let is_latest = options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest;
+        if !is_latest || options.wal_from.is_some() || !fs::is_directory(folder)? {
+            return Ok(None);
+        }
+        let Some(lost) = self.lost_in(place, folder)? else { return Ok(None) };
+        let OldWalUse { commits, archived_end, last_commit, .. } = lost;
+        let Some(last) = last_commit else { return Ok(None) };
+        let refusal = OldWalError::Unarchived { path: folder.to_owned(), commits, last: Box::new(last), archived_end };
+        match options.archive_only {
+            true => Ok(Some(format!("{refusal}; they are left out, as --archive-only says"))),
+            false => Err(refusal.into()),
+        }
     }
 
     /// What the WAL in `place` would add; none when that is not asked.
