@@ -196,3 +196,7 @@ fn insert(ranges: &mut Vec<WalRange>, name: WalSegmentName, size: WalSegmentSize
     }
     *ranges = joined;
 }
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;
