@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SERVER_PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// The blocks of each document in the order of the story.
 const README: [&str; 5] = ["build", "setup", "restore", "shell", "by-hand"];
-const RUNBOOKS: [&str; 16] = [
+const RUNBOOKS: [&str; 17] = [
     "check",
     "moment",
     "look",
@@ -24,6 +24,7 @@ const RUNBOOKS: [&str; 16] = [
     "in-place",
     "take-over",
     "latest",
+    "old-wal",
     "standby",
     "old-backup",
     "copy",
@@ -218,7 +219,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for name in ["var/main", "srv/restored/main", "srv/latest/main", "srv/standby/main", "srv/started/main"] {
+        for name in ["main", "restored", "latest", "rescued", "standby", "started"] {
+            let name = if name == "main" { "var/main".to_owned() } else { format!("srv/{name}/main") };
             let directory = self.folder.join(name);
             if directory.join("postmaster.pid").exists() {
                 let mut stop = TestAccount::get().command(format!("{SERVER_PROGRAMS}/pg_ctl"));
@@ -418,20 +420,28 @@ fn the_latest_and_a_standby(host: &Host) {
         host.query("SELECT pg_reload_conf()");
         host.wait_for(host.port, &format!("current_setting('archive_command') = '{command}'"));
     };
-    set("false");
-    host.insert(5);
-    let segment = host.switch_wal();
-    host.wait_for_mark(&segment, "ready");
-    host.as_account("pg_ctlcluster 15 main stop -m immediate").success();
-    host.as_account(&format!("mkdir -p {0}/latest {0}/standby", host.folder.join("srv").display()));
-    for name in ["srv/latest", "srv/standby", "srv/try"] {
+    for name in ["srv/latest", "srv/rescued", "srv/standby", "srv/try"] {
         host.folder.make(name);
     }
+    let segment = host.switch_wal();
+    host.wait_for_mark(&segment, "done");
     let restored = host.runbook("latest");
     host.start_copy(&restored);
     host.wait_for(host.copy_port, "NOT pg_is_in_recovery()");
-    assert_eq!(host.rows_at(host.copy_port), "1 4 5");
+    assert_eq!(host.rows_at(host.copy_port), "1 4");
     host.stop_copy("srv/latest/main");
+
+    set("false");
+    host.insert(5);
+    host.as_account("pg_ctlcluster 15 main stop -m immediate").success();
+    let again = format!("pgv-restore -D {}", host.folder.join("srv/latest/again").display());
+    let refused = host.as_account(&again).expect_code(3);
+    assert!(refused.stderr.contains("1 commit after the end of the archive"), "{refused}");
+    let restored = host.runbook("old-wal");
+    host.start_copy(&restored);
+    host.wait_for(host.copy_port, "NOT pg_is_in_recovery()");
+    assert_eq!(host.rows_at(host.copy_port), "1 4 5");
+    host.stop_copy("srv/rescued/main");
 
     host.as_account("pg_ctlcluster 15 main start").success();
     set(&command);

@@ -16,6 +16,7 @@ mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
 mod restore_ended;
+mod restore_old_wal;
 mod restore_oracle;
 mod restore_places;
 mod restore_safety;

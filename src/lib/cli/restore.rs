@@ -13,6 +13,7 @@ use super::recovery_args::{ProvingArgs, RecoveryArgs, TablespaceMapping, backup_
 use super::recovery_commands::RecoveryCommands;
 use super::restore_text::{self, Done};
 use super::start::{StartArgs, Starter};
+use super::usage::UsageError;
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::Classified;
@@ -44,6 +45,10 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     pub(crate) move_aside: bool,
 
+    /// Restore the latest of the archive, though commits in a pg_wal on this machine are lost with it
+    #[arg(long, conflicts_with = "wal_from")]
+    pub(crate) archive_only: bool,
+
     /// Confirms that the original will never run again; for --keep-archiving
     #[arg(long, requires = "keep_archiving")]
     pub(crate) old_primary_is_gone: bool,
@@ -63,6 +68,7 @@ Examples:
   pgv-restore -D /srv/restored --target-time '2026-11-20 14:30:00+00' --dry-run
   pgv-restore -D /srv/restored --target-time '2026-11-20 14:30:00 Europe/Berlin'
   pgv-restore -D /var/lib/postgresql/15/main --move-aside    in place, up to the latest
+  pgv-restore -D DIR --wal-from /var/lib/postgresql/15/main   with what the dead primary had left
   pgv-restore -D DIR --backup latest --target-immediate      the backup alone
   pgv-restore -D DIR --standby --primary-conninfo 'host=db1 user=replicator'
 
@@ -159,6 +165,11 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         (false, false) => RestoredArchiving::Off,
         _ => RestoredArchiving::Unchanged,
     };
+    if is_standby && args.proving.wal_from.is_some() {
+        let usage = UsageError::new("--wal-from is not for --standby: a standby takes what it lacks from its primary");
+        let hint = "To go on from the WAL of a primary that died, restore without --standby: it becomes the primary.";
+        return Err(usage.with_hint(hint).into());
+    }
     let must_ask = args.recovery.keep_archiving && !args.old_primary_is_gone && !is_standby;
     let original = if must_ask {
         Some(opening::connection(configuration, &ConnectionArgs::default(), Program::Restore)?)
@@ -193,5 +204,9 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         },
         pgdata: configuration.cluster().ok().and_then(|cluster| cluster.pgdata),
         original,
+        wal_from: args.proving.wal_from.clone(),
+        archive_only: args.archive_only,
+        host: opening::host_name(),
+        level: configuration.archive().compression_level,
     })
 }

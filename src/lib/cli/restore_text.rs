@@ -16,7 +16,7 @@ use crate::pg::{
 };
 use crate::repository::ClusterRef;
 use crate::restore::{
-    DirectoryAction, Proof, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage,
+    DirectoryAction, OldWalUse, Proof, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage,
 };
 
 /// The plan, for people; with the server that is to be started.
@@ -47,6 +47,9 @@ pub(super) fn plan_text(
     }
     line("timelines", timelines_text(plan));
     line("WAL", wal_text(&plan.coverage));
+    for (name, value) in plan.old_wal.iter().flat_map(proof_text::old_wal_lines) {
+        line(name, value);
+    }
     for tablespace in &plan.tablespaces {
         let TablespacePlan { oid, original, path, action } = tablespace;
         let (original, path) = (original.display(), path.display());
@@ -82,6 +85,9 @@ fn target_text(plan: &RestorePlan) -> String {
             }
             _ => "none: it becomes a standby".to_owned(),
         },
+        (RecoveryTarget::Latest, _) if plan.old_wal.is_some() => {
+            "latest: everything that is archived or in the old pg_wal, then it opens".to_owned()
+        }
         (RecoveryTarget::Latest, _) => "latest: everything that is archived, then it opens".to_owned(),
         (RecoveryTarget::Time(time, bound), _) => {
             let bound = if *bound == crate::pg::TargetBound::Exclusive { ", exclusive" } else { "" };
@@ -174,6 +180,8 @@ struct JsonPlan<'a> {
     wal: &'a WalCoverage,
     /// What reading the WAL has shown; null when it was not read.
     proof: Option<&'a Proof>,
+    /// What is needed of the old pg_wal; null without --wal-from.
+    old_wal: Option<&'a OldWalUse>,
     tablespaces: &'a [TablespacePlan],
     file_bytes: u64,
     room: &'a [Room],
@@ -223,6 +231,7 @@ fn json(
         target_timeline: plan.target_timeline.to_string(),
         wal: &plan.coverage,
         proof: plan.proof.as_ref(),
+        old_wal: plan.old_wal.as_ref(),
         tablespaces: &plan.tablespaces,
         file_bytes: plan.file_bytes,
         room: &plan.room,

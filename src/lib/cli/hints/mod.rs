@@ -6,6 +6,7 @@
 
 mod configuration;
 mod init;
+mod old_wal;
 mod recovery_conf;
 mod repository;
 mod restore;
