@@ -20,6 +20,7 @@ mod restore_safety;
 mod restore_steps;
 mod restore_targets;
 mod restore_trees;
+mod versions;
 mod wal_archive;
 mod wal_fixtures;
 mod wal_reader;
