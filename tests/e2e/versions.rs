@@ -110,3 +110,48 @@ fn everything_comes_back(version: PgVersion) {
 fn everything_comes_back_on_every_version() {
     PgVersion::ALL.into_iter().for_each(everything_comes_back);
 }
+
+/// Archive, proof and restore with segments of another size than 16 MB; those of 1 MB are in `restore_targets`.
+fn comes_back_with_segments_of(megabytes: u32) {
+    let folder = TestFolder::new(&format!("segments-{megabytes}"));
+    let size = format!("--wal-segsize={megabytes}");
+    // sparse segments, and none kept for later: a gigabyte each is enough
+    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb(&size);
+    let builder = builder.line("wal_init_zero = off").line("wal_recycle = off");
+    let mut site = Site::of(builder, &folder);
+    let (ledger, middle) = site.with_history();
+    assert_eq!(site.primary.query("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"), {
+        (megabytes << 20).to_string()
+    });
+    site.primary.stop();
+    let target = ["--target-time", &middle.text];
+    let until = ledger.until(&middle);
+    let found = site.pgv.run("pgv", &[&["target", "--output", "json"], &target[..]].concat()).success();
+    let answer: Value = serde_json::from_str(&found.stdout).unwrap();
+    let proof = &answer["point"]["proof"];
+    let last = ledger.rows.iter().rfind(|row| until.contains(&row.id)).unwrap();
+    assert_eq!(proof["commit_before"]["xid"], last.xid, "{proof}");
+
+    let data = folder.join("copy");
+    site.restore(&data, &target).success();
+    verified(PgVersion::V15, &data);
+    let mut copy = TestCluster::at(PgVersion::V15, &folder, "copy-server", &data);
+    assert_eq!(copy.start_and_settle(), Settled::Paused, "log:\n{}", copy.log());
+    Ledger::assert(&copy, &until);
+    let stop = proof["stop"]["lsn"].as_str().unwrap_or_else(|| panic!("{proof}"));
+    let stopped = format!("SELECT pg_last_wal_replay_lsn() <= '{stop}'::pg_lsn");
+    assert_eq!(copy.query(&stopped), "t", "{proof}");
+    copy.promote();
+    Ledger::assert(&copy, &until);
+}
+
+#[test]
+fn segments_of_64_megabytes() {
+    comes_back_with_segments_of(64);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn segments_of_a_gigabyte() {
+    comes_back_with_segments_of(1024);
+}
