@@ -120,7 +120,11 @@ impl TestCluster {
     /// Ends the present WAL segment, whatever it holds, and returns its name.
     pub(crate) fn switch_wal(&self) -> String {
         // something must be in the segment, or there is nothing to end
-        let sql = "SELECT pg_walfile_name(pg_create_restore_point('harness') - 1)";
+        // 13 cannot subtract, and up to 16 the byte before is meant in any case
+        let sql = match self.version {
+            PgVersion::V13 => "SELECT pg_walfile_name(pg_create_restore_point('harness'))",
+            _ => "SELECT pg_walfile_name(pg_create_restore_point('harness') - 1)",
+        };
         let segment = self.query(sql);
         self.query("SELECT pg_switch_wal()");
         segment

@@ -9,7 +9,8 @@ use super::copy_server::CopyServer;
 use super::program::Program;
 use super::typed::Typed;
 use crate::pg::{
-    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, shell_quote,
+    PgMajorVersion, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving,
+    shell_quote,
 };
 use crate::restore::start::Settled;
 use crate::restore::{RestoreOptions, RestorePlan, RestoreReport};
@@ -46,8 +47,9 @@ pub(super) fn next_steps(
         return steps;
     }
     if plan.action == RecoveryTargetAction::Pause && plan.target != RecoveryTarget::Latest {
-        let sql = "SELECT pg_get_wal_replay_pause_state(), pg_last_xact_replay_timestamp()";
-        steps.push(step("Look: once it is paused at the target, it can be read:", psql(sql)));
+        let state = pause_state(plan.record.major_version);
+        let sql = format!("SELECT {state}, pg_last_xact_replay_timestamp()");
+        steps.push(step("Look: once it is paused at the target, it can be read:", psql(&sql)));
         steps.extend(other_moments(plan, options, server, typed));
         steps.push(step("Right? Open it for writing, on a new timeline:", psql("SELECT pg_promote()")));
     } else if server.settled != Some(Settled::Opened) {
@@ -60,6 +62,11 @@ pub(super) fn next_steps(
     }
     steps.push(step("Take a backup of it soon:", typed.program(Program::BaseBackup, "--checkpoint fast")));
     steps
+}
+
+/// What tells whether replay is paused. COMPAT: 13 knows only that it was told to, by its target too.
+fn pause_state(major: PgMajorVersion) -> &'static str {
+    if major.get() >= 14 { "pg_get_wal_replay_pause_state()" } else { "pg_is_wal_replay_paused()" }
 }
 
 /// To a later moment replay goes on from where it is; to an earlier one no server goes back.

@@ -47,16 +47,6 @@ pub enum ReplicationError {
         /// Which version.
         source: PgVersionError,
     },
-    /// The server speaks a form of the command that this pgv does not.
-    #[error("server {endpoint} is PostgreSQL {found}; this version of pgv takes base backups of {oldest} and later")]
-    CommandTooOld {
-        /// Which server.
-        endpoint: Box<Endpoint>,
-        /// Its version as it reported it.
-        found: String,
-        /// The oldest major version that will do.
-        oldest: u32,
-    },
     /// An option that cannot be sent.
     #[error("invalid value of {option}: {problem}")]
     InvalidOption {
@@ -87,7 +77,7 @@ impl Classified for ReplicationError {
         match self {
             Self::Server { source, .. } => source.class(),
             Self::Connection { source, .. } => source.class(),
-            Self::Version { .. } | Self::CommandTooOld { .. } => ErrorClass::Unsupported,
+            Self::Version { .. } => ErrorClass::Unsupported,
             Self::InvalidOption { .. } => ErrorClass::Usage,
         }
     }
