@@ -120,7 +120,10 @@ pub struct Walsender {
 impl Walsender {
     /// Connects for physical replication.
     pub async fn connect(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
-        Ok(Self { session: Session::connect(settings, Purpose::Replication).await? })
+        let session =
+            Session::connect(settings, Purpose::Replication).await.map_err(ConnectError::naming_the_pooler)?;
+        session.refuse_bouncer_console()?;
+        Ok(Self { session })
     }
 
     /// Which server answered.
