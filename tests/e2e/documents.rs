@@ -218,7 +218,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for name in ["var/main", "srv/restored/main", "srv/latest/main", "srv/standby/main", "srv/started/main"] {
+        for name in ["var/main", "srv/restored/main", "srv/latest/main", "srv/standby/main", "srv/restored/checked"] {
             let directory = self.folder.join(name);
             if directory.join("postmaster.pid").exists() {
                 let mut stop = TestAccount::get().command(format!("{SERVER_PROGRAMS}/pg_ctl"));
@@ -398,7 +398,7 @@ fn another_moment(host: &Host, segment: &str) {
     host.stop_copy("srv/restored/main");
     let started = host.runbook("start");
     assert!(started.stdout.contains("compared: it ended exactly where the proof says"), "{started}");
-    host.stop_copy("srv/started/main");
+    host.stop_copy("srv/restored/checked");
 }
 
 fn in_place_and_taking_over(host: &Host) {
