@@ -400,7 +400,7 @@ fn another_moment(host: &Host, segment: &str) {
     host.stop_copy("srv/restored/main");
     let started = host.runbook("start");
     assert!(started.stdout.contains("compared: it ended exactly where the proof says"), "{started}");
-    host.stop_copy("srv/started/main");
+    host.stop_copy("srv/restored/checked");
 }
 
 fn in_place_and_taking_over(host: &Host) {
