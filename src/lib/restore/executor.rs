@@ -242,11 +242,21 @@ impl Executor<'_> {
         let backup = self.plan.record.id;
         let control =
             ControlFile::decode(&bytes).map_err(|source| RestoreError::RestoredControlFile { backup, source })?;
-        if control.system_identifier == self.cluster.system_identifier {
-            return Ok(());
+        if control.system_identifier != self.cluster.system_identifier {
+            let (expected, found) = (self.cluster.system_identifier, control.system_identifier);
+            return Err(RestoreError::OtherCluster { path, expected, found });
         }
-        let (expected, found) = (self.cluster.system_identifier, control.system_identifier);
-        Err(RestoreError::OtherCluster { path, expected, found })
+        let record = &self.plan.record;
+        for (what, expected, found) in [
+            ("major version", record.major_version.get().into(), control.major().get().into()),
+            ("block size", record.block_bytes.into(), control.block_bytes.into()),
+            ("WAL segment size", record.wal_segment_size.bytes(), control.wal_segment_size.bytes()),
+        ] {
+            if expected != found {
+                return Err(RestoreError::ControlFileDiffers { backup, what, expected, found });
+            }
+        }
+        Ok(())
     }
 
     /// The label decides where recovery begins; the manifest is kept for pg_verifybackup.

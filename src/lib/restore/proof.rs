@@ -8,7 +8,7 @@ use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupRecord, WalArchive};
 use crate::wal_search::{
-    ArchivedSegments, ClockStep, Ending, Found, RecordSpan, Stop, StopSearch, StopSide, WalSearch,
+    ArchivedSegments, ClockStep, Ending, Found, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError,
 };
 
 /// What was proven of a target, by reading WAL.
@@ -50,6 +50,11 @@ impl Prover<'_> {
         let size = self.facts.segment_size;
         let source = ArchivedSegments(self.archive.clone());
         let format = WalSearch::format(&source, path, record.start_lsn, size)?;
+        if format.major != record.major_version {
+            let segment = WalSegmentName::containing(path.timeline(), record.start_lsn, size);
+            let (expected, found) = (record.major_version, format.major);
+            return Err(WalSearchError::OtherVersion { segment, expected, found }.into());
+        }
         let archived = self.facts.coverage(path, record.start_lsn, None).end_lsn;
         let bound = to.and_then(|to| WalSegmentName::containing_previous_byte(path.timeline(), to, size).end_lsn(size));
         let search = WalSearch {
