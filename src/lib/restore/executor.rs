@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::control_file;
 use super::error::RestoreError;
 use super::places::{Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
@@ -71,7 +72,7 @@ impl Executor<'_> {
         let map = self.repository.file_map(self.cluster, &self.plan.record)?;
         let targets = self.create_everything(&map, &places)?;
         self.write_content(&map, &targets, &places)?;
-        self.check_control_file(&places)?;
+        control_file::check(&places.data.path().join(STAGED_CONTROL_FILE), self.plan, self.cluster)?;
         self.cancelled()?;
         self.write_documents(&places)?;
         for warning in settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)? {
@@ -233,30 +234,6 @@ impl Executor<'_> {
             }
         }
         writer.finish_all()
-    }
-
-    /// The control file must be one of this cluster before it may become the server's.
-    fn check_control_file(&self, places: &Places) -> Result<(), RestoreError> {
-        let path = places.data.path().join(STAGED_CONTROL_FILE);
-        let bytes = fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64)?;
-        let backup = self.plan.record.id;
-        let control =
-            ControlFile::decode(&bytes).map_err(|source| RestoreError::RestoredControlFile { backup, source })?;
-        if control.system_identifier != self.cluster.system_identifier {
-            let (expected, found) = (self.cluster.system_identifier, control.system_identifier);
-            return Err(RestoreError::OtherCluster { path, expected, found });
-        }
-        let record = &self.plan.record;
-        for (what, expected, found) in [
-            ("major version", record.major_version.get().into(), control.major().get().into()),
-            ("block size", record.block_bytes.into(), control.block_bytes.into()),
-            ("WAL segment size", record.wal_segment_size.bytes(), control.wal_segment_size.bytes()),
-        ] {
-            if expected != found {
-                return Err(RestoreError::ControlFileDiffers { backup, what, expected, found });
-            }
-        }
-        Ok(())
     }
 
     /// The label decides where recovery begins; the manifest is kept for pg_verifybackup.
