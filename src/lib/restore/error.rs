@@ -299,6 +299,18 @@ pub enum RestoreError {
         #[source]
         source: ControlFileError,
     },
+    /// The restored control file is that of another kind of server than the record says.
+    #[error("the control file of backup {backup} has {what} {found}, its record {expected}")]
+    ControlFileDiffers {
+        /// The backup.
+        backup: BackupId,
+        /// What differs.
+        what: &'static str,
+        /// What the record says.
+        expected: u64,
+        /// What the control file says.
+        found: u64,
+    },
     /// The version cannot do what was asked for.
     #[error("PostgreSQL {version} cannot do this: {problem}")]
     Version {
@@ -356,7 +368,8 @@ impl Classified for RestoreError {
             | Self::WrongContent { .. }
             | Self::NoDocument { .. }
             | Self::TablespaceMap { .. }
-            | Self::RestoredControlFile { .. } => ErrorClass::Corrupt,
+            | Self::RestoredControlFile { .. }
+            | Self::ControlFileDiffers { .. } => ErrorClass::Corrupt,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Cancelled { .. } => ErrorClass::Interrupted,
         }

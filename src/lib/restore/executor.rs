@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::control_file;
 use super::error::RestoreError;
 use super::file_writer::{FileWriter, Piece, Target};
 use super::old_wal::OldWalCopy;
@@ -48,7 +49,7 @@ impl Executor<'_> {
         let map = self.repository.file_map(self.cluster, &self.plan.record)?;
         let targets = self.create_everything(&map, &places)?;
         self.write_content(&map, &targets, &places)?;
-        self.check_control_file(&places)?;
+        control_file::check(&places.data.path().join(STAGED_CONTROL_FILE), self.plan, self.cluster)?;
         self.cancelled()?;
         self.write_documents(&places)?;
         self.copy_old_wal(&places, aside.as_deref())?;
@@ -233,20 +234,6 @@ impl Executor<'_> {
             }
         }
         writer.finish_all()
-    }
-
-    /// The control file must be one of this cluster before it may become the server's.
-    fn check_control_file(&self, places: &Places) -> Result<(), RestoreError> {
-        let path = places.data.path().join(STAGED_CONTROL_FILE);
-        let bytes = fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64)?;
-        let backup = self.plan.record.id;
-        let control =
-            ControlFile::decode(&bytes).map_err(|source| RestoreError::RestoredControlFile { backup, source })?;
-        if control.system_identifier == self.cluster.system_identifier {
-            return Ok(());
-        }
-        let (expected, found) = (self.cluster.system_identifier, control.system_identifier);
-        Err(RestoreError::OtherCluster { path, expected, found })
     }
 
     /// The label decides where recovery begins; the manifest is kept for pg_verifybackup.

@@ -6,6 +6,7 @@
 
 mod choose;
 mod configuration;
+mod control_file;
 mod decision;
 mod error;
 mod executor;

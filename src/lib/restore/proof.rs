@@ -7,7 +7,9 @@ use super::wal_coverage::ArchiveFacts;
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::BackupRecord;
-use crate::wal_search::{ClockStep, Ending, Found, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSource};
+use crate::wal_search::{
+    ClockStep, Ending, Found, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError, WalSource,
+};
 
 /// What was proven of a target, by reading WAL.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -47,6 +49,11 @@ impl Prover<'_> {
     ) -> Result<Found<StopSearch>, RestoreError> {
         let size = self.facts.segment_size;
         let format = WalSearch::format(self.source, path, record.start_lsn, size)?;
+        if format.major != record.major_version {
+            let segment = WalSegmentName::containing(path.timeline(), record.start_lsn, size);
+            let (expected, found) = (record.major_version, format.major);
+            return Err(WalSearchError::OtherVersion { segment, expected, found }.into());
+        }
         let archived = self.facts.coverage(path, record.start_lsn, None).end_lsn;
         let bound = to.and_then(|to| WalSegmentName::containing_previous_byte(path.timeline(), to, size).end_lsn(size));
         let search = WalSearch {

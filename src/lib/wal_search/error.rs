@@ -2,7 +2,7 @@
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{Lsn, WalFault, WalHeaderError, WalJoinError, WalSegmentName};
+use crate::pg::{Lsn, PgMajorVersion, WalFault, WalHeaderError, WalJoinError, WalSegmentName, WalSegmentSize};
 use crate::repository::RepositoryError;
 
 /// The log could not be searched.
@@ -28,6 +28,26 @@ pub enum WalSearchError {
         segment: WalSegmentName,
         /// What is wrong with it.
         source: WalHeaderError,
+    },
+    /// A segment of another size than the cluster's.
+    #[error("WAL segment {segment} says that segments have {} bytes, where the cluster is registered with {}", found.bytes(), expected.bytes())]
+    OtherSegmentSize {
+        /// The segment.
+        segment: WalSegmentName,
+        /// The registered size.
+        expected: WalSegmentSize,
+        /// The size in its header.
+        found: WalSegmentSize,
+    },
+    /// A segment that another version wrote.
+    #[error("WAL segment {segment} is of PostgreSQL {found}, and the backup is of {expected}")]
+    OtherVersion {
+        /// The segment.
+        segment: WalSegmentName,
+        /// The version of what is searched for.
+        expected: PgMajorVersion,
+        /// The version in its header.
+        found: PgMajorVersion,
     },
     /// A segment whose stored bytes are as they were archived holds no valid WAL: it was damaged before.
     #[error("WAL segment {segment} was damaged before it was archived")]
@@ -71,7 +91,12 @@ impl Classified for WalSearchError {
             Self::Repository(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Missing { .. } => ErrorClass::NotFound,
-            Self::Header { .. } | Self::Fault { .. } | Self::OldFault { .. } | Self::Join { .. } => ErrorClass::Corrupt,
+            Self::Header { .. }
+            | Self::OtherSegmentSize { .. }
+            | Self::OtherVersion { .. }
+            | Self::Fault { .. }
+            | Self::OldFault { .. }
+            | Self::Join { .. } => ErrorClass::Corrupt,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Cancelled => ErrorClass::Interrupted,
         }

@@ -77,6 +77,10 @@ impl WalSearch<'_> {
         let segment = found.ok_or_else(|| missing(path, from, size))?;
         let header =
             WalSegmentHeader::decode(&beginning).map_err(|source| WalSearchError::Header { segment, source })?;
+        if header.segment_size != size {
+            let (expected, found) = (size, header.segment_size);
+            return Err(WalSearchError::OtherSegmentSize { segment, expected, found });
+        }
         Ok(WalFormat::from(header))
     }
 
