@@ -22,6 +22,7 @@ mod restore_safety;
 mod restore_steps;
 mod restore_targets;
 mod restore_trees;
+mod silent_promotion;
 mod wal_archive;
 mod wal_fixtures;
 mod wal_reader;

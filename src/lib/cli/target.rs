@@ -8,7 +8,7 @@ use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::opening;
 use super::program::Verb;
 use super::recovery_args::{ProvingArgs, TargetArgs, backup_choice};
-use super::target_text::{self, Shown};
+use super::target_text::{self, Along, Shown};
 use crate::config::Overrides;
 use crate::error::Classified;
 use crate::pg::{RecoveryMode, parse_target_time};
@@ -116,6 +116,7 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
         timeline: args.target.timeline(),
         proving: args.proving.proving(),
     };
+    let along = Along { is_named: args.target.target_timeline.is_some() };
     let reporter = context.reporter();
     let shown = match question {
         Question::Target => {
@@ -125,11 +126,11 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
         Question::Around(time, count) => {
             let new = || AroundSearch::new(time, count);
             let listing = restore::list(&query, ListFrom::Before(time), new, &reporter, context.cancel())?;
-            Shown::commits(listing, time)
+            Shown::commits(listing, time, along)
         }
         Question::Drops => {
             let listing = restore::list(&query, ListFrom::Earliest, DropSearch::default, &reporter, context.cancel())?;
-            Shown::removals(listing)
+            Shown::removals(listing, along)
         }
     };
     for warning in &shown.warnings {

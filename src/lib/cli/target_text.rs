@@ -103,11 +103,11 @@ impl Shown {
     }
 
     /// The commits around a moment.
-    pub(super) fn commits(listing: Listing<AroundSearch>, around: Timestamp) -> Self {
+    pub(super) fn commits(listing: Listing<AroundSearch>, around: Timestamp, along: Along) -> Self {
         let Listing { cluster, path, from, to, search, warnings } = listing;
         let commit = |ending: Ending| Commit {
-            options_before: lead_to(ending.xid, ending.span, TargetBound::Exclusive),
-            options_after: lead_to(ending.xid, ending.span, TargetBound::Inclusive),
+            options_before: along.lead_to(&path, ending.xid, ending.span, TargetBound::Exclusive),
+            options_after: along.lead_to(&path, ending.xid, ending.span, TargetBound::Inclusive),
             ending,
         };
         let shown = Self::new(&cluster, &path, Some((from, to)), warnings);
@@ -116,7 +116,7 @@ impl Shown {
     }
 
     /// What was removed.
-    pub(super) fn removals(listing: Listing<DropSearch>) -> Self {
+    pub(super) fn removals(listing: Listing<DropSearch>, along: Along) -> Self {
         let Listing { cluster, path, from, to, search, warnings } = listing;
         let gone = |removal: Removal| {
             // A database is gone before its commit, at a record of its own.
@@ -124,20 +124,35 @@ impl Shown {
                 RemovedThing::RelationFiles { .. } => removal.xid,
                 RemovedThing::Database { .. } | RemovedThing::Tablespace { .. } => None,
             };
-            Gone { options_before: lead_to(xid, removal.span, TargetBound::Exclusive), removal }
+            Gone { options_before: along.lead_to(&path, xid, removal.span, TargetBound::Exclusive), removal }
         };
         let shown = Self::new(&cluster, &path, Some((from, to)), warnings);
         Self { removals: Some(search.removals.into_iter().map(gone).collect()), ..shown }
     }
 }
 
-/// The options that lead to just before or just after a record.
-fn lead_to(xid: Option<u32>, span: RecordSpan, bound: TargetBound) -> String {
-    let target = match xid.and_then(|xid| crate::pg::TransactionId::new(u64::from(xid))) {
-        Some(xid) => RecoveryTarget::TransactionId(xid, bound),
-        None => RecoveryTarget::Lsn(span.lsn, bound),
-    };
-    target_options(&target)
+/// Along which timeline a list was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Along {
+    /// Whether a person has said so.
+    pub(super) is_named: bool,
+}
+
+impl Along {
+    /// The options that lead to just before or just after a record. They carry the timeline where it was named, or
+    /// where another path could hold a transaction of the same number.
+    fn lead_to(self, path: &TimelineHistory, xid: Option<u32>, span: RecordSpan, bound: TargetBound) -> String {
+        let target = match xid.and_then(|xid| crate::pg::TransactionId::new(u64::from(xid))) {
+            Some(xid) => RecoveryTarget::TransactionId(xid, bound),
+            None => RecoveryTarget::Lsn(span.lsn, bound),
+        };
+        let options = target_options(&target);
+        if self.is_named || path.parents().next().is_some() {
+            format!("{options} --target-timeline {}", path.timeline())
+        } else {
+            options
+        }
+    }
 }
 
 /// The answer for people.

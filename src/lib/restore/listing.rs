@@ -8,7 +8,7 @@ use super::error::RestoreError;
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupRecord, ClusterRef, WalArchive};
-use crate::wal_search::{ArchivedSegments, Search, WalSearch};
+use crate::wal_search::{ArchivedSegments, RUN_BYTES, Search, WalSearch};
 
 /// What was found along a path.
 #[derive(Debug)]
@@ -71,6 +71,7 @@ pub fn list<S: Search>(
             Proving::Read { threads } => threads,
             Proving::Skip => 1,
         },
+        run_bytes: RUN_BYTES,
     };
     let found = search.run(new, reporter, cancel)?;
     let mut warnings = gathered.warnings;

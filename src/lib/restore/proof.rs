@@ -8,7 +8,7 @@ use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupRecord, WalArchive};
 use crate::wal_search::{
-    ArchivedSegments, ClockStep, Ending, Found, RecordSpan, Stop, StopSearch, StopSide, WalSearch,
+    ArchivedSegments, ClockStep, Ending, Found, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch,
 };
 
 /// What was proven of a target, by reading WAL.
@@ -59,6 +59,7 @@ impl Prover<'_> {
             from: record.start_lsn,
             to: bound.map_or(archived, |bound| bound.min(archived)),
             threads: self.threads,
+            run_bytes: RUN_BYTES,
         };
         Ok(search.run(|| StopSearch::new(target.clone()), self.reporter, self.cancel)?)
     }

@@ -18,7 +18,7 @@ pub use around::AroundSearch;
 pub use drops::{DropSearch, RelationFiles, Removal, RemovedThing};
 pub use error::WalSearchError;
 pub use point::{Ending, EndingKind, RecordSpan, RestorePoint};
-pub use scan::{Found, WalSearch};
+pub use scan::{Found, RUN_BYTES, WalSearch};
 pub use source::{ArchivedSegments, WalSource};
 pub use stop::{ClockStep, NearestTransactions, Stop, StopRecord, StopSearch, StopSide};
 
