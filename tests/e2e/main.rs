@@ -23,6 +23,7 @@ mod restore_steps;
 mod restore_targets;
 mod restore_trees;
 mod silent_promotion;
+mod target_lists;
 mod wal_archive;
 mod wal_fixtures;
 mod wal_reader;

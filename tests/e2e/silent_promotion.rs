@@ -147,14 +147,17 @@ impl Scene {
 }
 
 impl Bench<'_> {
+    fn options(&self) -> Vec<&str> {
+        match self.mode {
+            Mode::Latest => vec![],
+            Mode::Target => vec!["--target-xid", &self.scene.xid],
+            Mode::Standby => vec!["--standby"],
+        }
+    }
+
     fn restore(&self, data: &Path) -> crate::support::Outcome {
         let data = data.display().to_string();
-        let options: &[&str] = match self.mode {
-            Mode::Latest => &[],
-            Mode::Target => &["--target-xid", &self.scene.xid],
-            Mode::Standby => &["--standby"],
-        };
-        self.pgv.run("pgv-restore", &[&["-D", &data], options].concat())
+        self.pgv.run("pgv-restore", &[&["-D", &data], self.options().as_slice()].concat())
     }
 
     fn segment(&self, place: Place) -> &str {
@@ -312,6 +315,10 @@ impl Bench<'_> {
             assert_eq!(outcome.code(), status, "{what}\n{outcome}");
             assert!(outcome.stderr.contains(words), "{what}: no {words:?}\n{outcome}");
             assert!(!data.exists(), "{what}: something was made\n{outcome}");
+            if self.mode != Mode::Standby {
+                let asked = self.pgv.run("pgv", &[&["target"], self.options().as_slice()].concat());
+                asked.expect_code(status).expect_stderr(words);
+            }
         }
         heal();
     }

@@ -60,7 +60,7 @@ Examples:
   pgv target                                                 up to where can we recover?
 Each point is shown with the options of pgv-restore that lead to it.
 
-Exit status: 0 found; 1 no such backup or cluster; 2 usage or configuration; 3 no such point; 4 not
+Exit status: 0 found; 1 no such backup; 2 usage or configuration; 3 no such point; 4 not
 reachable; 5 damaged data; 130 ended by a signal.";
 
 impl VerbArgs for TargetQueryArgs {

@@ -7,6 +7,7 @@
 mod around;
 mod drops;
 mod error;
+mod invalidated;
 mod point;
 mod scan;
 mod source;
