@@ -24,6 +24,8 @@ mod restore_start;
 mod restore_steps;
 mod restore_targets;
 mod restore_trees;
+mod silent_promotion;
+mod target_lists;
 mod versions;
 mod versions_complete;
 mod wal_archive;

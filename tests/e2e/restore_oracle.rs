@@ -366,6 +366,7 @@ fn targets_that_do_not_exist_are_refused_with_the_nearest_that_do() {
         }
         assert!(!data.exists(), "{options:?}");
     }
+    history.site.pgv.run("pgv", &["target", "--backup", "20200101T000000Z-00000000"]).expect_code(1);
     // The one spelling that may mean either of two moments, and the one that means none.
     for time in ["2026-10-25 02:30:00 Europe/Berlin", "2026-03-29 02:30:00 Europe/Berlin"] {
         history.site.pgv.run("pgv", &["target", "--target-time", time]).expect_code(2);

@@ -8,7 +8,7 @@ use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::opening;
 use super::program::Verb;
 use super::recovery_args::{ProvingArgs, TargetArgs, backup_choice};
-use super::target_text::{self, Shown};
+use super::target_text::{self, Along, Shown};
 use crate::config::Overrides;
 use crate::error::Classified;
 use crate::pg::{RecoveryMode, parse_target_time};
@@ -60,7 +60,7 @@ Examples:
   pgv target                                                 up to where can we recover?
 Each point is shown with the options of pgv-restore that lead to it.
 
-Exit status: 0 found; 1 no such backup or cluster; 2 usage or configuration; 3 no such point; 4 not
+Exit status: 0 found; 1 no such backup; 2 usage or configuration; 3 no such point; 4 not
 reachable; 5 damaged data; 130 ended by a signal.";
 
 impl VerbArgs for TargetQueryArgs {
@@ -117,6 +117,7 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
         proving: args.proving.proving(),
         wal_from: args.proving.wal_from.as_deref(),
     };
+    let along = Along { is_named: args.target.target_timeline.is_some() };
     let reporter = context.reporter();
     let shown = match question {
         Question::Target => {
@@ -126,11 +127,11 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
         Question::Around(time, count) => {
             let new = || AroundSearch::new(time, count);
             let listing = restore::list(&query, ListFrom::Before(time), new, &reporter, context.cancel())?;
-            Shown::commits(listing, time)
+            Shown::commits(listing, time, along)
         }
         Question::Drops => {
             let listing = restore::list(&query, ListFrom::Earliest, DropSearch::default, &reporter, context.cancel())?;
-            Shown::removals(listing)
+            Shown::removals(listing, along)
         }
     };
     for warning in &shown.warnings {

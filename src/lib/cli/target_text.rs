@@ -10,7 +10,7 @@ use super::table::table;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory};
 use crate::repository::ClusterRef;
 use crate::restore::{Decision, Listing, OldWalUse, Proof};
-use crate::wal_search::{AroundSearch, DropSearch, Ending, RecordSpan, Removal, RemovedThing};
+use crate::wal_search::{AroundSearch, DropSearch, Ending, Removal, RemovedThing};
 
 /// The answer; fields are only ever added.
 #[derive(Serialize)]
@@ -107,11 +107,11 @@ impl Shown {
     }
 
     /// The commits around a moment.
-    pub(super) fn commits(listing: Listing<AroundSearch>, around: Timestamp) -> Self {
+    pub(super) fn commits(listing: Listing<AroundSearch>, around: Timestamp, along: Along) -> Self {
         let Listing { cluster, path, from, to, search, warnings } = listing;
         let commit = |ending: Ending| Commit {
-            options_before: lead_to(ending.xid, ending.span, TargetBound::Exclusive),
-            options_after: lead_to(ending.xid, ending.span, TargetBound::Inclusive),
+            options_before: along.lead_to(&path, ending.xid, ending.span.lsn, TargetBound::Exclusive),
+            options_after: along.lead_to(&path, ending.xid, ending.span.lsn, TargetBound::Inclusive),
             ending,
         };
         let shown = Self::new(&cluster, &path, Some((from, to)), warnings);
@@ -120,28 +120,43 @@ impl Shown {
     }
 
     /// What was removed.
-    pub(super) fn removals(listing: Listing<DropSearch>) -> Self {
+    pub(super) fn removals(listing: Listing<DropSearch>, along: Along) -> Self {
         let Listing { cluster, path, from, to, search, warnings } = listing;
         let gone = |removal: Removal| {
-            // A database is gone before its commit, at a record of its own.
+            // A database is gone before its commit, and cannot be connected to before that.
             let xid = match removal.what {
                 RemovedThing::RelationFiles { .. } => removal.xid,
                 RemovedThing::Database { .. } | RemovedThing::Tablespace { .. } => None,
             };
-            Gone { options_before: lead_to(xid, removal.span, TargetBound::Exclusive), removal }
+            Gone { options_before: along.lead_to(&path, xid, removal.whole_until, TargetBound::Exclusive), removal }
         };
         let shown = Self::new(&cluster, &path, Some((from, to)), warnings);
         Self { removals: Some(search.removals.into_iter().map(gone).collect()), ..shown }
     }
 }
 
-/// The options that lead to just before or just after a record.
-fn lead_to(xid: Option<u32>, span: RecordSpan, bound: TargetBound) -> String {
-    let target = match xid.and_then(|xid| crate::pg::TransactionId::new(u64::from(xid))) {
-        Some(xid) => RecoveryTarget::TransactionId(xid, bound),
-        None => RecoveryTarget::Lsn(span.lsn, bound),
-    };
-    target_options(&target)
+/// Along which timeline a list was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Along {
+    /// Whether a person has said so.
+    pub(super) is_named: bool,
+}
+
+impl Along {
+    /// The options that lead to just before or just after a record. They carry the timeline where it was named, or
+    /// where another path could hold a transaction of the same number.
+    fn lead_to(self, path: &TimelineHistory, xid: Option<u32>, lsn: Lsn, bound: TargetBound) -> String {
+        let target = match xid.and_then(|xid| crate::pg::TransactionId::new(u64::from(xid))) {
+            Some(xid) => RecoveryTarget::TransactionId(xid, bound),
+            None => RecoveryTarget::Lsn(lsn, bound),
+        };
+        let options = target_options(&target);
+        if self.is_named || path.parents().next().is_some() {
+            format!("{options} --target-timeline {}", path.timeline())
+        } else {
+            options
+        }
+    }
 }
 
 /// The answer for people.
@@ -211,6 +226,7 @@ fn removals_text(removals: &[Gone]) -> String {
         ]
     });
     table(&["committed", "transaction", "LSN", "removed", "to stop before it"], rows)
+        + "  while recovery pauses there, whoever looks at it waits for the transaction that removes it: open the copy first\n"
 }
 
 /// `2 relations: 1663/5/16390, 1663/5/16393`: tablespace, database and file number, as in the names of the files.

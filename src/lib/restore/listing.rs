@@ -9,7 +9,7 @@ use super::old_wal::CombinedSegments;
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupRecord, ClusterRef, WalArchive};
-use crate::wal_search::{Search, WalSearch};
+use crate::wal_search::{RUN_BYTES, Search, WalSearch};
 
 /// What was found along a path.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ pub fn list<S: Search>(
         from: start,
         to: gathered.facts.coverage(&choice.path, start, None).end_lsn,
         threads: query.proving.threads(),
+        run_bytes: RUN_BYTES,
     };
     let found = search.run(new, reporter, cancel)?;
     let mut warnings = gathered.warnings;

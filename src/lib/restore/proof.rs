@@ -8,7 +8,7 @@ use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::BackupRecord;
 use crate::wal_search::{
-    ClockStep, Ending, Found, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError, WalSource,
+    ClockStep, Ending, Found, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError, WalSource,
 };
 
 /// What was proven of a target, by reading WAL.
@@ -63,6 +63,7 @@ impl Prover<'_> {
             from: record.start_lsn,
             to: bound.map_or(archived, |bound| bound.min(archived)),
             threads: self.threads,
+            run_bytes: RUN_BYTES,
         };
         Ok(search.run(|| StopSearch::new(target.clone()), self.reporter, self.cancel)?)
     }

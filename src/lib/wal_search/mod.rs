@@ -8,6 +8,7 @@ mod around;
 mod commits;
 mod drops;
 mod error;
+mod invalidated;
 mod point;
 mod scan;
 mod source;
@@ -20,7 +21,7 @@ pub use commits::CommitCount;
 pub use drops::{DropSearch, RelationFiles, Removal, RemovedThing};
 pub use error::WalSearchError;
 pub use point::{Ending, EndingKind, RecordSpan, RestorePoint};
-pub use scan::{Found, WalSearch};
+pub use scan::{Found, RUN_BYTES, WalSearch};
 pub use source::{ArchivedSegments, SegmentStanding, WalSource};
 pub use stop::{ClockStep, NearestTransactions, Stop, StopRecord, StopSearch, StopSide};
 

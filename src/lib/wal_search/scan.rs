@@ -11,9 +11,9 @@ use crate::pg::{
 };
 use crate::report::{Cancel, Progress, Reporter};
 
-/// A run has at least one segment, and more up to so many bytes: the record that crosses its end is read from the next
-/// one, whose first frame is decompressed twice.
-const RUN_BYTES: u64 = 64 << 20;
+/// How many bytes one thread reads at a stretch: the record that crosses their end is read from what follows, whose
+/// first frame is decompressed twice.
+pub const RUN_BYTES: u64 = 64 << 20;
 
 /// What is read, and how.
 pub struct WalSearch<'a> {
@@ -29,6 +29,8 @@ pub struct WalSearch<'a> {
     pub to: Lsn,
     /// How many threads read.
     pub threads: usize,
+    /// How many bytes each reads at a stretch, one segment at least: [`RUN_BYTES`] but for tests.
+    pub run_bytes: u64,
 }
 
 /// What was found.
@@ -121,7 +123,7 @@ impl WalSearch<'_> {
 
     fn pieces(&self) -> Vec<Piece> {
         let segment = self.format.segment_size.bytes();
-        let run_bytes = (RUN_BYTES / segment).max(1) * segment;
+        let run_bytes = (self.run_bytes / segment).max(1) * segment;
         // No record begins at the beginning of a segment: a page header does.
         let start = match self.from.get() % segment {
             0 => WalStart::Segment(self.from),
@@ -252,3 +254,7 @@ fn absent(candidates: &SegmentCandidates, path: &TimelineHistory, from: Lsn, siz
 fn missing(path: &TimelineHistory, lsn: Lsn, size: WalSegmentSize) -> WalSearchError {
     WalSearchError::Missing { segment: WalSegmentName::containing(path.timeline_at(lsn), lsn, size) }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

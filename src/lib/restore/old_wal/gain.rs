@@ -12,7 +12,7 @@ use crate::codec::ContentDigest;
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalPageScan, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::BackupRecord;
-use crate::wal_search::{CommitCount, Ending, WalSearch};
+use crate::wal_search::{CommitCount, Ending, RUN_BYTES, WalSearch};
 
 /// A segment that recovery needs from the old pg_wal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -103,7 +103,7 @@ pub(in super::super) fn find_use(
     let to = WalSegmentName::containing_previous_byte(path.timeline(), needed, size).end_lsn(size).unwrap_or(needed);
     if needed > reached.end_lsn {
         let format = WalSearch::format(*source, path, record.start_lsn, size)?;
-        let search = WalSearch { source: *source, path, format, from, to, threads: *threads };
+        let search = WalSearch { source: *source, path, format, from, to, threads: *threads, run_bytes: RUN_BYTES };
         let new = || CommitCount::new(reached.end_lsn, reach.last_record);
         let read = search.run(new, reporter, cancel)?;
         (found.commits, found.last_commit) = (read.search.count, read.search.last);
