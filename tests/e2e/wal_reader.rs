@@ -136,6 +136,18 @@ fn a_server_of_17_is_read_as_pg_waldump_reads_it() {
     compare_with_pg_waldump(PgVersion::V17);
 }
 
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn a_server_of_16_is_read_as_pg_waldump_reads_it() {
+    compare_with_pg_waldump(PgVersion::V16);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn a_server_of_18_is_read_as_pg_waldump_reads_it() {
+    compare_with_pg_waldump(PgVersion::V18);
+}
+
 /// `PGV_BENCH_WAL=FOLDER cargo test --release --test e2e -- --ignored --nocapture wal_reader`: the rate on one core.
 #[test]
 #[ignore = "a measurement: wants a folder of segments and a release build"]
