@@ -387,6 +387,9 @@ fn revocation_lists_are_read_as_psql_reads_them() {
     assert_none(&differences);
 }
 
+/// A connection string, variables, what both do.
+type SettingsRow<'a> = (&'a str, &'a [(&'a str, &'a str)], Expected);
+
 fn scram_role(server: &TestCluster) {
     server.query(&format!("CREATE ROLE scram LOGIN PASSWORD '{PASSWORD}'"));
 }
@@ -414,7 +417,7 @@ fn settings_mean_what_they_mean_to_psql() {
     let file = ("PGSERVICEFILE", services.as_str());
     let socket = site.server.conninfo();
     let account = &TestAccount::get().name;
-    let rows: &[(&str, &[(&str, &str)], Expected)] = &[
+    let rows: &[SettingsRow<'_>] = &[
         ("service=tls", &[file], In),
         ("", &[file, ("PGSERVICE", "tls")], In),
         ("", &[file, ("PGSERVICE", "tls"), ("PGPORT", "1"), ("PGUSER", "nobody")], In),
@@ -474,6 +477,40 @@ fn settings_mean_what_they_mean_to_psql() {
     for (conninfo, variables, expected) in rows {
         differences.extend(compare(PgVersion::V17, "", conninfo, variables, *expected));
     }
+    assert_none(&differences);
+}
+
+/// Rows: the settings of our certificate, what both do, when the server asks for one.
+#[test]
+fn client_certificates_are_shown_as_psql_shows_them() {
+    let folder = TestFolder::new("connection-client");
+    let site = TlsSite::new(PgVersion::V17, &folder);
+    let hba = "local all all trust\nhostssl all localhost 127.0.0.1/32 cert\nhostssl all postgres 127.0.0.1/32 trust\n";
+    std::fs::write(site.server.data.join("pg_hba.conf"), hba).unwrap();
+    site.server.query("CREATE ROLE localhost LOGIN");
+    site.server.configure(&[&format!("ssl_ca_file = '{}'", site.path("root.crt"))]);
+    site.serve("ku-serve");
+    let with = |role: &str, name: &str, more: &str| {
+        let (certificate, key) = (site.path(&format!("{name}.crt")), site.path(&format!("{name}.key")));
+        let conninfo = site.conninfo("localhost", "verify-full", "root.crt");
+        let conninfo = conninfo.replace("user=postgres", &format!("user={role}"));
+        format!("{conninfo} sslcert={certificate} sslkey={key} {more}")
+    };
+    let rows = [
+        (with("localhost", "leaf-root", ""), In),
+        (with("localhost", "leaf-root", "sslcertmode=require"), In),
+        (with("localhost", "leaf-root", "sslcertmode=require sslnegotiation=direct"), In),
+        (with("localhost", "leaf-root", "sslcertmode=disable"), Refused),
+        (with("localhost", "leaf-root", "require_auth=none"), In),
+        (with("localhost", "leaf-root", "channel_binding=require"), Refused),
+        (with("localhost", "ip", ""), Refused),
+        (with("localhost", "absent", ""), Refused),
+        (with("postgres", "leaf-root", "sslcertmode=require"), In),
+        (with("postgres", "leaf-root", "sslcertmode=disable"), In),
+        (with("postgres", "leaf-root", "").replace("leaf-root.key", "root.key"), Refused),
+    ];
+    let differences: Vec<String> =
+        rows.iter().filter_map(|(conninfo, expected)| compare(PgVersion::V17, "", conninfo, &[], *expected)).collect();
     assert_none(&differences);
 }
 
