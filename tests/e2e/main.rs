@@ -7,6 +7,7 @@ mod support;
 
 mod backup;
 mod connection;
+mod connection_oracle;
 mod demo;
 mod documents;
 mod harness_self_test;

@@ -34,7 +34,7 @@ mod wait;
 mod waldump;
 
 pub(crate) use account::TestAccount;
-pub(crate) use cluster::{Builder, TestCluster};
+pub(crate) use cluster::{Builder, TestCluster, tool_command};
 pub(crate) use command::{Outcome, run, run_within};
 pub(crate) use folder::TestFolder;
 pub(crate) use ledger::{Ledger, LedgerRow, Moment};
