@@ -15,6 +15,7 @@ mod object_reader;
 mod pack;
 mod selection;
 mod wal;
+mod wal_coverage;
 mod wal_range;
 mod writer;
 
@@ -42,6 +43,8 @@ pub use pack::{
 };
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub use wal::{ArchivedWal, WalArchive, WalContent};
+pub(crate) use wal_coverage::ArchiveFacts;
+pub use wal_coverage::{WalCoverage, WalHole};
 pub use wal_range::WalRange;
 pub use writer::{Writer, WriterDescription};
 

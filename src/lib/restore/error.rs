@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::trees::OlderBackup;
-use super::wal_coverage::WalHole;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
     ControlFileError, DataPath, Lsn, PgMajorVersion, RecoverySettingsError, RecoveryTarget, SystemIdentifier,
     TablespaceMapError, TimelineId, WalSegmentName,
 };
+use crate::repository::WalHole;
 use crate::repository::{BackupId, RepositoryError, SelectionError};
 
 /// A branch of timelines that can be followed, for messages.

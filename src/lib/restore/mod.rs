@@ -18,7 +18,6 @@ mod settings;
 mod tablespaces;
 mod target_directory;
 mod trees;
-mod wal_coverage;
 
 #[cfg(test)]
 mod branch_tests;
@@ -39,9 +38,10 @@ use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, WalSegmentName,
 };
 use crate::report::{Cancel, Reporter};
-use crate::repository::{BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, WalArchive};
+use crate::repository::{ArchiveFacts, BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, WalArchive};
 use crate::server::ConnectionSettings;
 
+pub use crate::repository::{WalCoverage, WalHole};
 pub use configuration::{ConfigurationPlace, OUTSIDE_FOLDER};
 pub use error::{Branch, RestoreError};
 pub use plan::{RestorePlan, Room};
@@ -49,7 +49,6 @@ pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, MARKER};
 pub use trees::OlderBackup;
-pub use wal_coverage::{WalCoverage, WalHole};
 
 use choose::Request;
 use executor::Executor;
@@ -126,7 +125,7 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
     let (selected, other_tree) = trees::tree_of_backup(options, newest)?;
     let cluster = selected.cluster.clone();
     let archive = WalArchive::new(&options.repository, &cluster);
-    let facts = facts::archive_facts(&archive, selected.identity.wal_segment_size)?;
+    let facts = ArchiveFacts::gather(&archive, selected.identity.wal_segment_size)?;
     let (backups, mut warnings) = readable_backups(options, &cluster)?;
     warnings.extend(other_tree);
     let backup = match options.backup {
@@ -239,7 +238,7 @@ fn unarchived_wal(
     options: &RestoreOptions,
     cluster: &ClusterRef,
     directory: &std::path::Path,
-    facts: &wal_coverage::ArchiveFacts,
+    facts: &ArchiveFacts,
 ) -> Vec<String> {
     let mut places = vec![directory.to_owned()];
     places.extend(options.pgdata.clone());

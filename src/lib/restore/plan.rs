@@ -8,9 +8,9 @@ use super::error::RestoreError;
 use super::includes::{self, ConfigurationFiles};
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
-use super::wal_coverage::WalCoverage;
 use crate::fs::{self, PathFacts};
 use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TimelineHistory};
+use crate::repository::WalCoverage;
 use crate::repository::{BackupRecord, ClusterRef, FileKind, FileMap, Repository};
 
 /// Room for WAL beside the files, in segments: what recovery and the first minutes need.
