@@ -3,7 +3,7 @@
 //! INVARIANT: a verb has the same exit statuses whether it runs as `pgv-NAME` or as `pgv NAME`, since both may stand
 //! in `archive_command` or `restore_command`.
 
-use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore};
+use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, verify};
 
 /// A binary of this package; it decides the exit statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,13 +62,14 @@ pub(crate) enum Verb {
     Restore,
     RecoveryConf,
     Info,
+    Verify,
     Completions,
     Man,
 }
 
 impl Verb {
     /// Every one, in the order in which `pgv --help` shows them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Init,
         Self::Archive,
         Self::Fetch,
@@ -76,6 +77,7 @@ impl Verb {
         Self::Restore,
         Self::RecoveryConf,
         Self::Info,
+        Self::Verify,
         Self::Completions,
         Self::Man,
     ];
@@ -89,6 +91,7 @@ impl Verb {
             Self::Restore => "restore",
             Self::RecoveryConf => "recovery-conf",
             Self::Info => "info",
+            Self::Verify => "verify",
             Self::Completions => "completions",
             Self::Man => "man",
         }
@@ -116,7 +119,7 @@ impl Verb {
             Self::Backup => Program::BaseBackup,
             Self::Restore => Program::Restore,
             Self::RecoveryConf => Program::RecoveryConf,
-            Self::Init | Self::Info | Self::Completions | Self::Man => Program::Pgv,
+            Self::Init | Self::Info | Self::Verify | Self::Completions | Self::Man => Program::Pgv,
         }
     }
 
@@ -131,6 +134,7 @@ impl Verb {
             Self::Restore => restore::RestoreArgs::command(),
             Self::RecoveryConf => recovery_conf::RecoveryConfArgs::command(),
             Self::Info => info::InfoArgs::command(),
+            Self::Verify => verify::VerifyArgs::command(),
             Self::Completions => completions::CompletionsArgs::command(),
             Self::Man => man::ManArgs::command(),
         };
@@ -169,6 +173,7 @@ Examples:
   pgv init --repo /srv/pgv --cluster main        create a repository, see what is missing
   pgv backup                                     take a base backup
   pgv info                                       what is there, and what it can be restored to
+  pgv verify                                     whether all of it is as it was stored
   pgv restore -D DIR --target-time '2026-11-20 14:30:00+00'
 
 The lines that pgv init prints for PostgreSQL:

@@ -1,6 +1,6 @@
 //! Which WAL the archive has along a path of timelines: how far it reaches, and where the first hole is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -59,7 +59,15 @@ pub struct WalCoverage {
 impl ArchiveFacts {
     /// Gathers what the archive holds.
     pub(crate) fn gather(archive: &WalArchive<'_>, size: WalSegmentSize) -> Result<Self, RepositoryError> {
-        let ranges = archive.ranges(size)?;
+        Self::with_ranges(archive, size, archive.ranges(size)?)
+    }
+
+    /// The same, when it is known which segments there are.
+    pub(crate) fn with_ranges(
+        archive: &WalArchive<'_>,
+        size: WalSegmentSize,
+        ranges: BTreeMap<TimelineId, Vec<WalRange>>,
+    ) -> Result<Self, RepositoryError> {
         let mut facts = Self {
             segment_size: size,
             ranges,
@@ -85,6 +93,30 @@ impl ArchiveFacts {
             }
         }
         Ok(facts)
+    }
+
+    /// What it would hold without these segments.
+    pub(crate) fn without(&self, gone: &BTreeSet<WalSegmentName>) -> Self {
+        let size = self.segment_size;
+        let mut left = self.clone();
+        for name in gone {
+            let Some(ranges) = left.ranges.get_mut(&name.timeline()) else { continue };
+            let Some(at) = ranges.iter().position(|range| range.first <= *name && *name <= range.last) else {
+                continue;
+            };
+            let range = ranges.remove(at);
+            let mut parts = Vec::new();
+            for (first, last) in [(Some(range.first), name.previous(size)), (name.next(size), Some(range.last))] {
+                let (Some(first), Some(last)) = (first, last) else { continue };
+                let count = last.number(size).zip(first.number(size)).and_then(|(last, first)| last.checked_sub(first));
+                parts.extend(count.map(|count| WalRange { timeline: range.timeline, first, last, count: count + 1 }));
+            }
+            ranges.splice(at..at, parts);
+            if ranges.is_empty() {
+                left.ranges.remove(&name.timeline());
+            }
+        }
+        left
     }
 
     /// The history of a timeline; `None` when it is not in the archive.
