@@ -17,6 +17,7 @@ mod messages;
 mod root;
 mod settings;
 mod signals;
+mod verify;
 mod wal_host;
 
 /// Every program, as the file is called.

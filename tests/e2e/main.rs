@@ -20,4 +20,5 @@ mod restore_safety;
 mod restore_steps;
 mod restore_targets;
 mod restore_trees;
+mod verify;
 mod wal_archive;

@@ -19,7 +19,7 @@ pub(crate) fn render(report: &VerifyReport) -> String {
     let _ = writeln!(text, "Repository \"{path}\", id {}", report.repository.id);
     text.push_str("Times are UTC.\n");
     if !report.damaged.is_empty() {
-        text.push_str("\nDamaged or missing\n");
+        text.push_str("\nDamaged, missing or not readable\n");
     }
     report.damaged.iter().for_each(|finding| describe(&mut text, finding));
     if report.more_damaged > 0 {
@@ -148,8 +148,8 @@ fn last_line(report: &VerifyReport) -> String {
     let verdict = match (report.damaged.len() as u64 + report.more_damaged, scope.depth) {
         (0, "full") => "nothing is damaged".to_owned(),
         (0, _) => "nothing damaged was found".to_owned(),
-        (1, _) => "1 object is damaged or missing".to_owned(),
-        (count, _) => format!("{count} objects are damaged or missing"),
+        (1, _) => "1 object is damaged, missing or not readable".to_owned(),
+        (count, _) => format!("{count} objects are damaged, missing or not readable"),
     };
     let _ = writeln!(text, ": {verdict}.");
     text

@@ -69,6 +69,8 @@ pub(super) struct WalPath<'a> {
     /// The archive without what is damaged.
     pub(super) left: ArchiveFacts,
     damaged: &'a BTreeSet<WalSegmentName>,
+    /// Where it ends in the archive, what is damaged included.
+    end: Option<Lsn>,
     /// The backups on it, in the order of their beginning.
     pub(super) spans: Vec<&'a BackupSpan>,
 }
@@ -87,7 +89,8 @@ pub(super) fn paths<'a>(
         let mut on_path: Vec<&BackupSpan> = spans.iter().filter(|span| span.is_on(&path)).collect();
         on_path.sort_by_key(|span| (span.start_lsn, span.stop_lsn));
         let left = facts.without(&stopping(&path, damaged, facts.segment_size));
-        Some(WalPath { path, left, damaged, spans: on_path })
+        let end = facts.end_along(&path);
+        Some(WalPath { path, left, damaged, end, spans: on_path })
     };
     facts.timelines().into_iter().filter(leads_somewhere).filter_map(path).collect()
 }
@@ -119,7 +122,9 @@ impl WalPath<'_> {
             if reached.is_none_or(|reached| span.start_lsn >= reached) {
                 let coverage = self.left.coverage(&self.path, span.start_lsn, None);
                 reached = Some(coverage.end_lsn);
-                holes.extend(coverage.hole.or_else(|| self.left.missing_fork_segment(&self.path)));
+                let reached = coverage.end_lsn;
+                let at_the_fork = || self.left.missing_fork_segment(&self.path);
+                holes.extend(coverage.hole.or_else(at_the_fork).or_else(|| self.damaged_end(reached)));
             }
             let is_known = |name: &WalSegmentName| holes.iter().any(|hole| self.is_in(name, hole));
             let missing = self.left.missing_between(&self.path, span.start_lsn, span.stop_lsn, MISSING_MAX);
@@ -131,6 +136,16 @@ impl WalPath<'_> {
         }
         holes.dedup_by_key(|hole| hole.first);
         holes.iter().map(|hole| self.cost_of(hole)).collect()
+    }
+
+    /// Damaged segments with which the archive ends: nothing behind them tells of them.
+    fn damaged_end(&self, reachable_lsn: Lsn) -> Option<WalHole> {
+        let end = self.end.filter(|end| *end > reachable_lsn)?;
+        let size = self.size();
+        let first = WalSegmentName::containing(self.path.timeline_at(reachable_lsn), reachable_lsn, size);
+        let last = WalSegmentName::containing_previous_byte(self.path.timeline(), end, size);
+        let count = last.number(size)?.checked_sub(first.number(size)?)?.saturating_add(1);
+        Some(WalHole { first, last, count, reachable_lsn })
     }
 
     /// The targets that are lost when that backup cannot be restored.

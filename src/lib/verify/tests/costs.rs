@@ -56,6 +56,11 @@ fn behind_the_last_backup_all_targets_are_lost() {
     let (scene, ..) = Scene::sound();
     scene.flip(&scene.test.stored(&segment(1, 10).to_string()), 8 * 600);
     assert_eq!(costs(about(&scene.verify(), "00000000000A")), ["targets on 1 from 0/A00000 on"]);
+    let (scene, ..) = Scene::sound();
+    scene.flip(&scene.test.stored(&segment(1, 12).to_string()), 8 * 600);
+    let report = scene.verify();
+    assert_eq!(costs(about(&report, "00000000000C")), ["targets on 1 from 0/C00000 on"]);
+    assert_eq!(report.damaged.len(), 1);
 }
 
 #[test]
@@ -81,7 +86,8 @@ fn the_last_segments_of_a_backup_may_be_gone_without_another_behind() {
 #[test]
 fn a_damaged_pack_costs_the_files_of_every_backup_that_shares_it() {
     let (scene, first, second) = Scene::sound();
-    let pack = scene.objects().into_iter().find(|path| path.to_string_lossy().contains("/packs/")).unwrap();
+    let of_first = format!("/packs/{}/", first.id);
+    let pack = scene.objects().into_iter().find(|path| path.to_string_lossy().contains(&of_first)).unwrap();
     scene.flip(&pack, 8 * 1100);
     let report = scene.verify();
     let finding = about(&report, "/packs/");
