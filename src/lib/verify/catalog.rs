@@ -100,6 +100,7 @@ pub(super) fn gather(
             tree.unreadable.retain(|backup| *backup == wanted);
             tree.unfinished.clear();
         }
+        findings.keep_about(wanted, &trees.iter().map(|tree| &tree.cluster).collect::<Vec<_>>());
         if trees.is_empty() {
             return Err(VerifyError::UnknownBackup { backup: wanted, store: repository.describe() });
         }

@@ -65,9 +65,8 @@ impl Judged<'_> {
                 }
             }
         }
-        let listed: BTreeSet<BackupId> = self.tree.backups.iter().map(|backup| backup.record.id).collect();
         for finding in findings.of_tree(cluster) {
-            let mut costs = self.direct_costs(&finding.subject, &of_segments, &listed);
+            let mut costs = self.direct_costs(&finding.subject, &of_segments);
             let backups: Vec<BackupId> = costs.iter().filter_map(lost_backup).collect();
             for backup in backups {
                 add_new(&mut costs, with_backups.get(&backup).cloned().unwrap_or_default());
@@ -102,18 +101,13 @@ impl Judged<'_> {
         lost
     }
 
-    fn direct_costs(
-        &self,
-        subject: &Subject,
-        of_segments: &BTreeMap<WalSegmentName, Vec<Cost>>,
-        listed: &BTreeSet<BackupId>,
-    ) -> Vec<Cost> {
+    fn direct_costs(&self, subject: &Subject, of_segments: &BTreeMap<WalSegmentName, Vec<Cost>>) -> Vec<Cost> {
         let lost = |backup: BackupId| Cost::Backup { backup, files: None, named_files: Vec::new() };
         match subject {
             Subject::Identity => vec![Cost::Cluster],
             Subject::Spare(reason) => vec![Cost::Nothing { reason }],
-            Subject::Begin(backup) if listed.contains(backup) => {
-                vec![Cost::Nothing { reason: "the backup can be restored all the same" }]
+            Subject::Begin(backup) if self.tree.has_record_of(backup) => {
+                vec![Cost::Nothing { reason: "a restore does not read it" }]
             }
             Subject::Begin(backup) if self.tree.unfinished.contains_key(backup) => {
                 vec![Cost::Nothing { reason: "the backup was never finished" }]
@@ -143,8 +137,10 @@ impl Judged<'_> {
     fn missing_histories(&self, findings: &mut Findings) {
         let Some(archive) = self.archive else { return };
         let of_backups = self.tree.backups.iter().map(|backup| backup.record.stop_timeline);
-        let needed: BTreeSet<TimelineId> = archive.ranges.keys().copied().chain(of_backups).collect();
-        for timeline in needed {
+        let archived = archive.ranges.keys().copied().filter(|_| self.with_targets);
+        let needed: BTreeSet<TimelineId> = archived.chain(of_backups).collect();
+        let is_needed = |timeline: &TimelineId| self.with_targets || needed.contains(timeline);
+        for timeline in needed.iter().copied() {
             let is_known = archive.history(timeline).is_some() || archive.unreadable_histories.contains_key(&timeline);
             if !is_known {
                 let name = WalFileName::TimelineHistory(timeline);
@@ -153,7 +149,7 @@ impl Judged<'_> {
                 findings.add(&object, problem, ErrorClass::Corrupt);
             }
         }
-        for (timeline, problem) in &archive.unreadable_histories {
+        for (timeline, problem) in archive.unreadable_histories.iter().filter(|(timeline, _)| is_needed(timeline)) {
             let name = WalFileName::TimelineHistory(*timeline);
             let object = StoredObject::Wal { cluster: self.tree.cluster.clone(), name };
             findings.add(&object, problem.clone(), ErrorClass::Corrupt);

@@ -209,6 +209,18 @@ impl Findings {
         self.by_object.iter_mut().filter(of_it).map(|(_, finding)| finding)
     }
 
+    /// Leaves out what concerns other trees and other backups.
+    pub(super) fn keep_about(&mut self, backup: BackupId, clusters: &[&ClusterRef]) {
+        self.by_object.retain(|(cluster, _), finding| {
+            let of_other = match &finding.subject {
+                Subject::BackupPart(about) | Subject::Begin(about) => *about != backup,
+                Subject::Spare(_) => !finding.object.contains(&backup.to_string()),
+                _ => false,
+            };
+            cluster.as_ref().is_some_and(|cluster| clusters.contains(&cluster)) && !of_other
+        });
+    }
+
     /// The segments of a tree that are damaged.
     pub(super) fn damaged_segments(&mut self, cluster: &ClusterRef) -> BTreeSet<WalSegmentName> {
         let segment = |finding: &mut Finding| match finding.subject {

@@ -69,7 +69,14 @@ fn one_backup_alone_is_looked_at() {
     let report = only(second.id);
     assert_eq!(report.damaged, []);
     assert!(report.backups.iter().all(|backup| backup.id == second.id && backup.can_be_restored));
+    let of_first = format!("backups/{}/", first.id);
+    for object in scene.objects().iter().filter(|path| path.to_string_lossy().contains(&of_first)) {
+        scene.flip(object, 8 * 100);
+    }
+    scene.store("00000003.history", b"2\t0/500000\tx\n");
+    scene.flip(&scene.test.stored("00000003.history"), 8 * 600);
+    assert_eq!(only(second.id).damaged, []);
     let report = only(first.id);
-    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(report.damaged.len(), 2, "{:?}", report.damaged); // begin and record
     assert!(!report.backups[0].can_be_restored);
 }
