@@ -76,7 +76,7 @@ impl TransactionScan {
 
     /// Takes the next bytes of the main data.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.section != Section::Rest {
+        while !bytes.is_empty() && (self.skip > 0 || self.section != Section::Rest) {
             if self.skip > 0 {
                 let passed = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
                 self.skip -= passed as u64;
