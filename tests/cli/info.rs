@@ -35,6 +35,18 @@ fn an_empty_archive_is_an_answer_and_an_unknown_cluster_a_negative_one() {
 }
 
 #[test]
+fn a_target_without_any_backup_is_a_negative_answer() {
+    let (host, _wal, _) = host("target");
+    for options in ["", "--drops", "--around '2026-11-20 14:30:00Z'", "--target-xid 700", "--no-prove"] {
+        let outcome = host.sh(&format!("pgv target {options}")).expect_code(1);
+        assert_eq!(outcome.stdout, "");
+        outcome.expect_stderr("has no backup to restore from").expect_stderr("\"pgv-basebackup\" takes one");
+    }
+    host.sh("pgv target --cluster other").expect_code(2).expect_stderr("is not registered");
+    host.sh("pgv target --repo /nowhere").expect_code(4);
+}
+
+#[test]
 fn damage_is_named_and_the_rest_is_shown() {
     let (host, wal, tree) = host("info");
     let segment = tree.join("wal/00000001/0000000100000000/000000010000000000000003");

@@ -75,6 +75,20 @@ fn a_backup_of_postgresql_17_is_stored() {
     backup_is_stored(PgVersion::V17);
 }
 
+/// The older form of the command, with everything that can be asked for.
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn backups_of_postgresql_13_and_14_are_stored() {
+    for version in [PgVersion::V13, PgVersion::V14] {
+        backup_is_stored(version);
+        let folder = TestFolder::new("backup-older");
+        let site = Site::new(version, &folder);
+        site.backup(&["--max-rate", "20MB"]).success();
+        site.pgv.run("pgv-basebackup", &["--checkpoint", "spread", "--label", "x' FAST"]).success();
+        assert_eq!(site.backups().len(), 2);
+    }
+}
+
 #[test]
 fn two_backups_at_once_are_both_stored() {
     let folder = TestFolder::new("backup-twice");

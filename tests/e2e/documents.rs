@@ -14,15 +14,17 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SERVER_PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// The blocks of each document in the order of the story.
 const README: [&str; 5] = ["build", "setup", "restore", "shell", "by-hand"];
-const RUNBOOKS: [&str; 15] = [
+const RUNBOOKS: [&str; 17] = [
     "check",
     "moment",
     "look",
     "later",
     "open",
+    "start",
     "in-place",
     "take-over",
     "latest",
+    "old-wal",
     "standby",
     "old-backup",
     "copy",
@@ -217,7 +219,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for name in ["var/main", "srv/restored/main", "srv/latest/main", "srv/standby/main"] {
+        for name in ["main", "restored", "latest", "rescued", "standby", "started"] {
+            let name = if name == "main" { "var/main".to_owned() } else { format!("srv/{name}/main") };
             let directory = self.folder.join(name);
             if directory.join("postmaster.pid").exists() {
                 let mut stop = TestAccount::get().command(format!("{SERVER_PROGRAMS}/pg_ctl"));
@@ -284,6 +287,98 @@ fn every_shown_command_does_what_the_documents_say() {
     in_place_and_taking_over(&host);
     the_latest_and_a_standby(&host);
     mending(&host, &first[0]);
+    cron(&host);
+}
+
+/// The indented line of README.md that begins so, without its indentation.
+#[track_caller]
+fn indented_line(beginning: &str) -> String {
+    let text = document("README.md");
+    let line = text.lines().find_map(|line| line.strip_prefix("    ").filter(|line| line.starts_with(beginning)));
+    line.unwrap_or_else(|| panic!("README.md has no line {beginning:?}")).to_owned()
+}
+
+/// The schedule, account and command of a line for /etc/cron.d.
+#[track_caller]
+fn cron_line(line: &str) -> (String, String) {
+    let mut rest = line;
+    let mut next = || {
+        let (word, left) = rest.split_once(char::is_whitespace).unwrap_or_else(|| panic!("too short: {line:?}"));
+        rest = left.trim_start();
+        word.to_owned()
+    };
+    for (what, low, high) in [("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7)] {
+        let field = next();
+        let number: Option<u32> = field.parse().ok();
+        assert!(field == "*" || number.is_some_and(|number| (low..=high).contains(&number)), "{what}: {field:?}");
+    }
+    let account = next();
+    // cron makes a line break of it, and hands over what follows.
+    assert!(!rest.contains('%'), "{line:?}");
+    (account, rest.to_owned())
+}
+
+/// The line for cron, as cron runs it: as the account, by a shell, with next to nothing in the environment.
+fn cron(host: &Host) {
+    let (account, command) = cron_line(&indented_line("30 2 "));
+    assert_eq!(account, "postgres");
+    assert!(command.starts_with("/usr/local/bin/pgv-basebackup "), "{command}");
+    let command = command.replace("/usr/local/bin", program("pgv").parent().unwrap().to_str().unwrap());
+    // A checkpoint that is spread waits for what is dirty.
+    host.query("CHECKPOINT");
+    let before = host.backups().len();
+    let mut sh = TestAccount::get().command("/bin/sh");
+    sh.env_clear().env("PATH", "/usr/bin:/bin").env("SHELL", "/bin/sh").env("LOGNAME", &TestAccount::get().name);
+    // For the default place, and the role of the test's server.
+    sh.env("PGV_CONFIG", host.folder.join("etc/pgv/pgv.toml")).env("PGUSER", "postgres");
+    sh.env("PGHOST", host.folder.join("run")).env("PGPORT", host.port.to_string());
+    sh.current_dir("/").args(["-c", &command]);
+    let ended = run_within(LIMIT, sh).success();
+    assert_eq!(ended.stderr, "", "cron would mail it every time");
+    assert_eq!(host.backups().len(), before + 1);
+}
+
+/// The commands that build are not run here, since that takes minutes; they must at least be those of the scripts, for
+/// the toolchain that the repository names.
+#[test]
+fn the_build_lines_are_those_of_the_scripts() {
+    let readme = document("README.md");
+    let build: Vec<String> = blocks(&readme).into_iter().filter(|(mark, _)| mark == "build").map(|one| one.1).collect();
+    assert_eq!(build, ["cargo install --locked --path . --root /usr/local\n"]);
+    let manifest = document("Cargo.toml");
+    let value = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{key} = "))).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {key}")).trim_matches('"').to_owned()
+    };
+    let (channel, least) = (value(&document("rust-toolchain.toml"), "channel"), value(&manifest, "rust-version"));
+    assert!(readme.contains(&format!("{channel}; the least that works is {least}")), "{channel}, {least}");
+    // All binaries of the package are installed: the six of src/bin.
+    let programs = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin")).unwrap().count();
+    assert_eq!(programs, 6);
+
+    let musl = indented_line("cargo build ");
+    let target = musl.split_once(" --target ").expect("a target").1.to_owned();
+    assert!(indented_line("apt-get install musl-tools").ends_with(&format!("rustup target add {target}")));
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    let bench = document("scripts/bench");
+    let bench = bench.lines().map(str::trim).find(|line| line.starts_with("cargo build")).unwrap();
+    let shown = words(musl.split_once(" --target ").unwrap().0);
+    assert!(shown.is_subset(&words(bench)), "{shown:?} is not {bench:?}");
+}
+
+#[test]
+fn a_line_that_cron_would_refuse_is_seen() {
+    let parse = |line: &str| std::panic::catch_unwind(|| cron_line(line)).is_ok();
+    assert!(parse("30 2 * * 0  postgres  /usr/local/bin/x --y"));
+    for line in [
+        "60 2 * * 0 postgres x y",
+        "30 24 * * 0 postgres x y",
+        "30 2 * * 0",
+        "30 2 * * 8 postgres x y",
+        "0 0 * * 0 postgres date +%s x",
+    ] {
+        assert!(!parse(line), "{line}");
+    }
 }
 
 fn another_moment(host: &Host, segment: &str) {
@@ -303,6 +398,9 @@ fn another_moment(host: &Host, segment: &str) {
     host.query_at(host.copy_port, "INSERT INTO rows VALUES (100)");
     assert_eq!(host.query_at(host.copy_port, "SHOW archive_mode"), "off");
     host.stop_copy("srv/restored/main");
+    let started = host.runbook("start");
+    assert!(started.stdout.contains("compared: it ended exactly where the proof says"), "{started}");
+    host.stop_copy("srv/restored/checked");
 }
 
 fn in_place_and_taking_over(host: &Host) {
@@ -322,20 +420,28 @@ fn the_latest_and_a_standby(host: &Host) {
         host.query("SELECT pg_reload_conf()");
         host.wait_for(host.port, &format!("current_setting('archive_command') = '{command}'"));
     };
-    set("false");
-    host.insert(5);
-    let segment = host.switch_wal();
-    host.wait_for_mark(&segment, "ready");
-    host.as_account("pg_ctlcluster 15 main stop -m immediate").success();
-    host.as_account(&format!("mkdir -p {0}/latest {0}/standby", host.folder.join("srv").display()));
-    for name in ["srv/latest", "srv/standby", "srv/try"] {
+    for name in ["srv/latest", "srv/rescued", "srv/standby", "srv/try"] {
         host.folder.make(name);
     }
+    let segment = host.switch_wal();
+    host.wait_for_mark(&segment, "done");
     let restored = host.runbook("latest");
     host.start_copy(&restored);
     host.wait_for(host.copy_port, "NOT pg_is_in_recovery()");
-    assert_eq!(host.rows_at(host.copy_port), "1 4 5");
+    assert_eq!(host.rows_at(host.copy_port), "1 4");
     host.stop_copy("srv/latest/main");
+
+    set("false");
+    host.insert(5);
+    host.as_account("pg_ctlcluster 15 main stop -m immediate").success();
+    let again = format!("pgv-restore -D {}", host.folder.join("srv/latest/again").display());
+    let refused = host.as_account(&again).expect_code(3);
+    assert!(refused.stderr.contains("1 commit after the end of the archive"), "{refused}");
+    let restored = host.runbook("old-wal");
+    host.start_copy(&restored);
+    host.wait_for(host.copy_port, "NOT pg_is_in_recovery()");
+    assert_eq!(host.rows_at(host.copy_port), "1 4 5");
+    host.stop_copy("srv/rescued/main");
 
     host.as_account("pg_ctlcluster 15 main start").success();
     set(&command);

@@ -126,6 +126,8 @@ fn killed_restore_never_starts(points: u32) {
     Ledger::assert(&copy, &ledger.all());
 }
 
+/// From an empty directory each time, while somebody tries to start it all the time: no moment may be one at which a
+/// server comes up. (`restore_safety` has restores over what killed ones left.)
 #[test]
 fn a_killed_restore_never_starts_and_the_same_command_completes() {
     killed_restore_never_starts(12);

@@ -28,8 +28,10 @@ fn starts(folder: &TestFolder, name: &str, data: &Path) -> bool {
     }
 }
 
+/// Each restore goes over what the killed one before it left, tablespaces and all. (`restore_ended` kills from an empty
+/// directory, at finer steps, while somebody tries to start it all the time.)
 #[test]
-fn a_restore_that_is_killed_never_starts_and_the_next_one_is_whole() {
+fn restores_over_what_killed_ones_left_never_start_and_the_last_is_whole() {
     let folder = TestFolder::new("restore-kill");
     let mut site = Site::new(PgVersion::V15, &folder);
     site.primary.create_tablespace(&folder, "extra");

@@ -435,7 +435,11 @@ fn a_second_attempt() {
         "is meant: --target-timeline 2",
     ];
     scene.refused(&["--target-time", &second], 3, &words);
-    scene.refused(&["--target-xid", &second_time.xid.to_string()], 3, &words);
+    // A number that one of them alone has is told by reading both.
+    let xid = second_time.xid.to_string();
+    let dry = scene.site.restore(&scene.folder.join("dry"), &["--target-xid", &xid, "--dry-run"]).success();
+    dry.expect_stderr("of 2 paths of timelines that could be meant, only the one of timeline 1 has the target");
+    scene.refused(&["--target-xid", &xid, "--no-prove"], 3, &words);
     let rows = scene.ledger.through(&second_time);
     let options = ["--target-time", &second, "--target-timeline", "1"];
     scene.recovers("second", &options, Settled::Paused, &rows).kill();

@@ -13,11 +13,20 @@ pub(crate) struct TestFolder {
 impl TestFolder {
     /// A new directory, mode 0700; `name` makes it recognisable when it stays behind.
     pub(crate) fn new(name: &str) -> Self {
+        Self::below(&std::env::temp_dir(), name)
+    }
+
+    /// The same in memory, for tests that restore many times over: a disk waits for every sync of every file.
+    pub(crate) fn in_memory(name: &str) -> Self {
+        Self::below(Path::new("/dev/shm"), name)
+    }
+
+    fn below(parent: &Path, name: &str) -> Self {
         let path = tempfile::Builder::new()
             .prefix(&format!("pgv-{name}-"))
             .rand_bytes(6)
-            .tempdir()
-            .expect("the temporary directory takes a new directory")
+            .tempdir_in(parent)
+            .unwrap_or_else(|error| panic!("{parent:?} takes no new directory: {error}"))
             .keep();
         let path = path.canonicalize().expect("the new directory exists");
         let account = TestAccount::get();

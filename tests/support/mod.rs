@@ -31,9 +31,10 @@ mod start;
 mod tmpfs;
 mod version;
 mod wait;
+mod waldump;
 
 pub(crate) use account::TestAccount;
-pub(crate) use cluster::{Builder, TestCluster};
+pub(crate) use cluster::{Builder, TestCluster, tool_command};
 pub(crate) use command::{Outcome, run, run_within};
 pub(crate) use folder::TestFolder;
 pub(crate) use ledger::{Ledger, LedgerRow, Moment};
@@ -46,3 +47,4 @@ pub(crate) use start::Settled;
 pub(crate) use tmpfs::SmallFileSystem;
 pub(crate) use version::PgVersion;
 pub(crate) use wait::wait_until;
+pub(crate) use waldump::{DumpedRecord, as_dumped, parse_dump, relation_path, unpacked};

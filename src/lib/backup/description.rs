@@ -12,8 +12,6 @@ use crate::server::{ServerError, SqlClient};
 
 /// LIMIT: bytes of one configuration file.
 const CONFIGURATION_BYTES_MAX: u32 = 4 << 20;
-/// Bytes of a page, unless the server says otherwise.
-const BLOCK_BYTES: u32 = 8192;
 
 /// The settings that are recorded with a backup: what a restored server needs to start, and what explains its data.
 const RECORDED_SETTINGS: &[&str] = &[
@@ -77,9 +75,7 @@ impl Description {
         let libraries = session.sql(async |sql| libraries(sql).await)?;
         let version = session.sql(async |sql| sql.query_text("tell its version", "SELECT version()").await)?;
         let included = session.sql(async |sql| sql.configuration_files().await)?;
-        let is_block = |bytes: &u32| bytes.is_power_of_two() && (1024..=32_768).contains(bytes);
-        let told = settings.get("block_size").and_then(|text| text.parse().ok()).filter(is_block);
-        let block_bytes = told.unwrap_or(BLOCK_BYTES);
+        let block_bytes = block_bytes(settings.get("block_size").map(String::as_str))?;
         let data_checksums = settings.get("data_checksums").is_some_and(|value| value == "on");
         let version = version.into_iter().flatten().next().flatten();
         let mut description = Self {
@@ -129,6 +125,13 @@ impl Description {
     }
 }
 
+/// The size of the server's pages, by which files are cut: never guessed.
+fn block_bytes(told: Option<&str>) -> Result<u32, BackupError> {
+    let is_block = |bytes: &u32| bytes.is_power_of_two() && (1024..=32_768).contains(bytes);
+    let bytes = told.and_then(|text| text.parse().ok()).filter(is_block);
+    bytes.ok_or_else(|| BackupError::BlockSize { found: told.unwrap_or_default().to_owned() })
+}
+
 /// Reads a file by the server, or here when the server does not let the role.
 fn read_file(session: &mut ServerSession<'_>, path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
     if let Some(text) = path.to_str() {
@@ -172,4 +175,22 @@ async fn libraries(sql: &SqlClient) -> Result<BTreeMap<String, String>, ServerEr
         _ => None,
     };
     Ok(rows.into_iter().filter_map(pair).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Classified, ErrorClass};
+
+    #[test]
+    fn a_block_size_is_what_the_server_says_or_none() {
+        for bytes in [1024, 4096, 8192, 16_384, 32_768] {
+            assert_eq!(block_bytes(Some(&bytes.to_string())).unwrap(), bytes);
+        }
+        for told in [None, Some(""), Some("512"), Some("65536"), Some("8193"), Some("8kB"), Some("-8192")] {
+            let error = block_bytes(told).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Unsupported);
+            assert!(error.to_string().contains(&format!("found \"{}\"", told.unwrap_or_default())), "{error}");
+        }
+    }
 }

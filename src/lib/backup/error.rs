@@ -48,6 +48,12 @@ pub enum BackupError {
         /// The server's version.
         found: PgMajorVersion,
     },
+    /// The server does not say how large its pages are, or says what no server has.
+    #[error("the server has an unknown block_size: found \"{found}\", expected a power of two from 1024 to 32768")]
+    BlockSize {
+        /// What it says, empty when nothing.
+        found: String,
+    },
     /// The repository failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -185,7 +191,7 @@ impl Classified for BackupError {
             Self::Pack(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Thread(error) => ErrorClass::of_io(error),
-            Self::Version(_) => ErrorClass::Unsupported,
+            Self::Version(_) | Self::BlockSize { .. } => ErrorClass::Unsupported,
             Self::TwoServers { .. }
             | Self::OtherVersion { .. }
             | Self::UnsentTablespace { .. }

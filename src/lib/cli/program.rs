@@ -3,7 +3,7 @@
 //! INVARIANT: a verb has the same exit statuses whether it runs as `pgv-NAME` or as `pgv NAME`, since both may stand
 //! in `archive_command` or `restore_command`.
 
-use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, verify};
+use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
 
 /// A binary of this package; it decides the exit statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,13 +63,14 @@ pub(crate) enum Verb {
     RecoveryConf,
     Info,
     Verify,
+    Target,
     Completions,
     Man,
 }
 
 impl Verb {
     /// Every one, in the order in which `pgv --help` shows them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Init,
         Self::Archive,
         Self::Fetch,
@@ -78,6 +79,7 @@ impl Verb {
         Self::RecoveryConf,
         Self::Info,
         Self::Verify,
+        Self::Target,
         Self::Completions,
         Self::Man,
     ];
@@ -92,6 +94,7 @@ impl Verb {
             Self::RecoveryConf => "recovery-conf",
             Self::Info => "info",
             Self::Verify => "verify",
+            Self::Target => "target",
             Self::Completions => "completions",
             Self::Man => "man",
         }
@@ -119,7 +122,7 @@ impl Verb {
             Self::Backup => Program::BaseBackup,
             Self::Restore => Program::Restore,
             Self::RecoveryConf => Program::RecoveryConf,
-            Self::Init | Self::Info | Self::Verify | Self::Completions | Self::Man => Program::Pgv,
+            Self::Init | Self::Info | Self::Verify | Self::Target | Self::Completions | Self::Man => Program::Pgv,
         }
     }
 
@@ -135,6 +138,7 @@ impl Verb {
             Self::RecoveryConf => recovery_conf::RecoveryConfArgs::command(),
             Self::Info => info::InfoArgs::command(),
             Self::Verify => verify::VerifyArgs::command(),
+            Self::Target => target::TargetQueryArgs::command(),
             Self::Completions => completions::CompletionsArgs::command(),
             Self::Man => man::ManArgs::command(),
         };

@@ -1,15 +1,19 @@
 //! Where recovery ends, and what becomes of the server then: options that restore and recovery-conf share.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::args::{CommonArgs, OutputArgs};
 use super::usage::UsageError;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{
     Lsn, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestorePointName, TargetBound, TransactionId,
     parse_target_time,
 };
+use crate::repository::BackupIdError;
+use crate::restore::{BackupChoice, Proving};
 use crate::server::conninfo::{ConninfoError, check_for_libpq};
 
 /// The recovery target; none of them means the latest.
@@ -146,6 +150,66 @@ impl Classified for PrimaryConninfoError {
     fn class(&self) -> ErrorClass {
         self.0.class()
     }
+}
+
+/// Whether and how a target is looked for in the WAL.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ProvingArgs {
+    /// Do not read the WAL for the target: whether it exists is then found out by recovery
+    #[arg(long)]
+    pub(crate) no_prove: bool,
+
+    /// Threads that read [default: one for each processor]
+    #[arg(short = 'j', long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Also use WAL that the archive lacks from this old pg_wal, or data directory, of a server that died
+    #[arg(long, value_name = "DIR")]
+    pub(crate) wal_from: Option<PathBuf>,
+}
+
+impl ProvingArgs {
+    /// What they ask for.
+    pub(crate) fn proving(&self) -> Proving {
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        match self.no_prove {
+            true => Proving::Skip,
+            false => Proving::Read { threads: self.jobs.map_or(processors, NonZeroUsize::get) },
+        }
+    }
+}
+
+/// The backup that `--backup` names.
+pub(crate) fn backup_choice(text: Option<&str>) -> Result<BackupChoice, UsageError> {
+    Ok(match text {
+        None => BackupChoice::Fitting,
+        Some("latest") => BackupChoice::Newest,
+        Some(id) => BackupChoice::Id(id.parse().map_err(|error: BackupIdError| UsageError::new(error.to_string()))?),
+    })
+}
+
+/// What every program takes that prepares a recovery.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RecoveryArgs {
+    /// Leave archiving on in the server that recovers; only for one that takes its original's place
+    #[arg(long)]
+    pub(crate) keep_archiving: bool,
+
+    /// Show what would be done and touch nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) standby: StandbyArgs,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
 }
 
 /// A tablespace directory and where it goes instead.

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::args::{CommonArgs, OutputArgs};
+use super::args::CommonArgs;
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::program::Verb;
-use super::recovery_args::{StandbyArgs, TargetArgs};
+use super::recovery_args::RecoveryArgs;
 use super::recovery_commands::RecoveryCommands;
 use super::recovery_conf_text::{ClearAnswer, WriteAnswer};
 use super::usage::UsageError;
@@ -50,25 +50,8 @@ pub(crate) struct RecoveryConfArgs {
     #[arg(long, requires = "clear")]
     pub(crate) everything: bool,
 
-    /// Leave archiving on in a server that recovers to a target; only for the original itself
-    #[arg(long)]
-    pub(crate) keep_archiving: bool,
-
-    /// Show what would be done and touch nothing
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
-
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-
-    #[command(flatten)]
-    pub(crate) target: TargetArgs,
-
-    #[command(flatten)]
-    pub(crate) standby: StandbyArgs,
-
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
+    pub(crate) recovery: RecoveryArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -95,11 +78,11 @@ impl VerbArgs for RecoveryConfArgs {
     const VERB: Verb = Verb::RecoveryConf;
 
     fn common(&self) -> Option<&CommonArgs> {
-        Some(&self.common)
+        Some(&self.recovery.common)
     }
 
     fn overrides(&self) -> Overrides {
-        self.common.overrides()
+        self.recovery.common.overrides()
     }
 
     fn needs_configuration(&self) -> NeedsConfiguration {
@@ -107,7 +90,7 @@ impl VerbArgs for RecoveryConfArgs {
     }
 
     fn writes(&self) -> bool {
-        (self.write || self.clear) && !self.dry_run
+        (self.write || self.clear) && !self.recovery.dry_run
     }
 
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
@@ -130,16 +113,16 @@ fn clear(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
     for warning in &plan.warnings {
         reporter.warn(warning);
     }
-    if !args.dry_run {
+    if !args.recovery.dry_run {
         recovery_conf::clear(&plan, &SystemClock)?;
     }
-    Ok(ClearAnswer { plan: &plan, dry_run: args.dry_run }.show(args.output.output))
+    Ok(ClearAnswer { plan: &plan, dry_run: args.recovery.dry_run }.show(args.recovery.output.output))
 }
 
 fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
     // What was typed comes first: it is wrong whatever is configured.
-    args.target.target()?;
-    let password_warning = args.standby.check_conninfo()?;
+    args.recovery.target.target()?;
+    let password_warning = args.recovery.standby.check_conninfo()?;
     let options = options(args, RecoveryCommands::of(context)?)?;
     let mut plan = match &args.pgdata {
         Some(directory) => recovery_conf::plan_write(directory, &options)?,
@@ -150,23 +133,23 @@ fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
     for warning in &plan.warnings {
         reporter.warn(warning);
     }
-    let writes = args.write && !args.dry_run;
+    let writes = args.write && !args.recovery.dry_run;
     if writes {
         recovery_conf::write(&plan, &SystemClock)?;
     }
-    let dry_run = args.write && args.dry_run;
-    Ok(WriteAnswer { plan: &plan, typed: context.typed(), written: writes, dry_run }.show(args.output.output))
+    let dry_run = args.write && args.recovery.dry_run;
+    Ok(WriteAnswer { plan: &plan, typed: context.typed(), written: writes, dry_run }.show(args.recovery.output.output))
 }
 
 /// The settings that the arguments ask for.
 fn options(args: &RecoveryConfArgs, commands: RecoveryCommands) -> Result<RecoveryConfOptions, Box<dyn Classified>> {
-    let target = args.target.target()?;
-    let target_action = args.target.action();
+    let target = args.recovery.target.target()?;
+    let target_action = args.recovery.target.action();
     if target == RecoveryTarget::Latest && target_action != RecoveryTargetAction::Promote {
         let error = UsageError::new(format!("without a target the server cannot {target_action} at it"));
         return Err(error.with_hint("PostgreSQL always promotes at the end of the archive; name a target.").into());
     }
-    let (mode, archiving) = match (args.standby.standby, args.keep_archiving) {
+    let (mode, archiving) = match (args.recovery.standby.standby, args.recovery.keep_archiving) {
         (true, false) => (RecoveryMode::Standby, ArchivingChoice::AsItIs),
         (true, true) => (RecoveryMode::Standby, ArchivingChoice::Own),
         (false, false) => (RecoveryMode::Targeted, ArchivingChoice::Off),
@@ -179,14 +162,14 @@ fn options(args: &RecoveryConfArgs, commands: RecoveryCommands) -> Result<Recove
         archive_cleanup_command: None,
         target,
         target_action,
-        target_timeline: args.target.timeline(),
+        target_timeline: args.recovery.target.timeline(),
         unset_targets: Vec::new(),
-        primary_conninfo: args.standby.primary_conninfo.clone(),
-        primary_slot_name: args.standby.primary_slot_name.clone(),
+        primary_conninfo: args.recovery.standby.primary_conninfo.clone(),
+        primary_slot_name: args.recovery.standby.primary_slot_name.clone(),
         archiving: RestoredArchiving::Unchanged,
         read_ahead: WalReadAhead::Unchanged,
     };
-    Ok(RecoveryConfOptions { settings, archiving, keep_timeline: args.target.target_timeline.is_none() })
+    Ok(RecoveryConfOptions { settings, archiving, keep_timeline: args.recovery.target.target_timeline.is_none() })
 }
 
 #[cfg(test)]

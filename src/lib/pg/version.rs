@@ -62,3 +62,24 @@ impl From<PgMajorVersion> for u32 {
         version.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_refused_by_its_number() {
+        for major in 13..=18 {
+            assert_eq!(PgMajorVersion::from_version_num(major * 10_000 + 4).unwrap().get(), major);
+        }
+        let refused =
+            |version: &str| format!("PostgreSQL version \"{version}\" is not supported: this pgv knows 13 to 18");
+        for (number, named) in [(190_000, "19"), (120_022, "12"), (90_624, "9"), (0, "0")] {
+            assert_eq!(PgMajorVersion::from_version_num(number).unwrap_err().to_string(), refused(named));
+        }
+        // As records and identities hold it.
+        assert_eq!(serde_json::from_str::<PgMajorVersion>("18").unwrap(), PgMajorVersion::NEWEST);
+        let error = serde_json::from_str::<PgMajorVersion>("19").unwrap_err();
+        assert!(error.to_string().starts_with(&refused("19")), "{error}");
+    }
+}

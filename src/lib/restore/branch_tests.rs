@@ -233,7 +233,7 @@ fn a_hole_stops_what_lies_behind_it() {
         ("name", "backup 2 on 1"),
         ("immediate", "backup 2 on 1"),
     ]);
-    let is_warned = |line| scene.choose(line).unwrap().warnings.iter().any(|text| text.contains("has a hole"));
+    let is_warned = |line| scene.choose(line).unwrap().doubts.iter().any(|text| text.contains("has a hole"));
     assert!(is_warned("09:30:00") && is_warned("name"));
     // Backup 2 ended at 09:00, before the hole.
     assert!(!is_warned("08:30:00"));

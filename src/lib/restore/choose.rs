@@ -38,6 +38,8 @@ pub struct Choice {
     pub has_hole: bool,
     /// What the person should know.
     pub warnings: Vec<String>,
+    /// What the person should know unless the WAL is read.
+    pub(super) doubts: Vec<String>,
 }
 
 /// Chooses from `backups`.
@@ -63,10 +65,11 @@ pub(super) fn choose(
     }
     let (fit, mut warnings) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
     warnings.extend(doubts(request, fit.record, backups, archive));
-    let coverage = wal_to_target(request, &fit, backups, archive, &mut warnings)?;
+    let mut unread = Vec::new();
+    let coverage = wal_to_target(request, &fit, backups, archive, &mut unread)?;
     let whole = archive.coverage(fit.path, fit.record.start_lsn, None);
     let has_hole = coverage.hole.is_some() || whole.hole.is_some();
-    Ok(Choice { record: fit.record.clone(), path: fit.path.clone(), coverage, has_hole, warnings })
+    Ok(Choice { record: fit.record.clone(), path: fit.path.clone(), coverage, has_hole, warnings, doubts: unread })
 }
 
 /// The backups that may be used: the one that was named, else all in which nothing wrong was found.
@@ -102,7 +105,7 @@ pub(super) fn ends_before(record: &BackupRecord, target: &RecoveryTarget) -> boo
 }
 
 /// Whether a path leads through the whole backup.
-fn is_on(record: &BackupRecord, path: &TimelineHistory) -> bool {
+pub(super) fn is_on(record: &BackupRecord, path: &TimelineHistory) -> bool {
     path.contains(record.start_timeline, record.start_lsn) && path.contains_end(record.stop_timeline, record.stop_lsn)
 }
 
@@ -191,7 +194,7 @@ fn wal_to_target(
     Fit { path, record }: &Fit<'_>,
     backups: &[BackupRecord],
     archive: &ArchiveFacts,
-    warnings: &mut Vec<String>,
+    doubts: &mut Vec<String>,
 ) -> Result<WalCoverage, RestoreError> {
     let target = &request.target;
     let missing = archive.missing_between(path, record.start_lsn, record.stop_lsn, 1);
@@ -217,7 +220,7 @@ fn wal_to_target(
             return Err(behind_hole(target, hole, &coverage, record, archive));
         }
         if !proven {
-            warnings.push(format!(
+            doubts.push(format!(
                 "the archive has a hole from \"{}\" to \"{}\"; if the target lies behind it, recovery stops there with \
                  an error",
                 hole.first, hole.last
@@ -229,7 +232,7 @@ fn wal_to_target(
     if let RecoveryTarget::Lsn(lsn, _) = target {
         coverage.end_lsn = coverage.end_lsn.min(*lsn);
     }
-    warnings.extend(unknown(target, record));
+    doubts.extend(unknown(target, record));
     Ok(coverage)
 }
 
@@ -281,7 +284,7 @@ fn may_lie_before(target: &RecoveryTarget, bound: Option<Timestamp>) -> bool {
     }
 }
 
-fn behind_hole(
+pub(super) fn behind_hole(
     target: &RecoveryTarget,
     hole: &WalHole,
     coverage: &WalCoverage,

@@ -143,7 +143,7 @@ fn holes_are_refused_where_they_are_in_the_way() {
     assert_eq!((hole.first.to_string(), hole.count), ("000000010000000000000007".to_owned(), 1));
     assert_eq!((hole.reachable_lsn, reachable_time), (lsn("0/7000000"), Some(time("2026-11-20T11:30:00Z"))));
     let choice = choose(&request("at 11:20"), &old, &holed).unwrap();
-    assert!(warned(&choice.warnings, "hole from \"000000010000000000000007\""));
+    assert!(warned(&choice.doubts, "hole from \"000000010000000000000007\""));
     // A backup after the hole does not care.
     assert_eq!(chosen(&request("latest"), &three(), &holed), Ok((3, 1)));
 }

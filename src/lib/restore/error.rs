@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::old_wal::OldWalError;
+use super::refusal::{
+    Branch, NotFound, describe_backup, describe_branches, describe_elsewhere, describe_hole, describe_missing,
+    describe_timeline, time_text,
+};
 use super::trees::OlderBackup;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
@@ -13,19 +18,7 @@ use crate::pg::{
 };
 use crate::repository::WalHole;
 use crate::repository::{BackupId, RepositoryError, SelectionError};
-
-/// A branch of timelines that can be followed, for messages.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Branch {
-    /// The timeline at its end.
-    pub timeline: TimelineId,
-    /// Where it left its parent, if it has one.
-    pub forked_at: Option<Lsn>,
-    /// Where the archive of it ends.
-    pub end_lsn: Option<Lsn>,
-    /// When its last segment was archived: no record of it is later.
-    pub end_time: Option<Timestamp>,
-}
+use crate::wal_search::WalSearchError;
 
 /// A restore that was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +33,9 @@ pub enum RestoreError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The old pg_wal is refused, or needed.
+    #[error(transparent)]
+    OldWal(#[from] OldWalError),
     /// There is no backup to start from.
     #[error("cluster \"{cluster}\" has no backup to restore from")]
     NoBackup {
@@ -114,6 +110,42 @@ pub enum RestoreError {
         /// On which timeline.
         timeline: TimelineId,
     },
+    /// The WAL has no such point.
+    #[error(
+        "the target {target} is not in the archive: WAL was read from {} to {} on timeline {}{}",
+        not_found.from, not_found.to, not_found.timeline, describe_elsewhere(not_found.elsewhere.as_ref())
+    )]
+    TargetNotFound {
+        /// The target.
+        target: RecoveryTarget,
+        /// What there is instead.
+        not_found: Box<NotFound>,
+    },
+    /// Recovery to the target would stop before the backup is consistent.
+    #[error(
+        "recovery to the target {target} would stop at {found}, before backup {backup} is consistent, at {stop_lsn}"
+    )]
+    StopBeforeBackupEnd {
+        /// The target, in words.
+        target: String,
+        /// The backup.
+        backup: BackupId,
+        /// Where it is consistent.
+        stop_lsn: Lsn,
+        /// The record that recovery would stop at.
+        found: Lsn,
+    },
+    /// The WAL that a backup needs ends before the backup does.
+    #[error("backup {backup} cannot be restored: its WAL ends at {end}")]
+    WalEndsBeforeBackup {
+        /// The backup.
+        backup: BackupId,
+        /// Where the next record would begin.
+        end: Lsn,
+    },
+    /// The WAL could not be read.
+    #[error(transparent)]
+    WalSearch(#[from] WalSearchError),
     /// No backup lies on the timeline that was asked for.
     #[error("{} on the path of timeline {timeline}", describe_missing(backup.as_ref()))]
     NotOnTimeline {
@@ -267,6 +299,18 @@ pub enum RestoreError {
         #[source]
         source: ControlFileError,
     },
+    /// The restored control file is that of another kind of server than the record says.
+    #[error("the control file of backup {backup} has {what} {found}, its record {expected}")]
+    ControlFileDiffers {
+        /// The backup.
+        backup: BackupId,
+        /// What differs.
+        what: &'static str,
+        /// What the record says.
+        expected: u64,
+        /// What the control file says.
+        found: u64,
+    },
     /// The version cannot do what was asked for.
     #[error("PostgreSQL {version} cannot do this: {problem}")]
     Version {
@@ -294,6 +338,7 @@ impl Classified for RestoreError {
             Self::Repository(error) => error.class(),
             Self::Selection(error) => error.class(),
             Self::File(error) => error.class(),
+            Self::OldWal(error) => error.class(),
             Self::NoBackup { .. } | Self::UnknownBackup { .. } => ErrorClass::NotFound,
             Self::UnreadableBackup { source, .. } => source.class(),
             Self::TargetBeforeBackup { .. }
@@ -304,60 +349,29 @@ impl Classified for RestoreError {
             | Self::UnknownTimeline { .. }
             | Self::AmbiguousTimeline { .. }
             | Self::BackupWithoutWal { .. }
+            | Self::TargetNotFound { .. }
+            | Self::StopBeforeBackupEnd { .. }
             | Self::Hole { .. }
             | Self::UnsafeTarget { .. }
             | Self::ServerRuns { .. }
             | Self::OtherCluster { .. }
             | Self::OriginalIsAlive { .. } => ErrorClass::Refused,
             Self::NoRoom { .. } => ErrorClass::NoSpace,
+            // A segment that is not there is a hole on the way.
+            Self::WalSearch(error) if error.class() == ErrorClass::NotFound => ErrorClass::Corrupt,
+            Self::WalSearch(error) => error.class(),
             Self::UnknownTablespace { .. } | Self::TablespaceMappedTwice { .. } => ErrorClass::Usage,
             Self::Version { .. } => ErrorClass::Unsupported,
             Self::Settings(error) => error.class(),
             Self::ControlFile { source, .. } => source.class(),
-            Self::WrongContent { .. }
+            Self::WalEndsBeforeBackup { .. }
+            | Self::WrongContent { .. }
             | Self::NoDocument { .. }
             | Self::TablespaceMap { .. }
-            | Self::RestoredControlFile { .. } => ErrorClass::Corrupt,
+            | Self::RestoredControlFile { .. }
+            | Self::ControlFileDiffers { .. } => ErrorClass::Corrupt,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Cancelled { .. } => ErrorClass::Interrupted,
         }
     }
-}
-
-fn describe_backup(id: &BackupId, was_named: bool, stop_time: Timestamp, stop_lsn: Lsn) -> String {
-    let which = if was_named { "" } else { "the earliest backup, " };
-    format!("{which}{id}, at {} ({stop_lsn})", time_text(stop_time))
-}
-
-fn describe_missing(backup: Option<&BackupId>) -> String {
-    backup.map_or_else(|| "no backup lies".to_owned(), |id| format!("backup {id} does not lie"))
-}
-
-fn describe_timeline(timeline: TimelineId, problem: Option<&str>) -> String {
-    match problem {
-        Some(problem) => format!("the history of timeline {timeline} cannot be read: {problem}"),
-        None => format!("timeline {timeline} is not in the archive"),
-    }
-}
-
-fn describe_hole(hole: &WalHole) -> String {
-    match hole.count {
-        1 => format!("WAL segment \"{}\" is missing", hole.first),
-        count => format!("{count} WAL segments from \"{}\" to \"{}\" are missing", hole.first, hole.last),
-    }
-}
-
-/// As PostgreSQL writes and reads it.
-fn time_text(time: Timestamp) -> String {
-    crate::pg::format_target_time(time)
-}
-
-fn describe_branches(branches: &[Branch]) -> String {
-    let one = |branch: &Branch| {
-        let forked = branch.forked_at.map(|lsn| format!(" from {lsn} on")).unwrap_or_default();
-        let until = branch.end_lsn.map(|lsn| format!(" up to {lsn}")).unwrap_or_default();
-        let time = branch.end_time.map(|time| format!(" (archived {})", time_text(time))).unwrap_or_default();
-        format!("timeline {}{forked}{until}{time}", branch.timeline)
-    };
-    branches.iter().map(one).collect::<Vec<_>>().join("; ")
 }

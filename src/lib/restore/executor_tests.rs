@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::target_directory::{DirectoryAction, MARKER};
 use super::testing;
-use super::{BackupChoice, PreparedSettings, RestoreError, RestoreOptions, TablespaceChoice};
+use super::{BackupChoice, PreparedSettings, Proving, RestoreError, RestoreOptions, TablespaceChoice};
 use crate::clock::SystemClock;
 use crate::codec::{CompressionLevel, FileHasher};
 use crate::error::{Classified, ErrorClass};
@@ -87,6 +87,12 @@ impl Scene {
 
     fn options(&self, data: &Path) -> RestoreOptions {
         RestoreOptions {
+            // The WAL of these tests has no records.
+            proving: Proving::Skip,
+            wal_from: None,
+            archive_only: false,
+            host: "test".to_owned(),
+            level: CompressionLevel::DEFAULT,
             repository: self.test.repository.clone(),
             repository_root: Some(self.at("repo")),
             home: None,
@@ -117,7 +123,7 @@ impl Scene {
 
     fn restore(&self, data: &Path, cancel: &Cancel, reporter: &dyn Reporter) -> Result<(), RestoreError> {
         let options = self.options(data);
-        let planned = super::plan(&options)?;
+        let planned = super::plan(&options, &SilentReporter, &Cancel::new())?;
         super::run(&options, planned, &SystemClock, reporter, cancel).map(drop)
     }
 
@@ -268,7 +274,7 @@ fn a_restore_that_is_stopped_anywhere_cannot_start_and_is_begun_anew() {
         stopped += 1;
         assert!(!data.join(ControlFile::PATH).exists(), "stopped at {at}");
         assert!(data.join(MARKER).exists() && data.with_extension("space").join(MARKER).exists(), "{at}");
-        let (_, again) = super::plan(&scene.options(&data)).unwrap();
+        let (_, again) = super::plan(&scene.options(&data), &SilentReporter, &Cancel::new()).unwrap();
         assert_eq!(again.directory_action, DirectoryAction::EmptyAndFill);
         assert_eq!(again.tablespaces[0].action, DirectoryAction::EmptyAndFill);
         scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
@@ -320,7 +326,7 @@ fn what_is_in_the_way_is_renamed_and_kept() {
     std::fs::write(data.join("mine"), "kept").unwrap();
     let mut options = scene.options(&data);
     options.move_aside = true;
-    let planned = super::plan(&options).unwrap();
+    let planned = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap();
     super::run(&options, planned, &SystemClock, &SilentReporter, &Cancel::new()).unwrap();
     scene.assert_restored(&data);
     let beside = |prefix: &str| {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::clock::FixedClock;
-use crate::error::Classified as _;
+use crate::error::{Classified as _, ErrorClass};
 use crate::pg::testing as real;
 use crate::pg::{
     Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, TimelineHistory, WalSegmentName,
@@ -19,6 +19,7 @@ use crate::restore::choose::Choice;
 use crate::restore::configuration::{ConfigurationPlace, redirect_includes};
 use crate::restore::plan::Destination;
 use crate::restore::tablespaces::TablespaceChoice;
+use crate::restore::testing;
 
 struct Scene {
     test: TestRepository,
@@ -35,14 +36,14 @@ fn files() -> BTreeMap<String, Vec<u8>> {
         (0..bytes).map(|_| next()).collect::<Vec<u8>>()
     };
     BTreeMap::from([
-        ("PG_VERSION".to_owned(), b"13\n".to_vec()),
+        ("PG_VERSION".to_owned(), b"15\n".to_vec()),
         ("base/1/1249".to_owned(), noise(1, 700_001)),
         ("empty".to_owned(), Vec::new()),
         ("base/".to_owned(), Vec::new()),
         ("base/1/".to_owned(), Vec::new()),
         ("base/1/1259".to_owned(), noise(2, 300_000)),
         ("global/".to_owned(), Vec::new()),
-        (ControlFile::PATH.to_owned(), real::CONTROL_FILE.to_vec()),
+        (ControlFile::PATH.to_owned(), testing::control_file(real::system_identifier())),
         ("postgresql.conf".to_owned(), b"port = 5433\n".to_vec()),
     ])
 }
@@ -59,7 +60,14 @@ impl Scene {
         let end_lsn = Lsn::new(0x300_0000).unwrap();
         let coverage = WalCoverage { first, last: Some(first), count: 1, end_lsn, end_time: None, hole: None };
         let path = TimelineHistory::first();
-        let choice = Choice { record: record.clone(), path, coverage, has_hole: false, warnings: Vec::new() };
+        let choice = Choice {
+            record: record.clone(),
+            path,
+            coverage,
+            has_hole: false,
+            warnings: Vec::new(),
+            doubts: Vec::new(),
+        };
         let destination = Destination {
             home: None,
             directory: &self.directory,
@@ -67,6 +75,7 @@ impl Scene {
             move_aside: false,
             repository_root: Some(self.test.root()),
             pgdata: None,
+            old_wal_bytes: 0,
         };
         let what = (RecoveryMode::Targeted, RecoveryTarget::Latest, RecoveryTargetAction::Promote);
         RestorePlan::new(&self.test.repository, &self.test.cluster, &destination, choice, what).unwrap()
@@ -88,6 +97,8 @@ impl Scene {
             cluster,
             plan,
             settings: &settings,
+            host: "test",
+            level: CompressionLevel::DEFAULT,
             clock: &clock,
             reporter: &reporter,
             cancel: &cancel,
@@ -173,6 +184,33 @@ fn what_changed_since_the_plan_is_refused() {
     drop(other);
     scene.restore(&scene.plan(&record)).unwrap();
     assert_restored(&scene.directory);
+}
+
+/// The control file decides what the server takes the files for.
+#[test]
+fn a_control_file_of_another_kind_than_the_record_says_is_refused_by_name() {
+    type Change = fn(&mut BackupRecord);
+    let changes: &[(Change, &str)] = &[
+        (
+            |record| record.major_version = crate::pg::PgMajorVersion::new(16).unwrap(),
+            "major version 15, its record 16",
+        ),
+        // By pages of another size the files have other digests.
+        (|record| record.block_bytes = 16_384, "was not restored as it was backed up"),
+        (
+            |record| record.wal_segment_size = crate::pg::WalSegmentSize::new(1 << 20).unwrap(),
+            "WAL segment size 16777216, its record 1048576",
+        ),
+    ];
+    for (change, words) in changes {
+        let scene = Scene::new();
+        let mut record = backup(&scene.test, &files(), packs());
+        change(&mut record);
+        let error = scene.restore(&scene.plan(&record)).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Corrupt, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(!scene.directory.join(ControlFile::PATH).exists());
+    }
 }
 
 /// Configuration lay outside the data directory, and a part of it could not be read when the backup was taken.

@@ -6,15 +6,23 @@
 
 mod choose;
 mod configuration;
+mod control_file;
+mod decision;
 mod error;
 mod executor;
 mod facts;
+mod file_writer;
 mod includes;
+mod listing;
+mod old_wal;
 mod original;
 mod paths;
 mod places;
 mod plan;
+mod proof;
+mod refusal;
 mod settings;
+pub mod start;
 mod tablespaces;
 mod target_directory;
 mod trees;
@@ -34,28 +42,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::pg::{
-    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, WalSegmentName,
-};
+use crate::codec::CompressionLevel;
+use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{ArchiveFacts, BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, WalArchive};
+use crate::repository::{BackupId, ClusterRef, ClusterSelection, Repository};
 use crate::server::ConnectionSettings;
 
 pub use crate::repository::{WalCoverage, WalHole};
+pub use choose::Choice;
 pub use configuration::{ConfigurationPlace, OUTSIDE_FOLDER};
-pub use error::{Branch, RestoreError};
+pub use decision::{Decision, PointQuery, Proving, decide};
+pub use error::RestoreError;
+pub use listing::{ListFrom, Listing, list};
+pub use old_wal::{OldSegment, OldWalError, OldWalUse};
 pub use plan::{RestorePlan, Room};
+pub use proof::Proof;
+pub use refusal::{Branch, Elsewhere, NotFound};
 pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, MARKER};
 pub use trees::OlderBackup;
 
-use choose::Request;
 use executor::Executor;
+use old_wal::{Unarchived, check_unarchived};
 use plan::Destination;
-
-/// LIMIT: names of segments in one warning.
-const NAMED_SEGMENTS_MAX: usize = 5;
 
 /// Which backup is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +106,18 @@ pub struct RestoreOptions {
     pub action: RecoveryTargetAction,
     /// Along which timeline.
     pub timeline: RecoveryTargetTimeline,
+    /// Whether the target is looked for in the WAL.
+    pub proving: Proving,
     /// Commands and choices for the settings.
     pub settings: PreparedSettings,
+    /// A pg_wal, or a data directory, whose WAL counts where the archive lacks it.
+    pub wal_from: Option<PathBuf>,
+    /// Whether commits on this machine that the archive lacks may be left out of a restore to the latest.
+    pub archive_only: bool,
+    /// This host's name, for what is stored in the archive.
+    pub host: String,
+    /// How hard that is compressed.
+    pub level: CompressionLevel,
     /// The data directory of the configured cluster, which may hold WAL that the archive lacks.
     pub pgdata: Option<PathBuf>,
     /// Where the original would answer; asked when the copy is to archive in its place.
@@ -120,32 +140,29 @@ pub struct RestoreReport {
 }
 
 /// Looks at everything and decides; touches nothing.
-pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), RestoreError> {
-    let newest = options.repository.select_cluster(&options.selection, None)?;
-    let (selected, other_tree) = trees::tree_of_backup(options, newest)?;
-    let cluster = selected.cluster.clone();
-    let archive = WalArchive::new(&options.repository, &cluster);
-    let facts = ArchiveFacts::gather(&archive, selected.identity.wal_segment_size)?;
-    let (backups, mut warnings) = readable_backups(options, &cluster)?;
-    warnings.extend(other_tree);
-    let backup = match options.backup {
-        BackupChoice::Fitting => None,
-        // One in which something wrong was found is never the last good one.
-        BackupChoice::Newest => backups.iter().rfind(|record| record.findings.is_empty()).map(|record| record.id),
-        BackupChoice::Id(id) => Some(id),
+pub fn plan(
+    options: &RestoreOptions,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<(ClusterRef, RestorePlan), RestoreError> {
+    let query = PointQuery {
+        repository: &options.repository,
+        selection: &options.selection,
+        backup: options.backup,
+        mode: options.mode,
+        target: &options.target,
+        timeline: options.timeline,
+        proving: options.proving,
+        wal_from: options.wal_from.as_deref(),
     };
-    let request = Request { target: options.target.clone(), timeline: options.timeline, backup };
-    let mut choice = choose::choose(&request, &backups, &facts)
-        .map_err(|error| trees::with_older_backup(error, options, &selected))?;
-    warnings.append(&mut choice.warnings);
+    let decision = decision::decide(&query, reporter, cancel)?;
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
-    warnings.extend(unarchived_wal(options, &cluster, &directory, &facts));
-    warnings.extend(other_pgdata(options, &directory));
-    for (timeline, problem) in &facts.unreadable_histories {
-        warnings
-            .push(format!("the history of timeline {timeline} cannot be read ({problem}), so it is not considered"));
-    }
-    choice.warnings = warnings;
+    let asked = Unarchived { options, decision: &decision, directory: &directory, reporter, cancel };
+    let unarchived = check_unarchived(&asked)?;
+    let Decision { selected, mut choice, proof, old_wal, .. } = decision;
+    let cluster = selected.cluster;
+    choice.warnings.extend(unarchived);
+    choice.warnings.extend(other_pgdata(options, &directory));
     let destination = Destination {
         directory: &directory,
         tablespaces: &options.tablespaces,
@@ -153,6 +170,9 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         repository_root: options.repository_root.clone(),
         home: options.home.as_deref(),
         pgdata: options.pgdata.clone(),
+        old_wal_bytes: old_wal
+            .as_ref()
+            .map_or(0, |old| (old.segments.len() as u64).saturating_mul(selected.identity.wal_segment_size.bytes())),
     };
     let what = (options.mode, options.target.clone(), options.action);
     if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
@@ -161,6 +181,13 @@ pub fn plan(options: &RestoreOptions) -> Result<(ClusterRef, RestorePlan), Resto
         original::refuse_living(original, cluster.system_identifier)?;
     }
     let mut plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    if let Some(old) = old_wal.as_ref().filter(|old| old.folder.starts_with(&plan.directory))
+        && plan.directory_action == DirectoryAction::EmptyAndFill
+    {
+        return Err(OldWalError::InKilledRestore { path: old.folder.clone() }.into());
+    }
+    plan.proof = proof;
+    plan.old_wal = old_wal;
     if options.timeline != RecoveryTargetTimeline::Latest {
         // A standby that was told which one stays on it.
         plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
@@ -182,6 +209,8 @@ pub fn run(
         cluster: &cluster,
         plan: &plan,
         settings: &options.settings,
+        host: &options.host,
+        level: options.level,
         clock,
         reporter,
         cancel,
@@ -190,33 +219,6 @@ pub fn run(
     let configuration = ConfigurationPlace::of(&plan);
     let running_code = configuration::running_code(&plan, options.settings.archiving);
     Ok(RestoreReport { cluster, plan, configuration, running_code, took: watch.elapsed() })
-}
-
-/// The records that can be read, and warnings about those that cannot.
-fn readable_backups(
-    options: &RestoreOptions,
-    cluster: &ClusterRef,
-) -> Result<(Vec<BackupRecord>, Vec<String>), RestoreError> {
-    let mut readable = Vec::new();
-    let mut warnings = Vec::new();
-    let mut unreadable = None;
-    for entry in options.repository.backups(cluster)? {
-        match entry.record {
-            Ok(record) => readable.push(record),
-            Err(source) if options.backup == BackupChoice::Id(entry.id) => {
-                return Err(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(source) });
-            }
-            Err(error) => {
-                warnings.push(format!("backup {} cannot be read, so it is not considered: {error}", entry.id));
-                unreadable = Some(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(error) });
-            }
-        }
-    }
-    // Damage is not absence.
-    if let (true, Some(error)) = (readable.is_empty(), unreadable) {
-        return Err(error);
-    }
-    Ok((readable, warnings))
 }
 
 /// pgv-archive refuses every directory but the configured one.
@@ -231,37 +233,4 @@ fn other_pgdata(options: &RestoreOptions, directory: &std::path::Path) -> Option
             pgdata.display()
         )
     })
-}
-
-/// WAL on this machine that the archive lacks would be lost to this restore.
-fn unarchived_wal(
-    options: &RestoreOptions,
-    cluster: &ClusterRef,
-    directory: &std::path::Path,
-    facts: &ArchiveFacts,
-) -> Vec<String> {
-    let mut places = vec![directory.to_owned()];
-    places.extend(options.pgdata.clone());
-    places.dedup();
-    let mut warnings = Vec::new();
-    for place in places {
-        let folder = place.join("pg_wal");
-        let folder = folder.display();
-        // Advice must never keep anybody from restoring.
-        match facts::unarchived_segments(&place, cluster.system_identifier, facts) {
-            Err(error) => warnings.push(format!("could not look for WAL in \"{folder}\": {}", error.source)),
-            Ok(missing) if missing.is_empty() => {}
-            Ok(missing) => {
-                let named: Vec<String> =
-                    missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
-                let more = missing.len().saturating_sub(named.len());
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                warnings.push(format!(
-                    "\"{folder}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
-                    named.join(", ")
-                ));
-            }
-        }
-    }
-    warnings
 }

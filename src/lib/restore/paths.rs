@@ -4,7 +4,8 @@
 
 use jiff::{Span, Timestamp};
 
-use super::error::{Branch, RestoreError};
+use super::error::RestoreError;
+use super::refusal::Branch;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory, TimelineId, WalSegmentName};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;

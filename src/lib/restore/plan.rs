@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use super::choose::Choice;
 use super::error::RestoreError;
 use super::includes::{self, ConfigurationFiles};
+use super::old_wal::OldWalUse;
+use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
 use crate::fs::{self, PathFacts};
-use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TimelineHistory};
-use crate::repository::WalCoverage;
-use crate::repository::{BackupRecord, ClusterRef, FileKind, FileMap, Repository};
+use crate::pg::{
+    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TargetBound, TimelineHistory,
+};
+use crate::repository::{BackupRecord, ClusterRef, FileKind, FileMap, Repository, WalCoverage};
 
 /// Room for WAL beside the files, in segments: what recovery and the first minutes need.
 const WAL_MARGIN_SEGMENTS: u64 = 8;
@@ -64,6 +67,10 @@ pub struct RestorePlan {
     pub file_bytes: u64,
     /// The file systems.
     pub room: Vec<Room>,
+    /// What reading the WAL has shown; none when it was not read.
+    pub proof: Option<Proof>,
+    /// What recovery needs of the old pg_wal, when one was named.
+    pub old_wal: Option<OldWalUse>,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
@@ -83,6 +90,8 @@ pub struct Destination<'a> {
     pub home: Option<&'a Path>,
     /// The data directory of the configured cluster, whose server may run.
     pub pgdata: Option<PathBuf>,
+    /// Bytes of WAL that are copied beside the files of the backup.
+    pub old_wal_bytes: u64,
 }
 
 impl Destination<'_> {
@@ -107,7 +116,7 @@ impl RestorePlan {
         choice: Choice,
         (mode, target, action): (RecoveryMode, RecoveryTarget, RecoveryTargetAction),
     ) -> Result<Self, RestoreError> {
-        let Choice { record, path, coverage, has_hole, mut warnings } = choice;
+        let Choice { record, path, coverage, has_hole, mut warnings, .. } = choice;
         let system_identifier = cluster.system_identifier;
         let mut apart_from = destination.apart_from(&record);
         let check = DirectoryCheck {
@@ -162,17 +171,30 @@ impl RestorePlan {
             action,
             file_bytes: sizes.total(),
             room: Vec::new(),
+            proof: None,
+            old_wal: None,
             warnings,
             record,
         };
-        plan.room = plan.rooms(&sizes)?;
+        plan.room = plan.rooms(&sizes, destination.old_wal_bytes)?;
         Ok(plan)
     }
 
+    /// The target that is written: *latest* is the last record that was read, so that a hole or a failing fetch cannot
+    /// end recovery before it (contract C2.5).
+    pub(super) fn written_target(&self) -> RecoveryTarget {
+        match (&self.target, &self.proof, self.mode) {
+            (RecoveryTarget::Latest, Some(proof), RecoveryMode::Targeted) => {
+                RecoveryTarget::Lsn(proof.last_record.lsn, TargetBound::Inclusive)
+            }
+            (target, _, _) => target.clone(),
+        }
+    }
+
     /// What goes to each file system.
-    fn rooms(&self, sizes: &Sizes) -> Result<Vec<Room>, RestoreError> {
+    fn rooms(&self, sizes: &Sizes, old_wal_bytes: u64) -> Result<Vec<Room>, RestoreError> {
         let margin = WAL_MARGIN_SEGMENTS * self.record.wal_segment_size.bytes();
-        let bytes = sizes.data_directory.saturating_add(margin);
+        let bytes = sizes.data_directory.saturating_add(margin).saturating_add(old_wal_bytes);
         let mut parts = vec![(self.directory.as_path(), bytes, self.directory_action)];
         for tablespace in &self.tablespaces {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();

@@ -82,7 +82,7 @@ pub(super) fn write(
         recovery_end_command: Some(end_command),
         // The original's would remove what it does not need itself.
         archive_cleanup_command: (plan.mode == RecoveryMode::Targeted && cleans_up(&old, &entries)).then(String::new),
-        target: plan.target.clone(),
+        target: plan.written_target(),
         target_action: plan.action,
         target_timeline: plan.target_timeline,
         unset_targets: foreign_targets(&entries),

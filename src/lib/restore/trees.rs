@@ -3,7 +3,7 @@
 
 use super::choose::ends_before;
 use super::error::RestoreError;
-use super::{BackupChoice, RestoreOptions};
+use super::{BackupChoice, PointQuery};
 use crate::pg::{PgMajorVersion, RecoveryTarget, SystemIdentifier};
 use crate::repository::{BackupId, BackupRecord, SelectedCluster};
 
@@ -20,11 +20,11 @@ pub struct OlderBackup {
 
 /// The tree that holds the backup that was named, with a warning when it is not the newest.
 pub(super) fn tree_of_backup(
-    options: &RestoreOptions,
+    query: &PointQuery<'_>,
     newest: SelectedCluster,
 ) -> Result<(SelectedCluster, Option<String>), RestoreError> {
-    let BackupChoice::Id(wanted) = options.backup else { return Ok((newest, None)) };
-    let repository = &options.repository;
+    let BackupChoice::Id(wanted) = query.backup else { return Ok((newest, None)) };
+    let repository = &query.repository;
     let holds = |tree: &SelectedCluster| {
         let listed = repository.backups(&tree.cluster)?;
         Ok::<_, RestoreError>(listed.iter().any(|entry| entry.id == wanted))
@@ -52,17 +52,17 @@ pub(super) fn tree_of_backup(
 /// The error, with what an earlier tree has when the newest one has nothing that early.
 pub(super) fn with_older_backup(
     mut error: RestoreError,
-    options: &RestoreOptions,
+    query: &PointQuery<'_>,
     newest: &SelectedCluster,
 ) -> RestoreError {
     match &mut error {
         RestoreError::NoBackup { cluster, older } => {
             *cluster = newest.cluster.name.to_string();
-            *older = older_backup(options, newest).map(Box::new);
+            *older = older_backup(query, newest).map(Box::new);
         }
         // Positions of two systems cannot be compared.
         RestoreError::TargetBeforeBackup { was_named: false, target: RecoveryTarget::Time(..), older, .. } => {
-            *older = older_backup(options, newest).map(Box::new);
+            *older = older_backup(query, newest).map(Box::new);
         }
         _ => {}
     }
@@ -70,10 +70,10 @@ pub(super) fn with_older_backup(
 }
 
 /// The newest backup of an earlier tree that could serve. It is advice: what cannot be read does not count.
-fn older_backup(options: &RestoreOptions, newest: &SelectedCluster) -> Option<OlderBackup> {
-    let fits = |record: &BackupRecord| record.findings.is_empty() && ends_before(record, &options.target);
-    options.repository.other_trees(newest).ok()?.into_iter().find_map(|tree| {
-        let listed = options.repository.backups(&tree.cluster).ok()?;
+fn older_backup(query: &PointQuery<'_>, newest: &SelectedCluster) -> Option<OlderBackup> {
+    let fits = |record: &BackupRecord| record.findings.is_empty() && ends_before(record, query.target);
+    query.repository.other_trees(newest).ok()?.into_iter().find_map(|tree| {
+        let listed = query.repository.backups(&tree.cluster).ok()?;
         let record = listed.into_iter().filter_map(|entry| entry.record.ok()).rfind(fits)?;
         let (id, version) = (record.id, record.major_version);
         Some(OlderBackup { id, system_identifier: tree.cluster.system_identifier, version })

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::invalidated::Invalidations;
 use super::{Ending, EndingKind, RecordSpan, Search};
-use crate::pg::{DroppedRelation, TimelineId, WalContent, WalRecord};
+use crate::pg::{DroppedRelation, Lsn, TimelineId, WalContent, WalRecord};
 
 /// LIMIT: removals that are listed; the last ones, since an incident is recent.
 const LISTED_MAX: usize = 100_000;
@@ -20,6 +21,9 @@ pub struct Removal {
     pub xid: Option<u32>,
     /// When, by the server's clock: the commit's, or of a database the one of the commit that followed, once seen.
     pub time: Option<jiff::Timestamp>,
+    /// Where recovery must stop, exclusive, for it to be whole: the record itself, but of a database the one that marks
+    /// it as invalid.
+    pub whole_until: Lsn,
     /// What.
     pub what: RemovedThing,
 }
@@ -81,11 +85,17 @@ pub struct DropSearch {
     pub removals: Vec<Removal>,
     /// The first commits that were seen.
     first_commits: Vec<(u32, jiff::Timestamp)>,
+    invalidations: Invalidations,
 }
 
 impl DropSearch {
     fn remove(&mut self, record: &WalRecord, xid: Option<u32>, time: Option<jiff::Timestamp>, what: RemovedThing) {
-        self.removals.push(Removal { span: RecordSpan::of(record), timeline: record.timeline, xid, time, what });
+        let span = RecordSpan::of(record);
+        let whole_until = match what {
+            RemovedThing::Database { .. } => self.invalidations.before(xid).unwrap_or(span.lsn),
+            RemovedThing::RelationFiles { .. } | RemovedThing::Tablespace { .. } => span.lsn,
+        };
+        self.removals.push(Removal { span, timeline: record.timeline, xid, time, whole_until, what });
         let surplus = self.removals.len().saturating_sub(LISTED_MAX);
         self.removals.drain(..surplus);
     }
@@ -119,6 +129,7 @@ impl DropSearch {
 
 impl Search for DropSearch {
     fn see(&mut self, record: &WalRecord) {
+        self.invalidations.see(record);
         match &record.content {
             WalContent::DropDatabase { oid, .. } => {
                 self.remove(record, record.xid, None, RemovedThing::Database { oid: *oid });
@@ -134,7 +145,15 @@ impl Search for DropSearch {
         }
     }
 
-    fn merge(&mut self, later: Self) {
+    fn merge(&mut self, mut later: Self) {
+        for removal in &mut later.removals {
+            if let RemovedThing::Database { .. } = removal.what
+                && let Some(before) = self.invalidations.before_later(&later.invalidations, removal.xid)
+            {
+                removal.whole_until = before;
+            }
+        }
+        self.invalidations.merge(later.invalidations);
         for (xid, time) in &later.first_commits {
             self.date(*xid, *time);
         }

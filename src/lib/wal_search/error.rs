@@ -2,7 +2,7 @@
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{WalFault, WalHeaderError, WalJoinError, WalSegmentName};
+use crate::pg::{Lsn, PgMajorVersion, WalFault, WalHeaderError, WalJoinError, WalSegmentName, WalSegmentSize};
 use crate::repository::RepositoryError;
 
 /// The log could not be searched.
@@ -29,11 +29,43 @@ pub enum WalSearchError {
         /// What is wrong with it.
         source: WalHeaderError,
     },
+    /// A segment of another size than the cluster's.
+    #[error("WAL segment {segment} says that segments have {} bytes, where the cluster is registered with {}", found.bytes(), expected.bytes())]
+    OtherSegmentSize {
+        /// The segment.
+        segment: WalSegmentName,
+        /// The registered size.
+        expected: WalSegmentSize,
+        /// The size in its header.
+        found: WalSegmentSize,
+    },
+    /// A segment that another version wrote.
+    #[error("WAL segment {segment} is of PostgreSQL {found}, and the backup is of {expected}")]
+    OtherVersion {
+        /// The segment.
+        segment: WalSegmentName,
+        /// The version of what is searched for.
+        expected: PgMajorVersion,
+        /// The version in its header.
+        found: PgMajorVersion,
+    },
     /// A segment whose stored bytes are as they were archived holds no valid WAL: it was damaged before.
     #[error("WAL segment {segment} was damaged before it was archived")]
     Fault {
         /// The segment in which the damage lies.
         segment: WalSegmentName,
+        /// The damage.
+        source: WalFault,
+    },
+    /// A segment that a server left holds no valid WAL where it must.
+    #[error("WAL segment {segment} of the old pg_wal is damaged: {}", follows_text(*pages_behind))]
+    OldFault {
+        /// The segment in which the damage lies.
+        segment: WalSegmentName,
+        /// How many valid pages follow in it; none when a whole segment does.
+        pages_behind: Option<u64>,
+        /// Where the last valid record before it begins, if one was read beside it.
+        last_record: Option<Lsn>,
         /// The damage.
         source: WalFault,
     },
@@ -59,9 +91,23 @@ impl Classified for WalSearchError {
             Self::Repository(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Missing { .. } => ErrorClass::NotFound,
-            Self::Header { .. } | Self::Fault { .. } | Self::Join { .. } => ErrorClass::Corrupt,
+            Self::Header { .. }
+            | Self::OtherSegmentSize { .. }
+            | Self::OtherVersion { .. }
+            | Self::Fault { .. }
+            | Self::OldFault { .. }
+            | Self::Join { .. } => ErrorClass::Corrupt,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Cancelled => ErrorClass::Interrupted,
         }
+    }
+}
+
+fn follows_text(pages_behind: Option<u64>) -> String {
+    match pages_behind {
+        None => "the log goes on in a later segment".to_owned(),
+        Some(0) => "the log does not end like this".to_owned(),
+        Some(1) => "a valid page follows, so the log does not end there".to_owned(),
+        Some(pages) => format!("{pages} valid pages follow, so the log does not end there"),
     }
 }

@@ -3,9 +3,15 @@
 use std::error::Error;
 
 use crate::cli::program::Program;
+use crate::cli::proof_text;
 use crate::cli::typed::Typed;
 use crate::pg::{RecoveryTarget, format_target_time};
-use crate::restore::{Branch, OlderBackup, RestoreError};
+use crate::restore::{Branch, Elsewhere, NotFound, OlderBackup, RestoreError};
+
+/// What a server that died still has.
+const FROM_DEAD: &str = "If that server is dead: --wal-from PGDATA";
+/// How many restore points are named beside one that is not there.
+const SHOWN_RESTORE_POINTS: usize = 5;
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     match super::find::<RestoreError>(error) {
@@ -19,10 +25,13 @@ fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
         // These show the error inside them in their place.
         RestoreError::Repository(error) => super::repository::hint(error, typed),
         RestoreError::Selection(error) => super::repository::hint(error, typed),
+        RestoreError::OldWal(error) => super::old_wal::hint(error, typed),
+        RestoreError::WalSearch(error) => super::old_wal::hint_of_damage(error),
         RestoreError::NoBackup { .. }
         | RestoreError::UnknownBackup { .. }
         | RestoreError::OnlyBackupsWithFindings { .. }
         | RestoreError::UnreadableBackup { .. } => of_missing_backup(error),
+        RestoreError::TargetNotFound { target, not_found } => of_absent_target(target, not_found),
         RestoreError::TargetBeforeBackup { .. }
         | RestoreError::TargetBehindArchive { .. }
         | RestoreError::TimeBehindArchive { .. }
@@ -75,13 +84,47 @@ fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
                 Some(lsn) => format!("Certain to be reached: --target-lsn {lsn} --backup {backup}"),
                 None => format!("Certain to be reached: --target-immediate --backup {backup}"),
             };
-            vec![until, nearest, in_pg_wal(&hole.first.to_string(), typed)]
+            vec![until, nearest, in_pg_wal(&hole.first.to_string(), typed), FROM_DEAD.to_owned()]
         }
         RestoreError::BackupWithoutWal { segment, .. } => {
-            vec![in_pg_wal(&segment.to_string(), typed), "--backup ID starts from another backup.".to_owned()]
+            vec![
+                in_pg_wal(&segment.to_string(), typed),
+                FROM_DEAD.to_owned(),
+                "--backup ID starts from another backup.".to_owned(),
+            ]
         }
         _ => Vec::new(),
     }
+}
+
+/// The nearest points that there are, on whichever timeline they lie.
+fn of_absent_target(target: &RecoveryTarget, not_found: &NotFound) -> Vec<String> {
+    let mut hints = Vec::new();
+    if let Some(Elsewhere { timeline, .. }) = not_found.elsewhere {
+        hints.push(format!("To recover along that timeline: --target-timeline {timeline}"));
+    }
+    let by_xid = matches!(target, RecoveryTarget::TransactionId(..));
+    let near = [("before it", &not_found.before), ("after it", &not_found.after)];
+    for (side, ending) in near.into_iter().filter_map(|(side, ending)| Some((side, ending.as_ref()?))) {
+        let option = match (by_xid, ending.xid) {
+            (true, Some(xid)) => format!("--target-xid {xid}"),
+            _ => format!("--target-lsn {}", ending.span.lsn),
+        };
+        hints.push(format!("The nearest {side} is {}: {option}", proof_text::ending_text(ending, None)));
+    }
+    if let RecoveryTarget::RestorePoint(_) = target {
+        let points = not_found.restore_points.iter().rev().take(SHOWN_RESTORE_POINTS);
+        let points: Vec<String> = points.map(|point| format!("\"{}\" ({})", point.name, point.span.lsn)).collect();
+        hints.push(match points.as_slice() {
+            [] => "There is no restore point in that WAL at all.".to_owned(),
+            points => format!("The last restore points there: {}", points.join(", ")),
+        });
+    }
+    if let RecoveryTarget::Time(..) = target {
+        hints.push("Without a target, everything in the archive is restored.".to_owned());
+    }
+    hints.push("\"pgv target --around TIME\" lists the transactions of a time.".to_owned());
+    hints
 }
 
 /// A backup from before pg_upgrade or a rebuild is taken only when it is named.

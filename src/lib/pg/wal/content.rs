@@ -114,7 +114,7 @@ pub struct Checkpoint {
     pub kind: CheckpointKind,
     /// Where replay from it begins.
     pub redo_lsn: Option<Lsn>,
-    /// The timeline, and the one before when it was made at the start of a timeline.
+    /// The timeline it was made on.
     pub timeline: TimelineId,
     /// The timeline before that, when this is the first record of one; else the same.
     pub previous_timeline: TimelineId,
@@ -177,7 +177,7 @@ pub struct CreatedDatabase {
     pub copied_from: Option<(u32, u32)>,
 }
 
-/// Microseconds from the Unix epoch to that of `TimestampTz`, 2000-01-01.
+/// From the Unix epoch to that of `TimestampTz`, 2000-01-01.
 const POSTGRES_EPOCH_SECONDS: i64 = 946_684_800;
 
 /// A `TimestampTz`, or the nearest time that can be told.

@@ -166,6 +166,28 @@ impl Classified for WalFault {
 }
 
 impl WalFault {
+    /// Where the page or record begins that is at fault.
+    pub const fn lsn(&self) -> Lsn {
+        match self {
+            Self::PageMagic { page, .. }
+            | Self::PageFlags { page, .. }
+            | Self::PageAddress { page, .. }
+            | Self::PageTimeline { page, .. }
+            | Self::PageSystem { page, .. }
+            | Self::PageSizes { page, .. }
+            | Self::NotContinued { page, .. }
+            | Self::UnexpectedContinuation { page }
+            | Self::ContinuationLength { page, .. } => *page,
+            Self::Zeros { record }
+            | Self::RecordLength { record, .. }
+            | Self::ResourceManager { record, .. }
+            | Self::PreviousLink { record, .. }
+            | Self::Crc { record, .. }
+            | Self::Content { record, .. }
+            | Self::OutOfRange { record } => *record,
+        }
+    }
+
     /// Whether the log of a server that stopped or crashed may end like this: in zeros, in the remains of a recycled
     /// segment, or in a record that was not written to its end.
     ///

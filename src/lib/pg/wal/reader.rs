@@ -153,6 +153,7 @@ impl WalReader {
             let incomplete = match &self.phase {
                 Phase::Header { start, .. } => Some(*start),
                 Phase::Rest(open) => Some(open.start),
+                Phase::Continuation { .. } => Some(self.run.next_lsn),
                 _ if self.page_header_filled > 0 => Some(self.run.next_lsn),
                 _ => None,
             };

@@ -1,0 +1,158 @@
+//! The proof of a target: the WAL from the backup on is read, every digest, CRC and link checked, until the very record
+//! is found at which recovery will stop.
+
+use super::error::RestoreError;
+use super::refusal::NotFound;
+use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
+use crate::report::{Cancel, Reporter};
+use crate::repository::ArchiveFacts;
+use crate::repository::BackupRecord;
+use crate::wal_search::{
+    ClockStep, Ending, Found, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError, WalSource,
+};
+
+/// What was proven of a target, by reading WAL.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Proof {
+    /// The record at which recovery stops; none when it goes on to the end of the archive, or to the end of the backup.
+    pub stop: Option<Stop>,
+    /// The last record that is recovered.
+    pub last_record: RecordSpan,
+    /// The last commit that is recovered, if there is one behind the beginning of the backup.
+    pub commit_before: Option<Ending>,
+    /// The first commit that is not, if there is one.
+    pub commit_after: Option<Ending>,
+    /// Where the server's clock went back on the way.
+    pub clock_steps: Vec<ClockStep>,
+    /// How many records were read.
+    pub records: u64,
+}
+
+/// Reads the archive, and the old pg_wal where there is one.
+pub(super) struct Prover<'a> {
+    pub(super) source: &'a dyn WalSource,
+    pub(super) facts: &'a ArchiveFacts,
+    pub(super) threads: usize,
+    pub(super) reporter: &'a dyn Reporter,
+    pub(super) cancel: &'a Cancel,
+}
+
+impl Prover<'_> {
+    /// Looks for `target` along `path` from the beginning of a backup to the first hole, or to the end of the segment
+    /// that holds the byte before `to`.
+    pub(super) fn search(
+        &self,
+        target: &RecoveryTarget,
+        path: &TimelineHistory,
+        record: &BackupRecord,
+        to: Option<Lsn>,
+    ) -> Result<Found<StopSearch>, RestoreError> {
+        let size = self.facts.segment_size;
+        let format = WalSearch::format(self.source, path, record.start_lsn, size)?;
+        if format.major != record.major_version {
+            let segment = WalSegmentName::containing(path.timeline(), record.start_lsn, size);
+            let (expected, found) = (record.major_version, format.major);
+            return Err(WalSearchError::OtherVersion { segment, expected, found }.into());
+        }
+        let archived = self.facts.coverage(path, record.start_lsn, None).end_lsn;
+        let bound = to.and_then(|to| WalSegmentName::containing_previous_byte(path.timeline(), to, size).end_lsn(size));
+        let search = WalSearch {
+            source: self.source,
+            path,
+            format,
+            from: record.start_lsn,
+            to: bound.map_or(archived, |bound| bound.min(archived)),
+            threads: self.threads,
+            run_bytes: RUN_BYTES,
+        };
+        Ok(search.run(|| StopSearch::new(target.clone()), self.reporter, self.cancel)?)
+    }
+
+    /// Proves that the WAL is whole up to the end of the backup.
+    pub(super) fn backup(&self, path: &TimelineHistory, record: &BackupRecord) -> Result<Proof, RestoreError> {
+        let found = self.search(&RecoveryTarget::Latest, path, record, Some(record.stop_lsn))?;
+        if found.run.next_lsn < record.stop_lsn {
+            return Err(RestoreError::WalEndsBeforeBackup { backup: record.id, end: found.run.next_lsn });
+        }
+        let mut proof = proof_of(found, record);
+        // What lies behind the end of the backup is not what was asked for.
+        (proof.commit_before, proof.commit_after) = (None, None);
+        Ok(proof)
+    }
+
+    /// Proves where recovery to `target` from that backup stops; `None` when the target was not found.
+    pub(super) fn stop(
+        &self,
+        target: &RecoveryTarget,
+        path: &TimelineHistory,
+        record: &BackupRecord,
+    ) -> Result<Searched, RestoreError> {
+        let found = self.search(target, path, record, None)?;
+        if found.run.next_lsn < record.stop_lsn && found.search.stop.is_none() {
+            return Err(RestoreError::WalEndsBeforeBackup { backup: record.id, end: found.run.next_lsn });
+        }
+        Ok(match &found.search.stop {
+            Some(stop) if is_behind(stop, record) => Searched::Proven(Box::new(proof_of(found, record))),
+            Some(stop) => Searched::BeforeEndOf(Box::new(stop.clone())),
+            None if *target == RecoveryTarget::Latest => Searched::Proven(Box::new(proof_of(found, record))),
+            None => Searched::NotThere(Box::new(not_found(target, path, record, found))),
+        })
+    }
+}
+
+/// What a search for a target came to.
+pub(super) enum Searched {
+    /// Recovery stops there.
+    Proven(Box<Proof>),
+    /// Recovery would stop before the backup is consistent.
+    BeforeEndOf(Box<Stop>),
+    /// There is no such point.
+    NotThere(Box<NotFound>),
+}
+
+/// Whether a recovery from that backup is consistent when it stops there.
+pub(super) fn is_behind(stop: &Stop, record: &BackupRecord) -> bool {
+    match stop.side {
+        StopSide::Before => stop.span.lsn >= record.stop_lsn,
+        StopSide::After => stop.span.end_lsn >= record.stop_lsn,
+    }
+}
+
+fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
+    let Found { search, run } = found;
+    // The first record of a backup's WAL is read in any case: a run without one is refused before.
+    let nothing = RecordSpan { lsn: record.start_lsn, end_lsn: record.start_lsn };
+    Proof {
+        stop: search.stop,
+        last_record: search.last_record.unwrap_or(nothing),
+        commit_before: search.commit_before,
+        commit_after: search.commit_after,
+        clock_steps: search.clock_steps,
+        records: run.records,
+    }
+}
+
+fn not_found(
+    target: &RecoveryTarget,
+    path: &TimelineHistory,
+    record: &BackupRecord,
+    found: Found<StopSearch>,
+) -> NotFound {
+    let Found { search, run } = found;
+    let (before, after) = match target {
+        RecoveryTarget::TransactionId(..) => (search.nearest.below, search.nearest.above),
+        _ => (search.commit_before, None),
+    };
+    NotFound {
+        timeline: path.timeline(),
+        from: record.start_lsn,
+        to: run.next_lsn,
+        before,
+        after,
+        restore_points: match target {
+            RecoveryTarget::RestorePoint(_) => search.restore_points,
+            _ => Vec::new(),
+        },
+        elsewhere: None,
+    }
+}

@@ -1,0 +1,91 @@
+//! What a refusal tells besides its reason: the nearest that there is instead, and its words.
+
+use jiff::Timestamp;
+
+use crate::pg::{Lsn, TimelineId};
+use crate::repository::BackupId;
+use crate::repository::WalHole;
+use crate::wal_search::{Ending, RestorePoint};
+
+/// A branch of timelines that can be followed, for messages.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Branch {
+    /// The timeline at its end.
+    pub timeline: TimelineId,
+    /// Where it left its parent, if it has one.
+    pub forked_at: Option<Lsn>,
+    /// Where the archive of it ends.
+    pub end_lsn: Option<Lsn>,
+    /// When its last segment was archived: no record of it is later.
+    pub end_time: Option<Timestamp>,
+}
+
+/// What WAL has instead of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFound {
+    /// The timeline of the path that was read.
+    pub timeline: TimelineId,
+    /// Where reading began.
+    pub from: Lsn,
+    /// Where the WAL ends.
+    pub to: Lsn,
+    /// The nearest point before the target.
+    pub before: Option<Ending>,
+    /// The nearest one behind it.
+    pub after: Option<Ending>,
+    /// The last restore points, when one was the target.
+    pub restore_points: Vec<RestorePoint>,
+    /// Where the target lies on another timeline.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// A point on another timeline than the one that was followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The timeline to follow.
+    pub timeline: TimelineId,
+    /// Where the record lies.
+    pub lsn: Lsn,
+}
+
+pub(super) fn describe_backup(id: &BackupId, was_named: bool, stop_time: Timestamp, stop_lsn: Lsn) -> String {
+    let which = if was_named { "" } else { "the earliest backup, " };
+    format!("{which}{id}, at {} ({stop_lsn})", time_text(stop_time))
+}
+
+pub(super) fn describe_elsewhere(elsewhere: Option<&Elsewhere>) -> String {
+    elsewhere.map(|found| format!("; it is on timeline {}, at {}", found.timeline, found.lsn)).unwrap_or_default()
+}
+
+pub(super) fn describe_missing(backup: Option<&BackupId>) -> String {
+    backup.map_or_else(|| "no backup lies".to_owned(), |id| format!("backup {id} does not lie"))
+}
+
+pub(super) fn describe_timeline(timeline: TimelineId, problem: Option<&str>) -> String {
+    match problem {
+        Some(problem) => format!("the history of timeline {timeline} cannot be read: {problem}"),
+        None => format!("timeline {timeline} is not in the archive"),
+    }
+}
+
+pub(super) fn describe_hole(hole: &WalHole) -> String {
+    match hole.count {
+        1 => format!("WAL segment \"{}\" is missing", hole.first),
+        count => format!("{count} WAL segments from \"{}\" to \"{}\" are missing", hole.first, hole.last),
+    }
+}
+
+/// As PostgreSQL writes and reads it.
+pub(super) fn time_text(time: Timestamp) -> String {
+    crate::pg::format_target_time(time)
+}
+
+pub(super) fn describe_branches(branches: &[Branch]) -> String {
+    let one = |branch: &Branch| {
+        let forked = branch.forked_at.map(|lsn| format!(" from {lsn} on")).unwrap_or_default();
+        let until = branch.end_lsn.map(|lsn| format!(" up to {lsn}")).unwrap_or_default();
+        let time = branch.end_time.map(|time| format!(" (archived {})", time_text(time))).unwrap_or_default();
+        format!("timeline {}{forked}{until}{time}", branch.timeline)
+    };
+    branches.iter().map(one).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,192 @@
+//! However the log is cut and however many threads read it, the findings are the same: on what real servers wrote.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::*;
+use crate::pg::{RecoveryTarget, TargetBound, TimelineId, WalFault, WalRecord};
+use crate::report::SilentReporter;
+use crate::wal_search::{AroundSearch, DropSearch, SegmentStanding, StopSearch};
+
+/// Segments in memory.
+struct Held {
+    segments: BTreeMap<WalSegmentName, Vec<u8>>,
+    path: TimelineHistory,
+    size: WalSegmentSize,
+}
+
+impl WalSource for Held {
+    fn standing(&self, _: &WalSegmentName) -> SegmentStanding {
+        SegmentStanding::Archived
+    }
+
+    fn read(
+        &self,
+        candidates: &SegmentCandidates,
+        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<WalSegmentName>, WalSearchError> {
+        let Some(name) = candidates.names.iter().find(|name| self.segments.contains_key(name)) else { return Ok(None) };
+        let _ = self.segments[name].chunks(100_000).try_for_each(sink);
+        Ok(Some(*name))
+    }
+}
+
+/// Every record, as it came.
+#[derive(Debug, Default, PartialEq)]
+struct All(Vec<WalRecord>);
+
+impl Search for All {
+    fn see(&mut self, record: &WalRecord) {
+        self.0.push(record.clone());
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
+    fn is_decided(&self) -> bool {
+        false
+    }
+}
+
+impl Held {
+    /// What a server of that version wrote on two timelines (tests/data).
+    fn fixture(version: u32) -> Self {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/postgres-{version}/wal"));
+        let mut segments = BTreeMap::new();
+        let unpacked = |path: &PathBuf| zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().trim_end_matches(".zst").to_owned();
+            if let Ok(name) = WalSegmentName::parse(&name) {
+                segments.insert(name, unpacked(&path));
+            }
+        }
+        let history = unpacked(&folder.join("00000002.history.zst"));
+        let path = TimelineHistory::decode(TimelineId::new(2).unwrap(), &history).unwrap();
+        let size = WalSegmentHeader::decode(segments.values().next().unwrap()).unwrap().segment_size;
+        let mut held = Self { segments, path, size };
+        // The server was still writing the last one.
+        let error = held.search(held.first_record(), 1, RUN_BYTES, All::default).err();
+        let Some(WalSearchError::Fault { segment, source: WalFault::Zeros { record } }) = error else {
+            panic!("{error:?}")
+        };
+        held.segments.get_mut(&segment).unwrap().truncate(usize::try_from(record.get() % size.bytes()).unwrap());
+        held
+    }
+
+    fn start(&self) -> Lsn {
+        self.segments.keys().next().unwrap().start_lsn(self.size).unwrap()
+    }
+
+    fn end(&self) -> Lsn {
+        self.segments.keys().filter_map(|name| name.end_lsn(self.size)).max().unwrap()
+    }
+
+    fn search<S: Search>(
+        &self,
+        from: Lsn,
+        threads: usize,
+        run_bytes: u64,
+        new: impl Fn() -> S + Sync,
+    ) -> Result<Found<S>, WalSearchError> {
+        let format = WalSearch::format(self, &self.path, from, self.size).unwrap();
+        let search = WalSearch { source: self, path: &self.path, format, from, to: self.end(), threads, run_bytes };
+        search.run(new, &SilentReporter, &Cancel::new())
+    }
+
+    /// Where the first record begins, found by reading from the first page on.
+    fn first_record(&self) -> Lsn {
+        let name = *self.segments.keys().next().unwrap();
+        let header = WalSegmentHeader::decode(&self.segments[&name]).unwrap();
+        let start = WalStart::Segment(self.start());
+        let mut reader = WalReader::new(WalFormat::from(header), self.path.clone(), start, None);
+        let mut first = None;
+        let _ = reader.feed(&self.segments[&name], |record| {
+            first.get_or_insert(record.lsn);
+        });
+        first.unwrap()
+    }
+}
+
+const VERSIONS: [u32; 6] = [13, 14, 15, 16, 17, 18];
+const CUTS: [(usize, u64); 6] = [(1, 1), (2, 1), (5, 1), (2, 2 << 20), (5, 3 << 20), (5, 1 << 30)];
+
+#[test]
+fn records_are_the_same_however_the_log_is_cut() {
+    for version in VERSIONS {
+        let held = Held::fixture(version);
+        let from = held.first_record();
+        let whole = held.search(from, 1, RUN_BYTES, All::default).unwrap();
+        let records = &whole.search.0;
+        let crossing = |record: &&WalRecord| record.lsn.get() >> 20 < (record.end_lsn.get() >> 20).saturating_sub(1);
+        assert!(records.iter().any(|record| crossing(&record)), "{version}: no record lies in three segments");
+        assert_eq!(whole.run.records, records.len() as u64);
+        for (threads, run_bytes) in CUTS {
+            let found = held.search(from, threads, run_bytes, All::default).unwrap();
+            assert!(found.search == whole.search, "version {version}, {threads} threads, {run_bytes} bytes");
+            assert_eq!((found.run.records, found.run.next_lsn), (whole.run.records, whole.run.next_lsn));
+        }
+    }
+}
+
+#[test]
+fn findings_are_the_same_however_the_log_is_cut() {
+    for version in VERSIONS {
+        let held = Held::fixture(version);
+        let from = held.first_record();
+        let records = held.search(from, 1, RUN_BYTES, All::default).unwrap().search.0;
+        let middle = &records[records.len() / 2];
+        let endings: Vec<_> = records.iter().filter_map(crate::wal_search::Ending::of).collect();
+        let time = endings[endings.len() / 2].time;
+        let targets = [
+            RecoveryTarget::Latest,
+            RecoveryTarget::Lsn(middle.lsn, TargetBound::Exclusive),
+            RecoveryTarget::Time(time, TargetBound::Inclusive),
+            RecoveryTarget::RestorePoint("late".parse().unwrap()),
+            RecoveryTarget::RestorePoint("two".parse().unwrap()),
+        ];
+        for (threads, run_bytes) in CUTS {
+            let what = format!("version {version}, {threads} threads, {run_bytes} bytes");
+            for target in &targets {
+                let stop = |threads, run_bytes| {
+                    let found =
+                        held.search(from, threads, run_bytes, || StopSearch::new(target.clone())).unwrap().search;
+                    (found.stop, found.last_record, found.commit_before, found.commit_after)
+                };
+                assert_eq!(stop(threads, run_bytes), stop(1, RUN_BYTES), "{what}, {target}");
+            }
+            let drops = |threads, run_bytes| held.search(from, threads, run_bytes, DropSearch::default).unwrap();
+            assert!(!drops(1, RUN_BYTES).search.removals.is_empty());
+            assert_eq!(drops(threads, run_bytes).search.removals, drops(1, RUN_BYTES).search.removals, "{what}");
+            let around = |threads, run_bytes| {
+                held.search(from, threads, run_bytes, || AroundSearch::new(time, 5)).unwrap().search.commits()
+            };
+            assert_eq!(around(threads, run_bytes), around(1, RUN_BYTES), "{what}");
+        }
+    }
+}
+
+/// A bit flipped anywhere, a segment lost: an error of the same place, however it is read.
+#[test]
+fn damage_is_found_however_the_log_is_cut() {
+    let mut held = Held::fixture(15);
+    let from = held.first_record();
+    let names: Vec<WalSegmentName> = held.segments.keys().copied().collect();
+    for name in &names[1..names.len() - 2] {
+        let whole = held.segments[name].clone();
+        let Some(bytes) = held.segments.get_mut(name) else { continue };
+        // Within the first record behind the header, or what is left of the one before.
+        bytes[100] ^= 1;
+        for (threads, run_bytes) in CUTS {
+            let error = held.search(from, threads, run_bytes, All::default).err();
+            assert!(matches!(error, Some(WalSearchError::Fault { .. })), "{name}, {threads}, {run_bytes}: {error:?}");
+        }
+        held.segments.remove(name);
+        for (threads, run_bytes) in CUTS {
+            let error = held.search(from, threads, run_bytes, All::default).err();
+            assert!(matches!(error, Some(WalSearchError::Missing { segment }) if segment == *name), "{error:?}");
+        }
+        held.segments.insert(*name, whole);
+    }
+}

@@ -1,0 +1,142 @@
+//! `pgv target --drops` and `--around`: each line's options, pasted into pgv-restore, lead to just before what it names.
+
+use serde_json::Value;
+
+use crate::support::{PgVersion, Settled, Site, TestCluster, TestFolder};
+
+const VERSION: PgVersion = PgVersion::V15;
+
+struct Scene {
+    site: Site,
+    /// Where the tablespace lies.
+    location: String,
+    folder: TestFolder,
+}
+
+/// What is removed, in this order; and a query that tells whether it is there, with its database.
+const THINGS: [(&str, &str, &str, &str); 6] = [
+    ("DROP TABLE dropped", "postgres", "SELECT count(*) FROM dropped", "10"),
+    ("TRUNCATE emptied", "postgres", "SELECT count(*) FROM emptied", "10"),
+    (
+        "VACUUM FULL rewritten",
+        "postgres",
+        "SELECT pg_relation_filenode('rewritten') = oid FROM pg_class WHERE relname = 'rewritten'",
+        "t",
+    ),
+    ("DROP DATABASE other", "other", "SELECT count(*) FROM inside", "10"),
+    ("DROP TABLESPACE space", "postgres", "SELECT count(*) FROM pg_tablespace WHERE spcname = 'space'", "1"),
+    ("DROP TABLE last", "postgres", "SELECT count(*) FROM last", "10"),
+];
+
+impl Scene {
+    fn new() -> Self {
+        let folder = TestFolder::in_memory("lists");
+        let builder = TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1").line("autovacuum = off");
+        let site = Site::of(builder, &folder);
+        let primary = &site.primary;
+        for table in ["dropped", "emptied", "rewritten", "last"] {
+            primary.query(&format!("CREATE TABLE {table} AS SELECT generate_series(1, 10) AS id"));
+        }
+        primary.query("CREATE DATABASE other");
+        primary.query_in("other", "CREATE TABLE inside AS SELECT generate_series(1, 10) AS id");
+        let location = primary.create_tablespace(&folder, "space").display().to_string();
+        site.backup(&[]).success();
+        for (statement, ..) in THINGS {
+            // Others are at work, and so is vacuum, which writes the same kind of record as DROP DATABASE.
+            primary.query("CREATE TABLE IF NOT EXISTS busy (id int); INSERT INTO busy VALUES (1)");
+            primary.query("VACUUM ANALYZE busy");
+            primary.query(statement);
+        }
+        primary.query("INSERT INTO busy VALUES (2)");
+        primary.archive_all();
+        Self { site, location, folder }
+    }
+
+    fn json(&self, options: &[&str]) -> Value {
+        let outcome = self.site.pgv.run("pgv", &[&["target", "--output", "json"], options].concat()).success();
+        serde_json::from_str(&outcome.stdout).unwrap()
+    }
+
+    /// Pastes the options of a line, and opens what they lead to: paused, the lock of the transaction that removes the
+    /// thing would keep us from looking at it.
+    fn restored(&self, name: &str, line: &str) -> TestCluster {
+        let data = self.folder.join(name);
+        let options: Vec<&str> = line.split_whitespace().collect();
+        let mapping = format!("{}={}", self.location, self.folder.join(format!("{name}.space")).display());
+        self.site
+            .restore(&data, &[options.as_slice(), &["-T", &mapping, "--target-action", "promote"]].concat())
+            .success();
+        let mut copy = TestCluster::at(VERSION, &self.folder, &format!("{name}-s"), &data);
+        assert_eq!(copy.start_and_settle(), Settled::Open, "{line}\nlog:\n{}", copy.log());
+        copy
+    }
+}
+
+fn answer(copy: &TestCluster, database: &str, query: &str) -> String {
+    let mut command = copy.client("psql");
+    command.args(["-X", "-A", "-t", "-q", "-d", database, "-c", query]);
+    crate::support::run(command).stdout.trim().to_owned()
+}
+
+#[test]
+fn what_was_removed_is_there_before_its_line_and_gone_before_the_next() {
+    let scene = Scene::new();
+    let list = scene.json(&["--drops"]);
+    let removals = list["removals"].as_array().unwrap();
+    assert_eq!(removals.len(), THINGS.len(), "{list}");
+    assert!(removals.iter().all(|removal| removal["time"].is_string()), "{list}");
+    let text = scene.site.pgv.run("pgv", &["target", "--drops"]).success();
+    for (number, removal) in removals.iter().enumerate() {
+        let line = removal["options_before"].as_str().unwrap();
+        assert!(!line.contains("--target-timeline"), "{line}");
+        assert!(text.stdout.lines().any(|shown| shown.ends_with(line)), "no line ends with {line:?}\n{text}");
+        let mut copy = scene.restored(&format!("d{number}"), line);
+        for (other, (statement, database, query, there)) in THINGS.iter().enumerate() {
+            let found = answer(&copy, database, query);
+            assert_eq!(
+                found == *there,
+                other >= number,
+                "{statement}, at {line}: {found:?}\n{text}\nlog:\n{}",
+                copy.log()
+            );
+        }
+        copy.kill();
+    }
+
+    // A timeline that was named is carried.
+    let named = scene.json(&["--drops", "--target-timeline", "1"]);
+    let line = named["removals"][0]["options_before"].as_str().unwrap();
+    assert!(line.ends_with(" --target-timeline 1"), "{line}");
+    scene.restored("named", line).kill();
+}
+
+#[test]
+fn commits_around_a_time_lead_to_just_before_and_just_after() {
+    let folder = TestFolder::in_memory("around");
+    let site =
+        Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1").line("autovacuum = off"), &folder);
+    let (ledger, middle) = site.with_history();
+    let scene = Scene { site, location: "/nonexistent".to_owned(), folder };
+    let list = scene.json(&["--around", &middle.text, "--count", "2"]);
+    let commits = list["commits"].as_array().unwrap();
+    let xids: Vec<u64> = commits.iter().map(|commit| commit["xid"].as_u64().unwrap()).collect();
+    let at = ledger.rows.iter().position(|row| row.committed_at.micros > middle.micros).unwrap();
+    let expected: Vec<u64> = ledger.rows[at - 2..at + 2].iter().map(|row| u64::from(row.xid)).collect();
+    assert_eq!(xids, expected, "{list}");
+    let text = scene.site.pgv.run("pgv", &["target", "--around", &middle.text, "--count", "2"]).success();
+    for (commit, row) in commits.iter().zip(&ledger.rows[at - 2..]) {
+        let lines = ["options_before", "options_after"].map(|field| commit[field].as_str().unwrap());
+        assert!(text.stdout.lines().any(|shown| shown.ends_with(lines[0])), "{text}");
+        for (line, rows) in lines.iter().zip([ledger.before(&row.committed_at), ledger.through(row)]) {
+            let data = scene.folder.join("copy");
+            let options: Vec<&str> = line.split_whitespace().collect();
+            scene.site.restore(&data, &options).success();
+            let mut copy = TestCluster::at(VERSION, &scene.folder, "copy-s", &data);
+            assert_eq!(copy.start_and_settle(), Settled::Paused, "{line}\nlog:\n{}", copy.log());
+            crate::support::Ledger::assert(&copy, &rows);
+            copy.kill();
+            drop(copy);
+            std::fs::remove_dir_all(&data).unwrap();
+        }
+    }
+}
