@@ -18,6 +18,7 @@ mod root;
 mod settings;
 mod signals;
 mod unknown;
+mod verify;
 mod wal_host;
 
 /// Every program, as the file is called.

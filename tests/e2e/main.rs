@@ -27,6 +27,7 @@ mod restore_targets;
 mod restore_trees;
 mod silent_promotion;
 mod target_lists;
+mod verify;
 mod versions;
 mod versions_complete;
 mod wal_archive;

@@ -16,3 +16,4 @@ mod listing;
 mod newer;
 mod recipe;
 mod sealing;
+mod verified;

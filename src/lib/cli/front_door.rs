@@ -11,7 +11,7 @@ use super::printer::Printer;
 use super::program::{Program, Verb, front_door_command};
 use super::typed::Typed;
 use super::usage::UsageError;
-use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, target};
+use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
 use super::{logging, process, root_guard};
 use crate::config::{ConfigurationFile, Environment, LoadOptions, LogLevel, load};
 use crate::error::{Classified, ErrorClass};
@@ -31,6 +31,7 @@ pub(crate) fn run(invocation: &Invocation, environment: Environment, cancel: Can
             execute::<recovery_conf::RecoveryConfArgs>(invocation, environment, cancel, &mut printer)
         }
         Some(Verb::Info) => execute::<info::InfoArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Verify) => execute::<verify::VerifyArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Target) => execute::<target::TargetQueryArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Completions) => {
             execute::<completions::CompletionsArgs>(invocation, environment, cancel, &mut printer)

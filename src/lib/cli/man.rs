@@ -83,6 +83,7 @@ fn pages() -> Vec<(&'static str, clap::Command)> {
     let verbs = [
         ("pgv-init", Verb::Init),
         ("pgv-info", Verb::Info),
+        ("pgv-verify", Verb::Verify),
         ("pgv-target", Verb::Target),
         ("pgv-completions", Verb::Completions),
         ("pgv-man", Verb::Man),
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn every_page_names_itself_and_shows_its_examples() {
         let pages = pages();
-        assert_eq!(pages.len(), 11);
+        assert_eq!(pages.len(), 12);
         for (name, command) in pages {
             let page = render(command);
             assert!(page.contains(".TH"), "{name}");

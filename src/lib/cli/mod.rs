@@ -4,12 +4,12 @@
 //! | --- | --- |
 //! | `process`, `front_door`, `context` | the frame around every run |
 //! | `program`, `args`, `recovery_args`, `recovery_commands` | which programs and shared options there are |
-//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `completions`, `man` | one verb each |
+//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `verify`, `completions`, `man` | one verb each |
 //! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
 //! | `start`, `copy_server` | the start of a restored server |
-//! | `init_text`, `info_text`, `restore_text`, `restore_steps`, `size`, `table` | answers in words |
+//! | `init_text`, `info_text`, `verify_text`, `restore_text`, `restore_steps`, `size`, `table` | answers in words |
 //! | `typed` | commands for people, to be pasted |
 
 mod archive;
@@ -51,6 +51,8 @@ mod target_text;
 mod terminal_reporter;
 mod typed;
 mod usage;
+mod verify;
+mod verify_text;
 
 pub use process::main;
 pub use program::Program;

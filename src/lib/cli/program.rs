@@ -3,7 +3,7 @@
 //! INVARIANT: a verb has the same exit statuses whether it runs as `pgv-NAME` or as `pgv NAME`, since both may stand
 //! in `archive_command` or `restore_command`.
 
-use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, target};
+use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
 
 /// A binary of this package; it decides the exit statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +62,7 @@ pub(crate) enum Verb {
     Restore,
     RecoveryConf,
     Info,
+    Verify,
     Target,
     Completions,
     Man,
@@ -69,7 +70,7 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// Every one, in the order in which `pgv --help` shows them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Init,
         Self::Archive,
         Self::Fetch,
@@ -77,6 +78,7 @@ impl Verb {
         Self::Restore,
         Self::RecoveryConf,
         Self::Info,
+        Self::Verify,
         Self::Target,
         Self::Completions,
         Self::Man,
@@ -91,6 +93,7 @@ impl Verb {
             Self::Restore => "restore",
             Self::RecoveryConf => "recovery-conf",
             Self::Info => "info",
+            Self::Verify => "verify",
             Self::Target => "target",
             Self::Completions => "completions",
             Self::Man => "man",
@@ -119,7 +122,7 @@ impl Verb {
             Self::Backup => Program::BaseBackup,
             Self::Restore => Program::Restore,
             Self::RecoveryConf => Program::RecoveryConf,
-            Self::Init | Self::Info | Self::Target | Self::Completions | Self::Man => Program::Pgv,
+            Self::Init | Self::Info | Self::Verify | Self::Target | Self::Completions | Self::Man => Program::Pgv,
         }
     }
 
@@ -134,6 +137,7 @@ impl Verb {
             Self::Restore => restore::RestoreArgs::command(),
             Self::RecoveryConf => recovery_conf::RecoveryConfArgs::command(),
             Self::Info => info::InfoArgs::command(),
+            Self::Verify => verify::VerifyArgs::command(),
             Self::Target => target::TargetQueryArgs::command(),
             Self::Completions => completions::CompletionsArgs::command(),
             Self::Man => man::ManArgs::command(),
@@ -173,6 +177,7 @@ Examples:
   pgv init --repo /srv/pgv --cluster main        create a repository, see what is missing
   pgv backup                                     take a base backup
   pgv info                                       what is there, and what it can be restored to
+  pgv verify                                     whether all of it is as it was stored
   pgv restore -D DIR --target-time '2026-11-20 14:30:00+00'
 
 The lines that pgv init prints for PostgreSQL:

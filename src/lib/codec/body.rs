@@ -47,6 +47,16 @@ pub struct FramePlace {
     pub plain_offset: u64,
 }
 
+/// The frame header in front of a header's copy of that many bytes: of a skippable frame.
+pub(crate) fn copy_lead(copy_bytes: usize) -> [u8; 8] {
+    let length = u32::try_from(copy_bytes).unwrap_or(u32::MAX);
+    let mut lead = [0; 8];
+    for (to, from) in lead.iter_mut().zip(SKIPPABLE_MAGIC.to_le_bytes().into_iter().chain(length.to_le_bytes())) {
+        *to = from;
+    }
+    lead
+}
+
 /// Keeps the account of a body that is written frame by frame.
 #[derive(Debug)]
 pub struct BodyLayout {
@@ -59,10 +69,8 @@ impl BodyLayout {
     /// Begins a body; the bytes returned are its first.
     pub fn begin(header: &ObjectHeader) -> Result<(Self, Vec<u8>), BodyError> {
         let copy = header.encode_copy()?;
-        let length = u32::try_from(copy.len()).map_err(|_| BodyError::FrameTooLarge)?;
         let mut first = Vec::with_capacity(copy.len() + 8);
-        first.extend_from_slice(&SKIPPABLE_MAGIC.to_le_bytes());
-        first.extend_from_slice(&length.to_le_bytes());
+        first.extend_from_slice(&copy_lead(copy.len()));
         first.extend_from_slice(&copy);
         let mut layout = Self { table: SeekTable::default(), stored_bytes: 0, plain_bytes: 0 };
         layout.add(first.len(), 0)?;

@@ -18,6 +18,9 @@ pub(crate) const NEEDS: &str = "needs";
 pub(crate) const RECORD: &str = "record";
 /// The mark of a backup that is being deleted.
 pub(crate) const GONE: &str = "gone";
+/// Marks that are reserved beside it.
+pub(crate) const DOUBT: &str = "doubt";
+pub(crate) const SUSPECT: &str = "suspect";
 
 pub(crate) fn description() -> Result<ObjectKey, ObjectKeyError> {
     ObjectKey::parse(DESCRIPTION)

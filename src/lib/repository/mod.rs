@@ -14,7 +14,9 @@ mod object;
 mod object_reader;
 mod pack;
 mod selection;
+mod stored_object;
 mod wal;
+mod wal_coverage;
 mod wal_range;
 mod writer;
 
@@ -41,7 +43,10 @@ pub use pack::{
     StoredFile,
 };
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
+pub(crate) use stored_object::{BackupPart, StoredObject};
 pub use wal::{ArchivedWal, WalArchive, WalContent};
+pub(crate) use wal_coverage::ArchiveFacts;
+pub use wal_coverage::{WalCoverage, WalHole};
 pub use wal_range::WalRange;
 pub use writer::{Writer, WriterDescription};
 

@@ -1,5 +1,7 @@
 //! Reading an object back frame by frame, in bounded memory, with every check.
 
+mod check;
+
 use bytes::Bytes;
 
 use super::Repository;

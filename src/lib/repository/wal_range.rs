@@ -19,13 +19,20 @@ pub struct WalRange {
 pub(super) fn contiguous(segments: &[WalSegmentName], size: WalSegmentSize) -> Vec<WalRange> {
     let mut ranges: Vec<WalRange> = Vec::new();
     for segment in segments {
-        match ranges.last_mut() {
-            Some(range) if range.last.next(size) == Some(*segment) => {
-                range.last = *segment;
-                range.count += 1;
-            }
-            _ => ranges.push(WalRange { timeline: segment.timeline(), first: *segment, last: *segment, count: 1 }),
-        }
+        WalRange::extend(&mut ranges, *segment, size);
     }
     ranges
+}
+
+impl WalRange {
+    /// Adds the next segment of a timeline to the ranges of those before it.
+    pub(crate) fn extend(ranges: &mut Vec<Self>, segment: WalSegmentName, size: WalSegmentSize) {
+        match ranges.last_mut() {
+            Some(range) if range.last.next(size) == Some(segment) => {
+                range.last = segment;
+                range.count += 1;
+            }
+            _ => ranges.push(Self { timeline: segment.timeline(), first: segment, last: segment, count: 1 }),
+        }
+    }
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use super::choose::{Choice, Request, choose};
 use super::error::RestoreError;
 use super::testing::{archive, id, lsn, record, tli};
-use super::wal_coverage::ArchiveFacts;
 use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, TargetBound, TimelineHistory};
+use crate::repository::ArchiveFacts;
 use crate::repository::{BackupId, BackupRecord};
 
 /// An archive and its backups, the number of a backup being its sequence.

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use super::error::RestoreError;
 use super::paths::{self, Fit};
-use super::wal_coverage::{ArchiveFacts, WalCoverage, WalHole};
 use crate::pg::{
     Lsn, RecoveryTarget, RecoveryTargetTimeline, TargetBound, TimelineHistory, TimelineId, WalSegmentName,
 };
+use crate::repository::{ArchiveFacts, WalCoverage, WalHole};
 use crate::repository::{BackupId, BackupRecord};
 
 /// What the person asked for.

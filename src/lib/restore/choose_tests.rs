@@ -3,9 +3,9 @@
 use super::choose::{Request, choose};
 use super::error::RestoreError;
 use super::testing::{archive, id, lsn, record, time, tli};
-use super::wal_coverage::ArchiveFacts;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, TargetBound};
+use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 
 /// Names a variant, for tables.

@@ -6,14 +6,13 @@ use std::path::Path;
 use super::BackupChoice;
 use super::choose::{self, Choice, Request, is_on};
 use super::error::RestoreError;
-use super::facts;
 use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use};
 use super::proof::{Proof, Prover, Searched, is_behind};
 use super::refusal::{Elsewhere, NotFound};
 use super::trees;
-use super::wal_coverage::ArchiveFacts;
 use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId};
 use crate::report::{Cancel, Reporter};
+use crate::repository::ArchiveFacts;
 use crate::repository::{
     BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, SelectedCluster, WalArchive,
 };
@@ -95,7 +94,7 @@ pub(super) fn gather(query: &PointQuery<'_>) -> Result<Gathered, RestoreError> {
     let newest = query.repository.select_cluster(query.selection, None)?;
     let (selected, other_tree) = trees::tree_of_backup(query, newest)?;
     let archive = WalArchive::new(query.repository, &selected.cluster);
-    let archived = facts::archive_facts(&archive, selected.identity.wal_segment_size)?;
+    let archived = ArchiveFacts::gather(&archive, selected.identity.wal_segment_size)?;
     let old = query.wal_from.map(|directory| OldWal::open(directory, &selected.identity, &archived)).transpose()?;
     let facts = old.as_ref().map_or_else(|| archived.clone(), |old| old.added_to(&archived));
     let (backups, mut warnings) = readable_backups(query, &selected.cluster)?;

@@ -10,13 +10,13 @@ use super::refusal::{
     describe_timeline, time_text,
 };
 use super::trees::OlderBackup;
-use super::wal_coverage::WalHole;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
     ControlFileError, DataPath, Lsn, PgMajorVersion, RecoverySettingsError, RecoveryTarget, SystemIdentifier,
     TablespaceMapError, TimelineId, WalSegmentName,
 };
+use crate::repository::WalHole;
 use crate::repository::{BackupId, RepositoryError, SelectionError};
 use crate::wal_search::WalSearchError;
 

@@ -11,6 +11,7 @@ use crate::pg::{
     Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, TimelineHistory, WalSegmentName,
 };
 use crate::report::CollectingReporter;
+use crate::repository::WalCoverage;
 use crate::repository::backup_testing::{backup, backup_referring_to};
 use crate::repository::testing::{TestRepository, with_real_cluster};
 use crate::repository::{BackupRecord, PackOptions};
@@ -19,7 +20,6 @@ use crate::restore::configuration::{ConfigurationPlace, redirect_includes};
 use crate::restore::plan::Destination;
 use crate::restore::tablespaces::TablespaceChoice;
 use crate::restore::testing;
-use crate::restore::wal_coverage::WalCoverage;
 
 struct Scene {
     test: TestRepository,

@@ -26,7 +26,6 @@ pub mod start;
 mod tablespaces;
 mod target_directory;
 mod trees;
-mod wal_coverage;
 
 #[cfg(test)]
 mod branch_tests;
@@ -49,6 +48,7 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupId, ClusterRef, ClusterSelection, Repository};
 use crate::server::ConnectionSettings;
 
+pub use crate::repository::{WalCoverage, WalHole};
 pub use choose::Choice;
 pub use configuration::{ConfigurationPlace, OUTSIDE_FOLDER};
 pub use decision::{Decision, PointQuery, Proving, decide};
@@ -62,7 +62,6 @@ pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, MARKER};
 pub use trees::OlderBackup;
-pub use wal_coverage::{WalCoverage, WalHole};
 
 use executor::Executor;
 use old_wal::{Unarchived, check_unarchived};

@@ -6,8 +6,8 @@ use jiff::{Span, Timestamp};
 
 use super::error::RestoreError;
 use super::refusal::Branch;
-use super::wal_coverage::ArchiveFacts;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory, TimelineId, WalSegmentName};
+use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 
 /// How far the clocks of the server and of whoever archived may be apart before a time counts as out of reach.

@@ -10,12 +10,11 @@ use super::old_wal::OldWalUse;
 use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
-use super::wal_coverage::WalCoverage;
 use crate::fs::{self, PathFacts};
 use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TargetBound, TimelineHistory,
 };
-use crate::repository::{BackupRecord, ClusterRef, FileKind, FileMap, Repository};
+use crate::repository::{BackupRecord, ClusterRef, FileKind, FileMap, Repository, WalCoverage};
 
 /// Room for WAL beside the files, in segments: what recovery and the first minutes need.
 const WAL_MARGIN_SEGMENTS: u64 = 8;

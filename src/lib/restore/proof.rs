@@ -3,9 +3,9 @@
 
 use super::error::RestoreError;
 use super::refusal::NotFound;
-use super::wal_coverage::ArchiveFacts;
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
+use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 use crate::wal_search::{
     ClockStep, Ending, Found, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError, WalSource,

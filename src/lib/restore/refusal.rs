@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::wal_coverage::WalHole;
 use crate::pg::{Lsn, TimelineId};
 use crate::repository::BackupId;
+use crate::repository::WalHole;
 use crate::wal_search::{Ending, RestorePoint};
 
 /// A branch of timelines that can be followed, for messages.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::wal_coverage::ArchiveFacts;
 use crate::codec::ContentDigest;
 use crate::pg::{Lsn, PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalSegmentName, WalSegmentSize};
+use crate::repository::ArchiveFacts;
 use crate::repository::{
     BackupId, BackupMethod, BackupRecord, BackupSizes, ClusterName, NodeDescription, ServerDescription, WalRange,
 };

@@ -10,9 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
 use crate::clock::{Clock as _, SystemClock};
 use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
+
+mod left_overs;
 
 const STAGING: &str = ".staging";
 /// A staged file to which nothing was added for so long has no writer, wherever that was.
@@ -197,8 +199,9 @@ impl Listing<'_> {
         };
         let mut names = Vec::with_capacity(entries.len());
         for entry in entries {
-            let Some(name) = entry.name.to_str() else { return Err(self.foreign(&entry.name.to_string_lossy())) };
-            if !name.starts_with('.') && name != "lost+found" {
+            // What is no key is no object and hides none: `left_overs` tells of it.
+            let Some(name) = entry.name.to_str().filter(|name| ObjectKey::parse(name).is_ok()) else { continue };
+            if name != "lost+found" {
                 let below = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
                 let is_directory = entry.is_directory || entry.is_link && self.leads_to_directory(&below)?;
                 names.push(if is_directory { format!("{below}/") } else { below });
@@ -217,7 +220,7 @@ impl Listing<'_> {
                     self.visit(directory, found)?;
                 }
             } else if name.starts_with(self.prefix) && name.as_str() > self.after {
-                found.push(ObjectKey::parse(&name).map_err(|_| self.foreign(&name))?);
+                found.extend(ObjectKey::parse(&name));
             }
         }
         Ok(())
@@ -234,11 +237,6 @@ impl Listing<'_> {
             fs::check_absent(&self.store.root, Path::new(name)).map_err(failed)?;
         }
         Ok(leads_to_directory)
-    }
-
-    fn foreign(&self, name: &str) -> StoreError {
-        let source = super::ObjectKeyError { text: name.to_owned() };
-        StoreError::ForeignName { store: self.store.describe(), source }
     }
 }
 
@@ -281,6 +279,10 @@ impl Store for LocalStore {
     fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
         let facts = move || fs::regular_facts(&self.path_of(key));
         Box::pin(async move { facts().map(|(_, modified)| modified).map_err(|error| self.read_failed(key, error)) })
+    }
+
+    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
+        Box::pin(async move { left_overs::find(&self.root, limit).map_err(|error| self.failed(error)) })
     }
 }
 

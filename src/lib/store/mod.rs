@@ -53,6 +53,26 @@ pub enum ObjectBody<'a> {
     Parts(&'a mut dyn PartSource),
 }
 
+/// Something in a store that is no object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOver {
+    /// Its name, escaped where it must be.
+    pub name: String,
+    /// What it is.
+    pub kind: LeftOverKind,
+    /// When it was last written, by the store's own clock; not of everything known.
+    pub modified: Option<Timestamp>,
+}
+
+/// What a [`LeftOver`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOverKind {
+    /// A name that is no key: pgv did not write it.
+    ForeignName,
+    /// What a writer writes, or has left behind.
+    Staged,
+}
+
 /// Keeps objects under keys. There are no defaults: a wrapper that forgets a method must not compile.
 pub trait Store: Send + Sync {
     /// What to call this store in messages, as a person would write it.
@@ -81,6 +101,10 @@ pub trait Store: Send + Sync {
 
     /// When the object was created, by the store's own clock.
     fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp>;
+
+    /// What lies in the store and is no object, at most `limit`: names that are no keys, which no listing returns, and
+    /// what writers have begun or left behind.
+    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>>;
 }
 
 /// Drives a store's future on this plain thread.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{ObjectBody, ObjectKey, PutOutcome, Store, StoreFuture};
+use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreFuture};
 use crate::report::Activity;
 
 /// Says in an [`Activity`] what it asks of the store below it.
@@ -67,5 +67,9 @@ impl Store for WatchedStore {
 
     fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
         self.watched(self.of_object("looking at", key), self.store.time_of(key))
+    }
+
+    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
+        self.watched(format!("looking for left-overs in {}", self.describe()), self.store.left_overs(limit))
     }
 }

@@ -419,6 +419,10 @@ impl Store for Failing {
     fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
         self.store.time_of(key)
     }
+
+    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
+        self.store.left_overs(limit)
+    }
 }
 
 #[test]

@@ -332,6 +332,10 @@ impl Store for Forgetful {
     fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
         self.answer(key, self.store.time_of(key))
     }
+
+    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
+        self.store.left_overs(limit)
+    }
 }
 
 /// Every answer of the store in turn becomes "no such object". Later files are stored, so none of that may end recovery.

@@ -84,6 +84,10 @@ impl Store for Slow {
     fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
         self.0.time_of(key)
     }
+
+    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
+        self.0.left_overs(limit)
+    }
 }
 
 #[test]

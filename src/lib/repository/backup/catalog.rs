@@ -99,9 +99,18 @@ impl Repository {
     ) -> Result<FileMap<'a>, RepositoryError> {
         let (key, spec) = self.backup_object(cluster, &record.id, layout::ROOT, ObjectKind::Root)?;
         let root: MapRoot = self.load_checked_json(&key, &spec, record.root_digest)?;
-        let (needs_key, spec) = self.backup_object(cluster, &record.id, layout::NEEDS, ObjectKind::Needs)?;
-        let needs: BackupNeeds = self.load_checked_json(&needs_key, &spec, record.needs_digest)?;
+        let needs = self.backup_needs(cluster, record)?;
         Ok(FileMap::new(self, cluster, key, root, needs))
+    }
+
+    /// The table of packs of a backup, checked against its record.
+    pub(crate) fn backup_needs(
+        &self,
+        cluster: &ClusterRef,
+        record: &BackupRecord,
+    ) -> Result<BackupNeeds, RepositoryError> {
+        let (key, spec) = self.backup_object(cluster, &record.id, layout::NEEDS, ObjectKind::Needs)?;
+        self.load_checked_json(&key, &spec, record.needs_digest)
     }
 
     /// A document that was stored with a backup, checked against its record.
@@ -127,7 +136,13 @@ impl Repository {
     ) -> Result<Option<(BackupRecord, ContentDigest)>, RepositoryError> {
         let newest = self.backups(cluster)?.into_iter().filter_map(|entry| entry.record.ok()).next_back();
         let Some(record) = newest else { return Ok(None) };
-        let (key, _) = self.backup_object(cluster, &record.id, layout::RECORD, ObjectKind::Record)?;
+        let mac = self.record_mac(cluster, &record.id)?;
+        Ok(Some((record, mac)))
+    }
+
+    /// The MAC in the header of a record.
+    pub(crate) fn record_mac(&self, cluster: &ClusterRef, id: &BackupId) -> Result<ContentDigest, RepositoryError> {
+        let (key, _) = self.backup_object(cluster, id, layout::RECORD, ObjectKind::Record)?;
         let mac_at = (HEADER_BYTES - MAC_BYTES) as u64;
         let bytes = block_on(self.store().get_range(&key, mac_at, MAC_BYTES))?;
         let found = bytes.len() as u64;
@@ -135,7 +150,7 @@ impl Repository {
             .as_ref()
             .try_into()
             .map_err(|_| self.damaged(&key, Damage::Size { expected: MAC_BYTES as u64, found }))?;
-        Ok(Some((record, ContentDigest::from_bytes(mac))))
+        Ok(ContentDigest::from_bytes(mac))
     }
 
     fn load_checked_json<T: serde::de::DeserializeOwned>(

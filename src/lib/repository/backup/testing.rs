@@ -33,7 +33,7 @@ pub(crate) fn record(
         required_features: Vec::new(),
         id,
         sequence: writer.sequence(),
-        previous: None,
+        previous: writer.previous().cloned(),
         parents: Vec::new(),
         cluster: test.cluster.name.clone(),
         system_identifier: test.cluster.system_identifier,
@@ -71,6 +71,16 @@ pub(crate) const BACKUP_LABEL: &[u8] = b"START WAL LOCATION: 0/2000028 (file 000
 
 /// Takes a backup of these files; a name that ends with a slash is a directory.
 pub(crate) fn backup(test: &TestRepository, files: &BTreeMap<String, Vec<u8>>, options: PackOptions) -> BackupRecord {
+    backup_with(test, files, options, |_| {})
+}
+
+/// The same, with other facts in its record.
+pub(crate) fn backup_with(
+    test: &TestRepository,
+    files: &BTreeMap<String, Vec<u8>>,
+    options: PackOptions,
+    change: impl FnOnce(&mut BackupRecord),
+) -> BackupRecord {
     let id = BackupId::generate(epoch());
     let mut writer = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin(id)).unwrap();
     let mut packs = writer.packs(options).unwrap();
@@ -90,19 +100,31 @@ pub(crate) fn backup(test: &TestRepository, files: &BTreeMap<String, Vec<u8>>, o
         entries.push((path(name), FileEntry::new(&path(name), 0o600, epoch(), kind)));
     }
     let content = writer.store_map(entries, packs).unwrap();
-    let record = record(test, id, &writer, &content);
+    let mut record = record(test, id, &writer, &content);
+    change(&mut record);
     writer.finish(&record).unwrap();
     record
 }
 
 /// A backup that holds nothing of its own but its map: every extent lies in the packs of `earlier`.
 pub(crate) fn backup_referring_to(test: &TestRepository, earlier: &BackupRecord) -> BackupRecord {
+    backup_referring_to_with(test, earlier, |_, _| {}, |_| {})
+}
+
+/// The same, with other entries in its map, and other facts in its record.
+pub(crate) fn backup_referring_to_with(
+    test: &TestRepository,
+    earlier: &BackupRecord,
+    mut change_entry: impl FnMut(&DataPath, &mut FileEntry),
+    change: impl FnOnce(&mut BackupRecord),
+) -> BackupRecord {
     let map = test.repository.file_map(&test.cluster, earlier).unwrap();
     let mut needs = map.needs().clone();
     let own_number = u32::try_from(needs.packs.len()).unwrap() + 100;
     let mut leaf = Vec::new();
     let mut entries = 0;
-    map.for_each(&mut |_, entry| {
+    map.for_each(&mut |path, mut entry| {
+        change_entry(&path, &mut entry);
         leaf.extend(serde_json::to_vec(&entry).unwrap());
         leaf.push(b'\n');
         entries += 1;
@@ -132,6 +154,7 @@ pub(crate) fn backup_referring_to(test: &TestRepository, earlier: &BackupRecord)
     };
     let mut record = record(test, id, &writer, &content);
     record.parents = vec![earlier.id];
+    change(&mut record);
     writer.finish(&record).unwrap();
     record
 }

@@ -1,5 +1,7 @@
 //! Reading packs back: the index against the digest in `needs`, each frame against the index.
 
+mod check;
+
 use std::ops::Range;
 
 use super::{PackIndex, PackIndexError, PackNeed, frame_digest, pack_key, pack_spec};
@@ -124,17 +126,18 @@ impl<'a> PackReader<'a> {
         Ok(first..after_last)
     }
 
-    /// Whether a frame's bytes are those that the index speaks of.
-    fn is_as_indexed(&self, frame: usize, plain: &[u8]) -> bool {
-        let Some(indexed) = self.index.frames.get(frame) else { return false };
+    /// The digests of a frame's pages, when its bytes are those that the index speaks of.
+    fn pages_as_indexed(&self, frame: usize, plain: &[u8]) -> Option<Vec<PageDigest>> {
+        let indexed = self.index.frames.get(frame)?;
         let page_bytes = usize::try_from(self.index.page_bytes).unwrap_or(usize::MAX).max(1);
         let keys = self.repository.keys();
         let pages: Vec<PageDigest> = match indexed.page_hashes.is_empty() {
             true => Vec::new(),
             false => plain.chunks(page_bytes).map(|page| keys.page_digest(page)).collect(),
         };
-        frame_digest(keys, plain, &pages) == indexed.digest
-            && pages.iter().map(PageDigest::hash).eq(indexed.page_hashes.iter().copied())
+        let is_as_indexed = frame_digest(keys, plain, &pages) == indexed.digest
+            && pages.iter().map(PageDigest::hash).eq(indexed.page_hashes.iter().copied());
+        is_as_indexed.then_some(pages)
     }
 
     fn read_run<E>(&self, run: Range<usize>, sink: &mut PlainSink<'_, E>) -> Result<(), SinkError<E>> {
@@ -142,7 +145,7 @@ impl<'a> PackReader<'a> {
         let entries = run.start + 1..run.end + 1;
         let read = self.object.read_frames(entries, &mut |entry, plain| {
             let frame = entry.saturating_sub(1);
-            if !self.is_as_indexed(frame, plain) {
+            if self.pages_as_indexed(frame, plain).is_none() {
                 return Err(SinkError::Repository(self.object.damaged(Damage::Digest { what: "frame" })));
             }
             let offset = self.offsets.get(frame).copied().unwrap_or_default();

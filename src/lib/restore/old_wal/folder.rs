@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::super::wal_coverage::ArchiveFacts;
 use super::OldWalError;
 use crate::fs;
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName, WalSegmentSize};
+use crate::repository::ArchiveFacts;
 use crate::repository::{ClusterIdentity, WalRange};
 use crate::server::running_postmaster;
 

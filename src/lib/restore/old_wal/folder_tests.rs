@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::super::testing::{size, time, tli};
-use super::super::super::wal_coverage::ArchiveFacts;
 use super::*;
 use crate::pg::{PgMajorVersion, SystemIdentifier};
+use crate::repository::ArchiveFacts;
 use crate::repository::ClusterName;
 
 const CLUSTER: u64 = 7_000_000_000_000_000_001;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::super::error::RestoreError;
-use super::super::wal_coverage::ArchiveFacts;
 use super::{CombinedSegments, OldWal, OldWalError};
 use crate::codec::ContentDigest;
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalPageScan, WalSegmentName};
 use crate::report::{Cancel, Reporter};
+use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 use crate::wal_search::{CommitCount, Ending, RUN_BYTES, WalSearch};
 

@@ -1,16 +1,18 @@
 //! Which WAL the archive has along a path of timelines: how far it reaches, and where the first hole is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::pg::{Lsn, SegmentCandidates, TimelineHistory, TimelineId, WalSegmentName, WalSegmentSize};
-use crate::repository::WalRange;
+use super::error::RepositoryError;
+use super::wal::WalArchive;
+use super::wal_range::WalRange;
+use crate::pg::{Lsn, SegmentCandidates, TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 
 /// What the archive holds of one cluster.
 #[derive(Debug, Clone)]
-pub(super) struct ArchiveFacts {
+pub(crate) struct ArchiveFacts {
     /// The size of its segments.
     pub segment_size: WalSegmentSize,
     /// Segments as ranges without holes, by timeline.
@@ -55,8 +57,70 @@ pub struct WalCoverage {
 }
 
 impl ArchiveFacts {
+    /// Gathers what the archive holds.
+    pub(crate) fn gather(archive: &WalArchive<'_>, size: WalSegmentSize) -> Result<Self, RepositoryError> {
+        Self::with_ranges(archive, size, archive.ranges(size)?)
+    }
+
+    /// The same, when it is known which segments there are.
+    pub(crate) fn with_ranges(
+        archive: &WalArchive<'_>,
+        size: WalSegmentSize,
+        ranges: BTreeMap<TimelineId, Vec<WalRange>>,
+    ) -> Result<Self, RepositoryError> {
+        let mut facts = Self {
+            segment_size: size,
+            ranges,
+            histories: BTreeMap::new(),
+            unreadable_histories: BTreeMap::new(),
+            archived_at: BTreeMap::new(),
+        };
+        for timeline in archive.histories()? {
+            let read = match archive.load_text(&WalFileName::TimelineHistory(timeline)) {
+                Ok(Some(text)) => TimelineHistory::decode(timeline, &text).map_err(|error| error.to_string()),
+                Ok(None) => continue,
+                Err(error) => Err(error.to_string()),
+            };
+            match read {
+                Ok(history) => drop(facts.histories.insert(timeline, history)),
+                Err(problem) => drop(facts.unreadable_histories.insert(timeline, problem)),
+            }
+        }
+        for range in facts.ranges.values().flatten() {
+            // An unreadable header is found when the segment is needed; here it only bounds times.
+            if let Ok(Some(archived)) = archive.look_up(&WalFileName::Segment(range.last)) {
+                facts.archived_at.insert(range.last, archived.created);
+            }
+        }
+        Ok(facts)
+    }
+
+    /// What it would hold without these segments.
+    pub(crate) fn without(&self, gone: &BTreeSet<WalSegmentName>) -> Self {
+        let size = self.segment_size;
+        let mut left = self.clone();
+        for name in gone {
+            let Some(ranges) = left.ranges.get_mut(&name.timeline()) else { continue };
+            let Some(at) = ranges.iter().position(|range| range.first <= *name && *name <= range.last) else {
+                continue;
+            };
+            let range = ranges.remove(at);
+            let mut parts = Vec::new();
+            for (first, last) in [(Some(range.first), name.previous(size)), (name.next(size), Some(range.last))] {
+                let (Some(first), Some(last)) = (first, last) else { continue };
+                let count = last.number(size).zip(first.number(size)).and_then(|(last, first)| last.checked_sub(first));
+                parts.extend(count.map(|count| WalRange { timeline: range.timeline, first, last, count: count + 1 }));
+            }
+            ranges.splice(at..at, parts);
+            if ranges.is_empty() {
+                left.ranges.remove(&name.timeline());
+            }
+        }
+        left
+    }
+
     /// The history of a timeline; `None` when it is not in the archive.
-    pub(super) fn history(&self, timeline: TimelineId) -> Option<TimelineHistory> {
+    pub(crate) fn history(&self, timeline: TimelineId) -> Option<TimelineHistory> {
         if timeline == TimelineId::FIRST {
             return Some(TimelineHistory::first());
         }
@@ -64,7 +128,7 @@ impl ArchiveFacts {
     }
 
     /// Every timeline that can be followed, oldest first.
-    pub(super) fn timelines(&self) -> Vec<TimelineId> {
+    pub(crate) fn timelines(&self) -> Vec<TimelineId> {
         let mut timelines: Vec<TimelineId> = self.histories.keys().copied().collect();
         if !timelines.contains(&TimelineId::FIRST) {
             timelines.insert(0, TimelineId::FIRST);
@@ -73,24 +137,24 @@ impl ArchiveFacts {
     }
 
     /// Whether a segment is in the archive.
-    pub(super) fn contains(&self, name: &WalSegmentName) -> bool {
+    pub(crate) fn contains(&self, name: &WalSegmentName) -> bool {
         let Some(ranges) = self.ranges.get(&name.timeline()) else { return false };
         let after = ranges.partition_point(|range| range.first <= *name);
         after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|range| range.last >= *name)
     }
 
     /// The last segment of that timeline in the archive.
-    pub(super) fn last_segment(&self, timeline: TimelineId) -> Option<WalSegmentName> {
+    pub(crate) fn last_segment(&self, timeline: TimelineId) -> Option<WalSegmentName> {
         self.ranges.get(&timeline)?.last().map(|range| range.last)
     }
 
     /// The position after the last byte of that timeline in the archive; `None` when there is no segment of it.
-    pub(super) fn end_of(&self, timeline: TimelineId) -> Option<Lsn> {
+    pub(crate) fn end_of(&self, timeline: TimelineId) -> Option<Lsn> {
         self.last_segment(timeline)?.end_lsn(self.segment_size)
     }
 
     /// No record of the path in the archive is later than this.
-    pub(super) fn end_time_along(&self, path: &TimelineHistory) -> Option<Timestamp> {
+    pub(crate) fn end_time_along(&self, path: &TimelineHistory) -> Option<Timestamp> {
         let timelines = [path.timeline()].into_iter().chain(path.parents().rev());
         let mut last = timelines.filter_map(|timeline| {
             let archived = self.last_segment(timeline)?;
@@ -102,7 +166,7 @@ impl ArchiveFacts {
 
     /// The first segment of the path's own timeline when the archive lacks it but has the one of its parent, which
     /// went on: recovery would take that one instead and follow the parent behind the fork (`XLogFileReadAnyTLI`).
-    pub(super) fn missing_fork_segment(&self, path: &TimelineHistory) -> Option<WalHole> {
+    pub(crate) fn missing_fork_segment(&self, path: &TimelineHistory) -> Option<WalHole> {
         let parent = path.parents().next_back()?;
         let reachable_lsn = path.end_of(parent)?;
         let first = WalSegmentName::containing(path.timeline(), reachable_lsn, self.segment_size);
@@ -112,7 +176,7 @@ impl ArchiveFacts {
     }
 
     /// Where the archive ends along a path, holes or not.
-    pub(super) fn end_along(&self, path: &TimelineHistory) -> Option<Lsn> {
+    pub(crate) fn end_along(&self, path: &TimelineHistory) -> Option<Lsn> {
         let ends = path.parents().chain([path.timeline()]).filter_map(|timeline| {
             let archived = self.end_of(timeline)?;
             Some(path.end_of(timeline).map_or(archived, |left_at| left_at.min(archived)))
@@ -121,7 +185,7 @@ impl ArchiveFacts {
     }
 
     /// The WAL along `path` from `from` on, or up to `to`.
-    pub(super) fn coverage(&self, path: &TimelineHistory, from: Lsn, to: Option<Lsn>) -> WalCoverage {
+    pub(crate) fn coverage(&self, path: &TimelineHistory, from: Lsn, to: Option<Lsn>) -> WalCoverage {
         let size = self.segment_size;
         let first = WalSegmentName::containing(path.timeline_at(from), from, size);
         let mut coverage = WalCoverage { first, last: None, count: 0, end_lsn: from, end_time: None, hole: None };
@@ -141,7 +205,7 @@ impl ArchiveFacts {
     }
 
     /// The segments from `from` to `to` of which no file is there, in order; at most `limit`.
-    pub(super) fn missing_between(
+    pub(crate) fn missing_between(
         &self,
         path: &TimelineHistory,
         from: Lsn,

@@ -1,0 +1,160 @@
+//! The answer of `pgv verify` in words, for a hundred columns.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::printer::escaped;
+use super::size::{bytes_text, duration_text};
+use crate::verify::{Cost, Finding, VerifyLeftOver, VerifyLeftOverKind, VerifyReport};
+
+/// Left-overs of one kind that are named.
+const NAMED_LEFT_OVERS_MAX: usize = 10;
+
+/// The answer in words.
+pub(crate) fn render(report: &VerifyReport) -> String {
+    let mut text = String::new();
+    let path = escaped(&report.repository.path.to_string_lossy());
+    let _ = writeln!(text, "Repository \"{path}\", id {}", report.repository.id);
+    text.push_str("Times are UTC.\n");
+    if !report.damaged.is_empty() {
+        text.push_str("\nDamaged, missing or not readable\n");
+    }
+    report.damaged.iter().for_each(|finding| describe(&mut text, finding));
+    if report.more_damaged > 0 {
+        let _ = writeln!(text, "  and {} more objects", report.more_damaged);
+    }
+    left_overs(&mut text, report);
+    backups(&mut text, report);
+    text.push('\n');
+    text.push_str(&last_line(report));
+    text
+}
+
+fn describe(text: &mut String, finding: &Finding) {
+    let _ = write!(text, "  {}\n    {}", escaped(&finding.object), escaped(&finding.problem));
+    if finding.further > 0 {
+        let _ = write!(text, "; and {} more in it", finding.further);
+    }
+    text.push('\n');
+    for cost in &finding.costs {
+        let _ = writeln!(text, "    -> {}", escaped(&cost_text(cost)));
+    }
+}
+
+fn cost_text(cost: &Cost) -> String {
+    match cost {
+        Cost::Backup { backup, files, named_files } => {
+            let mut text = format!("backup {backup} cannot be restored");
+            if let Some(files) = files {
+                let what = if *files == 1 { "file is" } else { "files are" };
+                let _ = write!(text, ": {files} {what} lost: {}", named_files.join(", "));
+                if *files > named_files.len() as u64 {
+                    text.push_str(", ...");
+                }
+            }
+            text
+        }
+        Cost::Targets { timeline, after_lsn, after_time, before_lsn, before_time, before_backup } => {
+            let after = match after_time {
+                Some(time) => format!("{after_lsn} (archived until {})", time_text(*time)),
+                None => after_lsn.to_string(),
+            };
+            match (before_lsn, before_backup) {
+                (Some(lsn), Some(backup)) => {
+                    let time = before_time.map(|time| format!(" ({})", time_text(time))).unwrap_or_default();
+                    format!(
+                        "targets on timeline {timeline} between {after} and {lsn}{time} are lost; from there on backup {backup} serves"
+                    )
+                }
+                _ => format!("targets on timeline {timeline} after {after} are lost"),
+            }
+        }
+        Cost::Timeline { timeline } => format!("timeline {timeline} cannot be followed: all targets on it are lost"),
+        Cost::Unlisted { backup } => format!("backup {backup} is not listed, so it is never chosen"),
+        Cost::Cluster => "nothing of this cluster can be chosen until the object is put back".to_owned(),
+        Cost::Nothing { reason } => format!("nothing is lost: {reason}"),
+    }
+}
+
+fn left_overs(text: &mut String, report: &VerifyReport) {
+    if report.left_overs.is_empty() {
+        return;
+    }
+    text.push_str("\nLeft over (no damage)\n");
+    for (kind, what) in [
+        (VerifyLeftOverKind::Stray, "no name of ours"),
+        (VerifyLeftOverKind::UnfinishedBackup, "not finished: running, or given up"),
+        (VerifyLeftOverKind::UnneededPack, "a pack that no backup needs"),
+        (VerifyLeftOverKind::Staged, "being written, or left behind by a writer"),
+    ] {
+        let of_kind: Vec<&VerifyLeftOver> = report.left_overs.iter().filter(|one| one.kind == kind).collect();
+        for left_over in of_kind.iter().take(NAMED_LEFT_OVERS_MAX) {
+            let _ = write!(text, "  {}: {what}", escaped(&left_over.object));
+            if left_over.objects > 1 {
+                let _ = write!(text, ", {} objects", left_over.objects);
+            }
+            if let Some(since) = left_over.since {
+                let _ = write!(text, ", since {}", time_text(since));
+            }
+            text.push('\n');
+        }
+        if of_kind.len() > NAMED_LEFT_OVERS_MAX {
+            let _ = writeln!(text, "  and {} more: {what}", of_kind.len() - NAMED_LEFT_OVERS_MAX);
+        }
+    }
+    if report.more_left_overs > 0 {
+        let _ = writeln!(text, "  and {} more objects", report.more_left_overs);
+    }
+}
+
+fn backups(text: &mut String, report: &VerifyReport) {
+    let lost: Vec<String> =
+        report.backups.iter().filter(|backup| !backup.can_be_restored).map(|backup| backup.id.to_string()).collect();
+    let count = report.backups.len();
+    let _ = match (count, lost.len()) {
+        (0, _) => writeln!(text, "\nThere is no backup."),
+        (1, 1) => writeln!(text, "\nThe backup CANNOT BE RESTORED: {}", lost.join(", ")),
+        (1, 0) => writeln!(text, "\nThe backup can be restored, by all that was read."),
+        (_, 0) => writeln!(text, "\nAll {count} backups can be restored, by all that was read."),
+        (_, lost_count) => {
+            writeln!(text, "\nOf {count} backups {lost_count} CANNOT BE RESTORED: {}", lost.join(", "))
+        }
+    };
+}
+
+/// What was read, and how fast.
+fn last_line(report: &VerifyReport) -> String {
+    let (read, scope) = (&report.read, &report.scope);
+    let objects = if read.objects == 1 { "object" } else { "objects" };
+    let mut text = format!("Read {} of {} {objects}", bytes_text(read.stored_bytes), read.objects);
+    match (scope.depth, scope.sample_percent, scope.seed) {
+        ("quick", ..) => text.push_str(", headers and seek tables alone"),
+        ("sample", Some(percent), Some(seed)) => {
+            let _ = write!(text, ", {percent} % of the content (--seed {seed})");
+        }
+        _ => {}
+    }
+    if scope.wal_records {
+        let _ = write!(text, ", {} WAL records", read.wal_records);
+    }
+    let elapsed = Duration::try_from_secs_f64(read.seconds).unwrap_or_default();
+    let _ = write!(text, " in {}", duration_text(elapsed));
+    let rate = u128::from(read.stored_bytes) * 1000 / elapsed.as_millis().max(1);
+    if elapsed >= Duration::from_secs(1) {
+        let _ = write!(text, ", {}/s", bytes_text(u64::try_from(rate).unwrap_or(u64::MAX)));
+    }
+    let verdict = match (report.damaged.len() as u64 + report.more_damaged, scope.depth) {
+        (0, "full") => "nothing is damaged".to_owned(),
+        (0, _) => "nothing damaged was found".to_owned(),
+        (1, _) => "1 object is damaged, missing or not readable".to_owned(),
+        (count, _) => format!("{count} objects are damaged, missing or not readable"),
+    };
+    let _ = writeln!(text, ": {verdict}.");
+    text
+}
+
+fn time_text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}

@@ -1,0 +1,175 @@
+//! Every object but packs: which there are, and whether each is what it should be.
+
+use super::finding::{Findings, problem_of};
+use crate::codec::HEADER_BYTES;
+use crate::error::{Classified, ErrorClass};
+use crate::pg::{TimelineHistory, WalFileName, WalSegmentSize};
+use crate::repository::{
+    BackupBegin, BackupPart, ClusterIdentity, Damage, ObjectReader, Repository, RepositoryError, StoredObject, Writer,
+    WriterDescription,
+};
+use crate::store::{ObjectKey, block_on};
+
+/// Keys that are asked for at once.
+const KEYS_PAGE: usize = 1000;
+/// LIMIT: plain bytes of an object whose text is looked at beside its digest.
+const TEXT_BYTES_MAX: usize = 16 << 20;
+
+/// The keys below a prefix, page by page; ends after the first error.
+struct Keys<'a> {
+    repository: &'a Repository,
+    prefix: String,
+    page: std::vec::IntoIter<ObjectKey>,
+    after: String,
+    is_over: bool,
+}
+
+/// A key, or why it cannot be listed, with the prefix that was asked for.
+pub(super) type ListedKey = (String, Result<ObjectKey, RepositoryError>);
+
+/// Every key below these prefixes.
+pub(super) fn keys(repository: &Repository, prefixes: Vec<String>) -> Box<dyn Iterator<Item = ListedKey> + Send + '_> {
+    let below = |prefix: String| Keys::below(repository, prefix.clone()).map(move |key| (prefix.clone(), key));
+    Box::new(prefixes.into_iter().flat_map(below))
+}
+
+impl<'a> Keys<'a> {
+    fn below(repository: &'a Repository, prefix: String) -> Self {
+        Self { repository, prefix, page: Vec::new().into_iter(), after: String::new(), is_over: false }
+    }
+}
+
+impl Iterator for Keys<'_> {
+    type Item = Result<ObjectKey, RepositoryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(key) = self.page.next() {
+                self.after = key.as_str().to_owned();
+                return Some(Ok(key));
+            }
+            if self.is_over {
+                return None;
+            }
+            match block_on(self.repository.store().list_after(&self.prefix, &self.after, KEYS_PAGE)) {
+                Ok(page) => {
+                    self.is_over = page.len() < KEYS_PAGE;
+                    self.page = page.into_iter();
+                }
+                Err(error) => {
+                    self.is_over = true;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+    }
+}
+
+/// An object to look at.
+#[derive(Debug)]
+pub(super) struct ObjectWork {
+    pub(super) object: StoredObject,
+    /// Whether all of it is read, or its header and seek table alone.
+    pub(super) is_whole: bool,
+    /// The size that segments must have.
+    pub(super) segment_size: Option<WalSegmentSize>,
+}
+
+/// An object that was looked at.
+#[derive(Debug)]
+pub(super) struct CheckedObject {
+    pub(super) object: StoredObject,
+    /// How many stored bytes were read.
+    pub(super) bytes: u64,
+    pub(super) is_whole: bool,
+    pub(super) problem: Option<(String, ErrorClass)>,
+}
+
+impl CheckedObject {
+    pub(super) fn note(&self, findings: &mut Findings) {
+        if let Some((problem, class)) = &self.problem {
+            findings.add(&self.object, problem.clone(), *class);
+        }
+    }
+}
+
+/// Looks at one object.
+pub(super) fn check(repository: &Repository, work: ObjectWork) -> CheckedObject {
+    let (bytes, checked) = check_bytes(repository, &work);
+    let problem = match checked {
+        Ok(()) => None,
+        // It was there when the keys were listed, so somebody takes objects away.
+        Err(error) => Some((problem_of(&error), error.class())),
+    };
+    CheckedObject { object: work.object, bytes, is_whole: work.is_whole, problem }
+}
+
+fn check_bytes(repository: &Repository, work: &ObjectWork) -> (u64, Result<(), RepositoryError>) {
+    let (Ok(key), Some(spec)) = (work.object.key(), work.object.spec()) else { return (0, Ok(())) };
+    let reader = match ObjectReader::open(repository, &key, &spec) {
+        Ok(reader) => reader,
+        Err(error) => return (0, Err(error)),
+    };
+    let header = reader.header();
+    let invalid = |problem: String| Err(repository.damaged(&key, Damage::Invalid { problem }));
+    if header.plain_bytes.is_none() || header.plain_digest.is_none() || header.body_digest.is_none() {
+        return (HEADER_BYTES as u64, invalid("its header lacks sizes or digests".to_owned()));
+    }
+    let is_segment = work.object.segment().is_some();
+    if let Some(size) = work.segment_size.filter(|_| is_segment)
+        && header.plain_bytes != Some(size.bytes())
+    {
+        let found = header.plain_bytes.unwrap_or_default();
+        return (0, invalid(format!("it holds {found} bytes where a segment has {}", size.bytes())));
+    }
+    if !work.is_whole {
+        return (HEADER_BYTES as u64, Ok(()));
+    }
+    let bytes = reader.body_bytes() + HEADER_BYTES as u64;
+    let mut text = has_text(&work.object).then(Vec::new);
+    let checked = reader.check_whole(&mut |plain| {
+        if let Some(text) = text.as_mut().filter(|text| text.len() + plain.len() <= TEXT_BYTES_MAX) {
+            text.extend_from_slice(plain);
+        }
+    });
+    let checked = checked.and_then(|()| match text.and_then(|text| wrong_text(repository, &work.object, &text)) {
+        Some(problem) => invalid(problem),
+        None => Ok(()),
+    });
+    (bytes, checked)
+}
+
+/// Whether what an object says is looked at here. Records, roots and needs are read with what refers to them.
+fn has_text(object: &StoredObject) -> bool {
+    match object {
+        StoredObject::Writer { .. } | StoredObject::Identity(_) => true,
+        StoredObject::Wal { name, .. } => matches!(name, WalFileName::TimelineHistory(_)),
+        StoredObject::Backup { part, .. } => *part == BackupPart::Begin,
+        StoredObject::Description | StoredObject::Pack { .. } => false,
+    }
+}
+
+/// What is wrong with what an object says.
+fn wrong_text(repository: &Repository, object: &StoredObject, text: &[u8]) -> Option<String> {
+    let unreadable = |error: serde_json::Error| Some(format!("its text cannot be read: {error}"));
+    match object {
+        StoredObject::Writer { id, .. } => match serde_json::from_slice::<WriterDescription>(text) {
+            Ok(description) => (Writer::new(repository, description).id() != *id)
+                .then(|| "its id is not that of the host and directory in it".to_owned()),
+            Err(error) => unreadable(error),
+        },
+        StoredObject::Identity(cluster) => match serde_json::from_slice::<ClusterIdentity>(text) {
+            Ok(identity) => (identity.system_identifier != cluster.system_identifier)
+                .then(|| format!("it is that of system identifier {}", identity.system_identifier)),
+            Err(error) => unreadable(error),
+        },
+        StoredObject::Backup { backup, .. } => match serde_json::from_slice::<BackupBegin>(text) {
+            Ok(begin) => (begin.id != *backup).then(|| format!("it is that of backup {}", begin.id)),
+            Err(error) => unreadable(error),
+        },
+        StoredObject::Wal { name: WalFileName::TimelineHistory(timeline), .. } => {
+            TimelineHistory::decode(*timeline, text).err().map(|error| error.to_string())
+        }
+        _ => None,
+    }
+}

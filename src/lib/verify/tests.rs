@@ -1,0 +1,7 @@
+//! What verify finds in small repositories, and what it says that costs.
+
+mod costs;
+mod damage;
+mod left_overs;
+mod proofs;
+mod scene;

@@ -1,0 +1,156 @@
+//! Every kind of damage is found, wherever it is.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::scene::{Scene, options};
+use crate::repository::StoredObject;
+use crate::store::ObjectKey;
+use crate::verify::objects::{self, ObjectWork};
+use crate::verify::{Depth, VerifyOptions};
+
+/// Everything that is not content, with other kinds of WAL files besides.
+fn scene() -> Scene {
+    let (scene, ..) = Scene::sound();
+    scene.store("00000002.history", b"1\t0/680000\tno recovery target specified\n");
+    scene.store("000000010000000000000003.00000028.backup", b"START WAL LOCATION: 0/300028\n");
+    scene.store("00000001000000000000000D.partial", b"not whole");
+    scene
+}
+
+fn is_content(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    path.contains("/packs/") || (path.contains("/wal/") && path.rsplit('/').next().unwrap().len() == 24)
+}
+
+fn object(scene: &Scene, path: &Path) -> StoredObject {
+    let key = path.strip_prefix(scene.root()).unwrap().to_str().unwrap();
+    StoredObject::of_key(&ObjectKey::parse(key).unwrap()).unwrap()
+}
+
+#[test]
+fn every_flipped_bit_of_every_metadata_object_is_found() {
+    use std::os::unix::fs::FileExt as _;
+    let scene = scene();
+    let mut bits = 0;
+    for path in scene.objects() {
+        let object = object(&scene, &path);
+        if is_content(&path) || object == StoredObject::Description {
+            continue;
+        }
+        let look = || {
+            let work = ObjectWork { object: object.clone(), is_whole: true, segment_size: None };
+            objects::check(&scene.test.repository, work).problem
+        };
+        assert_eq!(look(), None, "{}", path.display());
+        let bytes = std::fs::read(&path).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let at = (bit / 8) as u64;
+            file.write_all_at(&[bytes[bit / 8] ^ (1 << (bit % 8))], at).unwrap();
+            assert!(look().is_some(), "bit {bit} of {}", path.display());
+            file.write_all_at(&[bytes[bit / 8]], at).unwrap();
+            bits += 1;
+        }
+    }
+    assert!(bits > 50_000, "{bits}");
+}
+
+/// What of an object is delivered, by a tool that knows nothing of pgv.
+fn plain(bytes: &[u8]) -> Option<Vec<u8>> {
+    zstd::stream::decode_all(bytes).ok()
+}
+
+#[test]
+fn flips_and_cuts_anywhere_are_found() {
+    let scene = scene();
+    let objects: Vec<_> = scene.objects().into_iter().filter(|path| !path.ends_with("repository.json")).collect();
+    let originals: Vec<Vec<u8>> = objects.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(250));
+    let cases = (0..objects.len(), any::<proptest::sample::Index>(), 0..8u8, 0..4u8);
+    let outcome = runner.run(&cases, |(which, at, bit, kind)| {
+        let (path, original) = (&objects[which], &originals[which]);
+        let at = at.index(original.len());
+        let mut bytes = original.clone();
+        if kind == 0 {
+            bytes.truncate(at)
+        } else {
+            bytes[at] ^= 1 << bit
+        }
+        std::fs::write(path, &bytes).unwrap();
+        let report = scene.verify();
+        std::fs::write(path, original).unwrap();
+        // zstd has bits that mean nothing, and a pack's header no digest of what is stored.
+        let means_nothing = path.to_string_lossy().contains("/packs/") && plain(&bytes) == plain(original);
+        let is_named = report.damaged.iter().any(|finding| path.ends_with(&finding.object));
+        prop_assert!(is_named || means_nothing, "{} {at} {bit} {kind}: {:?}", path.display(), report.damaged);
+        Ok(())
+    });
+    outcome.unwrap();
+    assert_eq!(scene.verify().damaged, []);
+}
+
+#[test]
+fn swapped_objects_are_found_both() {
+    let scene = scene();
+    let objects: Vec<_> = scene.objects().into_iter().filter(|path| !path.ends_with("repository.json")).collect();
+    let exchange = |one: &Path, other: &Path| {
+        let (first, second) = (std::fs::read(one).unwrap(), std::fs::read(other).unwrap());
+        std::fs::write(one, second).unwrap();
+        std::fs::write(other, first).unwrap();
+    };
+    for (one, other) in objects.iter().zip(objects.iter().skip(1)).chain([(&objects[0], &objects[objects.len() - 1])]) {
+        for depth in [Depth::Full, Depth::Quick] {
+            exchange(one, other);
+            let report = scene.verify_with(VerifyOptions { depth, ..options() });
+            exchange(one, other);
+            for path in [one, other] {
+                let is_named = report.damaged.iter().any(|finding| path.ends_with(&finding.object));
+                assert!(is_named, "{}: {:?}", path.display(), report.damaged);
+            }
+        }
+    }
+}
+
+/// But for what may be absent: who wrote, notes for people, WAL that no backup needs.
+#[test]
+fn removed_objects_are_missed() {
+    let scene = scene();
+    for path in scene.objects() {
+        let name = path.to_string_lossy().into_owned();
+        let may_be_absent = ["repository.json", "/writers/", ".backup", ".partial", ".history"];
+        let outside = ["000000010000000000000002", "00000001000000000000000C"];
+        if may_be_absent.iter().any(|part| name.contains(part)) || outside.iter().any(|end| name.ends_with(end)) {
+            continue;
+        }
+        let newest_record = name.ends_with("/record") && {
+            let ids = scene.verify().backups;
+            name.contains(&ids.last().unwrap().id.to_string())
+        };
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let report = scene.verify();
+        std::fs::write(&path, bytes).unwrap();
+        if newest_record {
+            assert_eq!(report.left_overs.len(), 1, "{name}: {:?}", report.left_overs);
+            continue;
+        }
+        let last = name.rsplit('/').next().unwrap();
+        let is_named = report.damaged.iter().any(|finding| finding.object.contains(last));
+        assert!(is_named, "{name}: {:?}", report.damaged);
+    }
+}
+
+#[test]
+fn a_newer_object_is_not_called_damaged() {
+    use crate::error::{Classified as _, ErrorClass};
+    let scene = scene();
+    let path = scene.objects().into_iter().find(|path| path.to_string_lossy().contains("/writers/")).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[14] = 2;
+    std::fs::write(&path, bytes).unwrap();
+    let report = scene.verify();
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(report.failure().unwrap().class(), ErrorClass::Unsupported);
+}

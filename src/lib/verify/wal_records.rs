@@ -1,0 +1,108 @@
+//! Reads the records of the WAL along every path of timelines, from each backup on.
+
+use std::collections::BTreeSet;
+
+use super::VerifyError;
+use super::finding::{Findings, Subject, chain};
+use super::wal_costs::{BackupSpan, WalPath, paths};
+use crate::error::Classified;
+use crate::pg::{Lsn, WalFileName, WalRecord, WalSegmentName};
+use crate::report::{Cancel, Reporter};
+use crate::repository::{ArchiveFacts, ClusterRef, Repository, StoredObject, WalArchive};
+use crate::wal_search::{ArchivedSegments, RUN_BYTES, Search, WalSearch, WalSearchError};
+
+/// Wants nothing of the records but that they are valid.
+struct Nothing;
+
+impl Search for Nothing {
+    fn see(&mut self, _record: &WalRecord) {}
+
+    fn merge(&mut self, _later: Self) {}
+
+    fn is_decided(&self) -> bool {
+        false
+    }
+}
+
+/// Where and by whom records are read.
+pub(super) struct RecordReader<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) cluster: &'a ClusterRef,
+    pub(super) archive: &'a ArchiveFacts,
+    pub(super) threads: usize,
+    pub(super) reporter: &'a dyn Reporter,
+    pub(super) cancel: &'a Cancel,
+}
+
+impl RecordReader<'_> {
+    /// Reads everything that can be reached from these backups. Says how many records there are.
+    pub(super) fn read_all(&self, spans: &[BackupSpan], findings: &mut Findings) -> Result<u64, VerifyError> {
+        let damaged: BTreeSet<WalSegmentName> = findings.damaged_segments(self.cluster);
+        let mut records = 0;
+        let paths = paths(self.archive, &damaged, spans);
+        for path in paths.iter().filter(|path| !paths.iter().any(|other| self.is_part_of(path, other))) {
+            let mut next: Option<Lsn> = None;
+            for span in &path.spans {
+                if next.is_some_and(|next| span.start_lsn < next) {
+                    continue;
+                }
+                let coverage = path.left.coverage(&path.path, span.start_lsn, None);
+                let size = self.archive.segment_size;
+                let Some(to) = coverage.last.and_then(|last| last.end_lsn(size)) else { continue };
+                next = Some(to);
+                match self.read(path, span.start_lsn, to) {
+                    Ok(read) => records += read,
+                    Err(WalSearchError::Cancelled) => return Err(VerifyError::Cancelled),
+                    Err(WalSearchError::Thread(error)) => return Err(VerifyError::Thread(error)),
+                    Err(error) => next = self.note(&error, span.start_lsn, findings).or(next),
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    fn read(&self, path: &WalPath<'_>, from: Lsn, to: Lsn) -> Result<u64, WalSearchError> {
+        let source = ArchivedSegments(WalArchive::new(self.repository, self.cluster));
+        let format = WalSearch::format(&source, &path.path, from, self.archive.segment_size)?;
+        let search = WalSearch {
+            source: &source,
+            path: &path.path,
+            format,
+            from,
+            to,
+            threads: self.threads,
+            run_bytes: RUN_BYTES,
+        };
+        Ok(search.run(|| Nothing, self.reporter, self.cancel)?.run.records)
+    }
+
+    /// Whether all that is archived along one path lies on the other, longer one.
+    fn is_part_of(&self, part: &WalPath<'_>, whole: &WalPath<'_>) -> bool {
+        let timeline = part.path.timeline();
+        let Some(left_at) = whole.path.end_of(timeline) else { return false };
+        let fork = WalSegmentName::containing(timeline, left_at, self.archive.segment_size);
+        self.archive.last_segment(timeline).is_none_or(|last| last < fork)
+    }
+
+    /// Keeps what is wrong. Where it lies is returned, when that is known: what is behind is read from later backups.
+    fn note(&self, error: &WalSearchError, from: Lsn, findings: &mut Findings) -> Option<Lsn> {
+        let segment = match error {
+            WalSearchError::Fault { segment, .. }
+            | WalSearchError::Header { segment, .. }
+            | WalSearchError::Join { segment, .. }
+            | WalSearchError::Missing { segment } => Some(*segment),
+            WalSearchError::Repository(crate::repository::RepositoryError::Damaged { key, .. }) => {
+                StoredObject::of_key(key).and_then(|object| object.segment())
+            }
+            _ => None,
+        };
+        let Some(segment) = segment else {
+            let (name, problem) = (format!("WAL of cluster {} from {from} on", self.cluster), chain(error));
+            findings.add_named(self.cluster, name, problem, error.class(), Subject::Folder);
+            return None;
+        };
+        let object = StoredObject::Wal { cluster: self.cluster.clone(), name: WalFileName::Segment(segment) };
+        findings.add(&object, chain(error), crate::error::ErrorClass::Corrupt);
+        segment.end_lsn(self.archive.segment_size)
+    }
+}

@@ -1,0 +1,101 @@
+//! `pgv verify` of what a real server archived and pgv-basebackup took.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{Ledger, Outcome, PgVersion, Settled, Site, TestCluster, TestFolder};
+
+const VERSION: PgVersion = PgVersion::V15;
+
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn answer(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
+}
+
+/// The archived segments of a timeline, in order.
+fn segments(site: &Site) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(site.tree().join("wal/00000001")).unwrap() {
+        let entries = std::fs::read_dir(folder.unwrap().path()).unwrap().map(|entry| entry.unwrap().path());
+        found.extend(entries.filter(|path| path.file_name().unwrap().len() == 24));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_real_repository_is_sound_and_damage_is_named_with_its_cost() {
+    let folder = TestFolder::new("verify");
+    let site = Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1"), &folder);
+    let (mut ledger, middle) = site.with_history();
+    let until = ledger.until(&middle);
+    for _ in 0..4 {
+        ledger.commit_many(&site.primary, 3);
+        site.primary.archive_all();
+    }
+    let before_second = segments(&site).len();
+    site.backup(&[]).success();
+    ledger.commit_many(&site.primary, 3);
+    site.primary.archive_all();
+
+    for options in [&[] as &[&str], &["--wal-records"], &["--quick"], &["--sample", "5%"], &["-j", "1"]] {
+        let outcome = site.pgv.run("pgv", &[&["verify"], options].concat()).success();
+        assert!(outcome.stdout.contains("All 2 backups can be restored"), "{outcome}");
+        assert!(outcome.stdout.contains("damaged") && !outcome.stdout.contains("Damaged"), "{outcome}");
+    }
+    let json = answer(&site.pgv.run("pgv", &["verify", "--wal-records", "--output", "json"]).success());
+    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["damaged"].as_array().unwrap().len(), 0);
+    assert!(json["read"]["wal_records"].as_u64().unwrap() > 50, "{json}");
+
+    // A byte in the last segment before the second backup: recovery from the first one ends there.
+    let backups = site.backups();
+    let damaged = segments(&site)[before_second - 1].clone();
+    flip(&damaged);
+    let name = damaged.file_name().unwrap().to_str().unwrap();
+    let outcome = site.pgv.run("pgv", &["verify"]).expect_code(5).expect_stderr("damaged or missing");
+    let lost = outcome.stdout.lines().find(|line| line.contains("are lost")).unwrap_or_else(|| panic!("{outcome}"));
+    assert!(outcome.stdout.contains(name) && lost.contains("targets on timeline 1 between"), "{outcome}");
+    assert!(lost.contains(&format!("backup {} serves", backups[1])), "{outcome}");
+    let json = answer(&site.pgv.run("pgv", &["verify", "--output", "json"]).expect_code(5));
+    assert_eq!(json["damaged"].as_array().unwrap().len(), 1, "{json}");
+    let cost = &json["damaged"][0]["costs"][0];
+    assert_eq!((cost["kind"].as_str(), cost["before_backup"].as_str()), (Some("targets"), Some(backups[1].as_str())));
+    assert!(json["backups"].as_array().unwrap().iter().all(|backup| backup["can_be_restored"] == true), "{json}");
+
+    // What lies before the damage is restored as before.
+    let data = folder.join("before");
+    site.restore(&data, &["--target-time", &middle.text]).success();
+    let mut copy = TestCluster::at(VERSION, &folder, "before-s", &data);
+    let found = copy.start_and_settle();
+    assert!(!matches!(found, Settled::Ended(_)), "{}", copy.log());
+    Ledger::assert(&copy, &until);
+}
+
+/// Its digests are right, for it was archived as it is: only who reads the log finds it.
+#[test]
+fn a_segment_that_was_damaged_before_it_was_archived_is_found_in_the_records() {
+    let folder = TestFolder::new("verify");
+    let site = Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1"), &folder);
+    site.with_history();
+    let last = segments(&site).last().unwrap().clone();
+    let name = last.file_name().unwrap().to_str().unwrap().to_owned();
+    let plain = folder.join(&name);
+    site.pgv.run("pgv-fetch", &[&name, plain.to_str().unwrap()]).success();
+    let mut bytes = std::fs::read(&plain).unwrap();
+    bytes[200] ^= 1; // in the first record but for headers
+    std::fs::write(&plain, bytes).unwrap();
+    std::fs::remove_file(&last).unwrap();
+    site.pgv.run_in(&site.primary.data, "pgv-archive", &[plain.to_str().unwrap(), &name]).success();
+    site.pgv.run("pgv", &["verify"]).success();
+    let outcome = site.pgv.run("pgv", &["verify", "--wal-records"]).expect_code(5);
+    let words = [&name, "was damaged before it was archived", "targets on timeline 1 after", "are lost"];
+    assert!(words.iter().all(|words| outcome.stdout.contains(*words)), "{outcome}");
+}
