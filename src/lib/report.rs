@@ -11,6 +11,8 @@ pub trait Reporter: Send + Sync {
     fn warn(&self, message: &str);
     /// How far the present phase is.
     fn progress(&self, progress: &Progress);
+    /// Where the present phase is, in words of its own: shown with the progress that is reported next.
+    fn whereabouts(&self, _place: &str) {}
 }
 
 /// How far a phase is.

@@ -14,15 +14,18 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SERVER_PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// The blocks of each document in the order of the story.
 const README: [&str; 5] = ["build", "setup", "restore", "shell", "by-hand"];
-const RUNBOOKS: [&str; 15] = [
+const RUNBOOKS: [&str; 18] = [
     "check",
+    "find",
     "moment",
     "look",
     "later",
     "open",
+    "start",
     "in-place",
     "take-over",
     "latest",
+    "old-wal",
     "standby",
     "old-backup",
     "copy",
@@ -217,7 +220,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        for name in ["var/main", "srv/restored/main", "srv/latest/main", "srv/standby/main"] {
+        for name in ["main", "restored", "latest", "rescued", "standby", "started"] {
+            let name = if name == "main" { "var/main".to_owned() } else { format!("srv/{name}/main") };
             let directory = self.folder.join(name);
             if directory.join("postmaster.pid").exists() {
                 let mut stop = TestAccount::get().command(format!("{SERVER_PROGRAMS}/pg_ctl"));
@@ -381,6 +385,12 @@ fn a_line_that_cron_would_refuse_is_seen() {
 fn another_moment(host: &Host, segment: &str) {
     let checked = host.runbook("check");
     assert!(checked.stdout.contains(segment) && checked.stdout.contains("\"schema_version\": 1"), "{checked}");
+    let found = host.runbook("find");
+    for words in
+        ["to stop before it", "--target-xid ", "nothing was removed", "  stops       before the commit of transaction"]
+    {
+        assert!(found.stdout.contains(words), "no {words:?}\n{found}");
+    }
     std::fs::remove_dir_all(host.folder.join("srv/restored/main")).unwrap();
     let restored = host.runbook("moment");
     host.start_copy(&restored);
@@ -395,6 +405,9 @@ fn another_moment(host: &Host, segment: &str) {
     host.query_at(host.copy_port, "INSERT INTO rows VALUES (100)");
     assert_eq!(host.query_at(host.copy_port, "SHOW archive_mode"), "off");
     host.stop_copy("srv/restored/main");
+    let started = host.runbook("start");
+    assert!(started.stdout.contains("compared: it ended exactly where the proof says"), "{started}");
+    host.stop_copy("srv/restored/checked");
 }
 
 fn in_place_and_taking_over(host: &Host) {
@@ -414,20 +427,28 @@ fn the_latest_and_a_standby(host: &Host) {
         host.query("SELECT pg_reload_conf()");
         host.wait_for(host.port, &format!("current_setting('archive_command') = '{command}'"));
     };
-    set("false");
-    host.insert(5);
-    let segment = host.switch_wal();
-    host.wait_for_mark(&segment, "ready");
-    host.as_account("pg_ctlcluster 15 main stop -m immediate").success();
-    host.as_account(&format!("mkdir -p {0}/latest {0}/standby", host.folder.join("srv").display()));
-    for name in ["srv/latest", "srv/standby", "srv/try"] {
+    for name in ["srv/latest", "srv/rescued", "srv/standby", "srv/try"] {
         host.folder.make(name);
     }
+    let segment = host.switch_wal();
+    host.wait_for_mark(&segment, "done");
     let restored = host.runbook("latest");
     host.start_copy(&restored);
     host.wait_for(host.copy_port, "NOT pg_is_in_recovery()");
-    assert_eq!(host.rows_at(host.copy_port), "1 4 5");
+    assert_eq!(host.rows_at(host.copy_port), "1 4");
     host.stop_copy("srv/latest/main");
+
+    set("false");
+    host.insert(5);
+    host.as_account("pg_ctlcluster 15 main stop -m immediate").success();
+    let again = format!("pgv-restore -D {}", host.folder.join("srv/latest/again").display());
+    let refused = host.as_account(&again).expect_code(3);
+    assert!(refused.stderr.contains("1 commit after the end of the archive"), "{refused}");
+    let restored = host.runbook("old-wal");
+    host.start_copy(&restored);
+    host.wait_for(host.copy_port, "NOT pg_is_in_recovery()");
+    assert_eq!(host.rows_at(host.copy_port), "1 4 5");
+    host.stop_copy("srv/rescued/main");
 
     host.as_account("pg_ctlcluster 15 main start").success();
     set(&command);

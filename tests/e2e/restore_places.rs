@@ -228,7 +228,7 @@ fn in_place_after_everything_was_removed() {
 }
 
 /// A cluster as Debian makes it, archiving into a repository.
-fn debian_site(folder: &TestFolder) -> (Site, PathBuf) {
+pub(crate) fn debian_site(folder: &TestFolder) -> (Site, PathBuf) {
     let (etc, data) = (folder.make("etc"), folder.join("data"));
     let mut create = TestAccount::get().command("pg_createcluster");
     create.env_clear().env("PATH", "/usr/bin:/bin").env("PG_CLUSTER_CONF_ROOT", &etc).current_dir("/");

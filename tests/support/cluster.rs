@@ -120,7 +120,11 @@ impl TestCluster {
     /// Ends the present WAL segment, whatever it holds, and returns its name.
     pub(crate) fn switch_wal(&self) -> String {
         // something must be in the segment, or there is nothing to end
-        let sql = "SELECT pg_walfile_name(pg_create_restore_point('harness') - 1)";
+        // 13 cannot subtract, and up to 16 the byte before is meant in any case
+        let sql = match self.version {
+            PgVersion::V13 => "SELECT pg_walfile_name(pg_create_restore_point('harness'))",
+            _ => "SELECT pg_walfile_name(pg_create_restore_point('harness') - 1)",
+        };
         let segment = self.query(sql);
         self.query("SELECT pg_switch_wal()");
         segment
@@ -280,8 +284,9 @@ fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // below the range that the kernel hands out for outgoing connections
     let start = u16::try_from(std::process::id() % 1000).expect("it is below 1000") * 10;
+    // a copy that is started beside its original takes the next ones
     (0..10_000)
-        .map(|_| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .map(|_| 20_000 + (start + NEXT.fetch_add(4, Ordering::Relaxed)) % 10_000)
         .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("one of ten thousand ports is free")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::wait::{PATIENCE, holds_within};
-use crate::support::{TestAccount, TestCluster, run};
+use crate::support::{PgVersion, TestAccount, TestCluster, run};
 
 /// What a server that was started came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +101,13 @@ impl TestCluster {
         if !self.takes_connections() {
             return None;
         }
-        let sql = "SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END";
-        let outcome = self.try_query(sql);
+        // 13 knows only that it was told to pause, which it is when it reaches its target
+        let state = match self.version {
+            PgVersion::V13 => "CASE WHEN pg_is_wal_replay_paused() THEN 'paused' END",
+            _ => "pg_get_wal_replay_pause_state()",
+        };
+        let sql = format!("SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN {state} END");
+        let outcome = self.try_query(&sql);
         match outcome.stdout.trim_end() {
             "f|" => Some(Settled::Open),
             "t|paused" => Some(Settled::Paused),

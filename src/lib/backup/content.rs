@@ -64,10 +64,16 @@ pub(super) struct Content {
     sink: Sink,
     in_manifest: bool,
     manifest: Vec<u8>,
+    /// Whether the server ends each archive with a mark.
+    ends_are_marked: bool,
 }
 
 impl Content {
-    pub(super) fn new(packs: PackStream, announced: &[BackupTablespace]) -> Result<Self, BackupError> {
+    pub(super) fn new(
+        packs: PackStream,
+        announced: &[BackupTablespace],
+        ends_are_marked: bool,
+    ) -> Result<Self, BackupError> {
         let mut tablespaces = Vec::new();
         for tablespace in announced {
             if let (Some(oid), Some(location)) = (tablespace.oid, &tablespace.location) {
@@ -87,7 +93,7 @@ impl Content {
             tablespace_map: None,
         };
         sink.add_links()?;
-        Ok(Self { reader: None, sink, in_manifest: false, manifest: Vec::new() })
+        Ok(Self { reader: None, sink, in_manifest: false, manifest: Vec::new(), ends_are_marked })
     }
 
     pub(super) fn begin_archive(&mut self, name: &str) -> Result<(), BackupError> {
@@ -132,6 +138,8 @@ impl Content {
         let Some((archive, reader)) = self.reader.take() else { return Ok(()) };
         match reader.finish() {
             Ok(TarEnding::Marked) => Ok(()),
+            // The end of its copy says that it is complete, and the manifest which files it has.
+            Ok(TarEnding::Unmarked) if !self.ends_are_marked => Ok(()),
             Ok(TarEnding::Unmarked) => {
                 Err(BackupError::ArchiveContent { archive, problem: "it is cut short".to_owned() })
             }

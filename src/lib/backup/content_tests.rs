@@ -80,6 +80,14 @@ fn honest() -> Vec<Archive<'static>> {
 
 /// Sends archives and manifest, in pieces, and checks the manifest.
 fn received(archives: &[Archive<'_>], manifest: &[u8]) -> Result<StreamedContent, BackupError> {
+    received_tars(&archives.iter().map(|(name, files)| (*name, tar_of(files))).collect::<Vec<_>>(), manifest, true)
+}
+
+fn received_tars(
+    archives: &[(&str, Vec<u8>)],
+    manifest: &[u8],
+    ends_are_marked: bool,
+) -> Result<StreamedContent, BackupError> {
     let test: TestRepository = testing::repository();
     let begin = BackupBegin {
         id: BackupId::generate(Timestamp::UNIX_EPOCH),
@@ -91,10 +99,10 @@ fn received(archives: &[Archive<'_>], manifest: &[u8]) -> Result<StreamedContent
     let packs = backup.packs(PackOptions::default()).unwrap();
     let tablespace =
         BackupTablespace { oid: Some(16385), location: Some(Bytes::from_static(b"/ts")), estimated_kib: None };
-    let mut content = Content::new(packs, &[tablespace])?;
-    for (name, files) in archives {
+    let mut content = Content::new(packs, &[tablespace], ends_are_marked)?;
+    for (name, tar) in archives {
         content.begin_archive(name)?;
-        for piece in tar_of(files).chunks(10_000) {
+        for piece in tar.chunks(10_000) {
             content.data(piece)?;
         }
     }
@@ -170,5 +178,28 @@ fn a_truncated_manifest_or_archive_is_refused() {
     let manifest = manifest_of(&honest());
     for length in [0, 1, manifest.len() / 2, manifest.len() - 1] {
         assert!(received(&honest(), &manifest[..length]).is_err(), "{length} bytes of a manifest");
+    }
+}
+
+/// COMPAT: up to 14 the mark at the end of an archive is left to the client. What was not sent is found all the same.
+#[test]
+fn an_archive_without_a_mark_is_whole_only_where_the_server_writes_none() {
+    let manifest = manifest_of(&honest());
+    let tars = |cut: usize| -> Vec<(&str, Vec<u8>)> {
+        let of = |(name, files): &Archive<'static>| {
+            let mut tar = tar_of(files);
+            tar.truncate(tar.len() - cut);
+            (*name, tar)
+        };
+        honest().iter().map(of).collect()
+    };
+    const MARK: usize = 1024;
+    // The last file of the second archive is a control file of 8 KiB with its header.
+    const LAST: usize = MARK + 8192 + 512;
+    received_tars(&tars(MARK), &manifest, false).unwrap();
+    received_tars(&tars(0), &manifest, false).unwrap();
+    for (cut, ends_are_marked) in [(MARK, true), (512, false), (MARK + 1, false), (MARK + 512, false), (LAST, false)] {
+        let error = received_tars(&tars(cut), &manifest, ends_are_marked).err().unwrap_or_else(|| panic!("{cut}"));
+        assert!(matches!(error.class(), ErrorClass::Corrupt | ErrorClass::InvalidInput), "{cut}: {error}");
     }
 }

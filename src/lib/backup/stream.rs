@@ -3,6 +3,7 @@
 //! One thread reads the connection and digests what it read, so that one buffer serves the whole stream and nobody is
 //! woken for each message; compressing and storing are done by the threads of [`PackStream`].
 
+use std::pin::pin;
 use std::time::Duration;
 
 use super::BackupError;
@@ -23,14 +24,10 @@ pub(super) async fn run(
 ) -> Result<StreamedContent, BackupError> {
     let tablespaces = base_backup.tablespaces().to_vec();
     let total_bytes = estimate(&tablespaces);
-    let mut content = Content::new(packs, &tablespaces)?;
+    let mut content = Content::new(packs, &tablespaces, base_backup.marks_ends_of_archives())?;
     let mut done_bytes = 0;
     loop {
-        if cancel.is_cancelled() {
-            return Err(BackupError::Cancelled);
-        }
-        let Ok(event) = tokio::time::timeout(CANCEL_POLL, base_backup.next_event()).await else { continue };
-        match event? {
+        match next_event(base_backup, cancel).await? {
             None => return content.finish(),
             Some(BaseBackupEvent::ArchiveBegin { name, .. }) => {
                 content.begin_archive(&String::from_utf8_lossy(&name))?;
@@ -43,6 +40,19 @@ pub(super) async fn run(
             }
             Some(BaseBackupEvent::Progress(_)) => {}
             Some(BaseBackupEvent::Notice(notice)) => reporter.warn(&format!("server: {notice}")),
+        }
+    }
+}
+
+/// Waits for one event to its end, unless a signal comes: at the end of a backup it takes several messages.
+async fn next_event(base_backup: &mut BaseBackup<'_>, cancel: &Cancel) -> Result<Option<BaseBackupEvent>, BackupError> {
+    let mut event = pin!(base_backup.next_event());
+    loop {
+        if cancel.is_cancelled() {
+            return Err(BackupError::Cancelled);
+        }
+        if let Ok(event) = tokio::time::timeout(CANCEL_POLL, event.as_mut()).await {
+            return Ok(event?);
         }
     }
 }

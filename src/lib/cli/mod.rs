@@ -8,6 +8,7 @@
 //! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
+//! | `start`, `copy_server` | the start of a restored server |
 //! | `init_text`, `info_text`, `restore_text`, `restore_steps`, `size`, `table` | answers in words |
 //! | `typed` | commands for people, to be pasted |
 
@@ -16,6 +17,7 @@ mod args;
 mod backup;
 mod completions;
 mod context;
+mod copy_server;
 mod exit_status;
 mod fetch;
 mod front_door;
@@ -42,6 +44,7 @@ mod restore_text;
 mod root_guard;
 mod signals;
 mod size;
+mod start;
 mod table;
 mod target;
 mod target_text;

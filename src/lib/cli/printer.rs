@@ -4,7 +4,7 @@
 //! name or a person sent can neither forge a line nor drive the terminal.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::{Map, Value, json};
 
@@ -67,7 +67,9 @@ impl Printer {
 
     /// Writes an error with its causes and hints.
     pub(crate) fn error(&self, error: &(dyn Classified + 'static), status: Option<u8>) {
-        write_stderr(&self.error_lines(error, status));
+        let lines = self.error_lines(error, status);
+        let is_red = self.format == LogFormat::Text && wants_colour();
+        write_stderr(&if is_red { first_line_in_red(&lines) } else { lines });
     }
 
     /// Writes a message, if its level is asked for.
@@ -165,6 +167,17 @@ pub(crate) fn escaped(message: &str) -> String {
     text
 }
 
+/// Whether colours are seen and wanted: on a terminal that knows them, unless NO_COLOR says otherwise.
+fn wants_colour() -> bool {
+    let variable = |name| std::env::var_os(name).unwrap_or_default();
+    std::io::stderr().is_terminal() && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"
+}
+
+fn first_line_in_red(lines: &str) -> String {
+    let (first, rest) = lines.split_once('\n').unwrap_or((lines, ""));
+    format!("\x1b[1;31m{first}\x1b[0m\n{rest}")
+}
+
 /// Writes whole lines to stderr in one call. Nobody can be told when that fails.
 fn write_stderr(lines: &str) {
     let _ = std::io::stderr().lock().write_all(lines.as_bytes());
@@ -196,6 +209,11 @@ mod tests {
             printer(LogFormat::Text).error_lines(&error, Some(18)),
             "pgv-archive: error: could not open \"a\\nb\": permission denied\npgv-archive: hint: Do this.\n"
         );
+    }
+
+    #[test]
+    fn an_error_is_red_and_its_hints_are_not() {
+        assert_eq!(first_line_in_red("error: a\nhint: b\n"), "\x1b[1;31merror: a\x1b[0m\nhint: b\n");
     }
 
     #[test]

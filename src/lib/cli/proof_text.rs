@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::size::utc_text;
 use crate::pg::{RecoveryTarget, TargetBound};
-use crate::restore::Proof;
+use crate::restore::{OldWalUse, Proof};
 use crate::wal_search::{Ending, EndingKind, Stop, StopRecord, StopSide};
 
 /// Lines of a plan: a word, and what it says.
@@ -31,6 +31,28 @@ pub(super) fn lines(proof: &Proof, target: &RecoveryTarget) -> Vec<(&'static str
     }
     if let Some(commit) = &proof.commit_after {
         lines.push(("lost from", ending_text(commit, from)));
+    }
+    lines
+}
+
+/// What the old pg_wal adds, as lines of a plan.
+pub(super) fn old_wal_lines(old: &OldWalUse) -> Vec<(&'static str, String)> {
+    let folder = old.folder.display();
+    let (Some(first), Some(last)) = (old.segments.first(), old.segments.last()) else {
+        return vec![("old WAL", format!("nothing is needed of \"{folder}\": the archive has it all"))];
+    };
+    let names = match old.segments.len() {
+        1 => format!("segment {}", first.name),
+        count => format!("{count} segments, {} to {}", first.name, last.name),
+    };
+    let reach = format!("up to {}; the archive alone ends at {}", old.end_lsn, old.archived_end);
+    let mut lines = vec![("old WAL", format!("{names} from \"{folder}\", {reach}"))];
+    if let Some(commit) = &old.last_commit {
+        let commits = if old.commits == 1 { "1 commit".to_owned() } else { format!("{} commits", old.commits) };
+        lines.push(("", format!("{commits} that the archive lacks, the last {}", utc_text(commit.time))));
+    }
+    if !last.complete {
+        lines.push(("", format!("{} is not complete: the archive does not get it", last.name)));
     }
     lines
 }

@@ -162,6 +162,10 @@ pub(crate) struct ProvingArgs {
     /// Threads that read [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Also use WAL that the archive lacks from this old pg_wal, or data directory, of a server that died
+    #[arg(long, value_name = "DIR")]
+    pub(crate) wal_from: Option<PathBuf>,
 }
 
 impl ProvingArgs {

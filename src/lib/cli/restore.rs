@@ -6,10 +6,14 @@ use clap::Parser;
 
 use super::args::{CommonArgs, ConnectionArgs, OutputFormat};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::copy_server::CopyServer;
+use super::opening;
 use super::program::{Program, Verb};
 use super::recovery_args::{ProvingArgs, RecoveryArgs, TablespaceMapping, backup_choice};
 use super::recovery_commands::RecoveryCommands;
-use super::{opening, restore_text};
+use super::restore_text::{self, Done};
+use super::start::{StartArgs, Starter};
+use super::usage::UsageError;
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::Classified;
@@ -41,9 +45,16 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     pub(crate) move_aside: bool,
 
+    /// Restore the latest of the archive, though commits in a pg_wal on this machine are lost with it
+    #[arg(long, conflicts_with = "wal_from")]
+    pub(crate) archive_only: bool,
+
     /// Confirms that the original will never run again; for --keep-archiving
     #[arg(long, requires = "keep_archiving")]
     pub(crate) old_primary_is_gone: bool,
+
+    #[command(flatten)]
+    pub(crate) start: StartArgs,
 
     #[command(flatten)]
     pub(crate) proving: ProvingArgs,
@@ -57,6 +68,7 @@ Examples:
   pgv-restore -D /srv/restored --target-time '2026-11-20 14:30:00+00' --dry-run
   pgv-restore -D /srv/restored --target-time '2026-11-20 14:30:00 Europe/Berlin'
   pgv-restore -D /var/lib/postgresql/15/main --move-aside    in place, up to the latest
+  pgv-restore -D DIR --wal-from /var/lib/postgresql/15/main   with what the dead primary had left
   pgv-restore -D DIR --backup latest --target-immediate      the backup alone
   pgv-restore -D DIR --standby --primary-conninfo 'host=db1 user=replicator'
 
@@ -75,6 +87,8 @@ impl VerbArgs for RestoreArgs {
         let mut overrides = self.recovery.common.overrides();
         let tablespace_dir = self.tablespace_dir.as_ref().map(|dir| dir.to_string_lossy());
         overrides.set("restore.tablespace_dir", "--tablespace-dir", tablespace_dir.as_deref());
+        let pg_bindir = self.start.pg_bindir.as_ref().map(|dir| dir.to_string_lossy());
+        overrides.set("restore.pg_bindir", "--pg-bindir", pg_bindir.as_deref());
         overrides
     }
 
@@ -95,37 +109,48 @@ impl VerbArgs for RestoreArgs {
 pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
     let output = args.recovery.output.output;
     let dry_run = args.recovery.dry_run;
+    let start = args.start.clone();
     let password_warning = args.recovery.standby.check_conninfo()?;
     let options = options(args, context)?;
     let reporter = context.reporter();
     let (cluster, mut plan) = restore::plan(&options, &reporter, context.cancel())?;
     plan.warnings.extend(password_warning);
+    let starter = Starter::find(&start, &plan, context)?;
+    let planned = starter.as_ref().map(|starter| CopyServer::of(&plan, &[], Some(starter.programs())));
     for warning in &plan.warnings {
         reporter.warn(warning);
     }
     if dry_run {
         let answer = match output {
             OutputFormat::Text => {
-                restore_text::plan_text(&cluster, &plan, &options) + "Nothing was touched: --dry-run.\n"
+                restore_text::plan_text(&cluster, &plan, &options, planned.as_ref())
+                    + "Nothing was touched: --dry-run.\n"
             }
-            OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options),
+            OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options, planned.as_ref()),
         };
         context.printer().answer(&answer)?;
         return Ok(Outcome::Done);
     }
-    for line in restore_text::plan_text(&cluster, &plan, &options).lines() {
+    for line in restore_text::plan_text(&cluster, &plan, &options, planned.as_ref()).lines() {
         reporter.step(line);
     }
     let report = restore::run(&options, (cluster, plan), &SystemClock, &reporter, context.cancel())?;
     for line in &report.running_code {
         reporter.warn(line);
     }
+    let command_line = &report.configuration.command_line;
+    let mut server = CopyServer::of(&report.plan, command_line, starter.as_ref().map(Starter::programs));
+    let started = starter.map(|starter| starter.run(&report.plan, command_line, &mut server, &reporter, context));
     drop(reporter);
+    let done = Done { report: &report, server: &server, started: started.as_ref() };
     context.printer().answer(&match output {
-        OutputFormat::Text => restore_text::report_text(&report, &options, context.typed()),
-        OutputFormat::Json => restore_text::report_json(&report, &options, context.typed()),
+        OutputFormat::Text => restore_text::report_text(&done, &options, context.typed()),
+        OutputFormat::Json => restore_text::report_json(&done, &options, context.typed()),
     })?;
-    Ok(Outcome::Done)
+    match started.and_then(|started| started.into_error(&report.plan)) {
+        Some(error) => Err(error.into()),
+        None => Ok(Outcome::Done),
+    }
 }
 
 fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<dyn Classified>> {
@@ -140,6 +165,11 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         (false, false) => RestoredArchiving::Off,
         _ => RestoredArchiving::Unchanged,
     };
+    if is_standby && args.proving.wal_from.is_some() {
+        let usage = UsageError::new("--wal-from is not for --standby: a standby takes what it lacks from its primary");
+        let hint = "To go on from the WAL of a primary that died, restore without --standby: it becomes the primary.";
+        return Err(usage.with_hint(hint).into());
+    }
     let must_ask = args.recovery.keep_archiving && !args.old_primary_is_gone && !is_standby;
     let original = if must_ask {
         Some(opening::connection(configuration, &ConnectionArgs::default(), Program::Restore)?)
@@ -174,5 +204,9 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         },
         pgdata: configuration.cluster().ok().and_then(|cluster| cluster.pgdata),
         original,
+        wal_from: args.proving.wal_from.clone(),
+        archive_only: args.archive_only,
+        host: opening::host_name(),
+        level: configuration.archive().compression_level,
     })
 }

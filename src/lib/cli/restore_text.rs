@@ -5,20 +5,27 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::copy_server::CopyServer;
 use super::proof_text;
 use super::restore_steps::{NextStep, next_steps};
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
+use super::start::{JsonStart, Started, plan_line};
 use super::typed::Typed;
 use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, format_target_time,
 };
 use crate::repository::ClusterRef;
 use crate::restore::{
-    DirectoryAction, Proof, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage,
+    DirectoryAction, OldWalUse, Proof, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage,
 };
 
-/// The plan, for people.
-pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions) -> String {
+/// The plan, for people; with the server that is to be started.
+pub(super) fn plan_text(
+    cluster: &ClusterRef,
+    plan: &RestorePlan,
+    options: &RestoreOptions,
+    server: Option<&CopyServer>,
+) -> String {
     let record = &plan.record;
     let mut text = format!(
         "Restore of cluster {cluster} (PostgreSQL {}) into \"{}\", {}\n",
@@ -40,6 +47,9 @@ pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &Rest
     }
     line("timelines", timelines_text(plan));
     line("WAL", wal_text(&plan.coverage));
+    for (name, value) in plan.old_wal.iter().flat_map(proof_text::old_wal_lines) {
+        line(name, value);
+    }
     for tablespace in &plan.tablespaces {
         let TablespacePlan { oid, original, path, action } = tablespace;
         let (original, path) = (original.display(), path.display());
@@ -50,7 +60,7 @@ pub(super) fn plan_text(cluster: &ClusterRef, plan: &RestorePlan, options: &Rest
         line("room", format!("{needed} of {available} left at \"{}\"", path.display()));
     }
     line("archiving", archiving_text(plan, options).to_owned());
-    text
+    text + &server.map(plan_line).unwrap_or_default()
 }
 
 fn action_text(action: DirectoryAction) -> &'static str {
@@ -75,6 +85,9 @@ fn target_text(plan: &RestorePlan) -> String {
             }
             _ => "none: it becomes a standby".to_owned(),
         },
+        (RecoveryTarget::Latest, _) if plan.old_wal.is_some() => {
+            "latest: everything that is archived or in the old pg_wal, then it opens".to_owned()
+        }
         (RecoveryTarget::Latest, _) => "latest: everything that is archived, then it opens".to_owned(),
         (RecoveryTarget::Time(time, bound), _) => {
             let bound = if *bound == crate::pg::TargetBound::Exclusive { ", exclusive" } else { "" };
@@ -107,8 +120,17 @@ fn archiving_text(plan: &RestorePlan, options: &RestoreOptions) -> &'static str 
     }
 }
 
+/// A restore that was carried out, with its server.
+pub(super) struct Done<'a> {
+    pub(super) report: &'a RestoreReport,
+    pub(super) server: &'a CopyServer,
+    /// What became of its start, when that was asked for.
+    pub(super) started: Option<&'a Started>,
+}
+
 /// The last words, for people.
-pub(super) fn report_text(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) -> String {
+pub(super) fn report_text(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> String {
+    let Done { report, server, started } = done;
     let plan = &report.plan;
     let mut text = format!(
         "restored backup {} into \"{}\": {}, every byte checked, {:.1} s\ntarget: {}\n",
@@ -118,8 +140,9 @@ pub(super) fn report_text(report: &RestoreReport, options: &RestoreOptions, type
         report.took.as_secs_f64(),
         target_text(plan),
     );
+    text.push_str(&started.map(|started| started.text(server)).unwrap_or_default());
     text.push_str("\nNext:\n");
-    for (number, step) in next_steps(report, options, typed).iter().enumerate() {
+    for (number, step) in next_steps(report, options, server, typed).iter().enumerate() {
         let _ = writeln!(text, "  {}. {}\n       {}", number + 1, step.what, step.command);
     }
     text
@@ -157,12 +180,17 @@ struct JsonPlan<'a> {
     wal: &'a WalCoverage,
     /// What reading the WAL has shown; null when it was not read.
     proof: Option<&'a Proof>,
+    /// What is needed of the old pg_wal; null without --wal-from.
+    old_wal: Option<&'a OldWalUse>,
     tablespaces: &'a [TablespacePlan],
     file_bytes: u64,
     room: &'a [Room],
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     took_seconds: Option<f64>,
+    /// The start of the server, when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<JsonStart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_steps: Option<Vec<NextStep>>,
 }
@@ -171,7 +199,8 @@ fn json(
     cluster: &ClusterRef,
     plan: &RestorePlan,
     options: &RestoreOptions,
-    report: Option<(&RestoreReport, &Typed)>,
+    start: Option<JsonStart>,
+    done: Option<(&Done<'_>, &Typed)>,
 ) -> String {
     let target_time = match &plan.target {
         RecoveryTarget::Time(time, _) => Some(*time),
@@ -180,7 +209,7 @@ fn json(
     let timelines = plan.path.parents().chain([plan.path.timeline()]).map(|timeline| timeline.get()).collect();
     let answer = JsonPlan {
         schema_version: 1,
-        dry_run: report.is_none(),
+        dry_run: done.is_none(),
         cluster: cluster.name.to_string(),
         system_identifier: cluster.system_identifier.to_string(),
         directory: &plan.directory,
@@ -202,24 +231,32 @@ fn json(
         target_timeline: plan.target_timeline.to_string(),
         wal: &plan.coverage,
         proof: plan.proof.as_ref(),
+        old_wal: plan.old_wal.as_ref(),
         tablespaces: &plan.tablespaces,
         file_bytes: plan.file_bytes,
         room: &plan.room,
         warnings: &plan.warnings,
-        took_seconds: report.map(|(report, _)| report.took.as_secs_f64()),
-        next_steps: report.map(|(report, typed)| next_steps(report, options, typed)),
+        took_seconds: done.map(|(done, _)| done.report.took.as_secs_f64()),
+        start,
+        next_steps: done.map(|(done, typed)| next_steps(done.report, options, done.server, typed)),
     };
     serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"
 }
 
 /// The plan, for programs.
-pub(super) fn plan_json(cluster: &ClusterRef, plan: &RestorePlan, options: &RestoreOptions) -> String {
-    json(cluster, plan, options, None)
+pub(super) fn plan_json(
+    cluster: &ClusterRef,
+    plan: &RestorePlan,
+    options: &RestoreOptions,
+    server: Option<&CopyServer>,
+) -> String {
+    json(cluster, plan, options, server.map(JsonStart::planned), None)
 }
 
 /// What was restored, for programs.
-pub(super) fn report_json(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) -> String {
-    json(&report.cluster, &report.plan, options, Some((report, typed)))
+pub(super) fn report_json(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> String {
+    let start = done.started.map(|started| JsonStart::done(done.server, started));
+    json(&done.report.cluster, &done.report.plan, options, start, Some((done, typed)))
 }
 
 fn time_text(time: jiff::Timestamp) -> String {

@@ -115,6 +115,7 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
         target: &target,
         timeline: args.target.timeline(),
         proving: args.proving.proving(),
+        wal_from: args.proving.wal_from.as_deref(),
     };
     let along = Along { is_named: args.target.target_timeline.is_some() };
     let reporter = context.reporter();

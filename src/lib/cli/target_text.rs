@@ -9,7 +9,7 @@ use super::proof_text::{self, precise_text, target_options};
 use super::table::table;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory};
 use crate::repository::ClusterRef;
-use crate::restore::{Decision, Listing, Proof};
+use crate::restore::{Decision, Listing, OldWalUse, Proof};
 use crate::wal_search::{AroundSearch, DropSearch, Ending, Removal, RemovedThing};
 
 /// The answer; fields are only ever added.
@@ -41,6 +41,8 @@ struct Point {
     backup: String,
     /// What reading the WAL has shown; null with --no-prove.
     proof: Option<Proof>,
+    /// What is needed of the old pg_wal; null without --wal-from.
+    old_wal: Option<OldWalUse>,
     /// The options of pgv-restore that lead there.
     options: String,
     #[serde(skip)]
@@ -86,17 +88,19 @@ impl Shown {
 
     /// Where recovery to a target stops.
     pub(super) fn point(decision: &Decision, target: &RecoveryTarget) -> Self {
-        let Decision { selected, choice, proof, .. } = decision;
+        let Decision { selected, choice, proof, old_wal, .. } = decision;
         let wal = proof.as_ref().map(|proof| (choice.record.start_lsn, proof.last_record.end_lsn));
         let mut options = vec![format!("--target-timeline {}", choice.path.timeline())];
         options.insert(0, target_options(target));
         options.retain(|option| !option.is_empty());
+        let of_proof = proof.iter().flat_map(|proof| proof_text::lines(proof, target));
         let point = Point {
             target: target.to_string(),
             backup: choice.record.id.to_string(),
             proof: proof.clone(),
+            old_wal: old_wal.clone(),
             options: options.join(" "),
-            lines: proof.iter().flat_map(|proof| proof_text::lines(proof, target)).collect(),
+            lines: of_proof.chain(old_wal.iter().flat_map(proof_text::old_wal_lines)).collect(),
         };
         let shown = Self::new(&selected.cluster, &choice.path, wal, choice.warnings.clone());
         Self { point: Some(point), ..shown }

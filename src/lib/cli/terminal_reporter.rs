@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, json};
 
-use super::printer::Printer;
+use super::printer::{Printer, escaped};
 use super::size::bytes_text;
 use crate::clock::Stopwatch;
 use crate::config::{LogFormat, LogLevel};
@@ -27,6 +27,8 @@ pub(crate) struct TerminalReporter {
 #[derive(Debug, Default)]
 struct State {
     phase: Option<Phase>,
+    /// Where the work is, in its own words.
+    place: Option<String>,
 }
 
 /// The phase that progress was last reported of.
@@ -55,9 +57,12 @@ impl TerminalReporter {
         }
     }
 
-    fn progress_line(&self, phase: &Phase, progress: &Progress) {
+    fn progress_line(&self, phase: &Phase, progress: &Progress, place: Option<&str>) {
         let mut fields = Map::new();
-        let message = progress_text(progress, phase.since.elapsed());
+        let mut message = progress_text(progress, phase.since.elapsed());
+        if let Some(place) = place {
+            message.push_str(&format!("; {place}"));
+        }
         if self.printer.format() == LogFormat::Json {
             fields.insert("phase".to_owned(), json!(progress.phase));
             fields.insert("done_bytes".to_owned(), json!(progress.done_bytes));
@@ -76,8 +81,15 @@ impl Reporter for TerminalReporter {
         self.line(LogLevel::Warn, message);
     }
 
+    fn whereabouts(&self, place: &str) {
+        if let Ok(mut state) = self.state.lock() {
+            state.place = Some(escaped(place));
+        }
+    }
+
     fn progress(&self, progress: &Progress) {
         let Ok(mut state) = self.state.lock() else { return };
+        let place = state.place.take();
         let new_phase = state.phase.as_ref().is_none_or(|phase| phase.name != progress.phase);
         if new_phase {
             if let Some(bar) = state.phase.take().and_then(|phase| phase.bar) {
@@ -92,10 +104,15 @@ impl Reporter for TerminalReporter {
         }
         let Some(phase) = state.phase.as_mut() else { return };
         match &phase.bar {
-            Some(bar) => update_bar(bar, progress),
+            Some(bar) => {
+                if let Some(place) = &place {
+                    bar.set_message(format!("{} {place}", progress.phase));
+                }
+                update_bar(bar, progress);
+            }
             None if new_phase || phase.last_line.elapsed() >= LINE_INTERVAL => {
                 phase.last_line = Stopwatch::start();
-                self.progress_line(phase, progress);
+                self.progress_line(phase, progress, place.as_deref());
             }
             None => {}
         }

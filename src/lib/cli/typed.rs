@@ -83,7 +83,7 @@ pub(crate) fn server_program(version: Option<u32>, name: &str) -> String {
     debian.filter(|path| is_executable(path)).map_or_else(|| name.to_owned(), |path| shown(&path))
 }
 
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 

@@ -123,6 +123,8 @@ pub struct BackupSettings {
 pub struct RestoreSettings {
     /// Where tablespaces go that are not mapped.
     pub tablespace_dir: Option<PathBuf>,
+    /// Where the programs of servers are.
+    pub pg_bindir: Option<PathBuf>,
 }
 
 /// `[log]`

@@ -44,7 +44,10 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         jobs: values.optional("backup.jobs", jobs)?,
         label: values.optional("backup.label", label)?,
     };
-    let restore = RestoreSettings { tablespace_dir: values.optional("restore.tablespace_dir", absolute_path)? };
+    let restore = RestoreSettings {
+        tablespace_dir: values.optional("restore.tablespace_dir", absolute_path)?,
+        pg_bindir: values.optional("restore.pg_bindir", absolute_path)?,
+    };
     let log = LogSettings {
         level: values.optional("log.level", |text| Ok(text.parse()?))?,
         format: values.required("log.format", |text| Ok(text.parse()?))?,

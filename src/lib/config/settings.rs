@@ -184,6 +184,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "a directory below which tablespaces are restored unless they are mapped"
     ),
     setting!(
+        "restore.pg_bindir",
+        "PGV_RESTORE_PG_BINDIR",
+        RESTORE,
+        Text,
+        None,
+        "the directory of the server's programs, for pgv-restore --start"
+    ),
+    setting!(
         "log.level",
         "PGV_LOG_LEVEL",
         LOG,

@@ -1,10 +1,13 @@
 //! From which backup, along which timelines, and to which record: decided, and unless told otherwise proven, before
 //! anything is touched.
 
+use std::path::Path;
+
 use super::BackupChoice;
 use super::choose::{self, Choice, Request, is_on};
 use super::error::RestoreError;
 use super::facts;
+use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use};
 use super::proof::{Proof, Prover, Searched, is_behind};
 use super::refusal::{Elsewhere, NotFound};
 use super::trees;
@@ -27,6 +30,16 @@ pub enum Proving {
     Skip,
 }
 
+impl Proving {
+    /// How many threads read what must be read in any case.
+    pub(super) fn threads(self) -> usize {
+        match self {
+            Self::Read { threads } => threads,
+            Self::Skip => 1,
+        }
+    }
+}
+
 /// A point that is asked for.
 pub struct PointQuery<'a> {
     /// The repository.
@@ -43,23 +56,32 @@ pub struct PointQuery<'a> {
     pub timeline: RecoveryTargetTimeline,
     /// Whether WAL is read.
     pub proving: Proving,
+    /// A pg_wal, or a data directory, whose WAL counts where the archive lacks it.
+    pub wal_from: Option<&'a Path>,
 }
 
 /// How a point is reached.
 pub struct Decision {
     /// The cluster, and the tree of it that holds the backup.
     pub selected: SelectedCluster,
-    /// What the archive holds.
+    /// What the archive holds, and the old pg_wal that was named.
     pub(super) facts: ArchiveFacts,
     /// Backup, path and WAL.
     pub choice: Choice,
     /// What reading the WAL has shown; none when it was not read.
     pub proof: Option<Proof>,
+    /// What is needed of the old pg_wal, when one was named.
+    pub old_wal: Option<OldWalUse>,
 }
 
 /// What a decision is made from.
 pub(super) struct Gathered {
     pub(super) selected: SelectedCluster,
+    /// What the archive holds.
+    pub(super) archived: ArchiveFacts,
+    /// The old pg_wal, when one was named.
+    pub(super) old: Option<OldWal>,
+    /// What both hold together.
     pub(super) facts: ArchiveFacts,
     /// The records that can be read.
     pub(super) backups: Vec<BackupRecord>,
@@ -73,7 +95,9 @@ pub(super) fn gather(query: &PointQuery<'_>) -> Result<Gathered, RestoreError> {
     let newest = query.repository.select_cluster(query.selection, None)?;
     let (selected, other_tree) = trees::tree_of_backup(query, newest)?;
     let archive = WalArchive::new(query.repository, &selected.cluster);
-    let facts = facts::archive_facts(&archive, selected.identity.wal_segment_size)?;
+    let archived = facts::archive_facts(&archive, selected.identity.wal_segment_size)?;
+    let old = query.wal_from.map(|directory| OldWal::open(directory, &selected.identity, &archived)).transpose()?;
+    let facts = old.as_ref().map_or_else(|| archived.clone(), |old| old.added_to(&archived));
     let (backups, mut warnings) = readable_backups(query, &selected.cluster)?;
     warnings.extend(other_tree);
     for (timeline, problem) in &facts.unreadable_histories {
@@ -86,13 +110,14 @@ pub(super) fn gather(query: &PointQuery<'_>) -> Result<Gathered, RestoreError> {
         BackupChoice::Newest => backups.iter().rfind(|record| record.findings.is_empty()).map(|record| record.id),
         BackupChoice::Id(id) => Some(id),
     };
-    Ok(Gathered { selected, facts, backups, backup, warnings })
+    Ok(Gathered { selected, archived, old, facts, backups, backup, warnings })
 }
 
 /// Decides how a point is reached.
 pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) -> Result<Decision, RestoreError> {
-    let Gathered { selected, facts, backups, backup, mut warnings } = gather(query)?;
+    let Gathered { selected, archived, old, facts, backups, backup, mut warnings } = gather(query)?;
     let archive = WalArchive::new(query.repository, &selected.cluster);
+    let source = CombinedSegments::new(query.repository, archive, old.as_ref());
     let request = Request { target: query.target.clone(), timeline: query.timeline, backup };
     let decided = match query.proving {
         Proving::Skip => choose::choose(&request, &backups, &facts).map(|mut choice| {
@@ -101,7 +126,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             (choice, None)
         }),
         Proving::Read { threads } => {
-            let prover = Prover { archive: &archive, facts: &facts, threads, reporter, cancel };
+            let prover = Prover { source: &source, facts: &facts, threads, reporter, cancel };
             let decider = Decider { request: &request, backups: &backups, facts: &facts, mode: query.mode, prover };
             decider.decide().map(|(choice, proof)| (choice, Some(proof)))
         }
@@ -110,7 +135,28 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
     warnings.append(&mut choice.warnings);
     warnings.extend(proof.iter().flat_map(clock_warnings));
     choice.warnings = warnings;
-    Ok(Decision { selected, facts, choice, proof })
+    let threads = query.proving.threads();
+    let old_wal = match &old {
+        Some(old) => {
+            let gain = Gain { old, source: &source, archived: &archived, facts: &facts, threads };
+            let reach = reach_of(&choice, proof.as_ref());
+            Some(find_use(&gain, (&choice.path, &choice.record), reach, reporter, cancel)?)
+        }
+        None => None,
+    };
+    Ok(Decision { selected, facts, choice, proof, old_wal })
+}
+
+/// How much WAL is needed: all there is when it was not read for the target.
+fn reach_of(choice: &Choice, proof: Option<&Proof>) -> Reach {
+    match proof {
+        Some(proof) => Reach {
+            // Recovery reads the record at which it stops, also when it stops before it.
+            end: Some(proof.stop.as_ref().map_or(proof.last_record.end_lsn, |stop| stop.span.end_lsn)),
+            last_record: Some(proof.last_record.lsn),
+        },
+        None => Reach { end: Some(choice.coverage.end_lsn), last_record: None },
+    }
 }
 
 /// The records that can be read, and warnings about those that cannot.

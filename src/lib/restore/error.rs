@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::old_wal::OldWalError;
 use super::refusal::{
     Branch, NotFound, describe_backup, describe_branches, describe_elsewhere, describe_hole, describe_missing,
     describe_timeline, time_text,
@@ -32,6 +33,9 @@ pub enum RestoreError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The old pg_wal is refused, or needed.
+    #[error(transparent)]
+    OldWal(#[from] OldWalError),
     /// There is no backup to start from.
     #[error("cluster \"{cluster}\" has no backup to restore from")]
     NoBackup {
@@ -322,6 +326,7 @@ impl Classified for RestoreError {
             Self::Repository(error) => error.class(),
             Self::Selection(error) => error.class(),
             Self::File(error) => error.class(),
+            Self::OldWal(error) => error.class(),
             Self::NoBackup { .. } | Self::UnknownBackup { .. } => ErrorClass::NotFound,
             Self::UnreadableBackup { source, .. } => source.class(),
             Self::TargetBeforeBackup { .. }

@@ -1,30 +1,28 @@
 //! Carries a plan out.
 //!
 //! ORDER: marker, directories and files with every digest checked, tablespace links, settings, signal file,
-//! tablespace_map and backup_label, sync of everything, the rename of `global/pg_control`, and last the marker goes.
+//! tablespace_map and backup_label, the segments of the old pg_wal (the complete ones also into the archive), sync of everything, the rename of `global/pg_control`, and last the marker goes.
 //! INVARIANT: without `global/pg_control` no server starts, so a restore that ends early never becomes a database.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
+use super::file_writer::{FileWriter, Piece, Target};
+use super::old_wal::OldWalCopy;
 use super::places::{Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
 use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, may_be_emptied};
 use crate::clock::Clock;
-use crate::codec::{ContentDigest, FileHasher};
+use crate::codec::CompressionLevel;
 use crate::fs::{self, Tree};
-use crate::pg::{ControlFile, DataPath};
-use crate::report::{Cancel, Progress, Reporter};
+use crate::pg::ControlFile;
+use crate::report::{Cancel, Reporter};
 use crate::repository::{
     ClusterRef, DocumentKind, FileEntry, FileKind, FileMap, Repository, RepositoryError, SinkError,
 };
-
-/// LIMIT: files that are open at once.
-const OPEN_FILES_MAX: usize = 64;
 
 /// What is needed to carry a plan out.
 pub(super) struct Executor<'a> {
@@ -32,40 +30,19 @@ pub(super) struct Executor<'a> {
     pub(super) cluster: &'a ClusterRef,
     pub(super) plan: &'a RestorePlan,
     pub(super) settings: &'a PreparedSettings,
+    pub(super) host: &'a str,
+    pub(super) level: CompressionLevel,
     pub(super) clock: &'a dyn Clock,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) cancel: &'a Cancel,
 }
 
-/// A file that is written to.
-struct OpenFile {
-    file: File,
-    hasher: FileHasher,
-    /// How much was written in order; what comes out of order is digested at the end.
-    in_order: u64,
-}
-
-/// Part of a pack's content and where it belongs.
-struct Piece {
-    from: std::ops::Range<u64>,
-    file: usize,
-    offset: u64,
-}
-
-/// A file of the map.
-struct Target {
-    path: DataPath,
-    bytes: u64,
-    digest: ContentDigest,
-    mode: u32,
-}
-
 impl Executor<'_> {
     pub(super) fn run(&self) -> Result<(), RestoreError> {
-        let data = self.prepare(&self.plan.directory, self.plan.directory_action)?;
+        let (data, aside) = self.prepare(&self.plan.directory, self.plan.directory_action)?;
         let mut trees = BTreeMap::new();
         for tablespace in &self.plan.tablespaces {
-            trees.insert(tablespace.oid, self.prepare(&tablespace.path, tablespace.action)?);
+            trees.insert(tablespace.oid, self.prepare(&tablespace.path, tablespace.action)?.0);
         }
         let places = Places { data, tablespaces: trees };
         let map = self.repository.file_map(self.cluster, &self.plan.record)?;
@@ -74,6 +51,7 @@ impl Executor<'_> {
         self.check_control_file(&places)?;
         self.cancelled()?;
         self.write_documents(&places)?;
+        self.copy_old_wal(&places, aside.as_deref())?;
         for warning in settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)? {
             self.reporter.warn(&warning);
         }
@@ -90,6 +68,26 @@ impl Executor<'_> {
         Ok(())
     }
 
+    /// The old pg_wal may have been renamed with the directory in which it lies.
+    fn copy_old_wal(&self, places: &Places, aside: Option<&Path>) -> Result<(), RestoreError> {
+        let Some(what) = &self.plan.old_wal else { return Ok(()) };
+        let moved = aside.and_then(|aside| Some(aside.join(what.folder.strip_prefix(&self.plan.directory).ok()?)));
+        let copy = OldWalCopy {
+            repository: self.repository,
+            cluster: self.cluster,
+            what,
+            folder: moved.unwrap_or_else(|| what.folder.clone()),
+            data: &places.data,
+            file_mode: fs::PRIVATE_FILE_MODE | (0o040 & self.plan.mode_mask),
+            level: self.level,
+            host: self.host,
+            now: self.clock.now(),
+            reporter: self.reporter,
+            cancel: self.cancel,
+        };
+        copy.run()
+    }
+
     fn cancelled(&self) -> Result<(), RestoreError> {
         if self.cancel.is_cancelled() {
             return Err(RestoreError::Cancelled { path: self.plan.directory.clone() });
@@ -97,14 +95,16 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Makes an empty directory with our marker in it.
-    fn prepare(&self, path: &Path, action: DirectoryAction) -> Result<Tree, RestoreError> {
+    /// Makes an empty directory with our marker in it; also says what the one in the way is called now.
+    fn prepare(&self, path: &Path, action: DirectoryAction) -> Result<(Tree, Option<PathBuf>), RestoreError> {
+        let mut moved_to = None;
         match action {
             DirectoryAction::MoveAside => {
                 let aside = aside(path, self.clock);
                 self.reporter.step(&format!("renaming \"{}\" to \"{}\"", path.display(), aside.display()));
                 fs::rename_aside(path, &aside)?;
                 fs::create_directory(path)?;
+                moved_to = Some(aside);
             }
             DirectoryAction::Create => {
                 fs::create_directory(path)?;
@@ -132,7 +132,7 @@ impl Executor<'_> {
             return Err(RestoreError::UnsafeTarget { path: path.to_owned(), problem, move_aside_helps: false });
         }
         tree.set_mode(self.plan.directory_mode)?;
-        Ok(tree)
+        Ok((tree, moved_to))
     }
 
     /// The plan was made some time ago: holds the directory against other restores, and looks again.
@@ -273,117 +273,6 @@ impl Executor<'_> {
         }
         if has_label { Ok(()) } else { Err(RestoreError::NoDocument { backup, document: "backup_label" }) }
     }
-}
-
-/// Writes pieces into files, a few of them open at once.
-struct FileWriter<'a> {
-    executor: &'a Executor<'a>,
-    places: &'a Places,
-    targets: &'a [(Target, FileEntry)],
-    open: BTreeMap<usize, OpenFile>,
-    written: BTreeMap<usize, u64>,
-    done_bytes: u64,
-}
-
-impl<'a> FileWriter<'a> {
-    fn new(executor: &'a Executor<'a>, places: &'a Places, targets: &'a [(Target, FileEntry)]) -> Self {
-        Self { executor, places, targets, open: BTreeMap::new(), written: BTreeMap::new(), done_bytes: 0 }
-    }
-
-    fn target(&self, number: usize) -> Option<&'a Target> {
-        self.targets.get(number).map(|(target, _)| target)
-    }
-
-    fn hasher(&self, target: &Target) -> FileHasher {
-        FileHasher::new(self.executor.repository.keys(), target.bytes, self.executor.plan.record.block_bytes)
-    }
-
-    fn create(&mut self, number: usize) -> Result<(), RestoreError> {
-        let Some(target) = self.target(number) else { return Ok(()) };
-        let (tree, relative) = self.places.place_of(&target.path);
-        let file = tree.create_file(&relative, target.mode)?;
-        let hasher = self.hasher(target);
-        self.open.insert(number, OpenFile { file, hasher, in_order: 0 });
-        Ok(())
-    }
-
-    fn write(&mut self, piece: &Piece, at: u64, plain: &[u8]) -> Result<(), RestoreError> {
-        let Some(target) = self.target(piece.file) else { return Ok(()) };
-        let (tree, relative) = self.places.place_of(&target.path);
-        let from = piece.from.start.max(at);
-        let to = piece.from.end.min(at + plain.len() as u64);
-        let part = index(from - at).zip(index(to.saturating_sub(at))).and_then(|(from, to)| plain.get(from..to));
-        let Some(part) = part.filter(|part| !part.is_empty()) else { return Ok(()) };
-        let offset = piece.offset + (from - piece.from.start);
-        if !self.open.contains_key(&piece.file) {
-            if self.written.contains_key(&piece.file) {
-                let file = tree.open_file(&relative)?;
-                let hasher = self.hasher(target);
-                // What was written before is digested again at the end.
-                self.open.insert(piece.file, OpenFile { file, hasher, in_order: u64::MAX });
-            } else {
-                self.create(piece.file)?;
-            }
-        }
-        let Some(open) = self.open.get_mut(&piece.file) else { return Ok(()) };
-        tree.write_at(&open.file, &relative, offset, part)?;
-        if open.in_order == offset {
-            open.hasher.update(part);
-            open.in_order += part.len() as u64;
-        } else {
-            open.in_order = u64::MAX;
-        }
-        let written = self.written.entry(piece.file).or_default();
-        *written += part.len() as u64;
-        let is_complete = *written >= target.bytes;
-        self.done_bytes += part.len() as u64;
-        let total_bytes = Some(self.executor.plan.file_bytes);
-        self.executor.reporter.progress(&Progress { phase: "restoring", done_bytes: self.done_bytes, total_bytes });
-        if is_complete {
-            self.finish(piece.file)?;
-        } else if self.open.len() > OPEN_FILES_MAX {
-            self.open.pop_first();
-        }
-        Ok(())
-    }
-
-    /// Checks the digest of a whole file and closes it.
-    fn finish(&mut self, number: usize) -> Result<(), RestoreError> {
-        let (Some(target), Some(open)) = (self.target(number), self.open.remove(&number)) else { return Ok(()) };
-        let digest = if open.in_order == target.bytes { open.hasher.finish() } else { self.read_back(target)? };
-        self.written.insert(number, u64::MAX);
-        if digest == target.digest { Ok(()) } else { Err(RestoreError::WrongContent { path: target.path.clone() }) }
-    }
-
-    fn finish_all(mut self) -> Result<(), RestoreError> {
-        for (number, (target, _)) in self.targets.iter().enumerate() {
-            if self.written.get(&number) != Some(&u64::MAX) {
-                return Err(RestoreError::WrongContent { path: target.path.clone() });
-            }
-        }
-        self.open.clear();
-        Ok(())
-    }
-
-    fn read_back(&self, target: &Target) -> Result<ContentDigest, RestoreError> {
-        const PIECE_BYTES: usize = 1 << 20;
-        let (tree, relative) = self.places.place_of(&target.path);
-        let path = tree.path().join(relative);
-        let mut hasher = self.hasher(target);
-        let mut offset = 0;
-        loop {
-            let piece = fs::read_range(&path, offset, PIECE_BYTES)?;
-            hasher.update(&piece);
-            offset += piece.len() as u64;
-            if piece.len() < PIECE_BYTES {
-                return Ok(hasher.finish());
-            }
-        }
-    }
-}
-
-fn index(offset: u64) -> Option<usize> {
-    usize::try_from(offset).ok()
 }
 
 /// The name that a directory in the way gets.

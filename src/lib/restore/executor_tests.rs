@@ -89,6 +89,10 @@ impl Scene {
         RestoreOptions {
             // The WAL of these tests has no records.
             proving: Proving::Skip,
+            wal_from: None,
+            archive_only: false,
+            host: "test".to_owned(),
+            level: CompressionLevel::DEFAULT,
             repository: self.test.repository.clone(),
             repository_root: Some(self.at("repo")),
             home: None,

@@ -74,6 +74,7 @@ impl Scene {
             move_aside: false,
             repository_root: Some(self.test.root()),
             pgdata: None,
+            old_wal_bytes: 0,
         };
         let what = (RecoveryMode::Targeted, RecoveryTarget::Latest, RecoveryTargetAction::Promote);
         RestorePlan::new(&self.test.repository, &self.test.cluster, &destination, choice, what).unwrap()
@@ -95,6 +96,8 @@ impl Scene {
             cluster,
             plan,
             settings: &settings,
+            host: "test",
+            level: CompressionLevel::DEFAULT,
             clock: &clock,
             reporter: &reporter,
             cancel: &cancel,

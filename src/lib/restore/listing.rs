@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 
 use super::choose::{self, Request, is_on};
-use super::decision::{PointQuery, Proving, gather};
+use super::decision::{PointQuery, gather};
 use super::error::RestoreError;
+use super::old_wal::CombinedSegments;
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupRecord, ClusterRef, WalArchive};
-use crate::wal_search::{ArchivedSegments, RUN_BYTES, Search, WalSearch};
+use crate::wal_search::{RUN_BYTES, Search, WalSearch};
 
 /// What was found along a path.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ pub fn list<S: Search>(
     };
     let record = record.map_or(&choice.record, |record| *record);
     let archive = WalArchive::new(query.repository, &gathered.selected.cluster);
-    let source = ArchivedSegments(archive.clone());
+    let source = CombinedSegments::new(query.repository, archive, gathered.old.as_ref());
     let (size, start) = (gathered.facts.segment_size, record.start_lsn);
     let search = WalSearch {
         source: &source,
@@ -67,10 +68,7 @@ pub fn list<S: Search>(
         format: WalSearch::format(&source, &choice.path, start, size)?,
         from: start,
         to: gathered.facts.coverage(&choice.path, start, None).end_lsn,
-        threads: match query.proving {
-            Proving::Read { threads } => threads,
-            Proving::Skip => 1,
-        },
+        threads: query.proving.threads(),
         run_bytes: RUN_BYTES,
     };
     let found = search.run(new, reporter, cancel)?;

@@ -10,8 +10,10 @@ mod decision;
 mod error;
 mod executor;
 mod facts;
+mod file_writer;
 mod includes;
 mod listing;
+mod old_wal;
 mod original;
 mod paths;
 mod places;
@@ -19,6 +21,7 @@ mod plan;
 mod proof;
 mod refusal;
 mod settings;
+pub mod start;
 mod tablespaces;
 mod target_directory;
 mod trees;
@@ -39,9 +42,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::pg::{
-    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving, WalSegmentName,
-};
+use crate::codec::CompressionLevel;
+use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupId, ClusterRef, ClusterSelection, Repository};
 use crate::server::ConnectionSettings;
@@ -51,6 +53,7 @@ pub use configuration::{ConfigurationPlace, OUTSIDE_FOLDER};
 pub use decision::{Decision, PointQuery, Proving, decide};
 pub use error::RestoreError;
 pub use listing::{ListFrom, Listing, list};
+pub use old_wal::{OldSegment, OldWalError, OldWalUse};
 pub use plan::{RestorePlan, Room};
 pub use proof::Proof;
 pub use refusal::{Branch, Elsewhere, NotFound};
@@ -61,10 +64,8 @@ pub use trees::OlderBackup;
 pub use wal_coverage::{WalCoverage, WalHole};
 
 use executor::Executor;
+use old_wal::{Unarchived, check_unarchived};
 use plan::Destination;
-
-/// LIMIT: names of segments in one warning.
-const NAMED_SEGMENTS_MAX: usize = 5;
 
 /// Which backup is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,14 @@ pub struct RestoreOptions {
     pub proving: Proving,
     /// Commands and choices for the settings.
     pub settings: PreparedSettings,
+    /// A pg_wal, or a data directory, whose WAL counts where the archive lacks it.
+    pub wal_from: Option<PathBuf>,
+    /// Whether commits on this machine that the archive lacks may be left out of a restore to the latest.
+    pub archive_only: bool,
+    /// This host's name, for what is stored in the archive.
+    pub host: String,
+    /// How hard that is compressed.
+    pub level: CompressionLevel,
     /// The data directory of the configured cluster, which may hold WAL that the archive lacks.
     pub pgdata: Option<PathBuf>,
     /// Where the original would answer; asked when the copy is to archive in its place.
@@ -144,11 +153,15 @@ pub fn plan(
         target: &options.target,
         timeline: options.timeline,
         proving: options.proving,
+        wal_from: options.wal_from.as_deref(),
     };
-    let Decision { selected, facts, mut choice, proof } = decision::decide(&query, reporter, cancel)?;
-    let cluster = selected.cluster;
+    let decision = decision::decide(&query, reporter, cancel)?;
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
-    choice.warnings.extend(unarchived_wal(options, &cluster, &directory, &facts));
+    let asked = Unarchived { options, decision: &decision, directory: &directory, reporter, cancel };
+    let unarchived = check_unarchived(&asked)?;
+    let Decision { selected, mut choice, proof, old_wal, .. } = decision;
+    let cluster = selected.cluster;
+    choice.warnings.extend(unarchived);
     choice.warnings.extend(other_pgdata(options, &directory));
     let destination = Destination {
         directory: &directory,
@@ -157,6 +170,9 @@ pub fn plan(
         repository_root: options.repository_root.clone(),
         home: options.home.as_deref(),
         pgdata: options.pgdata.clone(),
+        old_wal_bytes: old_wal
+            .as_ref()
+            .map_or(0, |old| (old.segments.len() as u64).saturating_mul(selected.identity.wal_segment_size.bytes())),
     };
     let what = (options.mode, options.target.clone(), options.action);
     if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
@@ -165,7 +181,13 @@ pub fn plan(
         original::refuse_living(original, cluster.system_identifier)?;
     }
     let mut plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    if let Some(old) = old_wal.as_ref().filter(|old| old.folder.starts_with(&plan.directory))
+        && plan.directory_action == DirectoryAction::EmptyAndFill
+    {
+        return Err(OldWalError::InKilledRestore { path: old.folder.clone() }.into());
+    }
     plan.proof = proof;
+    plan.old_wal = old_wal;
     if options.timeline != RecoveryTargetTimeline::Latest {
         // A standby that was told which one stays on it.
         plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
@@ -187,6 +209,8 @@ pub fn run(
         cluster: &cluster,
         plan: &plan,
         settings: &options.settings,
+        host: &options.host,
+        level: options.level,
         clock,
         reporter,
         cancel,
@@ -209,37 +233,4 @@ fn other_pgdata(options: &RestoreOptions, directory: &std::path::Path) -> Option
             pgdata.display()
         )
     })
-}
-
-/// WAL on this machine that the archive lacks would be lost to this restore.
-fn unarchived_wal(
-    options: &RestoreOptions,
-    cluster: &ClusterRef,
-    directory: &std::path::Path,
-    facts: &wal_coverage::ArchiveFacts,
-) -> Vec<String> {
-    let mut places = vec![directory.to_owned()];
-    places.extend(options.pgdata.clone());
-    places.dedup();
-    let mut warnings = Vec::new();
-    for place in places {
-        let folder = place.join("pg_wal");
-        let folder = folder.display();
-        // Advice must never keep anybody from restoring.
-        match facts::unarchived_segments(&place, cluster.system_identifier, facts) {
-            Err(error) => warnings.push(format!("could not look for WAL in \"{folder}\": {}", error.source)),
-            Ok(missing) if missing.is_empty() => {}
-            Ok(missing) => {
-                let named: Vec<String> =
-                    missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
-                let more = missing.len().saturating_sub(named.len());
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                warnings.push(format!(
-                    "\"{folder}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
-                    named.join(", ")
-                ));
-            }
-        }
-    }
-    warnings
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::choose::Choice;
 use super::error::RestoreError;
 use super::includes::{self, ConfigurationFiles};
+use super::old_wal::OldWalUse;
 use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
@@ -69,6 +70,8 @@ pub struct RestorePlan {
     pub room: Vec<Room>,
     /// What reading the WAL has shown; none when it was not read.
     pub proof: Option<Proof>,
+    /// What recovery needs of the old pg_wal, when one was named.
+    pub old_wal: Option<OldWalUse>,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
@@ -88,6 +91,8 @@ pub struct Destination<'a> {
     pub home: Option<&'a Path>,
     /// The data directory of the configured cluster, whose server may run.
     pub pgdata: Option<PathBuf>,
+    /// Bytes of WAL that are copied beside the files of the backup.
+    pub old_wal_bytes: u64,
 }
 
 impl Destination<'_> {
@@ -168,10 +173,11 @@ impl RestorePlan {
             file_bytes: sizes.total(),
             room: Vec::new(),
             proof: None,
+            old_wal: None,
             warnings,
             record,
         };
-        plan.room = plan.rooms(&sizes)?;
+        plan.room = plan.rooms(&sizes, destination.old_wal_bytes)?;
         Ok(plan)
     }
 
@@ -187,9 +193,9 @@ impl RestorePlan {
     }
 
     /// What goes to each file system.
-    fn rooms(&self, sizes: &Sizes) -> Result<Vec<Room>, RestoreError> {
+    fn rooms(&self, sizes: &Sizes, old_wal_bytes: u64) -> Result<Vec<Room>, RestoreError> {
         let margin = WAL_MARGIN_SEGMENTS * self.record.wal_segment_size.bytes();
-        let bytes = sizes.data_directory.saturating_add(margin);
+        let bytes = sizes.data_directory.saturating_add(margin).saturating_add(old_wal_bytes);
         let mut parts = vec![(self.directory.as_path(), bytes, self.directory_action)];
         for tablespace in &self.tablespaces {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();

@@ -6,9 +6,9 @@ use super::refusal::NotFound;
 use super::wal_coverage::ArchiveFacts;
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{BackupRecord, WalArchive};
+use crate::repository::BackupRecord;
 use crate::wal_search::{
-    ArchivedSegments, ClockStep, Ending, Found, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch,
+    ClockStep, Ending, Found, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSource,
 };
 
 /// What was proven of a target, by reading WAL.
@@ -28,9 +28,9 @@ pub struct Proof {
     pub records: u64,
 }
 
-/// Reads the archive.
+/// Reads the archive, and the old pg_wal where there is one.
 pub(super) struct Prover<'a> {
-    pub(super) archive: &'a WalArchive<'a>,
+    pub(super) source: &'a dyn WalSource,
     pub(super) facts: &'a ArchiveFacts,
     pub(super) threads: usize,
     pub(super) reporter: &'a dyn Reporter,
@@ -48,12 +48,11 @@ impl Prover<'_> {
         to: Option<Lsn>,
     ) -> Result<Found<StopSearch>, RestoreError> {
         let size = self.facts.segment_size;
-        let source = ArchivedSegments(self.archive.clone());
-        let format = WalSearch::format(&source, path, record.start_lsn, size)?;
+        let format = WalSearch::format(self.source, path, record.start_lsn, size)?;
         let archived = self.facts.coverage(path, record.start_lsn, None).end_lsn;
         let bound = to.and_then(|to| WalSegmentName::containing_previous_byte(path.timeline(), to, size).end_lsn(size));
         let search = WalSearch {
-            source: &source,
+            source: self.source,
             path,
             format,
             from: record.start_lsn,

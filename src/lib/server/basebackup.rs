@@ -1,10 +1,9 @@
-//! `BASE_BACKUP` as PostgreSQL 15 and later speak it: one stream of typed messages
-//! (`src/backend/backup/basebackup.c`, `basebackup_copy.c`).
+//! `BASE_BACKUP` in both of its dialects: one stream of typed messages from PostgreSQL 15 on
+//! (`src/backend/backup/basebackup.c`, `basebackup_copy.c`), a copy for each archive before
+//! (`src/backend/replication/basebackup.c` of 13 and 14). Both come out as the same events.
 //!
 //! INVARIANT: a backup without its final position is no backup: [`BaseBackup::next_event`] never returns `None`
 //! before the server has sent it. Names and paths in the events come from the server and are untrusted.
-
-use std::time::Duration;
 
 use bytes::Bytes;
 use postgres_protocol::message::backend::Message;
@@ -14,71 +13,15 @@ use super::framing::{Body, ProtocolError, Received};
 use super::message::ServerMessage;
 use super::query::{self, QueryError, Row};
 use super::walsender::{ReplicationError, WalPosition, Walsender};
-use crate::pg::PgMajorVersion;
+use crate::pg::{PgMajorVersion, PgVersionError};
+
+mod dialect;
+mod options;
+
+use dialect::Dialect;
+pub use options::{BaseBackupOptions, CheckpointMode, ManifestChecksum};
 
 const COMMAND: &str = "BASE_BACKUP";
-
-/// COMPAT: up to 14 the command has another grammar and another stream.
-const OLDEST_MAJOR: u32 = 15;
-
-/// LIMIT: bytes of a label, PostgreSQL's `MAXPGPATH` less one.
-const MAX_LABEL_BYTES: usize = 1023;
-
-/// How soon the checkpoint before a backup should be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CheckpointMode {
-    /// As slowly as the server's own checkpoints.
-    #[default]
-    Spread,
-    /// At once.
-    Fast,
-}
-
-/// How the server checks the files in the manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ManifestChecksum {
-    /// Cryptographic.
-    #[default]
-    Sha256,
-    /// PostgreSQL's default: quick, weak against tampering.
-    Crc32c,
-}
-
-/// What to ask the server for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseBackupOptions {
-    /// Stands in `backup_label`; at most 1023 bytes.
-    pub label: String,
-    /// How soon the checkpoint should be done.
-    pub checkpoint: CheckpointMode,
-    /// Whether the server estimates the sizes before it begins; costs it one look at every file.
-    pub estimate_sizes: bool,
-    /// Whether the server waits for its last segment to be archived before it ends; no events arrive meanwhile.
-    pub wait_for_archive: bool,
-    /// At most so many KiB in a second; PostgreSQL accepts 32 to 1048576.
-    pub max_rate_kib: Option<u32>,
-    /// Whether the server verifies the checksums of pages; failures end the backup with an error after all data.
-    pub verify_checksums: bool,
-    /// The checksums in the manifest.
-    pub manifest_checksum: ManifestChecksum,
-    /// How long the server may be silent while it sends data; for ever when absent.
-    pub idle_timeout: Option<Duration>,
-}
-
-impl Default for BaseBackupOptions {
-    fn default() -> Self {
-        Self {
-            label: "pgv".to_owned(),
-            checkpoint: CheckpointMode::default(),
-            estimate_sizes: true,
-            wait_for_archive: false,
-            max_rate_kib: None,
-            verify_checksums: true,
-            manifest_checksum: ManifestChecksum::default(),
-            idle_timeout: Some(Duration::from_secs(300)),
-        }
-    }
-}
 
 /// One directory that the backup holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,51 +59,23 @@ pub struct BaseBackup<'w> {
     walsender: &'w mut Walsender,
     start: WalPosition,
     tablespaces: Vec<BackupTablespace>,
+    dialect: Dialect,
+    /// How many archives have begun.
+    archives: usize,
     state: State,
 }
 
 /// Where the stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing has begun yet, so data has nowhere to go.
+    /// The stream, or in the older dialect a copy, is open and nothing has begun in it: data has nowhere to go.
     Opened,
     InArchive,
+    /// COMPAT: up to 14 each archive is a copy of its own; the last one has ended.
+    AfterArchive,
     InManifest,
     Ended(WalPosition),
     Failed,
-}
-
-impl BaseBackupOptions {
-    fn command(&self) -> Result<String, ReplicationError> {
-        if self.label.len() > MAX_LABEL_BYTES || self.label.contains('\0') {
-            let problem = format!("expected at most {MAX_LABEL_BYTES} bytes without zero bytes");
-            return Err(ReplicationError::InvalidOption { option: "label", problem });
-        }
-        let mut parts = vec![
-            format!("LABEL '{}'", self.label.replace('\'', "''")),
-            format!("PROGRESS {}", self.estimate_sizes),
-            format!(
-                "CHECKPOINT '{}'",
-                match self.checkpoint {
-                    CheckpointMode::Spread => "spread",
-                    CheckpointMode::Fast => "fast",
-                }
-            ),
-            format!("WAIT {}", self.wait_for_archive),
-            "TABLESPACE_MAP true".to_owned(),
-            "MANIFEST 'yes'".to_owned(),
-            format!(
-                "MANIFEST_CHECKSUMS '{}'",
-                match self.manifest_checksum {
-                    ManifestChecksum::Sha256 => "SHA256",
-                    ManifestChecksum::Crc32c => "CRC32C",
-                }
-            ),
-            format!("VERIFY_CHECKSUMS {}", self.verify_checksums),
-        ];
-        parts.extend(self.max_rate_kib.map(|rate| format!("MAX_RATE {rate}")));
-        Ok(format!("BASE_BACKUP ({})", parts.join(", ")))
-    }
 }
 
 impl<'w> BaseBackup<'w> {
@@ -168,16 +83,20 @@ impl<'w> BaseBackup<'w> {
         walsender: &'w mut Walsender,
         options: &BaseBackupOptions,
     ) -> Result<Self, ReplicationError> {
-        check_version(walsender)?;
-        let command = options.command()?;
+        let dialect = dialect_of(walsender)?;
+        let command = options.command(dialect)?;
         let (start, tablespaces) = match walsender.begin(&command).await {
             Ok((start, tablespaces)) => (walsender.position(COMMAND, &start)?, tablespaces),
             Err(error) => return Err(walsender.recover(error).await),
         };
         let tablespaces =
             tablespaces.iter().map(|row| decode_tablespace(walsender, row)).collect::<Result<Vec<_>, _>>()?;
+        if dialect == Dialect::Copies {
+            dialect::check_order(&tablespaces)
+                .map_err(|problem| walsender.invalid(COMMAND, format!("of its tablespaces, {problem}")))?;
+        }
         walsender.session.stream.set_idle_timeout(options.idle_timeout);
-        Ok(Self { walsender, start, tablespaces, state: State::Opened })
+        Ok(Self { walsender, start, tablespaces, dialect, archives: 0, state: State::Opened })
     }
 
     /// Where the log must be replayed from.
@@ -188,6 +107,13 @@ impl<'w> BaseBackup<'w> {
     /// The directories that the backup holds, in the order of their archives.
     pub fn tablespaces(&self) -> &[BackupTablespace] {
         &self.tablespaces
+    }
+
+    /// Whether the server ends its archives with the mark of two zero blocks.
+    ///
+    /// COMPAT: up to 14 it leaves the mark to its client.
+    pub fn marks_ends_of_archives(&self) -> bool {
+        self.dialect == Dialect::Messages
     }
 
     /// Where the log must be replayed to; known once [`Self::next_event`] has returned `None`.
@@ -205,7 +131,7 @@ impl<'w> BaseBackup<'w> {
         match self.state {
             State::Ended(_) => return Ok(None),
             State::Failed => return Err(self.walsender.invalid(COMMAND, "the backup has failed already".to_owned())),
-            State::Opened | State::InArchive | State::InManifest => {}
+            State::Opened | State::InArchive | State::AfterArchive | State::InManifest => {}
         }
         let result = self.step().await;
         if result.is_err() {
@@ -219,18 +145,47 @@ impl<'w> BaseBackup<'w> {
         if let Some(notice) = self.walsender.session.notices.pop() {
             return Ok(Some(BaseBackupEvent::Notice(notice)));
         }
-        let received = self.receive().await?;
-        match received.body {
-            Body::CopyData(body) => self.decode_event(body).map(Some),
-            Body::Parsed(Message::NoticeResponse(body)) => {
-                let notice = ServerMessage::decode(body.fields())
-                    .map_err(|source| self.protocol(ProtocolError::Malformed { tag: 'N', source }))?;
-                Ok(Some(BaseBackupEvent::Notice(notice)))
+        if let (Dialect::Copies, State::Opened) = (self.dialect, self.state) {
+            return Ok(Some(self.begin_copy()));
+        }
+        loop {
+            let received = self.receive().await?;
+            match (received.body, self.state) {
+                (Body::CopyData(body), _) if self.dialect == Dialect::Messages => {
+                    return self.decode_event(body).map(Some);
+                }
+                (Body::CopyData(body), State::InArchive | State::InManifest) => {
+                    return Ok(Some(BaseBackupEvent::Data(body)));
+                }
+                (Body::Parsed(Message::NoticeResponse(body)), _) => {
+                    let notice = ServerMessage::decode(body.fields())
+                        .map_err(|source| self.protocol(ProtocolError::Malformed { tag: 'N', source }))?;
+                    return Ok(Some(BaseBackupEvent::Notice(notice)));
+                }
+                (Body::Parsed(Message::CopyDone), State::InManifest) => return self.finish().await.map(|()| None),
+                (Body::Parsed(Message::CopyDone), State::InArchive) if self.dialect == Dialect::Copies => {
+                    self.state = State::AfterArchive;
+                }
+                (Body::Parsed(Message::CopyOutResponse(_)), State::AfterArchive) => return Ok(Some(self.begin_copy())),
+                (body, _) => {
+                    let received = Received { tag: received.tag, body };
+                    return Err(self.protocol(received.unexpected("the data of a base backup")));
+                }
             }
-            Body::Parsed(Message::CopyDone) if self.state == State::InManifest => self.finish().await.map(|()| None),
-            body => {
-                let received = Received { tag: received.tag, body };
-                Err(self.protocol(received.unexpected("the data of a base backup")))
+        }
+    }
+
+    /// COMPAT: up to 14 copies come in the order of the tablespaces, that of the manifest after them.
+    fn begin_copy(&mut self) -> BaseBackupEvent {
+        match self.tablespaces.get(self.archives) {
+            Some(tablespace) => {
+                self.archives += 1;
+                self.state = State::InArchive;
+                dialect::archive_begin(tablespace)
+            }
+            None => {
+                self.state = State::InManifest;
+                BaseBackupEvent::ManifestBegin
             }
         }
     }
@@ -331,15 +286,12 @@ impl Walsender {
     }
 }
 
-fn check_version(walsender: &Walsender) -> Result<(), ReplicationError> {
-    let endpoint = || Box::new(walsender.session.endpoint.clone());
-    let found = walsender.version_text().unwrap_or("of an unknown version").to_owned();
-    match walsender.version_num() {
-        Some(number) if number / 10_000 >= OLDEST_MAJOR => PgMajorVersion::from_version_num(number)
-            .map(drop)
-            .map_err(|source| ReplicationError::Version { endpoint: endpoint(), source }),
-        _ => Err(ReplicationError::CommandTooOld { endpoint: endpoint(), found, oldest: OLDEST_MAJOR }),
-    }
+fn dialect_of(walsender: &Walsender) -> Result<Dialect, ReplicationError> {
+    let unknown = || PgVersionError { version: walsender.version_text().unwrap_or("unknown").to_owned() };
+    let version = walsender.version_num().ok_or_else(unknown).and_then(PgMajorVersion::from_version_num);
+    version
+        .map(Dialect::of)
+        .map_err(|source| ReplicationError::Version { endpoint: Box::new(walsender.session.endpoint.clone()), source })
 }
 
 fn decode_tablespace(walsender: &Walsender, row: &Row) -> Result<BackupTablespace, ReplicationError> {

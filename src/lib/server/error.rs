@@ -5,12 +5,12 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::conninfo::{PasswordFileProblem, ServerHost, SslMode, TargetSession};
 use super::framing::ProtocolError;
 use super::message::ServerMessage;
+use super::tls::{CertificateProblem, TlsSetupError};
 use crate::error::{Classified, ErrorClass};
 
 /// Which server, as whom, with how much TLS: what every connection error is about.
@@ -138,15 +138,39 @@ pub enum ConnectError {
         /// What happened instead, to follow the server's name.
         problem: &'static str,
     },
-    /// The exchange of proofs failed on our side.
+    /// The server does not know our password either, or breaks the rules of the exchange.
     #[error("SCRAM authentication with server {endpoint} failed: {problem}")]
     Scram {
         /// Which server.
         endpoint: Box<Endpoint>,
         /// What is wrong.
         problem: String,
-        /// Whether the server is to blame: it does not know our password either, or breaks the rules.
-        server_at_fault: bool,
+    },
+    /// Our certificate was to be shown, and the server did not ask for it.
+    #[error("server {endpoint} {problem}, which sslcertmode=require demands")]
+    ClientCertificateUnused {
+        /// Which server.
+        endpoint: Box<Endpoint>,
+        /// What happened instead, to follow the server's name.
+        problem: &'static str,
+    },
+    /// The server behind a local socket runs as somebody else.
+    #[error("server {endpoint} runs as account {found}, and requirepeer demands \"{required}\"")]
+    WrongPeer {
+        /// Which server.
+        endpoint: Box<Endpoint>,
+        /// The account it should run as.
+        required: String,
+        /// The account it runs as, quoted, or its number.
+        found: String,
+    },
+    /// What answers is not PostgreSQL itself: sessions behind it come and go.
+    #[error("server {endpoint} is a connection pooler, not PostgreSQL itself: {sign}")]
+    Pooler {
+        /// Which server.
+        endpoint: Box<Endpoint>,
+        /// By what it was recognised.
+        sign: &'static str,
     },
     /// The server refused us.
     #[error("server {endpoint} refused the connection")]
@@ -165,7 +189,7 @@ pub enum ConnectError {
         source: ProtocolError,
     },
     /// The server is not of the kind that was asked for.
-    #[error("server {endpoint} is not a {}", match wanted { TargetSession::ReadWrite => "server that accepts writes", _ => "primary" })]
+    #[error("server {endpoint} is not {}", wanted_role(*wanted))]
     WrongRole {
         /// Which server.
         endpoint: Box<Endpoint>,
@@ -180,90 +204,14 @@ pub enum ConnectError {
     },
 }
 
-/// Why a server's certificate was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CertificateProblem {
-    /// No trusted root vouches for it.
-    #[error("it is not signed by a trusted root certificate")]
-    UnknownIssuer,
-    /// Its time is over.
-    #[error("it has expired")]
-    Expired,
-    /// Its time has not come.
-    #[error("it is not valid yet")]
-    NotYetValid,
-    /// It is made out to somebody else.
-    #[error("it is not made out to \"{host}\" but to {}", if names.is_empty() { "no host at all".to_owned() } else { format!("\"{}\"", names.join("\", \"")) })]
-    WrongHost {
-        /// The host that we meant.
-        host: String,
-        /// The names that it carries.
-        names: Vec<String>,
-    },
-    /// It is for other purposes than servers.
-    #[error("it is not meant for servers")]
-    WrongPurpose,
-    /// A signature is false: it names a trusted root that did not sign it, or the server has no key for it.
-    #[error("its signature is not that of a trusted root certificate")]
-    BadSignature,
-    /// A signature is by an algorithm that is not known here.
-    #[error("it is signed by an algorithm that pgv does not know")]
-    UnknownSignature,
-    /// Something else.
-    #[error("{0}")]
-    Other(String),
-}
-
-/// Certificates or keys of ours that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TlsSetupError {
-    /// A file could not be read.
-    #[error("could not read {what} \"{}\"", path.display())]
-    Unreadable {
-        /// What the file is.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{what} \"{}\" {problem}", path.display())]
-    Invalid {
-        /// What the file is.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Others may read the private key.
-    #[error("private key \"{}\" has mode {mode:04o}: others must have no access, the group at most if root owns it", path.display())]
-    KeyMode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The system has no root certificates.
-    #[error("no root certificates found on this system")]
-    NoSystemRoots,
-    /// The private key is not the one that the client's certificate is for.
-    #[error("private key \"{}\" does not belong to certificate \"{}\"", key.display(), certificate.display())]
-    KeyMismatch {
-        /// The certificate.
-        certificate: PathBuf,
-        /// The key.
-        key: PathBuf,
-    },
-    /// Something that TLS itself complains about.
-    #[error("invalid TLS settings")]
-    Rejected(#[source] rustls::Error),
-    /// Verification by an authority alone needs one that the person chose.
-    #[error("sslmode=verify-ca needs a root certificate file (sslrootcert)")]
-    NoRootFile,
+fn wanted_role(wanted: TargetSession) -> &'static str {
+    match wanted {
+        TargetSession::Any => "a server",
+        TargetSession::ReadWrite => "a server that accepts writes",
+        TargetSession::ReadOnly => "a server that accepts no writes",
+        TargetSession::Primary => "a primary",
+        TargetSession::Standby | TargetSession::PreferStandby => "a standby",
+    }
 }
 
 /// The whole chain of one error on one line; only for lists, which have no single source.
@@ -300,8 +248,24 @@ impl ConnectError {
             | Self::Scram { endpoint, .. }
             | Self::Rejected { endpoint, .. }
             | Self::Protocol { endpoint, .. }
+            | Self::ClientCertificateUnused { endpoint, .. }
+            | Self::WrongPeer { endpoint, .. }
+            | Self::Pooler { endpoint, .. }
             | Self::WrongRole { endpoint, .. } => Some(endpoint),
             Self::AllFailed { attempts } => attempts.last().and_then(Self::endpoint),
+        }
+    }
+
+    /// The same, unless it is what PgBouncer says to clients that want replication: before 1.23 it has none.
+    pub(crate) fn naming_the_pooler(self) -> Self {
+        match self {
+            // protocol_violation
+            Self::Rejected { endpoint, source }
+                if source.has_code("08P01") && source.message == "unsupported startup parameter: replication" =>
+            {
+                Self::Pooler { endpoint, sign: "it knows no replication" }
+            }
+            error => error,
         }
     }
 
@@ -329,6 +293,15 @@ impl ConnectError {
         }
     }
 
+    /// Whether a server was passed over only because it is of another kind than the one that was asked for.
+    pub(crate) fn is_about_role(&self) -> bool {
+        match self {
+            Self::WrongRole { .. } => true,
+            Self::AllFailed { attempts } => attempts.iter().any(Self::is_about_role),
+            _ => false,
+        }
+    }
+
     /// Whether another server of the list may be tried: a server that answers and says no is the last one.
     pub(crate) fn allows_next_host(&self) -> bool {
         match self {
@@ -351,18 +324,15 @@ impl Classified for ConnectError {
             | Self::CertificateRefused { .. }
             | Self::ClearTextRefused { .. }
             | Self::MethodNotAllowed { .. }
+            | Self::ClientCertificateUnused { .. }
+            | Self::WrongPeer { .. }
+            | Self::Pooler { .. }
             | Self::WrongRole { .. } => ErrorClass::Refused,
             Self::TlsHandshake { .. } => ErrorClass::Unavailable,
             Self::TlsSetup { .. } => ErrorClass::Usage,
             Self::PasswordMissing { .. } | Self::ChannelBindingMissing { .. } => ErrorClass::PermissionDenied,
             Self::MethodUnknown { .. } => ErrorClass::Unsupported,
-            Self::Scram { server_at_fault, .. } => {
-                if *server_at_fault {
-                    ErrorClass::Corrupt
-                } else {
-                    ErrorClass::Unsupported
-                }
-            }
+            Self::Scram { .. } => ErrorClass::Corrupt,
             Self::Rejected { source, .. } => source.class(),
             Self::Protocol { source, .. } => source.class(),
             // The most telling attempt: a refusal says more than silence.
@@ -407,6 +377,26 @@ mod tests {
         assert_eq!(class(vec![unreachable("host=a"), unreachable("host=b")]), ErrorClass::Unavailable);
         assert_eq!(class(vec![unreachable("host=a"), refused("host=b")]), ErrorClass::Refused);
         assert_eq!(class(Vec::new()), ErrorClass::Unavailable);
+    }
+
+    #[test]
+    fn a_pooler_without_replication_is_called_what_it_is() {
+        let rejected = |text: &str| ConnectError::Rejected {
+            endpoint: Box::new(endpoint(&settings("host=db"))),
+            source: Box::new(ServerMessage {
+                severity: "FATAL".to_owned(),
+                sqlstate: ServerMessage::sqlstate_of("08P01"),
+                message: text.to_owned(),
+                detail: None,
+                hint: None,
+            }),
+        };
+        let named = rejected("unsupported startup parameter: replication").naming_the_pooler();
+        assert_eq!(
+            named.to_string(),
+            "server \"db\", port 5432 is a connection pooler, not PostgreSQL itself: it knows no replication"
+        );
+        assert!(matches!(rejected("something else").naming_the_pooler(), ConnectError::Rejected { .. }));
     }
 
     #[test]

@@ -12,12 +12,14 @@ use postgres_protocol::message::frontend;
 
 use super::auth::{Login, Protection};
 use super::conninfo::{
-    ConnectionSettings, PasswordFileProblem, PasswordQuery, ServerHost, SslMode, TargetSession, look_up_password,
+    ClientCertificateMode, ConnectionSettings, PasswordFileProblem, PasswordQuery, ServerHost, SslMode, TargetSession,
+    look_up_password,
 };
 use super::error::{ConnectError, Endpoint};
 use super::framing::{Body, MessageStream, ProtocolError, Transport};
 use super::message::{NoticeBuffer, ServerMessage};
 use super::query;
+use super::role;
 use super::secret::Secret;
 use super::stream::{self, Place};
 use super::tls;
@@ -58,11 +60,23 @@ enum Encryption {
 impl Session {
     /// Connects to the first server that will do.
     pub(crate) async fn connect(settings: &ConnectionSettings, purpose: Purpose) -> Result<Self, ConnectError> {
+        if settings.target_session != TargetSession::PreferStandby {
+            return Self::connect_to_first(settings, purpose).await;
+        }
+        let wanting = |target_session| ConnectionSettings { target_session, ..settings.clone() };
+        match Self::connect_to_first(&wanting(TargetSession::Standby), purpose).await {
+            Err(error) if error.is_about_role() => Self::connect_to_first(&wanting(TargetSession::Any), purpose).await,
+            result => result,
+        }
+    }
+
+    async fn connect_to_first(settings: &ConnectionSettings, purpose: Purpose) -> Result<Self, ConnectError> {
         let mut attempts = Vec::new();
-        for host in &settings.hosts {
-            for place in places(settings, purpose, host, &mut attempts).await {
-                let endpoint = endpoint(settings, purpose, host, &place);
-                match connect_to(settings, purpose, &endpoint, &place).await {
+        for host in role::in_order(settings, &settings.hosts) {
+            let places = places(settings, purpose, host, &mut attempts).await;
+            for place in role::in_order(settings, &places) {
+                let endpoint = endpoint(settings, purpose, host, place);
+                match connect_to(settings, purpose, &endpoint, place).await {
                     Ok(session) => return Ok(session),
                     Err(error) if error.allows_next_host() => attempts.push(error),
                     Err(error) => return Err(error),
@@ -114,7 +128,8 @@ fn endpoint_of(
     let ssl_mode_given = settings.tls.mode.is_some();
     let mut ssl_mode = settings.tls.mode_for(&host.address);
     // "localhost" is exempt from verification only while it leads to this machine.
-    if !ssl_mode_given && ssl_mode == SslMode::Prefer && address.is_some_and(|address| !address.is_loopback()) {
+    let unverified = !matches!(ssl_mode, SslMode::Disable | SslMode::VerifyFull);
+    if !ssl_mode_given && unverified && address.is_some_and(|address| !address.is_loopback()) {
         ssl_mode = SslMode::VerifyFull;
     }
     Endpoint {
@@ -190,15 +205,23 @@ async fn open_session(
     place: &Place,
     encryption: Encryption,
 ) -> Result<Session, ConnectError> {
-    let transport = stream::open(place, &settings.tcp)
-        .await
-        .map_err(|source| ConnectError::Unreachable { endpoint: Box::new(endpoint.clone()), source })?;
+    let here = || Box::new(endpoint.clone());
+    let opened = stream::open(place, &settings.tcp).await;
+    let opened = opened.map_err(|source| ConnectError::Unreachable { endpoint: here(), source })?;
+    if let (Some(required), Some(uid)) = (&settings.required_peer, opened.peer_uid) {
+        role::check_peer(required, uid, endpoint)?;
+    }
+    let transport = opened.transport;
     let (transport, protection) = match (place, encryption) {
         (Place::Socket(_), _) => (transport, Protection::Local),
         (Place::Tcp(_), Encryption::Never) => (transport, Protection::Open),
         (Place::Tcp(_), Encryption::IfOffered) => tls::negotiate(transport, &settings.tls, endpoint, false).await?,
         (Place::Tcp(_), Encryption::Always) => tls::negotiate(transport, &settings.tls, endpoint, true).await?,
     };
+    if settings.tls.certificate_mode == ClientCertificateMode::Require && !protection.is_tls() {
+        let problem = "is not connected through TLS and sees no certificate of ours";
+        return Err(ConnectError::ClientCertificateUnused { endpoint: here(), problem });
+    }
     log_in(transport, settings, purpose, endpoint, &protection).await
 }
 
@@ -223,6 +246,7 @@ pub(crate) async fn log_in(
     let login = Login {
         endpoint,
         password: password.as_ref(),
+        scram_keys: settings.scram_keys.as_ref(),
         passfile_problem: session.passfile_problem.as_ref(),
         protection,
         channel_binding: settings.channel_binding,
@@ -315,28 +339,6 @@ impl Session {
         }
     }
 
-    /// Refuses a server that is not of the wanted kind.
-    async fn check_role(&mut self, wanted: TargetSession) -> Result<(), ConnectError> {
-        let standby = self.parameters.get("in_hot_standby").map(|value| value == "on");
-        let fits = match (wanted, standby) {
-            (TargetSession::Any, _) => true,
-            (_, Some(true)) => false,
-            (TargetSession::Primary, Some(false)) => true,
-            // COMPAT: servers before 14 do not report their role; a standby is always read-only.
-            (TargetSession::ReadWrite, Some(false)) | (_, None) => self.accepts_writes().await?,
-        };
-        if fits {
-            return Ok(());
-        }
-        Err(ConnectError::WrongRole { endpoint: Box::new(self.endpoint.clone()), wanted })
-    }
-
-    async fn accepts_writes(&mut self) -> Result<bool, ConnectError> {
-        let rows = self.execute("SHOW transaction_read_only").await?;
-        let value = rows.first().and_then(|row| row.first()).and_then(Option::as_ref);
-        Ok(value.is_some_and(|value| value.as_ref() == b"off"))
-    }
-
     /// Runs commands that belong to connecting; a refusal is a refused connection.
     pub(crate) async fn execute(&mut self, sql: &str) -> Result<Vec<query::Row>, ConnectError> {
         match query::run(&mut self.stream, &mut self.notices, sql).await {
@@ -385,6 +387,15 @@ mod tests {
             ("4294967295.1", None),
         ] {
             assert_eq!(parse_version(text), number, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn direct_tls_to_localhost_is_verified_when_it_leads_elsewhere() {
+        let settings = settings("host=localhost sslnegotiation=direct");
+        for (address, mode) in [("127.0.0.1", SslMode::Require), ("10.1.1.1", SslMode::VerifyFull)] {
+            let address = Some(address.parse().unwrap());
+            assert_eq!(endpoint_of(&settings, Purpose::Sql, &settings.hosts[0], address).ssl_mode, mode, "{address:?}");
         }
     }
 

@@ -159,7 +159,11 @@ impl SqlClient {
         let mut session = Session::connect(settings, Purpose::Sql).await?;
         let endpoint = session.endpoint.clone();
         let setup = session_setup(session.version_num());
-        within(settings.connect_timeout, session.execute(&setup))
+        let prepare = async {
+            session.refuse_pooler().await?;
+            session.execute(&setup).await.map(drop)
+        };
+        within(settings.connect_timeout, prepare)
             .await
             .map_err(|limit| ConnectError::TimedOut { endpoint: Box::new(endpoint.clone()), limit })??;
         let (version_num, version_text) = (session.version_num(), session.parameters.get("server_version").cloned());

@@ -47,15 +47,26 @@ fn socket_path(directory: &Path, port: u16) -> PathBuf {
     }
 }
 
+/// A stream that is open.
+pub(crate) struct Opened {
+    pub(crate) transport: Box<dyn Transport>,
+    /// The account at the other end of a local socket.
+    pub(crate) peer_uid: Option<u32>,
+}
+
 /// Connects, and sets what finds dead peers.
-pub(crate) async fn open(place: &Place, settings: &TcpSettings) -> io::Result<Box<dyn Transport>> {
+pub(crate) async fn open(place: &Place, settings: &TcpSettings) -> io::Result<Opened> {
     match place {
-        Place::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Place::Socket(path) => {
+            let stream = UnixStream::connect(path).await?;
+            let peer_uid = Some(stream.peer_cred()?.uid());
+            Ok(Opened { transport: Box::new(stream), peer_uid })
+        }
         Place::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             watch_peer(&stream, settings)?;
-            Ok(Box::new(stream))
+            Ok(Opened { transport: Box::new(stream), peer_uid: None })
         }
     }
 }

@@ -47,16 +47,6 @@ pub enum ReplicationError {
         /// Which version.
         source: PgVersionError,
     },
-    /// The server speaks a form of the command that this pgv does not.
-    #[error("server {endpoint} is PostgreSQL {found}; this version of pgv takes base backups of {oldest} and later")]
-    CommandTooOld {
-        /// Which server.
-        endpoint: Box<Endpoint>,
-        /// Its version as it reported it.
-        found: String,
-        /// The oldest major version that will do.
-        oldest: u32,
-    },
     /// An option that cannot be sent.
     #[error("invalid value of {option}: {problem}")]
     InvalidOption {
@@ -87,7 +77,7 @@ impl Classified for ReplicationError {
         match self {
             Self::Server { source, .. } => source.class(),
             Self::Connection { source, .. } => source.class(),
-            Self::Version { .. } | Self::CommandTooOld { .. } => ErrorClass::Unsupported,
+            Self::Version { .. } => ErrorClass::Unsupported,
             Self::InvalidOption { .. } => ErrorClass::Usage,
         }
     }
@@ -130,7 +120,10 @@ pub struct Walsender {
 impl Walsender {
     /// Connects for physical replication.
     pub async fn connect(settings: &ConnectionSettings) -> Result<Self, ConnectError> {
-        Ok(Self { session: Session::connect(settings, Purpose::Replication).await? })
+        let session =
+            Session::connect(settings, Purpose::Replication).await.map_err(ConnectError::naming_the_pooler)?;
+        session.refuse_bouncer_console()?;
+        Ok(Self { session })
     }
 
     /// Which server answered.

@@ -2,7 +2,7 @@
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{WalFault, WalHeaderError, WalJoinError, WalSegmentName};
+use crate::pg::{Lsn, WalFault, WalHeaderError, WalJoinError, WalSegmentName};
 use crate::repository::RepositoryError;
 
 /// The log could not be searched.
@@ -37,6 +37,18 @@ pub enum WalSearchError {
         /// The damage.
         source: WalFault,
     },
+    /// A segment that a server left holds no valid WAL where it must.
+    #[error("WAL segment {segment} of the old pg_wal is damaged: {}", follows_text(*pages_behind))]
+    OldFault {
+        /// The segment in which the damage lies.
+        segment: WalSegmentName,
+        /// How many valid pages follow in it; none when a whole segment does.
+        pages_behind: Option<u64>,
+        /// Where the last valid record before it begins, if one was read beside it.
+        last_record: Option<Lsn>,
+        /// The damage.
+        source: WalFault,
+    },
     /// Two segments do not follow each other.
     #[error("WAL segment {segment} does not follow the one before it")]
     Join {
@@ -59,9 +71,18 @@ impl Classified for WalSearchError {
             Self::Repository(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Missing { .. } => ErrorClass::NotFound,
-            Self::Header { .. } | Self::Fault { .. } | Self::Join { .. } => ErrorClass::Corrupt,
+            Self::Header { .. } | Self::Fault { .. } | Self::OldFault { .. } | Self::Join { .. } => ErrorClass::Corrupt,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Cancelled => ErrorClass::Interrupted,
         }
+    }
+}
+
+fn follows_text(pages_behind: Option<u64>) -> String {
+    match pages_behind {
+        None => "the log goes on in a later segment".to_owned(),
+        Some(0) => "the log does not end like this".to_owned(),
+        Some(1) => "a valid page follows, so the log does not end there".to_owned(),
+        Some(pages) => format!("{pages} valid pages follow, so the log does not end there"),
     }
 }

@@ -5,6 +5,7 @@
 //! order of the log, and the runs are joined, so that nothing between them goes unread.
 
 mod around;
+mod commits;
 mod drops;
 mod error;
 mod invalidated;
@@ -16,11 +17,12 @@ mod stop;
 use crate::pg::WalRecord;
 
 pub use around::AroundSearch;
+pub use commits::CommitCount;
 pub use drops::{DropSearch, RelationFiles, Removal, RemovedThing};
 pub use error::WalSearchError;
 pub use point::{Ending, EndingKind, RecordSpan, RestorePoint};
 pub use scan::{Found, RUN_BYTES, WalSearch};
-pub use source::{ArchivedSegments, WalSource};
+pub use source::{ArchivedSegments, SegmentStanding, WalSource};
 pub use stop::{ClockStep, NearestTransactions, Stop, StopRecord, StopSearch, StopSide};
 
 /// What is looked for in the log.
@@ -36,4 +38,9 @@ pub trait Search: Send {
 
     /// Whether later records change nothing any more.
     fn is_decided(&self) -> bool;
+
+    /// Whether what is looked for was found, so that damage behind it does not matter.
+    fn is_found(&self) -> bool {
+        self.is_decided()
+    }
 }

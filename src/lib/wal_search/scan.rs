@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Search, WalSearchError, WalSource};
+use super::{Search, SegmentStanding, WalSearchError, WalSource};
 use crate::parallel;
 use crate::pg::{
-    Lsn, SegmentCandidates, TimelineHistory, WalEnding, WalFormat, WalProgress, WalReader, WalRun, WalSegmentHeader,
-    WalSegmentName, WalSegmentSize, WalStart,
+    Lsn, SegmentCandidates, TimelineHistory, WalEnding, WalFault, WalFormat, WalPageScan, WalProgress, WalReader,
+    WalRun, WalSegmentHeader, WalSegmentName, WalSegmentSize, WalStart,
 };
 use crate::report::{Cancel, Progress, Reporter};
 
@@ -23,7 +23,7 @@ pub struct WalSearch<'a> {
     pub path: &'a TimelineHistory,
     /// What all WAL of the cluster has in common.
     pub format: WalFormat,
-    /// Where the first record begins.
+    /// Where the first record begins; or the beginning of a segment, whose first record is then the first.
     pub from: Lsn,
     /// Where the WAL that is there ends: the end of a segment.
     pub to: Lsn,
@@ -55,6 +55,8 @@ struct ReadPiece<S> {
     run: WalRun,
     /// The segment in which reading ended.
     last: WalSegmentName,
+    /// Whether the log ends in it.
+    is_end: bool,
 }
 
 impl WalSearch<'_> {
@@ -91,8 +93,11 @@ impl WalSearch<'_> {
         let mut found: Option<Found<S>> = None;
         let read = |piece: Piece, is_over: &AtomicBool| self.read(&piece, new(), is_over, cancel);
         let broken = parallel::in_order(self.threads, self.pieces().into_iter(), read, |read| {
-            let ReadPiece { search, run, last } = match read {
+            let ReadPiece { search, run, last, is_end } = match read {
                 Ok(read) => read,
+                Err(WalSearchError::OldFault { .. }) if found.as_ref().is_some_and(|found| found.search.is_found()) => {
+                    return ControlFlow::Break(Ok(()));
+                }
                 Err(error) => return ControlFlow::Break(Err(error)),
             };
             let merged = match found.take() {
@@ -104,9 +109,9 @@ impl WalSearch<'_> {
             };
             let done_bytes = merged.run.next_lsn.distance_from(self.from).unwrap_or_default();
             reporter.progress(&Progress { phase: "reading WAL", done_bytes, total_bytes });
-            let is_decided = merged.search.is_decided();
+            let is_over = is_end || merged.search.is_decided();
             found = Some(merged);
-            if is_decided { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
+            if is_over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
         });
         broken.map_err(WalSearchError::Thread)?.transpose()?;
         found.ok_or(WalSearchError::Cancelled)
@@ -115,7 +120,12 @@ impl WalSearch<'_> {
     fn pieces(&self) -> Vec<Piece> {
         let segment = self.format.segment_size.bytes();
         let run_bytes = (self.run_bytes / segment).max(1) * segment;
-        let mut pieces = vec![Piece { start: WalStart::Record(self.from), until: None }];
+        // No record begins at the beginning of a segment: a page header does.
+        let start = match self.from.get() % segment {
+            0 => WalStart::Segment(self.from),
+            _ => WalStart::Record(self.from),
+        };
+        let mut pieces = vec![Piece { start, until: None }];
         let first_boundary = (self.from.get() / run_bytes + 1) * run_bytes;
         let mut boundary = Lsn::new(first_boundary);
         while let Some(start) = boundary.filter(|start| *start < self.to) {
@@ -165,11 +175,59 @@ impl WalSearch<'_> {
             }
         }
         let last = last.ok_or_else(|| missing(self.path, from, size))?;
-        let run = reader.finish();
-        match run.ending {
-            WalEnding::Fault(source) => Err(WalSearchError::Fault { segment: last, source }),
-            WalEnding::Complete | WalEnding::OutOfInput { .. } => Ok(ReadPiece { search, run, last }),
+        let position = reader.position();
+        let mut run = reader.finish();
+        let is_end = match &run.ending {
+            WalEnding::Complete | WalEnding::OutOfInput { .. } => false,
+            WalEnding::Fault(fault) => {
+                let judged = self.judge(fault, &last, position, run.last.map(|last| last.lsn));
+                if !search.is_found() {
+                    judged?;
+                }
+                true
+            }
+        };
+        if is_end {
+            run.ending = WalEnding::OutOfInput { incomplete: None };
         }
+        Ok(ReadPiece { search, run, last, is_end })
+    }
+
+    /// Whether a fault is the end of the log, or damage. Reading had come to `position`.
+    fn judge(
+        &self,
+        fault: &WalFault,
+        segment: &WalSegmentName,
+        position: u64,
+        last_record: Option<Lsn>,
+    ) -> Result<(), WalSearchError> {
+        let (segment, source) = (*segment, fault.clone());
+        // A path may lead on from there along another timeline.
+        let is_last = segment.end_lsn(self.format.segment_size).is_none_or(|end| end >= self.to);
+        let pages_behind = match self.source.standing(&segment) {
+            SegmentStanding::Archived => return Err(WalSearchError::Fault { segment, source }),
+            SegmentStanding::LastLeft if is_last => Some(self.valid_pages_behind(&segment, position)?),
+            SegmentStanding::Left | SegmentStanding::LastLeft => None,
+        };
+        if pages_behind == Some(0) && source.is_usual_end() {
+            return Ok(());
+        }
+        Err(WalSearchError::OldFault { segment, pages_behind, last_record, source })
+    }
+
+    fn valid_pages_behind(&self, segment: &WalSegmentName, position: u64) -> Result<u64, WalSearchError> {
+        let size = self.format.segment_size;
+        let (Some(number), Some(start)) = (segment.number(size), Lsn::new(position)) else { return Ok(0) };
+        let mut passed = position.saturating_sub(number.saturating_mul(size.bytes()));
+        let mut scan = WalPageScan::new(self.format, self.path.clone(), start);
+        let candidates = SegmentCandidates { number, names: vec![*segment] };
+        self.source.read(&candidates, &mut |bytes| {
+            let skipped = usize::try_from(passed).unwrap_or(usize::MAX).min(bytes.len());
+            passed -= skipped as u64;
+            scan.feed(bytes.get(skipped..).unwrap_or_default());
+            ControlFlow::Continue(())
+        })?;
+        Ok(scan.valid_pages())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::pg::{RecoveryTarget, TargetBound, TimelineId, WalFault, WalRecord};
 use crate::report::SilentReporter;
-use crate::wal_search::{AroundSearch, DropSearch, StopSearch};
+use crate::wal_search::{AroundSearch, DropSearch, SegmentStanding, StopSearch};
 
 /// Segments in memory.
 struct Held {
@@ -24,6 +24,10 @@ impl WalSource for Held {
         let Some(name) = candidates.names.iter().find(|name| self.segments.contains_key(name)) else { return Ok(None) };
         let _ = self.segments[name].chunks(100_000).try_for_each(sink);
         Ok(Some(*name))
+    }
+
+    fn standing(&self, _: &WalSegmentName) -> SegmentStanding {
+        SegmentStanding::Archived
     }
 }
 

@@ -17,6 +17,20 @@ pub trait WalSource: Sync {
         candidates: &SegmentCandidates,
         sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Option<WalSegmentName>, WalSearchError>;
+
+    /// What a fault in that segment means.
+    fn standing(&self, segment: &WalSegmentName) -> SegmentStanding;
+}
+
+/// What is known of a segment besides its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentStanding {
+    /// It was archived as complete: whatever is wrong with it is damage.
+    Archived,
+    /// A server left it, and a later one: it is complete, too.
+    Left,
+    /// It is the last one that a server left: the log may end in it.
+    LastLeft,
 }
 
 /// The segments of an archive, each checked against its digest.
@@ -43,5 +57,9 @@ impl WalSource for ArchivedSegments<'_> {
             };
         }
         Ok(None)
+    }
+
+    fn standing(&self, _: &WalSegmentName) -> SegmentStanding {
+        SegmentStanding::Archived
     }
 }

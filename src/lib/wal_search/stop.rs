@@ -229,6 +229,10 @@ impl Search for StopSearch {
     fn is_decided(&self) -> bool {
         self.stop.is_some() && self.commit_after.is_some()
     }
+
+    fn is_found(&self) -> bool {
+        self.stop.is_some()
+    }
 }
 
 impl NearestTransactions {

@@ -6,10 +6,12 @@
 
 mod configuration;
 mod init;
+mod old_wal;
 mod recovery_conf;
 mod repository;
 mod restore;
 mod server;
+mod start;
 mod target;
 mod wal;
 
@@ -51,6 +53,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
         repository::hint,
         restore::hint,
         server::hint,
+        start::hint,
         target::hint,
         wal::hint,
     ];

@@ -8,6 +8,8 @@ use crate::cli::typed::Typed;
 use crate::pg::{RecoveryTarget, format_target_time};
 use crate::restore::{Branch, Elsewhere, NotFound, OlderBackup, RestoreError};
 
+/// What a server that died still has.
+const FROM_DEAD: &str = "If that server is dead: --wal-from PGDATA";
 /// How many restore points are named beside one that is not there.
 const SHOWN_RESTORE_POINTS: usize = 5;
 
@@ -23,6 +25,8 @@ fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
         // These show the error inside them in their place.
         RestoreError::Repository(error) => super::repository::hint(error, typed),
         RestoreError::Selection(error) => super::repository::hint(error, typed),
+        RestoreError::OldWal(error) => super::old_wal::hint(error, typed),
+        RestoreError::WalSearch(error) => super::old_wal::hint_of_damage(error),
         RestoreError::NoBackup { .. }
         | RestoreError::UnknownBackup { .. }
         | RestoreError::OnlyBackupsWithFindings { .. }
@@ -80,10 +84,14 @@ fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
                 Some(lsn) => format!("Certain to be reached: --target-lsn {lsn} --backup {backup}"),
                 None => format!("Certain to be reached: --target-immediate --backup {backup}"),
             };
-            vec![until, nearest, in_pg_wal(&hole.first.to_string(), typed)]
+            vec![until, nearest, in_pg_wal(&hole.first.to_string(), typed), FROM_DEAD.to_owned()]
         }
         RestoreError::BackupWithoutWal { segment, .. } => {
-            vec![in_pg_wal(&segment.to_string(), typed), "--backup ID starts from another backup.".to_owned()]
+            vec![
+                in_pg_wal(&segment.to_string(), typed),
+                FROM_DEAD.to_owned(),
+                "--backup ID starts from another backup.".to_owned(),
+            ]
         }
         _ => Vec::new(),
     }

@@ -29,6 +29,9 @@ fn of_connection(error: &ConnectError, typed: &Typed) -> Vec<String> {
         ConnectError::ClearTextRefused { .. } => {
             "Use TLS (-d \"sslmode=verify-full\"), or let the server ask with scram-sha-256 in pg_hba.conf."
         }
+        ConnectError::Pooler { .. } => {
+            "Connect to the server itself: its own host and port (\"SHOW port\"), not those of the pooler."
+        }
         ConnectError::AllFailed { attempts } => {
             let mut hints: Vec<String> = Vec::new();
             for hint in attempts.iter().flat_map(|attempt| super::hints(attempt, typed)) {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::fake_server::{block_on, copy, error, message, notice, ready, result, walsender};
+use super::options::MAX_LABEL_BYTES;
 use super::*;
 use crate::error::{Classified, ErrorClass};
 
@@ -36,8 +37,12 @@ fn end() -> Vec<u8> {
 
 /// Everything that comes out, and the end position, of a server that sends these bytes.
 fn run(bytes: &[u8]) -> (Vec<BaseBackupEvent>, Result<Option<WalPosition>, ReplicationError>) {
+    run_as("15.4", bytes)
+}
+
+fn run_as(version: &str, bytes: &[u8]) -> (Vec<BaseBackupEvent>, Result<Option<WalPosition>, ReplicationError>) {
     block_on(async {
-        let mut walsender = walsender("15.4", bytes).await;
+        let mut walsender = walsender(version, bytes).await;
         let mut backup = match walsender.base_backup(&BaseBackupOptions::default()).await {
             Ok(backup) => backup,
             Err(error) => return (Vec::new(), Err(error)),
@@ -191,11 +196,14 @@ fn a_refused_start_is_handed_on() {
 
 #[test]
 fn other_versions_are_refused_before_anything_is_asked() {
-    for version in ["14.9", "9.6.1", "19devel", "nonsense"] {
+    for (version, named) in [("12.22", "12"), ("9.6.1", "9"), ("19devel", "19"), ("nonsense", "nonsense")] {
         block_on(async {
             let mut walsender = walsender(version, b"").await;
             let error = walsender.base_backup(&BaseBackupOptions::default()).await.map(drop).unwrap_err();
             assert_eq!(error.class(), ErrorClass::Unsupported, "{version}: {error}");
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            let expected = format!("PostgreSQL version \"{named}\" is not supported: this pgv knows 13 to 18");
+            assert_eq!(cause, expected);
         });
     }
 }
@@ -210,13 +218,30 @@ fn the_command_quotes_what_people_choose() {
         ..BaseBackupOptions::default()
     };
     assert_eq!(
-        options.command().unwrap(),
+        options.command(Dialect::Messages).unwrap(),
         "BASE_BACKUP (LABEL 'it''s \"mine\"; DROP', PROGRESS true, CHECKPOINT 'fast', WAIT false, TABLESPACE_MAP true, \
          MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C', VERIFY_CHECKSUMS true, MAX_RATE 4096)"
     );
+    assert_eq!(
+        options.command(Dialect::Copies).unwrap(),
+        "BASE_BACKUP LABEL 'it''s \"mine\"; DROP' PROGRESS FAST NOWAIT TABLESPACE_MAP MANIFEST 'yes' \
+         MANIFEST_CHECKSUMS 'CRC32C' MAX_RATE 4096"
+    );
+    let options = BaseBackupOptions {
+        estimate_sizes: false,
+        wait_for_archive: true,
+        verify_checksums: false,
+        ..BaseBackupOptions::default()
+    };
+    assert_eq!(
+        options.command(Dialect::Copies).unwrap(),
+        "BASE_BACKUP LABEL 'pgv' TABLESPACE_MAP NOVERIFY_CHECKSUMS MANIFEST 'yes' MANIFEST_CHECKSUMS 'SHA256'"
+    );
     for label in ["x".repeat(MAX_LABEL_BYTES + 1), "a\0b".to_owned()] {
-        let error = BaseBackupOptions { label, ..BaseBackupOptions::default() }.command().unwrap_err();
-        assert_eq!(error.class(), ErrorClass::Usage);
+        let options = BaseBackupOptions { label, ..BaseBackupOptions::default() };
+        for dialect in [Dialect::Copies, Dialect::Messages] {
+            assert_eq!(options.command(dialect).unwrap_err().class(), ErrorClass::Usage);
+        }
     }
 }
 
@@ -229,6 +254,8 @@ fn settings_are_asked_for_by_plain_names_only() {
         }
     });
 }
+
+mod older;
 
 proptest! {
     #[test]

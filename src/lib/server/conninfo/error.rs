@@ -53,6 +53,46 @@ pub enum ConninfoError {
         /// What would be right.
         expected: &'static str,
     },
+    /// A key that is none; it is not shown.
+    #[error("invalid value for connection option \"{keyword}\": expected 32 bytes in base64")]
+    InvalidKey {
+        /// The keyword.
+        keyword: &'static str,
+    },
+    /// An option that means nothing without another.
+    #[error("connection option \"{keyword}\" needs \"{missing}\" beside it")]
+    Incomplete {
+        /// The one that was given.
+        keyword: &'static str,
+        /// The one that was not.
+        missing: &'static str,
+    },
+    /// A service file that could not be read.
+    #[error("could not read service file \"{}\": {kind}", path.display())]
+    ServiceFileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        kind: std::io::ErrorKind,
+    },
+    /// A service file that libpq would not take either. Nothing of the line is shown.
+    #[error("invalid service file \"{}\", line {line}: {problem}", path.display())]
+    InvalidServiceFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// No service file defines that service.
+    #[error("service \"{name}\" is not defined in {}", shown(looked_at))]
+    UnknownService {
+        /// The service.
+        name: String,
+        /// The files that exist and were read.
+        looked_at: Vec<PathBuf>,
+    },
     /// Lists of hosts, addresses and ports that do not match.
     #[error("connection options name {found} values of \"{keyword}\" for {expected} hosts")]
     ListLength {
@@ -94,6 +134,13 @@ pub enum ConninfoError {
         /// What was given.
         path: PathBuf,
     },
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    if paths.is_empty() {
+        return "any service file: none was found".to_owned();
+    }
+    paths.iter().map(|path| format!("\"{}\"", path.display())).collect::<Vec<_>>().join(" or ")
 }
 
 impl Classified for ConninfoError {

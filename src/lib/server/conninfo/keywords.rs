@@ -1,7 +1,7 @@
 //! Every connection keyword that libpq knows, what pgv does with it, and the environment variable that sets it.
 //!
 //! INVARIANT: nothing that makes a connection safer is ignored: it is honoured or refused by name. The list follows
-//! `PQconninfoOptions` in `src/interfaces/libpq/fe-connect.c` of PostgreSQL 18.
+//! `PQconninfoOptions` in `src/interfaces/libpq/fe-connect.c` of PostgreSQL 18, and `servicefile` of 19.
 
 use super::ConninfoError;
 
@@ -24,7 +24,7 @@ pub(super) struct Keyword {
     pub(super) support: Support,
 }
 
-const NOT_YET: &str = "this version of pgv does not know it";
+const NO_OAUTH: &str = "pgv cannot log in with OAuth, which needs a person at a browser";
 
 const fn used(name: &'static str, variable: &'static str) -> Keyword {
     Keyword { name, variable: Some(variable), support: Support::Used }
@@ -54,15 +54,25 @@ const KEYWORDS: &[Keyword] = &[
     used("application_name", "PGAPPNAME"),
     used_in_text("fallback_application_name"),
     used("connect_timeout", "PGCONNECT_TIMEOUT"),
+    used("service", "PGSERVICE"),
+    used("servicefile", "PGSERVICEFILE"),
+    used("requirepeer", "PGREQUIREPEER"),
     used("sslmode", "PGSSLMODE"),
     used("sslrootcert", "PGSSLROOTCERT"),
     used("sslcert", "PGSSLCERT"),
     used("sslkey", "PGSSLKEY"),
+    used("sslcertmode", "PGSSLCERTMODE"),
+    used("sslcrl", "PGSSLCRL"),
+    used("sslcrldir", "PGSSLCRLDIR"),
     used("sslsni", "PGSSLSNI"),
     used("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
     used("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION"),
     used("channel_binding", "PGCHANNELBINDING"),
     used("require_auth", "PGREQUIREAUTH"),
+    used_in_text("scram_client_key"),
+    used_in_text("scram_server_key"),
+    used("min_protocol_version", "PGMINPROTOCOLVERSION"),
+    used("max_protocol_version", "PGMAXPROTOCOLVERSION"),
     used("target_session_attrs", "PGTARGETSESSIONATTRS"),
     used("gssencmode", "PGGSSENCMODE"),
     used("sslnegotiation", "PGSSLNEGOTIATION"),
@@ -77,23 +87,13 @@ const KEYWORDS: &[Keyword] = &[
     ignored("krbsrvname", Some("PGKRBSRVNAME")),
     ignored("gsslib", Some("PGGSSLIB")),
     ignored("gssdelegation", Some("PGGSSDELEGATION")),
-    ignored("min_protocol_version", Some("PGMINPROTOCOLVERSION")),
-    ignored("max_protocol_version", Some("PGMAXPROTOCOLVERSION")),
-    refused("service", Some("PGSERVICE"), "service files are not read yet; write the settings themselves"),
-    refused("servicefile", None, "service files are not read yet; write the settings themselves"),
     refused("replication", None, "pgv chooses it itself"),
-    refused("sslcertmode", Some("PGSSLCERTMODE"), NOT_YET),
     refused("sslpassword", None, "encrypted private keys are not read; store the key without a passphrase"),
-    refused("sslcrl", Some("PGSSLCRL"), NOT_YET),
-    refused("sslcrldir", Some("PGSSLCRLDIR"), NOT_YET),
-    refused("sslkeylogfile", None, NOT_YET),
-    refused("requirepeer", Some("PGREQUIREPEER"), NOT_YET),
-    refused("scram_client_key", None, NOT_YET),
-    refused("scram_server_key", None, NOT_YET),
-    refused("oauth_issuer", None, NOT_YET),
-    refused("oauth_client_id", None, NOT_YET),
-    refused("oauth_client_secret", None, NOT_YET),
-    refused("oauth_scope", None, NOT_YET),
+    refused("sslkeylogfile", None, "pgv never writes the keys of a session to a file"),
+    refused("oauth_issuer", None, NO_OAUTH),
+    refused("oauth_client_id", None, NO_OAUTH),
+    refused("oauth_client_secret", None, NO_OAUTH),
+    refused("oauth_scope", None, NO_OAUTH),
 ];
 
 /// The keyword of that name, when libpq knows it.
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn refuses_by_name() {
-        for name in ["service", "sslcrl", "requirepeer", "replication"] {
+        for name in ["sslpassword", "oauth_issuer", "sslkeylogfile", "replication"] {
             let error = find(name).unwrap_err();
             assert!(matches!(error, ConninfoError::UnsupportedKeyword { .. }), "{name}");
             assert!(error.to_string().contains(&format!("\"{name}\"")), "{error}");

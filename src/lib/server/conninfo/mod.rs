@@ -1,15 +1,18 @@
 //! Where and how to connect: libpq's settings, resolved once into plain values.
 //!
 //! Precedence as with PostgreSQL's own programs: the connection string given with `-d`, the other options, the
-//! configured connection string, the `PG*` variables, the defaults. Reads no environment and no files: variables,
-//! account and home directory are handed in. The words are those of libpq (`src/interfaces/libpq/fe-connect.c`).
+//! configured connection string, the service that one of them or `PGSERVICE` names, the other `PG*` variables, the
+//! defaults. Reads no environment: variables, account and home directory are handed in. The words are those of libpq
+//! (`src/interfaces/libpq/fe-connect.c`); `keywords` has the table of what is honoured.
 
 mod error;
 mod for_libpq;
 mod hosts;
 mod keywords;
 mod passfile;
+mod service;
 mod text;
+mod tls;
 mod values;
 
 use std::collections::BTreeMap;
@@ -21,10 +24,15 @@ pub use for_libpq::{LibpqConninfo, check_for_libpq};
 pub use hosts::{HostAddress, ServerHost};
 pub use passfile::PasswordFileProblem;
 pub(crate) use passfile::{PasswordQuery, look_up_password};
-pub use values::{AllowedMethods, AuthMethod, ChannelBindingMode, SslMode, TargetSession, TcpSettings, TlsVersion};
+pub use tls::{FileSetting, RevocationLists, RootCertificates, TlsSettings};
+pub use values::{
+    AllowedMethods, AuthMethod, ChannelBindingMode, ClientCertificateMode, ScramKeys, SslMode, TargetSession,
+    TcpSettings, TlsVersion,
+};
 
 use super::secret::Secret;
 use keywords::Support;
+use service::ServiceFiles;
 
 /// How long one attempt to connect may take when nobody said: from the first packet to the end of the login.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,6 +83,8 @@ pub struct ConnectionSettings {
     pub dbname_given: bool,
     /// The password, unless it has to be looked up in the password file.
     pub password: Option<Secret>,
+    /// Keys to use instead of a password.
+    pub scram_keys: Option<ScramKeys>,
     /// The password file.
     pub passfile: Option<PathBuf>,
     /// Everything about TLS.
@@ -93,77 +103,26 @@ pub struct ConnectionSettings {
     pub tcp: TcpSettings,
     /// Which of several servers will do.
     pub target_session: TargetSession,
-}
-
-/// Everything about TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// What the person demanded; absent when nothing was said, see [`TlsSettings::mode_for`].
-    pub mode: Option<SslMode>,
-    /// Whom to trust.
-    pub root_certificates: RootCertificates,
-    /// The client's certificate; a default place is looked at only when it exists.
-    pub certificate: FileSetting,
-    /// The client's private key.
-    pub key: FileSetting,
-    /// Whether the host name is sent in the handshake.
-    pub send_host_name: bool,
-    /// The lowest version.
-    pub min_version: TlsVersion,
-    /// The highest version.
-    pub max_version: TlsVersion,
-}
-
-/// Whom to trust as a signer of server certificates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RootCertificates {
-    /// The file that was named.
-    File(PathBuf),
-    /// The system's own.
-    System,
-    /// Nothing was said: libpq's file when it exists, else the system's own where verification is demanded.
-    Default(Option<PathBuf>),
-}
-
-/// A file that is read when it is named, or when it stands in its default place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileSetting {
-    /// Named: it must exist.
-    Given(PathBuf),
-    /// Its default place, where it need not exist; none without a home directory.
-    Default(Option<PathBuf>),
-}
-
-impl FileSetting {
-    /// The file, whether or not it exists.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Given(path) => Some(path),
-            Self::Default(path) => path.as_deref(),
-        }
-    }
-}
-
-impl TlsSettings {
-    /// The mode for a host: what was said; without a word, verification for everything that leaves this machine.
-    pub fn mode_for(&self, address: &HostAddress) -> SslMode {
-        match (address, self.mode) {
-            (HostAddress::Socket(_), _) => SslMode::Disable,
-            (HostAddress::Tcp { .. }, Some(mode)) => mode,
-            (HostAddress::Tcp { .. }, None) if self.root_certificates == RootCertificates::System => {
-                SslMode::VerifyFull
-            }
-            (HostAddress::Tcp { .. }, None) if address.is_loopback() => SslMode::Prefer,
-            (HostAddress::Tcp { .. }, None) => SslMode::VerifyFull,
-        }
-    }
+    /// Whether hosts, and the addresses of each, are tried in random order.
+    pub random_order: bool,
+    /// The account that a server behind a local socket must run as.
+    pub required_peer: Option<String>,
 }
 
 impl ConnectionSettings {
     /// What was said of the connection, from whatever source, as one connection string: without a password, and
     /// without our name. Empty when nothing was said.
     pub fn said(sources: &ConnectionSources<'_>) -> Result<String, ConninfoError> {
-        const LEFT_OUT: [&str; 3] = ["password", "application_name", "fallback_application_name"];
+        // What a service says is written out.
+        const LEFT_OUT: [&str; 7] = [
+            "password",
+            "scram_client_key",
+            "scram_server_key",
+            "application_name",
+            "fallback_application_name",
+            "service",
+            "servicefile",
+        ];
         let merged = Merged::collect(sources)?;
         let told = merged.0.iter().filter(|(keyword, value)| !LEFT_OUT.contains(*keyword) && !value.is_empty());
         Ok(told.map(|(keyword, value)| text::pair(keyword, value)).collect::<Vec<_>>().join(" "))
@@ -175,14 +134,19 @@ impl ConnectionSettings {
         let user = merged.text("user").or(sources.os_user).ok_or(ConninfoError::NoUser)?.to_owned();
         let in_home = |name: &str| sources.home.map(|home| home.join(name));
         let dbname = merged.text("dbname");
+        merged.with("gssencmode", values::check_gss_mode)?;
+        for keyword in ["min_protocol_version", "max_protocol_version"] {
+            merged.with(keyword, |value| values::check_protocol_version(keyword, value))?;
+        }
         Ok(Self {
             hosts: hosts::resolve(merged.text("host"), merged.text("hostaddr"), merged.text("port"))?,
             dbname: dbname.unwrap_or(&user).to_owned(),
             dbname_given: dbname.is_some(),
             user,
             password: merged.text("password").map(Secret::new),
+            scram_keys: resolve_scram_keys(&merged)?,
             passfile: merged.text("passfile").map(PathBuf::from).or_else(|| in_home(".pgpass")),
-            tls: resolve_tls(&merged, sources.home)?,
+            tls: tls::resolve(&merged, sources.home)?,
             channel_binding: merged.with("channel_binding", values::channel_binding)?.unwrap_or_default(),
             allowed_methods: merged.with("require_auth", values::allowed_methods)?,
             connect_timeout: match merged.text("connect_timeout") {
@@ -197,52 +161,22 @@ impl ConnectionSettings {
             options: merged.text("options").map(str::to_owned),
             tcp: resolve_tcp(&merged)?,
             target_session: merged.with("target_session_attrs", values::target_session)?.unwrap_or_default(),
+            random_order: merged.with("load_balance_hosts", values::random_order)?.unwrap_or(false),
+            required_peer: merged.text("requirepeer").map(str::to_owned),
         })
     }
 }
 
-fn resolve_tls(merged: &Merged, home: Option<&Path>) -> Result<TlsSettings, ConninfoError> {
-    merged.with("gssencmode", values::check_gss_mode)?;
-    merged.with("sslnegotiation", values::check_ssl_negotiation)?;
-    merged.with("load_balance_hosts", values::check_load_balancing)?;
-    let in_home = |name: &str| home.map(|home| home.join(".postgresql").join(name));
-    let mode = merged.with("sslmode", values::ssl_mode)?;
-    let root_certificates = match merged.text("sslrootcert") {
-        Some("system") => RootCertificates::System,
-        Some(path) => RootCertificates::File(PathBuf::from(path)),
-        None => RootCertificates::Default(in_home("root.crt")),
-    };
-    if let Some(mode) = mode.filter(|mode| *mode < SslMode::VerifyFull)
-        && root_certificates == RootCertificates::System
-    {
-        // Any public authority would do for any host: libpq refuses this too.
-        return Err(ConninfoError::Contradiction { keyword: format!("sslmode={mode}"), with: "sslrootcert=system" });
+/// One key without the other would leave one side unproven.
+fn resolve_scram_keys(merged: &Merged) -> Result<Option<ScramKeys>, ConninfoError> {
+    let key = |keyword: &'static str| merged.with(keyword, |value| values::scram_key(keyword, value));
+    let incomplete = |keyword, missing| Err(ConninfoError::Incomplete { keyword, missing });
+    match (key("scram_client_key")?, key("scram_server_key")?) {
+        (Some(client), Some(server)) => Ok(Some(ScramKeys { client, server })),
+        (Some(_), None) => incomplete("scram_client_key", "scram_server_key"),
+        (None, Some(_)) => incomplete("scram_server_key", "scram_client_key"),
+        (None, None) => Ok(None),
     }
-    let file = |keyword: &str, default: &str| match merged.text(keyword) {
-        Some(path) => FileSetting::Given(PathBuf::from(path)),
-        None => FileSetting::Default(in_home(default)),
-    };
-    let version = |keyword: &'static str| match merged.text(keyword) {
-        Some(value) => values::tls_version(keyword, value).map(Some),
-        None => Ok(None),
-    };
-    let min_version = version("ssl_min_protocol_version")?.unwrap_or(TlsVersion::Tls12);
-    let max_version = version("ssl_max_protocol_version")?.unwrap_or(TlsVersion::Tls13);
-    if min_version > max_version {
-        return Err(ConninfoError::Contradiction {
-            keyword: "ssl_min_protocol_version".to_owned(),
-            with: "ssl_max_protocol_version",
-        });
-    }
-    Ok(TlsSettings {
-        mode,
-        root_certificates,
-        certificate: file("sslcert", "postgresql.crt"),
-        key: file("sslkey", "postgresql.key"),
-        send_host_name: merged.with("sslsni", |value| values::boolean("sslsni", value))?.unwrap_or(true),
-        min_version,
-        max_version,
-    })
 }
 
 fn resolve_tcp(merged: &Merged) -> Result<TcpSettings, ConninfoError> {
@@ -289,13 +223,31 @@ impl Merged {
         if let Some(conninfo) = sources.conninfo {
             merged.add_connection_string(conninfo)?;
         }
-        for (keyword, variable) in keywords::with_variables() {
-            if let Some(value) = (sources.variable)(variable).filter(|value| !value.is_empty()) {
-                keywords::find(keyword.name)?;
+        merged.add_service(sources)?;
+        let variable = |name: &str| (sources.variable)(name).filter(|value| !value.is_empty());
+        for (keyword, name) in keywords::with_variables() {
+            if let Some(value) = variable(name) {
                 merged.add(keyword.name, &value)?;
             }
         }
+        // COMPAT: what came before PGSSLMODE, and still counts.
+        if variable("PGREQUIRESSL").is_some_and(|value| value.starts_with('1')) {
+            merged.add("sslmode", "require")?;
+        }
         Ok(merged)
+    }
+
+    /// Adds what the service says that was named, in whatever way.
+    fn add_service(&mut self, sources: &ConnectionSources<'_>) -> Result<(), ConninfoError> {
+        for (keyword, name) in [("service", "PGSERVICE"), ("servicefile", "PGSERVICEFILE")] {
+            if let Some(value) = (sources.variable)(name).filter(|value| !value.is_empty()) {
+                self.add(keyword, &value)?;
+            }
+        }
+        let Some(service) = self.text("service") else { return Ok(()) };
+        let system = (sources.variable)("PGSYSCONFDIR").filter(|value| !value.is_empty());
+        let files = ServiceFiles::find(self.text("servicefile"), sources.home, system.as_deref());
+        files.look_up(service)?.iter().try_for_each(|(keyword, value)| self.add(keyword, value))
     }
 
     /// Within one string the last mention of a keyword counts.

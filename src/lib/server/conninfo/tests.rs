@@ -94,6 +94,82 @@ fn sources_follow_the_order_of_precedence() {
 }
 
 #[test]
+fn a_service_stands_between_what_was_said_and_the_variables() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("services");
+    std::fs::write(
+        &file,
+        "[s]\nhost=service\nport=7\nuser=service\npassword=canary\n[bad]\nhots=x\n[no]\nsslpassword=x\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    let resolve = |conninfo: Option<&str>, variables: &[(&str, &str)]| {
+        let variable = |name: &str| match name {
+            "PGSERVICEFILE" => Some(file.clone()),
+            name => variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
+        };
+        let sources = ConnectionSources {
+            options: &ConnectionOptions { user: Some("typed".to_owned()), ..Default::default() },
+            conninfo,
+            variable: &variable,
+            os_user: None,
+            home: None,
+            application_name: "pgv-test",
+        };
+        let said = ConnectionSettings::said(&sources);
+        ConnectionSettings::resolve(&sources).map(|settings| (settings, said.unwrap()))
+    };
+    let variables = [("PGSERVICE", "s"), ("PGPORT", "1"), ("PGUSER", "env"), ("PGDATABASE", "env")];
+    let (settings, said) = resolve(None, &variables).unwrap();
+    assert_eq!(shown(&settings), ["\"service\", port 7"]);
+    assert_eq!((settings.user.as_str(), settings.dbname.as_str()), ("typed", "env"));
+    assert_eq!(settings.password, Some(Secret::new("canary")));
+    assert_eq!(said, "dbname=env host=service port=7 user=typed");
+    // The service of the connection string goes before the variable, and what stands beside it before the service.
+    let (settings, _) = resolve(Some("service=s host=said"), &[("PGSERVICE", "absent")]).unwrap();
+    assert_eq!(shown(&settings), ["\"said\", port 7"]);
+    assert!(matches!(resolve(Some("service=absent"), &variables), Err(ConninfoError::UnknownService { .. })));
+    assert!(matches!(resolve(Some("service=bad"), &[]), Err(ConninfoError::UnknownKeyword { .. })));
+    assert!(matches!(resolve(Some("service=no"), &[]), Err(ConninfoError::UnsupportedKeyword { .. })));
+}
+
+#[test]
+fn what_replaces_or_restricts_a_password_is_kept() {
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let text = format!("scram_client_key={key} scram_server_key={key} requirepeer=postgres sslcertmode=require");
+    let case = Case { conninfo: Some(Box::leak(text.into_boxed_str())), ..Default::default() };
+    let settings = case.settings();
+    assert_eq!(settings.scram_keys.unwrap().client.expose(), [0; 32]);
+    assert_eq!(settings.required_peer.as_deref(), Some("postgres"));
+    assert_eq!(settings.tls.certificate_mode, ClientCertificateMode::Require);
+    assert_eq!(case.said(), "requirepeer=postgres sslcertmode=require");
+    for alone in ["scram_client_key", "scram_server_key"] {
+        let outcome = Case::d(&format!("{alone}={key}")).resolve();
+        assert!(matches!(outcome, Err(ConninfoError::Incomplete { keyword, .. }) if keyword == alone));
+    }
+}
+
+#[test]
+fn tls_without_asking_is_never_left_to_chance() {
+    for (text, mode) in [
+        ("host=db sslnegotiation=direct", SslMode::VerifyFull),
+        ("host=localhost sslnegotiation=direct", SslMode::Require),
+        ("host=db sslnegotiation=direct sslmode=require", SslMode::Require),
+        ("host=/tmp sslnegotiation=direct", SslMode::Disable),
+    ] {
+        let settings = Case::d(text).settings();
+        assert!(settings.tls.direct);
+        assert_eq!(settings.tls.mode_for(&settings.hosts[0].address), mode, "{text}");
+    }
+    for mode in ["disable", "allow", "prefer"] {
+        let outcome = Case::d(&format!("sslnegotiation=direct sslmode={mode}")).resolve();
+        assert!(matches!(outcome, Err(ConninfoError::Contradiction { .. })), "{mode}");
+    }
+    let case = Case { variables: &[("PGREQUIRESSL", "1")], ..Case::d("host=localhost") };
+    assert_eq!(case.settings().tls.mode, Some(SslMode::Require));
+}
+
+#[test]
 fn an_empty_value_means_the_default_and_hides_weaker_sources() {
     let case = Case { conninfo: Some("host='' user=u"), variables: &[("PGHOST", "env")], ..Default::default() };
     assert_eq!(case.settings().hosts.len(), 2);
@@ -153,12 +229,10 @@ fn without_a_word_only_remote_hosts_are_verified() {
 fn unknown_and_unsupported_keywords_are_named() {
     let error = Case::d("host=a hots=b").resolve().unwrap_err();
     assert_eq!(error, ConninfoError::UnknownKeyword { keyword: "hots".to_owned() });
-    let case = Case { variables: &[("PGSERVICE", "prod")], ..Default::default() };
-    assert!(matches!(case.resolve(), Err(ConninfoError::UnsupportedKeyword { keyword: "service", .. })));
-    for text in ["gssencmode=require", "sslcrl=x", "target_session_attrs=standby", "sslnegotiation=direct"] {
+    for text in ["gssencmode=require", "sslpassword=x", "oauth_issuer=x", "min_protocol_version=3.2"] {
         assert!(matches!(Case::d(text).resolve(), Err(ConninfoError::UnsupportedKeyword { .. })), "{text}");
     }
-    for text in ["gssencmode=prefer", "krbsrvname=x", "client_encoding=LATIN1", "load_balance_hosts=disable"] {
+    for text in ["gssencmode=prefer", "krbsrvname=x", "client_encoding=LATIN1", "load_balance_hosts=random"] {
         assert!(Case::d(text).resolve().is_ok(), "{text}");
     }
     for text in ["sslmode=on", "channel_binding=yes", "port=x", "connect_timeout=soon", "gssencmode=x"] {

@@ -17,10 +17,20 @@ pub(super) fn is_connection_string(text: &str) -> bool {
 
 /// Reads either form.
 pub(super) fn parse(text: &str) -> Result<Vec<Pair>, ConninfoError> {
-    match uri_rest(text) {
+    let pairs = match uri_rest(text) {
         Some(rest) => parse_uri(rest),
         None => parse_keywords(text),
+    }?;
+    Ok(pairs.into_iter().map(modern).collect())
+}
+
+/// COMPAT: the keyword that came before `sslmode`, which libpq still takes.
+fn modern((keyword, value): Pair) -> Pair {
+    if keyword != "requiressl" {
+        return (keyword, value);
     }
+    let mode = if value.starts_with('1') { "require" } else { "prefer" };
+    ("sslmode".to_owned(), mode.to_owned())
 }
 
 /// A keyword and its value as `parse` reads them back.
@@ -214,6 +224,8 @@ mod tests {
             ("password= user", &[("password", "user")]),
             ("user='' dbname=d", &[("user", ""), ("dbname", "d")]),
             ("dbname=a=b", &[("dbname", "a=b")]),
+            ("requiressl=1", &[("sslmode", "require")]),
+            ("requiressl=0", &[("sslmode", "prefer")]),
             ("user=日本", &[("user", "日本")]),
         ] {
             assert_eq!(pairs(text), expected(list), "{text}");

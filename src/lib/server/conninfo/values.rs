@@ -3,7 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::secret::Secret;
 use super::ConninfoError;
+
+/// The length of a SHA-256 key.
+const SCRAM_KEY_BYTES: usize = 32;
 
 /// How much TLS is demanded: libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,8 +69,35 @@ pub enum TargetSession {
     Any,
     /// One that accepts writes.
     ReadWrite,
+    /// One whose sessions do not accept writes.
+    ReadOnly,
     /// One that is not in recovery.
     Primary,
+    /// One that is in recovery.
+    Standby,
+    /// One that is in recovery; any other when there is none.
+    PreferStandby,
+}
+
+/// Whether our certificate is shown: libpq's `sslcertmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientCertificateMode {
+    /// Never, even when there is one.
+    Disable,
+    /// When the server asks and there is one.
+    #[default]
+    Allow,
+    /// Always: a server that does not ask is refused.
+    Require,
+}
+
+/// What stands in for a password: keys that were derived from it, libpq's `scram_client_key` and `scram_server_key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScramKeys {
+    /// With which we prove who we are.
+    pub client: Secret,
+    /// With which the server does.
+    pub server: Secret,
 }
 
 /// Lowest or highest version of TLS; nothing below 1.2 exists here.
@@ -151,15 +185,38 @@ pub(super) fn channel_binding(value: &str) -> Result<ChannelBindingMode, Conninf
 }
 
 pub(super) fn target_session(value: &str) -> Result<TargetSession, ConninfoError> {
-    if matches!(value, "read-only" | "standby" | "prefer-standby") {
-        return Err(ConninfoError::UnsupportedKeyword {
-            keyword: "target_session_attrs",
-            reason: "this version of pgv knows any, read-write and primary",
-        });
+    use TargetSession::{Any, PreferStandby, Primary, ReadOnly, ReadWrite, Standby};
+    let choices = [
+        ("any", Any),
+        ("read-write", ReadWrite),
+        ("read-only", ReadOnly),
+        ("primary", Primary),
+        ("standby", Standby),
+        ("prefer-standby", PreferStandby),
+    ];
+    let expected = "any, read-write, read-only, primary, standby or prefer-standby";
+    one_of("target_session_attrs", value, &choices, expected)
+}
+
+pub(super) fn certificate_mode(value: &str) -> Result<ClientCertificateMode, ConninfoError> {
+    use ClientCertificateMode::{Allow, Disable, Require};
+    let choices = [("disable", Disable), ("allow", Allow), ("require", Require)];
+    one_of("sslcertmode", value, &choices, "disable, allow or require")
+}
+
+/// A key of SCRAM: 32 bytes in base64. Never shown.
+pub(super) fn scram_key(keyword: &'static str, value: &str) -> Result<Secret, ConninfoError> {
+    let key = STANDARD.decode(value).ok().filter(|key| key.len() == SCRAM_KEY_BYTES);
+    key.map(Secret::new).ok_or(ConninfoError::InvalidKey { keyword })
+}
+
+/// Version 3.0 is what is spoken here; a higher one may be allowed, not demanded.
+pub(super) fn check_protocol_version(keyword: &'static str, value: &str) -> Result<(), ConninfoError> {
+    let choices = [("3.0", true), ("3.2", false), ("latest", false)];
+    if one_of(keyword, value, &choices, "3.0, 3.2 or latest")? || keyword == "max_protocol_version" {
+        return Ok(());
     }
-    let choices =
-        [("any", TargetSession::Any), ("read-write", TargetSession::ReadWrite), ("primary", TargetSession::Primary)];
-    one_of("target_session_attrs", value, &choices, "any, read-write or primary")
+    Err(ConninfoError::UnsupportedKeyword { keyword, reason: "pgv speaks version 3.0 of the protocol" })
 }
 
 pub(super) fn tls_version(keyword: &'static str, value: &str) -> Result<TlsVersion, ConninfoError> {
@@ -183,21 +240,14 @@ pub(super) fn check_gss_mode(value: &str) -> Result<(), ConninfoError> {
     Err(ConninfoError::UnsupportedKeyword { keyword: "gssencmode", reason: "GSSAPI encryption is not available" })
 }
 
-pub(super) fn check_ssl_negotiation(value: &str) -> Result<(), ConninfoError> {
-    if one_of("sslnegotiation", value, &[("postgres", true), ("direct", false)], "postgres")? {
-        return Ok(());
-    }
-    Err(ConninfoError::UnsupportedKeyword { keyword: "sslnegotiation", reason: "only postgres is available" })
+/// Whether TLS begins without asking first.
+pub(super) fn direct_negotiation(value: &str) -> Result<bool, ConninfoError> {
+    one_of("sslnegotiation", value, &[("postgres", false), ("direct", true)], "postgres or direct")
 }
 
-pub(super) fn check_load_balancing(value: &str) -> Result<(), ConninfoError> {
-    if one_of("load_balance_hosts", value, &[("disable", true), ("random", false)], "disable")? {
-        return Ok(());
-    }
-    Err(ConninfoError::UnsupportedKeyword {
-        keyword: "load_balance_hosts",
-        reason: "hosts are tried in the order in which they are given",
-    })
+/// Whether hosts are tried in random order.
+pub(super) fn random_order(value: &str) -> Result<bool, ConninfoError> {
+    one_of("load_balance_hosts", value, &[("disable", false), ("random", true)], "disable or random")
 }
 
 /// Reads libpq's `require_auth`: a list of methods, each with a "!" to exclude it, never mixed.
@@ -312,12 +362,27 @@ mod tests {
         assert!(matches!(check_gss_mode("require"), Err(ConninfoError::UnsupportedKeyword { .. })));
         assert!(matches!(check_gss_mode("always"), Err(ConninfoError::InvalidValue { .. })));
         assert!(check_gss_mode("prefer").is_ok());
-        assert!(matches!(target_session("standby"), Err(ConninfoError::UnsupportedKeyword { .. })));
         assert!(matches!(target_session("nearest"), Err(ConninfoError::InvalidValue { .. })));
-        assert!(matches!(check_load_balancing("random"), Err(ConninfoError::UnsupportedKeyword { .. })));
-        assert!(matches!(check_ssl_negotiation("direct"), Err(ConninfoError::UnsupportedKeyword { .. })));
+        assert!(check_protocol_version("min_protocol_version", "3.0").is_ok());
+        assert!(check_protocol_version("max_protocol_version", "3.2").is_ok());
+        for value in ["3.2", "latest"] {
+            let outcome = check_protocol_version("min_protocol_version", value);
+            assert!(matches!(outcome, Err(ConninfoError::UnsupportedKeyword { .. })), "{value}");
+        }
+        assert!(matches!(check_protocol_version("min_protocol_version", "4"), Err(ConninfoError::InvalidValue { .. })));
         assert!(tls_version("ssl_min_protocol_version", "TLSv1").is_ok());
         assert!(tls_version("ssl_max_protocol_version", "TLSv1").is_err());
+    }
+
+    #[test]
+    fn keys_have_32_bytes_and_are_never_shown() {
+        let key = STANDARD.encode([7; 32]);
+        assert_eq!(scram_key("scram_client_key", &key).unwrap().expose(), [7; 32]);
+        for wrong in [STANDARD.encode([7; 31]), STANDARD.encode([7; 33]), "canary".to_owned(), String::new()] {
+            let error = scram_key("scram_client_key", &wrong).unwrap_err();
+            assert_eq!(error, ConninfoError::InvalidKey { keyword: "scram_client_key" });
+            assert!(!error.to_string().contains("canary"));
+        }
     }
 
     #[test]

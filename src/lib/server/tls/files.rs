@@ -7,16 +7,19 @@ use std::path::Path;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 use zeroize::Zeroizing;
 
-use super::super::conninfo::{FileSetting, RootCertificates, SslMode, TlsSettings};
-use super::super::error::TlsSetupError;
+use super::super::conninfo::{
+    ClientCertificateMode, FileSetting, RevocationLists, RootCertificates, SslMode, TlsSettings,
+};
+use super::error::TlsSetupError;
 use super::verifier::{TrustedRoots, Verification};
-use crate::fs::open_for_reading;
+use crate::fs::{FileError, open_for_reading, sorted_entries};
 
 /// LIMIT: the size of a file of certificates.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -24,6 +27,11 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 const ROOT_FILE: &str = "root certificate file";
 const CERTIFICATE_FILE: &str = "client certificate file";
 const KEY_FILE: &str = "private key file";
+const REVOCATION_FILE: &str = "certificate revocation list";
+const REVOCATION_DIRECTORY: &str = "directory of certificate revocation lists";
+
+/// LIMIT: names in a directory of revocation lists.
+const MAX_REVOCATION_FILES: usize = 10_000;
 
 /// What has to be checked for this mode, with the roots that are there.
 pub(super) fn verification(settings: &TlsSettings, mode: SslMode, host: &str) -> Result<Verification, TlsSetupError> {
@@ -35,6 +43,14 @@ pub(super) fn verification(settings: &TlsSettings, mode: SslMode, host: &str) ->
         RootCertificates::System => Some(system_roots()?),
         RootCertificates::File(path) => Some(file_roots(path, read(ROOT_FILE, path)?)?),
         RootCertificates::Default(path) => default_roots(path.as_deref(), mode)?,
+    };
+    let roots = match roots {
+        Some(roots) => Some(TrustedRoots { revocation_lists: revocation_lists(settings, &roots)?, ..roots }),
+        // Lists that nobody looks at would only seem to protect.
+        None if matches!(settings.revocation_lists, RevocationLists::Given { .. }) => {
+            return Err(TlsSetupError::NoRootFile { needed_by: "sslcrl" });
+        }
+        None => None,
     };
     Ok(match roots {
         None => Verification::Off,
@@ -55,7 +71,7 @@ fn default_roots(path: Option<&Path>, mode: SslMode) -> Result<Option<TrustedRoo
     }
     match mode {
         SslMode::VerifyFull => system_roots().map(Some),
-        SslMode::VerifyCa => Err(TlsSetupError::NoRootFile),
+        SslMode::VerifyCa => Err(TlsSetupError::NoRootFile { needed_by: "sslmode=verify-ca" }),
         _ => Ok(None),
     }
 }
@@ -66,21 +82,73 @@ fn is_absent(error: &io::Error) -> bool {
 
 fn system_roots() -> Result<TrustedRoots, TlsSetupError> {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let certificates = rustls_native_certs::load_native_certs().certs;
+    store.add_parsable_certificates(certificates.iter().cloned());
     if store.is_empty() {
         return Err(TlsSetupError::NoSystemRoots);
     }
-    Ok(TrustedRoots { store, chosen: Vec::new() })
+    Ok(TrustedRoots { store, certificates, chosen: false, revocation_lists: None })
 }
 
 fn file_roots(path: &Path, content: Zeroizing<Vec<u8>>) -> Result<TrustedRoots, TlsSetupError> {
     let chosen = certificates(ROOT_FILE, path, &content)?;
-    let mut store = RootCertStore::empty();
-    let (added, _) = store.add_parsable_certificates(chosen.iter().cloned());
-    if added == 0 {
+    if !chosen.iter().any(|certificate| X509Certificate::from_der(certificate).is_ok()) {
         return Err(invalid(ROOT_FILE, path, "holds no certificate that can be read"));
     }
-    Ok(TrustedRoots { store, chosen })
+    Ok(TrustedRoots::chosen(chosen))
+}
+
+/// The lists of revoked certificates that were named, or libpq's file beside roots of a file; none without either.
+fn revocation_lists(settings: &TlsSettings, roots: &TrustedRoots) -> Result<Option<Vec<Vec<u8>>>, TlsSetupError> {
+    let mut lists = Vec::new();
+    match &settings.revocation_lists {
+        RevocationLists::Default(path) => {
+            let Some(path) = path.as_deref().filter(|_| roots.chosen) else { return Ok(None) };
+            match read(REVOCATION_FILE, path) {
+                Ok(content) => lists.extend(lists_in(path, &content)?),
+                Err(TlsSetupError::Unreadable { source, .. }) if is_absent(&source) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        RevocationLists::Given { file, directory } => {
+            if let Some(path) = file {
+                lists.extend(lists_in(path, &read(REVOCATION_FILE, path)?)?);
+            }
+            if let Some(directory) = directory {
+                let unreadable = |error: FileError| TlsSetupError::Unreadable {
+                    what: REVOCATION_DIRECTORY,
+                    path: directory.clone(),
+                    source: error.source,
+                };
+                for entry in sorted_entries(directory).map_err(unreadable)?.iter().take(MAX_REVOCATION_FILES) {
+                    if is_hashed_name(&entry.name.to_string_lossy()) {
+                        let path = directory.join(&entry.name);
+                        lists.extend(lists_in(&path, &read(REVOCATION_FILE, &path)?)?);
+                    }
+                }
+            }
+        }
+    }
+    Ok(Some(lists))
+}
+
+/// A name that `openssl rehash` gives to a list: eight digits of a hash, `.r`, a number.
+fn is_hashed_name(name: &str) -> bool {
+    let Some((hash, number)) = name.split_once(".r") else { return false };
+    hash.len() == 8
+        && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn lists_in(path: &Path, content: &[u8]) -> Result<Vec<Vec<u8>>, TlsSetupError> {
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(content).collect();
+    let lists = lists.map_err(|error| invalid(REVOCATION_FILE, path, &format!("is not valid PEM: {error}")))?;
+    let readable = |list: &CertificateRevocationListDer<'_>| CertificateRevocationList::from_der(list).is_ok();
+    if lists.is_empty() || !lists.iter().all(readable) {
+        return Err(invalid(REVOCATION_FILE, path, "holds no revocation list in PEM form, or one that cannot be read"));
+    }
+    Ok(lists.iter().map(|list| list.to_vec()).collect())
 }
 
 /// Who we are to servers that ask for a certificate; nobody without one.
@@ -88,6 +156,9 @@ pub(super) fn identity(
     settings: &TlsSettings,
     provider: &CryptoProvider,
 ) -> Result<Option<CertifiedKey>, TlsSetupError> {
+    if settings.certificate_mode == ClientCertificateMode::Disable {
+        return Ok(None);
+    }
     let Some(content) = read_setting(CERTIFICATE_FILE, &settings.certificate)? else { return Ok(None) };
     let path = settings.certificate.path().unwrap_or(Path::new(""));
     let chain = certificates(CERTIFICATE_FILE, path, &content)?;

@@ -5,8 +5,12 @@
 
 mod binding;
 mod chain;
+mod der;
+mod error;
 mod files;
+mod identity;
 mod names;
+mod revocation;
 mod verifier;
 
 use std::io;
@@ -14,26 +18,27 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use rustls::client::Resumption;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, SupportedProtocolVersion, version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::auth::Protection;
-use super::conninfo::{HostAddress, TlsSettings, TlsVersion};
-use super::error::{CertificateProblem, ConnectError, Endpoint, TlsSetupError};
+use super::conninfo::{ClientCertificateMode, HostAddress, TlsSettings, TlsVersion};
+use super::error::{ConnectError, Endpoint};
 use super::framing::{ProtocolError, Transport};
 use super::message::clean_text;
+pub use error::{CertificateProblem, TlsSetupError};
+use identity::ShownIdentity;
 use verifier::LibpqVerifier;
 
 /// The name of the protocol inside TLS, as libpq gives it from 17 on.
 const APPLICATION_PROTOCOL: &[u8] = b"postgresql";
 
-/// Asks the server for TLS and shakes hands; returns the open transport when the server has none and it is not
-/// required.
+/// Asks the server for TLS, unless it is to begin directly, and shakes hands; returns the open transport when the
+/// server has none and it is not required.
 pub(crate) async fn negotiate(
     mut transport: Box<dyn Transport>,
     settings: &TlsSettings,
@@ -42,29 +47,49 @@ pub(crate) async fn negotiate(
 ) -> Result<(Box<dyn Transport>, Protection), ConnectError> {
     let here = || Box::new(endpoint.clone());
     // Trouble with our own files is told before the server is asked.
-    let config =
+    let (config, identity) =
         client_config(settings, endpoint).map_err(|source| ConnectError::TlsSetup { endpoint: here(), source })?;
-    match ask(&mut transport).await {
-        Ok(b'S') => {}
-        Ok(b'N') if required => return Err(ConnectError::TlsNotOffered { endpoint: here() }),
-        Ok(b'N') => return Ok((transport, Protection::Open)),
-        // Whatever follows is not authenticated, so that its text is not shown.
-        Ok(b'E') => {
-            let source = io::Error::other("the server answered the request for TLS with an error");
-            return Err(ConnectError::TlsHandshake { endpoint: here(), source });
-        }
-        Ok(tag) => {
-            let source = ProtocolError::Unexpected { tag: char::from(tag), expected: "an answer about TLS" };
-            return Err(ConnectError::Protocol { endpoint: here(), source });
-        }
-        Err(source) => return Err(ConnectError::Protocol { endpoint: here(), source: ProtocolError::Lost(source) }),
+    if !settings.direct && !is_offered(&mut transport, endpoint, required).await? {
+        return Ok((transport, Protection::Open));
     }
     let connector = TlsConnector::from(Arc::new(config));
     let stream =
         connector.connect(server_name(endpoint), transport).await.map_err(|error| handshake_error(error, endpoint))?;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let session = stream.get_ref().1;
+    if settings.direct && session.alpn_protocol() != Some(APPLICATION_PROTOCOL) {
+        let source = io::Error::other("the server did not agree on the protocol \"postgresql\" inside TLS");
+        return Err(ConnectError::TlsHandshake { endpoint: here(), source });
+    }
+    if let Some(problem) = identity.problem().filter(|_| settings.certificate_mode == ClientCertificateMode::Require) {
+        return Err(ConnectError::ClientCertificateUnused { endpoint: here(), problem });
+    }
+    let certificate = session.peer_certificates().and_then(<[_]>::first);
     let certificate_hash = certificate.and_then(|certificate| binding::certificate_hash(certificate));
     Ok((Box::new(stream), Protection::Tls { certificate_hash }))
+}
+
+/// Whether the server does TLS; an error when it does not and must.
+async fn is_offered(
+    transport: &mut Box<dyn Transport>,
+    endpoint: &Endpoint,
+    required: bool,
+) -> Result<bool, ConnectError> {
+    let here = || Box::new(endpoint.clone());
+    match ask(transport).await {
+        Ok(b'S') => Ok(true),
+        Ok(b'N') if required => Err(ConnectError::TlsNotOffered { endpoint: here() }),
+        Ok(b'N') => Ok(false),
+        // Whatever follows is not authenticated, so that its text is not shown.
+        Ok(b'E') => {
+            let source = io::Error::other("the server answered the request for TLS with an error");
+            Err(ConnectError::TlsHandshake { endpoint: here(), source })
+        }
+        Ok(tag) => {
+            let source = ProtocolError::Unexpected { tag: char::from(tag), expected: "an answer about TLS" };
+            Err(ConnectError::Protocol { endpoint: here(), source })
+        }
+        Err(source) => Err(ConnectError::Protocol { endpoint: here(), source: ProtocolError::Lost(source) }),
+    }
 }
 
 /// INVARIANT: exactly one byte is read before the handshake, so that nothing sent in the open is taken for encrypted.
@@ -76,7 +101,10 @@ async fn ask(transport: &mut Box<dyn Transport>) -> io::Result<u8> {
     transport.read_u8().await
 }
 
-fn client_config(settings: &TlsSettings, endpoint: &Endpoint) -> Result<ClientConfig, TlsSetupError> {
+fn client_config(
+    settings: &TlsSettings,
+    endpoint: &Endpoint,
+) -> Result<(ClientConfig, Arc<ShownIdentity>), TlsSetupError> {
     let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
     let verification = files::verification(settings, endpoint.ssl_mode, host_name(endpoint))?;
     let verifier = Arc::new(LibpqVerifier::new(verification, &provider));
@@ -85,15 +113,13 @@ fn client_config(settings: &TlsSettings, endpoint: &Endpoint) -> Result<ClientCo
         .map_err(TlsSetupError::Rejected)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
-    let mut config = match files::identity(settings, builder.crypto_provider())? {
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
-        None => builder.with_no_client_auth(),
-    };
+    let identity = Arc::new(ShownIdentity::new(files::identity(settings, builder.crypto_provider())?));
+    let mut config = builder.with_client_cert_resolver(Arc::clone(&identity) as Arc<dyn ResolvesClientCert>);
     config.enable_sni = settings.send_host_name;
     config.alpn_protocols = vec![APPLICATION_PROTOCOL.to_vec()];
     // PostgreSQL's servers do not resume sessions.
     config.resumption = Resumption::disabled();
-    Ok(config)
+    Ok((config, identity))
 }
 
 fn handshake_error(error: io::Error, endpoint: &Endpoint) -> ConnectError {
@@ -114,6 +140,9 @@ fn handshake_error(error: io::Error, endpoint: &Endpoint) -> ConnectError {
             CertificateProblem::WrongPurpose
         }
         CertificateError::BadSignature => CertificateProblem::BadSignature,
+        CertificateError::Revoked => CertificateProblem::Revoked,
+        CertificateError::UnknownRevocationStatus => CertificateProblem::NoRevocationList,
+        CertificateError::ExpiredRevocationList => CertificateProblem::RevocationListExpired,
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             CertificateProblem::UnknownSignature

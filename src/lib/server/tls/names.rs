@@ -33,6 +33,8 @@ pub(super) fn certificate_names_host(certificate: &X509Certificate<'_>, host: &s
                     return true;
                 }
             }
+            // One that cannot be read stands in the way of the common name, as if it were of the wanted kind.
+            (GeneralName::Invalid(..), _) => wanted_kind_seen = true,
             _ => {}
         }
     }

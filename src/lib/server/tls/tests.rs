@@ -2,7 +2,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustls::RootCertStore;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -24,10 +23,7 @@ fn certificate(name: &str) -> CertificateDer<'static> {
 }
 
 fn roots(names: &[&str]) -> TrustedRoots {
-    let chosen: Vec<_> = names.iter().map(|name| certificate(name)).collect();
-    let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(chosen.iter().cloned());
-    TrustedRoots { store, chosen }
+    TrustedRoots::chosen(names.iter().map(|name| certificate(name)).collect())
 }
 
 /// A moment, in years after 1970, more or less.
@@ -54,11 +50,13 @@ fn chains_that_libpq_accepts_are_accepted_and_no_others() {
         (&["root"], &["leaf-ca"], true),
         (&["root"], &["leaf-v1-intermediate", "intermediate"], true),
         (&["other", "root"], &["leaf-v1"], true),
-        (&["intermediate"], &["leaf-v1-intermediate"], true),
+        (&["root", "intermediate"], &["leaf-v1-intermediate"], true),
         (&["self-signed"], &["self-signed"], true),
         (&["leaf-v1"], &["leaf-v1"], true),
         (&["ed25519"], &["ed25519"], true),
         (&["root"], &["leaf-v1-intermediate"], false),
+        // An authority that is not its own issuer is no root.
+        (&["intermediate"], &["leaf-v1-intermediate"], false),
         (&["root"], &["leaf-client"], false),
         (&["root"], &["leaf-ca-client"], false),
         (&["root"], &["leaf-v1-other"], false),
@@ -167,7 +165,7 @@ fn what_is_verified_follows_sslmode_and_the_files_that_exist() {
     ] {
         assert_eq!(verification(roots, mode).unwrap(), expected, "{roots:?} {mode}");
     }
-    assert!(matches!(verification(&absent, VerifyCa), Err(TlsSetupError::NoRootFile)));
+    assert!(matches!(verification(&absent, VerifyCa), Err(TlsSetupError::NoRootFile { .. })));
     let missing = RootCertificates::File(directory.path().join("absent.crt"));
     assert!(matches!(verification(&missing, Require), Err(TlsSetupError::Unreadable { .. })));
     let wrong = RootCertificates::File(path("leaf-v1.key"));

@@ -1,0 +1,107 @@
+//! Segments from the archive, and from the old pg_wal where the archive lacks them.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use super::OldWal;
+use crate::codec::ContentDigest;
+use crate::fs;
+use crate::pg::{SegmentCandidates, WalSegmentName};
+use crate::repository::{Repository, WalArchive};
+use crate::wal_search::{ArchivedSegments, SegmentStanding, WalSearchError, WalSource};
+
+/// LIMIT: bytes that are read at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Reads segments as recovery will find them: of each name the archive's, else the one that was left.
+pub(in super::super) struct CombinedSegments<'a> {
+    archive: ArchivedSegments<'a>,
+    repository: &'a Repository,
+    old: Option<&'a OldWal>,
+    /// Of every segment of the folder that was read to its end: what is copied later must give the same.
+    digests: Mutex<BTreeMap<WalSegmentName, ContentDigest>>,
+}
+
+impl<'a> CombinedSegments<'a> {
+    pub(in super::super) fn new(repository: &'a Repository, archive: WalArchive<'a>, old: Option<&'a OldWal>) -> Self {
+        Self { archive: ArchivedSegments(archive), repository, old, digests: Mutex::default() }
+    }
+
+    /// The digest of a segment of the folder, as it was when it was read.
+    pub(super) fn digest_of(&self, name: &WalSegmentName) -> Result<Option<ContentDigest>, WalSearchError> {
+        let known = || self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        if let (None, Some(path)) = (known(), self.old.and_then(|old| old.path_of(name))) {
+            self.read_file(name, &path, &mut |_| ControlFlow::Continue(()))?;
+        }
+        Ok(known())
+    }
+
+    fn read_file(
+        &self,
+        name: &WalSegmentName,
+        path: &Path,
+        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), WalSearchError> {
+        let mut hasher = self.repository.keys().plain_hasher();
+        let read = for_each_piece(path, &mut |piece| {
+            hasher.update(piece);
+            sink(piece)
+        });
+        if read?.is_continue() {
+            let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+            // The first reading counts: what comes later must be the same.
+            digests.entry(*name).or_insert_with(|| hasher.finish());
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file in pieces, until `sink` breaks.
+pub(super) fn for_each_piece(
+    path: &Path,
+    sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, fs::FileError> {
+    let file = fs::open_for_reading(path)?;
+    let mut offset = 0;
+    loop {
+        let piece = fs::read_range_of(&file, path, offset, PIECE_BYTES)?;
+        if piece.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        offset += piece.len() as u64;
+        if sink(&piece).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+}
+
+impl WalSource for CombinedSegments<'_> {
+    fn read(
+        &self,
+        candidates: &SegmentCandidates,
+        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<WalSegmentName>, WalSearchError> {
+        for name in &candidates.names {
+            // The folder was asked only for what the archive lacks.
+            if let Some(path) = self.old.and_then(|old| old.path_of(name)) {
+                self.read_file(name, &path, sink)?;
+                return Ok(Some(*name));
+            }
+            let one = SegmentCandidates { number: candidates.number, names: vec![*name] };
+            if let Some(found) = self.archive.read(&one, sink)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn standing(&self, segment: &WalSegmentName) -> SegmentStanding {
+        match self.old.filter(|old| old.path_of(segment).is_some()) {
+            None => SegmentStanding::Archived,
+            Some(old) if old.is_last(segment) => SegmentStanding::LastLeft,
+            Some(_) => SegmentStanding::Left,
+        }
+    }
+}

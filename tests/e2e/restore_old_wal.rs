@@ -1,0 +1,300 @@
+//! A primary that died with commits in segments that were never archived: `--wal-from` gets them, and nothing passes
+//! them over in silence.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{Ledger, Moment, Outcome, PgVersion, Settled, Site, TestCluster, TestFolder};
+
+/// What the tests begin with: two rows that are archived, and more that are not, in three segments.
+struct Dead {
+    site: Site,
+    ledger: Ledger,
+    /// A moment in the middle of the rows that are not archived.
+    middle: Moment,
+    /// The segments of these rows, oldest first; the log ends in the last one.
+    left: Vec<String>,
+}
+
+impl Dead {
+    /// A primary that was killed when it had committed 2 and `rows` rows.
+    fn new(version: PgVersion, folder: &TestFolder, rows: usize) -> Self {
+        let builder = TestCluster::builder(version, folder).initdb("--wal-segsize=1").line("autovacuum = off");
+        let mut site = Site::of(builder.line("wal_keep_size = '64MB'"), folder);
+        let mut ledger = Ledger::create(&site.primary);
+        site.backup(&[]).success();
+        ledger.commit_many(&site.primary, 2);
+        site.primary.archive_all();
+        site.primary.configure(&["archive_command = 'false'"]);
+        site.primary.reload();
+        let mut left = Vec::new();
+        ledger.commit_many(&site.primary, rows / 3);
+        left.push(site.primary.switch_wal());
+        ledger.commit_many(&site.primary, rows / 3);
+        let middle = site.primary.now();
+        left.push(site.primary.switch_wal());
+        ledger.commit_many(&site.primary, rows - 2 * (rows / 3) - 1);
+        // Pages that are whole, before and behind the place of some damage.
+        let message = "SELECT pg_logical_emit_message(false, 'test', repeat('x', 50000))";
+        site.primary.query(&format!("{message}; {message}"));
+        ledger.commit(&site.primary);
+        left.push(site.primary.query("SELECT pg_walfile_name(pg_current_wal_lsn())"));
+        site.primary.kill();
+        Self { site, ledger, middle, left }
+    }
+
+    fn pg_wal(&self) -> PathBuf {
+        self.site.primary.data.join("pg_wal")
+    }
+
+    fn restore_from(&self, directory: &Path, options: &[&str]) -> Outcome {
+        let data = self.site.primary.data.display().to_string();
+        self.site.restore(directory, &[&["--wal-from", &data], options].concat())
+    }
+
+    /// The tree of the cluster; its server cannot be asked any more.
+    fn tree(&self) -> PathBuf {
+        let folders = std::fs::read_dir(self.site.pgv.repository.join("main")).unwrap();
+        let mut folders = folders.map(|entry| entry.unwrap().path());
+        folders.find(|path| path.join("identity").exists()).unwrap()
+    }
+
+    /// Where the archive has that file, or would have it.
+    fn archived(&self, name: &str) -> PathBuf {
+        self.tree().join("wal").join(&name[..8]).join(&name[..16]).join(name)
+    }
+}
+
+/// Starts what was restored.
+#[track_caller]
+fn started(dead: &Dead, folder: &TestFolder, data: &Path, expected: Settled) -> TestCluster {
+    let name = format!("{}-server", data.file_name().unwrap().display());
+    let mut copy = TestCluster::at(dead.site.primary.version, folder, &name, data);
+    assert_eq!(copy.start_and_settle(), expected, "log:\n{}", copy.log());
+    copy
+}
+
+#[track_caller]
+fn ends_with(outcome: &Outcome, status: i32, words: &[&str]) {
+    assert_eq!(outcome.status.code(), Some(status), "{outcome}");
+    for word in words {
+        assert!(outcome.stderr.contains(word) || outcome.stdout.contains(word), "no {word:?} in\n{outcome}");
+    }
+}
+
+/// Turns a bit of a file round.
+fn flip(path: &Path, offset: u64) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
+}
+
+fn every_row_comes_back(version: PgVersion) {
+    let folder = TestFolder::new("old-wal");
+    let dead = Dead::new(version, &folder, 100);
+    let pg_wal = dead.pg_wal().display().to_string();
+    let latest = folder.join("latest");
+
+    // Not in silence.
+    let refused = dead.site.restore(&latest, &[]);
+    ends_with(&refused, 3, &["100 commits after the end of the archive", "--archive-only", "--wal-from", &pg_wal]);
+    let refused = dead.site.restore(&latest, &["--no-prove"]);
+    ends_with(&refused, 3, &["100 commits after the end of the archive"]);
+    assert!(!latest.exists());
+    let archive_only = folder.join("archive-only");
+    let outcome = dead.site.restore(&archive_only, &["--archive-only"]);
+    ends_with(&outcome, 0, &["100 commits"]);
+    let mut copy = started(&dead, &folder, &archive_only, Settled::Open);
+    Ledger::assert(&copy, &[1, 2]);
+    copy.stop();
+
+    // Beside it: a dry run touches neither place nor archive.
+    let plan = dead.restore_from(&latest, &["--dry-run", "--output", "json"]);
+    ends_with(&plan, 0, &[]);
+    let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+    assert_eq!(plan["old_wal"]["commits"], 100, "{plan:#}");
+    let names: Vec<&str> =
+        plan["old_wal"]["segments"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, dead.left);
+    assert!(dead.left.iter().all(|name| !dead.archived(name).exists()) && !latest.exists());
+    let outcome = dead.restore_from(&latest, &[]);
+    ends_with(&outcome, 0, &["100 commits that the archive lacks", "is not complete"]);
+    let mut copy = started(&dead, &folder, &latest, Settled::Open);
+    Ledger::assert(&copy, &dead.ledger.all());
+    copy.query("INSERT INTO ledger VALUES (1000, 'goes on')");
+    copy.stop();
+    let [first, second, last] = dead.left.as_slice() else { panic!("{:?}", dead.left) };
+    assert!(dead.archived(first).exists() && dead.archived(second).exists());
+    assert!(!dead.archived(last).exists() && !dead.archived(&format!("{last}.partial")).exists());
+
+    // In its place, which is moved aside with the pg_wal that is read; it archives, and now the old last segment has its
+    // partial name, from the server itself.
+    let data = dead.site.primary.data.clone();
+    let options = ["--move-aside", "--keep-archiving", "--old-primary-is-gone"];
+    // What was complete is archived by now.
+    ends_with(&dead.restore_from(&data, &options), 0, &["34 commits that the archive lacks", ".pgv-"]);
+    let copy = started(&dead, &folder, &data, Settled::Open);
+    Ledger::assert(&copy, &dead.ledger.all());
+    copy.archive_all();
+    assert!(!dead.archived(last).exists(), "the last segment was archived under its full name");
+    assert!(dead.archived(&format!("{last}.partial")).exists(), "log:\n{}", copy.log());
+}
+
+#[test]
+fn commits_that_a_killed_postgresql_15_had_not_archived_come_back() {
+    every_row_comes_back(PgVersion::V15);
+}
+
+#[test]
+fn commits_that_a_killed_postgresql_17_had_not_archived_come_back() {
+    every_row_comes_back(PgVersion::V17);
+}
+
+#[test]
+fn targets_lie_in_the_old_pg_wal_too() {
+    let folder = TestFolder::new("old-wal-targets");
+    let dead = Dead::new(PgVersion::V15, &folder, 9);
+    let until = dead.ledger.until(&dead.middle);
+    assert_eq!(until.len(), 8);
+    let data = dead.site.primary.data.display().to_string();
+
+    let (at_time, by_xid, unproven) = (folder.join("at-time"), folder.join("by-xid"), folder.join("unproven"));
+    let row = &dead.ledger.rows[4];
+    let xid = row.xid.to_string();
+    let shown = dead.site.pgv.run("pgv", &["target", "--wal-from", &data, "--target-xid", &xid]);
+    assert!(shown.success().stdout.contains("old WAL"));
+    let around = dead.site.pgv.run("pgv", &["target", "--wal-from", &data, "--around", &dead.middle.text]);
+    assert!(around.success().stdout.contains(&dead.ledger.rows[10].xid.to_string()));
+
+    // Only what recovery needs is copied; what is complete of that is archived from then on.
+    ends_with(&dead.restore_from(&by_xid, &["--target-xid", &xid]), 0, &["3 commits that the archive"]);
+    assert!(by_xid.join("pg_wal").join(&dead.left[0]).exists());
+    assert!(!by_xid.join("pg_wal").join(&dead.left[1]).exists());
+    Ledger::assert(&started(&dead, &folder, &by_xid, Settled::Paused), &dead.ledger.through(row));
+    ends_with(&dead.restore_from(&at_time, &["--target-time", &dead.middle.text]), 0, &["3 commits that the archive"]);
+    let copy = started(&dead, &folder, &at_time, Settled::Paused);
+    Ledger::assert(&copy, &until);
+    copy.promote();
+    Ledger::assert(&copy, &until);
+    // Unproven, recovery goes to the end of what was copied, every CRC of which was checked.
+    ends_with(&dead.restore_from(&unproven, &["--no-prove"]), 0, &["3 commits that the archive"]);
+    Ledger::assert(&started(&dead, &folder, &unproven, Settled::Open), &dead.ledger.all());
+}
+
+/// A copy that became a primary wrote a history and a timeline of which the archive has nothing.
+#[test]
+fn a_timeline_that_was_never_archived_comes_back() {
+    let folder = TestFolder::new("old-wal-timeline");
+    let mut dead = Dead::new(PgVersion::V15, &folder, 3);
+    let second = folder.join("second");
+    ends_with(&dead.restore_from(&second, &[]), 0, &["3 commits"]);
+    let mut copy = started(&dead, &folder, &second, Settled::Open);
+    dead.ledger.commit_many(&copy, 2);
+    copy.switch_wal();
+    dead.ledger.commit_many(&copy, 2);
+    copy.kill();
+
+    let third = folder.join("third");
+    let from = second.display().to_string();
+    ends_with(&dead.site.restore(&third, &["--wal-from", &from]), 0, &["1, then 2", "commits that the archive lacks"]);
+    let copy = started(&dead, &folder, &third, Settled::Open);
+    Ledger::assert(&copy, &dead.ledger.all());
+    assert_eq!(copy.query("SELECT timeline_id FROM pg_control_checkpoint()"), "3");
+    let histories = dead.tree().join("history");
+    assert!(histories.join("00000002.history").exists());
+}
+
+#[test]
+fn damage_in_the_old_pg_wal_is_not_taken_for_its_end() {
+    let folder = TestFolder::new("old-wal-damage");
+    let dead = Dead::new(PgVersion::V15, &folder, 9);
+    let [first, _, last] = dead.left.as_slice() else { panic!("{:?}", dead.left) };
+    let (first, last) = (dead.pg_wal().join(first), dead.pg_wal().join(last));
+    let whole = std::fs::read(&last).unwrap();
+    let whole_first = std::fs::read(&first).unwrap();
+    let data = folder.join("new");
+
+    // What is damaged in the last pages that were written looks like the end, for PostgreSQL, too.
+    for options in [&[][..], &["--no-prove"]] {
+        flip(&last, 8192 + 4000);
+        let damaged = dead.restore_from(&data, options);
+        ends_with(&damaged, 5, &["is damaged", "valid page", "--target-lsn "]);
+        // What lies before it can be had.
+        let hint = damaged.stderr.split("--target-lsn ").nth(1).unwrap();
+        let lsn = hint.split_whitespace().next().unwrap();
+        ends_with(&dead.restore_from(&data, &["--target-lsn", lsn, "--dry-run"]), 0, &[]);
+        // A restore to the latest cannot know what is lost.
+        ends_with(&dead.site.restore(&data, options), 3, &["cannot be read to its end", "--archive-only"]);
+        std::fs::write(&last, &whole).unwrap();
+
+        flip(&first, 300);
+        ends_with(&dead.restore_from(&data, options), 5, &["is damaged", "goes on in a later segment"]);
+        std::fs::write(&first, &whole_first).unwrap();
+    }
+
+    // Its first page: then it looks like a segment that was never written.
+    for offset in [0, 10] {
+        flip(&last, offset);
+        ends_with(&dead.restore_from(&data, &[]), 5, &["its first page is not valid, but"]);
+        std::fs::write(&last, &whole).unwrap();
+    }
+    // Cut off, as by a copy that was broken off.
+    std::fs::write(&last, &whole[..500_000]).unwrap();
+    ends_with(&dead.restore_from(&data, &[]), 5, &["has 500000 bytes: expected 1048576"]);
+    // Zeros from some page on: the end, with fewer rows.
+    let cut: Vec<u8> = whole[..16384].iter().copied().chain(std::iter::repeat_n(0, whole.len() - 16384)).collect();
+    std::fs::write(&last, &cut).unwrap();
+    ends_with(&dead.restore_from(&data, &["--dry-run"]), 0, &["commits that the archive lacks"]);
+    assert!(!data.exists());
+}
+
+#[test]
+fn holes_are_filled_and_what_does_not_belong_is_refused() {
+    let folder = TestFolder::new("old-wal-hole");
+    let mut dead = Dead::new(PgVersion::V15, &folder, 3);
+    let (hole, other) = (folder.join("hole"), folder.join("other"));
+
+    // The segment of the archived rows goes; another one behind it is archived by hand.
+    let mut archived: Vec<PathBuf> = std::fs::read_dir(dead.archived(&dead.left[0]).parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().len() == 24)
+        .collect();
+    archived.sort();
+    let gone = archived.pop().unwrap();
+    let first = dead.pg_wal().join(&dead.left[0]).display().to_string();
+    let archive = dead.site.pgv.run_in(&dead.site.primary.data, "pgv-archive", &[&first]);
+    archive.success();
+    std::fs::remove_file(&gone).unwrap();
+    ends_with(&dead.site.restore(&hole, &[]), 3, &["--wal-from"]);
+    ends_with(&dead.restore_from(&hole, &[]), 0, &["5 commits"]);
+    assert!(gone.exists(), "the archive did not get what it lacked");
+    Ledger::assert(&started(&dead, &folder, &hole, Settled::Open), &dead.ledger.all());
+
+    // A file of the future, with content of the past.
+    let name = format!("primary/pg_wal/{}{:08X}", &dead.left[2][..16], 0xF0);
+    folder.write(name, std::fs::read(dead.pg_wal().join(&dead.left[0])).unwrap());
+    ends_with(&dead.restore_from(&other, &["--dry-run"]), 0, &["1 commit"]);
+
+    // Whose WAL it is, and whether it still grows.
+    let foreign = TestCluster::builder(PgVersion::V15, &folder).name("foreign").initdb("--wal-segsize=1").start();
+    let data = foreign.data.display().to_string();
+    ends_with(&dead.site.restore(&other, &["--wal-from", &data]), 3, &["a server runs in"]);
+    drop(foreign);
+    let foreign = TestCluster::builder(PgVersion::V15, &folder).name("stranger").initdb("--wal-segsize=1").create();
+    let data = foreign.data.display().to_string();
+    let outcome = dead.site.restore(&other, &["--wal-from", &data]);
+    ends_with(&outcome, 3, &["is of system identifier"]);
+    let empty = folder.make("empty").display().to_string();
+    ends_with(&dead.site.restore(&other, &["--wal-from", &empty]), 3, &["holds no WAL segment"]);
+    ends_with(&dead.restore_from(&other, &["--standby"]), 2, &["--wal-from is not for --standby"]);
+    ends_with(&dead.restore_from(&other, &["--archive-only"]), 2, &["cannot be used with"]);
+
+    // A primary that came back archives what it has: nothing is refused beside it.
+    dead.site.primary.start();
+    ends_with(&dead.site.restore(&other, &["--dry-run"]), 0, &["holds WAL that the archive lacks"]);
+    assert!(!other.exists());
+}

@@ -1,0 +1,317 @@
+//! `pgv-restore --start`: the server is started, its recovery watched to the end and compared with the proof.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::restore_places::{debian_site, paste};
+use crate::support::{Outcome, PgVersion, Site, TestAccount, TestFolder, program, run, wait_until};
+
+const VERSION: PgVersion = PgVersion::V15;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that pgv-restore may have started; ended when this goes.
+struct Copy {
+    version: PgVersion,
+    data: PathBuf,
+}
+
+impl Copy {
+    fn at(site: &Site, data: PathBuf) -> Self {
+        Self { version: site.primary.version, data }
+    }
+
+    /// Restores and starts, with the answer as JSON.
+    #[track_caller]
+    fn restore(&self, site: &Site, options: &[&str]) -> Outcome {
+        let folder = self.version.tool("pg_ctl").parent().unwrap().display().to_string();
+        let always = ["--start", "--pg-bindir", &folder, "--output", "json"];
+        site.restore(&self.data, &[&always, options].concat())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(format!("{}.log", self.data.display())).unwrap_or_default()
+    }
+
+    fn runs(&self) -> bool {
+        self.data.join("postmaster.pid").exists()
+    }
+
+    /// What it answers at the place that the report names.
+    #[track_caller]
+    fn query(&self, report: &Value, sql: &str) -> String {
+        let mut psql = TestAccount::get().command(self.version.tool("psql"));
+        psql.env_clear().current_dir("/").args(["-X", "-A", "-t", "-q", "-d", "postgres", "-U", "postgres", "-c", sql]);
+        psql.arg("-h").arg(report["start"]["socket_directory"].as_str().unwrap());
+        psql.args(["-p", &report["start"]["port"].to_string()]);
+        run(psql).success().stdout.trim_end().to_owned()
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let mut stop = TestAccount::get().command(self.version.tool("pg_ctl"));
+        stop.env_clear().current_dir("/").arg("-D").arg(&self.data).args(["-m", "immediate", "-w", "stop"]);
+        run(stop);
+    }
+}
+
+#[track_caller]
+fn report_of(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
+}
+
+/// The descriptions of the next steps.
+fn steps(report: &Value) -> Vec<&str> {
+    report["next_steps"].as_array().unwrap().iter().map(|step| step["what"].as_str().unwrap()).collect()
+}
+
+#[track_caller]
+fn assert_as_proven(report: &Value, settled: &str) {
+    let start = &report["start"];
+    assert_eq!(start["settled"], settled, "{start}");
+    assert_eq!(start["comparison"], "as_proven", "{start}");
+    assert_eq!(start["difference_bytes"], 0, "{start}");
+    assert_eq!(start["replayed_lsn"], report["proof"]["last_record"]["end_lsn"], "{report}");
+}
+
+/// While the original runs, at its port: a copy paused at a time, one opened at the latest.
+fn beside_its_original(version: PgVersion) {
+    let folder = TestFolder::new("start");
+    let site = Site::new(version, &folder);
+    let (ledger, middle) = site.with_history();
+
+    let paused = Copy::at(&site, folder.join("it's paused"));
+    let restored = paused.restore(&site, &["--target-time", &middle.text]).success();
+    let report = report_of(&restored);
+    assert_as_proven(&report, "paused");
+    assert!(restored.stderr.contains("replaying: "), "{restored}");
+    assert_ne!(report["start"]["port"], Value::from(site.primary.port));
+    let count = "SELECT count(*) FROM ledger";
+    assert_eq!(paused.query(&report, count), ledger.until(&middle).len().to_string());
+    assert_eq!(paused.query(&report, "SELECT pg_get_wal_replay_pause_state()"), "paused");
+    assert!(!steps(&report).iter().any(|step| step.starts_with("Start it")), "{report}");
+    let open = report["next_steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|step| step["what"].as_str().unwrap().starts_with("Right?"));
+    paste(version, open.unwrap()["command"].as_str().unwrap()).success();
+    wait_until("it has opened", PATIENCE, || paused.query(&report, "SELECT pg_is_in_recovery()") == "f");
+
+    let latest = Copy::at(&site, folder.join("latest"));
+    let report = report_of(&latest.restore(&site, &[]).success());
+    assert_as_proven(&report, "opened");
+    assert_eq!(latest.query(&report, count), ledger.all().len().to_string());
+    assert_eq!(latest.query(&report, "SELECT pg_is_in_recovery()"), "f");
+    assert!(!steps(&report).iter().any(|step| step.starts_with("Wait until")), "{report}");
+}
+
+#[test]
+fn a_copy_of_postgresql_15_ends_where_the_proof_says() {
+    beside_its_original(PgVersion::V15);
+}
+
+#[test]
+fn a_copy_of_postgresql_17_ends_where_the_proof_says() {
+    beside_its_original(PgVersion::V17);
+}
+
+#[test]
+fn the_end_of_the_backup_a_stop_and_a_standby_are_ends_too() {
+    let folder = TestFolder::new("start-ends");
+    let site = Site::new(VERSION, &folder);
+    let (ledger, middle) = site.with_history();
+    let count = "SELECT count(*) FROM ledger";
+
+    let immediate = Copy::at(&site, folder.join("immediate"));
+    let report = report_of(&immediate.restore(&site, &["--target-immediate"]).success());
+    assert_eq!((&report["start"]["settled"], &report["start"]["comparison"]), (&"paused".into(), &"as_proven".into()));
+    assert_eq!(report["start"]["replayed_lsn"], report["backup_stop_lsn"]);
+    assert_eq!(immediate.query(&report, count), "3");
+
+    let stopped = Copy::at(&site, folder.join("stopped"));
+    let options = ["--target-time", &middle.text, "--target-action", "shutdown"];
+    let report = report_of(&stopped.restore(&site, &options).success());
+    assert_eq!(report["start"]["settled"], "shut_down");
+    let comparison = report["start"]["comparison"].as_str().unwrap();
+    assert!(["as_proven", "stopped_at_target"].contains(&comparison), "{report}");
+    assert!(!stopped.runs() && steps(&report)[0].starts_with("Start it"), "{report}");
+
+    let standby = Copy::at(&site, folder.join("standby"));
+    let conninfo = site.primary.conninfo();
+    let report = report_of(&standby.restore(&site, &["--standby", "--primary-conninfo", &conninfo]).success());
+    assert_eq!((&report["start"]["settled"], &report["start"]["comparison"]), (&"follows".into(), &"as_proven".into()));
+    wait_until("it has followed", PATIENCE, || standby.query(&report, count) == ledger.all().len().to_string());
+
+    let unproven = Copy::at(&site, folder.join("unproven"));
+    let folder = VERSION.tool("pg_ctl").parent().unwrap().display().to_string();
+    let restored = site.restore(&unproven.data, &["--start", "--no-prove", "--pg-bindir", &folder]).success();
+    assert!(restored.stdout.contains("compared: nothing, since nothing was proven"), "{restored}");
+    assert!(restored.stdout.contains("ended at ") && restored.stdout.contains("open for writing"), "{restored}");
+}
+
+#[test]
+fn without_a_server_of_that_version_nothing_is_touched() {
+    let folder = TestFolder::new("start-none");
+    let site = Site::new(VERSION, &folder);
+    site.with_history();
+    let (data, empty) = (folder.join("copy"), folder.make("empty"));
+    let empty = empty.to_str().unwrap();
+    let refused = site.restore(&data, &["--start", "--pg-bindir", empty]).expect_code(3);
+    assert!(refused.stderr.contains("no programs of PostgreSQL 15 are found in"), "{refused}");
+    assert!(!data.exists());
+    let planned = site.restore(&data, &["--start", "--dry-run"]).success();
+    assert!(planned.stdout.contains("  start       the server is started at port "), "{planned}");
+    assert!(!data.exists());
+    site.restore(&data, &["--start-timeout", "5s"]).expect_code(2);
+}
+
+/// A server with more connections than its backup had: a copy with the configuration of the backup cannot replay that.
+#[test]
+fn recovery_that_ends_short_of_the_proof_is_damage() {
+    let folder = TestFolder::new("start-short");
+    let mut site = Site::new(VERSION, &folder);
+    let (mut ledger, _) = site.with_history();
+    site.primary.configure(&["max_connections = 60"]);
+    site.primary.stop();
+    site.primary.start();
+    ledger.commit_many(&site.primary, 2);
+    site.primary.archive_all();
+    let copy = Copy::at(&site, folder.join("copy"));
+    let restored = copy.restore(&site, &[]).expect_code(5);
+    let report = report_of(&restored);
+    assert_eq!((&report["start"]["settled"], &report["start"]["comparison"]), (&"paused".into(), &"short".into()));
+    assert!(report["start"]["difference_bytes"].as_u64().unwrap() > 0);
+    for words in [
+        "error: recovery ended at ",
+        " before ",
+        "where it must end: the commits after ",
+        " are missing",
+        "hint: Raise the settings that the log names",
+        "do not put it to use",
+        "insufficient parameter settings",
+    ] {
+        assert!(restored.stderr.contains(words), "no {words:?}\n{restored}");
+    }
+    assert!(copy.runs(), "it was ended\n{}", copy.log());
+}
+
+/// Errors on a terminal, by util-linux's script; without one they never are.
+#[test]
+fn an_error_is_red_on_a_terminal_only() {
+    let shown = |variable: &str, redirection: &str| {
+        let line = format!("'{}' -D /none --config /none/pgv.toml {redirection}", program("pgv-restore").display());
+        let mut script = TestAccount::get().command("script");
+        script.env_clear().env("PATH", "/usr/bin:/bin").env("TERM", "xterm").current_dir("/");
+        if let Some((name, value)) = variable.split_once('=') {
+            script.env(name, value);
+        }
+        run({
+            script.args(["-q", "-e", "-c", &line, "/dev/null"]);
+            script
+        })
+        .stdout
+    };
+    assert!(shown("", "").contains("\x1b[1;31mpgv-restore: error: "), "{}", shown("", ""));
+    for (variable, redirection) in [("NO_COLOR=1", ""), ("TERM=dumb", ""), ("", "2>&1 | cat")] {
+        let text = shown(variable, redirection);
+        assert!(text.contains("pgv-restore: error: ") && !text.contains('\x1b'), "{variable}: {text:?}");
+    }
+}
+
+/// A folder with our programs, in which this stands for pgv-fetch; `$1` is the file, `$real` the real pgv-fetch.
+fn with_fetch(site: &Site, folder: &TestFolder, name: &str, script: &str) -> PathBuf {
+    let programs = folder.make(name);
+    for program_name in ["pgv-restore", "pgv-recovery-conf"] {
+        std::fs::copy(program(program_name), programs.join(program_name)).unwrap();
+    }
+    let (real, config) = (program("pgv-fetch"), site.pgv.config.display());
+    let text = format!(
+        "#!/bin/sh\nfile=\"$3\"\nreal() {{ exec '{}' --config '{config}' \"$3\" \"$4\"; }}\n{script}\nreal \"$@\"\n",
+        real.display()
+    );
+    let fetch = folder.write(format!("{name}/pgv-fetch"), &text);
+    std::fs::set_permissions(&fetch, std::fs::Permissions::from_mode(0o755)).unwrap();
+    programs
+}
+
+impl Copy {
+    /// `pgv-restore --start` with the programs in a folder, by way of other words before it.
+    #[track_caller]
+    fn restore_by(&self, site: &Site, words: &[&str], programs: &std::path::Path, options: &[&str]) -> Outcome {
+        let program = programs.join("pgv-restore").display().to_string();
+        let words = [words, &[&program]].concat();
+        let mut command = TestAccount::get().command(words[0]);
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").args(&words[1..]);
+        command.arg("--config").arg(&site.pgv.config).arg("-D").arg(&self.data).args(["--start", "--output", "json"]);
+        command.args(options);
+        run(command)
+    }
+}
+
+#[test]
+fn a_fetch_that_fails_on_the_way_is_told() {
+    let folder = TestFolder::new("start-fetch");
+    let site = Site::new(VERSION, &folder);
+    let (mut ledger, _) = site.with_history();
+    ledger.commit_many(&site.primary, 2);
+    let segment = site.primary.archive_all();
+    // What says "no such file" of a segment that was read before, and what cannot say.
+    for (name, status, code, words) in [
+        ("absent", 1, 5, "recovery ended before configured recovery target was reached"),
+        ("failing", 215, 4, "A segment could not be fetched"),
+    ] {
+        let script = format!("[ \"$file\" != {segment} ] || exit {status}");
+        let programs = with_fetch(&site, &folder, &format!("{name}-bin"), &script);
+        let copy = Copy::at(&site, folder.join(name));
+        let failed = copy.restore_by(&site, &[], &programs, &[]).expect_code(code);
+        for words in [words, "ended before it had recovered", "the server's log: "] {
+            assert!(failed.stderr.contains(words), "no {words:?}\n{failed}");
+        }
+        let report = report_of(&failed);
+        assert!(report["start"]["settled"].is_null() && report["start"]["error"].is_string(), "{report}");
+        assert!(!copy.runs(), "{}", copy.log());
+        assert!(steps(&report)[0].starts_with("Start it"), "{report}");
+    }
+}
+
+#[test]
+fn who_stops_waiting_leaves_the_server_running() {
+    let folder = TestFolder::new("start-wait");
+    let site = Site::new(VERSION, &folder);
+    let (mut ledger, _) = site.with_history();
+    ledger.commit_many(&site.primary, 2);
+    let segment = site.primary.archive_all();
+    let script = format!("[ \"$file\" != {segment} ] || [ ! -e {0} ] || exec sleep 60", folder.path().display());
+    let programs = with_fetch(&site, &folder, "slow-bin", &script);
+    // To all of them, as a terminal does.
+    let interrupt = "set -m; \"$@\" & sleep 8; kill -INT -- -$!; wait $!";
+    for (name, words, options, code, said) in [
+        ("limited", &[] as &[&str], &["--start-timeout", "3s"] as &[&str], 4, "recovery did not end within 3 s"),
+        ("interrupted", &["bash", "-c", interrupt, "bash"], &[], 130, "interrupted"),
+    ] {
+        let copy = Copy::at(&site, folder.join(name));
+        let left = copy.restore_by(&site, words, &programs, options).expect_code(code);
+        for words in [said, "runs on", "To stop it: "] {
+            assert!(left.stderr.contains(words), "no {words:?}\n{left}");
+        }
+        assert!(copy.runs(), "it was ended\n{}\n{left}", copy.log());
+    }
+}
+
+#[test]
+fn on_debian_the_copy_starts_with_its_own_configuration_beside_its_original() {
+    let folder = TestFolder::new("start-debian");
+    let (site, _) = debian_site(&folder);
+    site.with_history();
+    let copy = Copy::at(&site, folder.join("copy"));
+    let report = report_of(&copy.restore_by(&site, &[], program("pgv-restore").parent().unwrap(), &[]).success());
+    assert_as_proven(&report, "opened");
+    let config = copy.query(&report, "SHOW config_file");
+    assert!(std::path::Path::new(&config).starts_with(copy.data.join("pgv-config")), "{config}");
+    assert_eq!(copy.query(&report, "SHOW data_directory"), copy.data.display().to_string());
+    assert_ne!(report["start"]["port"], Value::from(site.primary.port));
+}

@@ -1,0 +1,227 @@
+//! Every kind of target, promotion across a timeline, and standbys, on every version of PostgreSQL: exactly the rows of
+//! it, on a copy that PostgreSQL itself recovered.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Ledger, LedgerRow, PgVersion, Settled, Site, TestCluster, TestFolder, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Scene {
+    pub(crate) site: Site,
+    pub(crate) ledger: Ledger,
+    pub(crate) folder: TestFolder,
+    version: PgVersion,
+}
+
+impl Scene {
+    pub(crate) fn new(version: PgVersion, name: &str, segment_megabytes: u32) -> Self {
+        let folder = TestFolder::new(&format!("v{}-{name}", version.number()));
+        let size = format!("--wal-segsize={segment_megabytes}");
+        let site = Site::of(TestCluster::builder(version, &folder).initdb(&size), &folder);
+        let ledger = Ledger::create(&site.primary);
+        Self { site, ledger, folder, version }
+    }
+
+    pub(crate) fn commit(&mut self, count: usize) -> LedgerRow {
+        self.ledger.commit_many(&self.site.primary, count);
+        self.ledger.rows.last().unwrap().clone()
+    }
+
+    /// `pgv-restore -D FOLDER/NAME`, which must succeed.
+    #[track_caller]
+    fn restored(&self, name: &str, options: &[&str]) -> TestCluster {
+        let data = self.folder.join(name);
+        self.site.restore(&data, options).success();
+        TestCluster::at(self.version, &self.folder, &format!("{name}-s"), &data)
+    }
+
+    /// Restores, starts, and compares the rows; the server runs on.
+    #[track_caller]
+    pub(crate) fn recovers(&self, name: &str, options: &[&str], settled: Settled, rows: &[i64]) -> TestCluster {
+        let mut copy = self.restored(name, options);
+        let found = copy.start_and_settle();
+        assert_eq!(found, settled, "{:?} {options:?}\nlog:\n{}", self.version, copy.log());
+        if let Err(difference) = Ledger::compare(&copy, rows) {
+            panic!("{:?} {options:?}: {difference}\nlog:\n{}", self.version, copy.log());
+        }
+        copy
+    }
+
+    /// What a person changes after a failover: the configured cluster lives elsewhere now.
+    fn configure_pgdata(&self, data: &Path) {
+        let text = std::fs::read_to_string(&self.site.pgv.config).unwrap();
+        let old = format!("pgdata = \"{}\"", self.site.primary.data.display());
+        assert!(text.contains(&old), "{text}");
+        self.folder.write("pgv.toml", text.replace(&old, &format!("pgdata = \"{}\"", data.display())));
+    }
+
+    /// The proof of a target, by `pgv target`.
+    pub(crate) fn proof(&self, options: &[&str]) -> Value {
+        let found = self.site.pgv.run("pgv", &[&["target", "--output", "json"], options].concat()).success();
+        let answer: Value = serde_json::from_str(&found.stdout).unwrap();
+        answer["point"]["proof"].clone()
+    }
+}
+
+/// Beside the running primary, from one backup.
+fn every_kind_of_target(version: PgVersion) {
+    let mut scene = Scene::new(version, "targets", 1);
+    scene.commit(3);
+    scene.site.backup(&[]).success();
+    let at_backup = scene.ledger.all();
+    let before = scene.commit(2);
+    scene.ledger.abort(&scene.site.primary);
+    let row = scene.commit(1);
+    scene.commit(1);
+    scene.site.primary.query("SELECT pg_create_restore_point('it''s 100 %')");
+    let at_point = scene.ledger.all();
+    scene.commit(2);
+    scene.site.primary.archive_all();
+    let ledger = &scene.ledger;
+    let (with, without) = (ledger.through(&row), ledger.through(&before));
+    let (time, xid) = (row.committed_at.text.as_str(), row.xid.to_string());
+
+    // Where the commit record begins is what our own reader says; PostgreSQL then stops there, or does not.
+    let proof = scene.proof(&["--target-xid", &xid]);
+    assert_eq!(proof["commit_before"]["xid"], row.xid, "{proof}");
+    assert_eq!(proof["commit_before"]["time"].as_str().map(without_zone), Some(without_zone(time)), "{proof}");
+    let commit_begins = proof["commit_before"]["lsn"].as_str().unwrap_or_else(|| panic!("{proof}"));
+
+    let rows: &[(&[&str], Settled, &[i64])] = &[
+        (&["--target-time", time], Settled::Paused, &with),
+        (&["--target-time", time, "--target-exclusive", "--target-action", "promote"], Settled::Open, &without),
+        (&["--target-lsn", commit_begins], Settled::Paused, &with),
+        (&["--target-lsn", commit_begins, "--target-exclusive"], Settled::Paused, &without),
+        (&["--target-xid", &xid, "--target-action", "promote"], Settled::Open, &with),
+        (&["--target-xid", &xid, "--target-exclusive"], Settled::Paused, &without),
+        (&["--target-name", "it's 100 %"], Settled::Paused, &at_point),
+        (&["--target-immediate", "--backup", "latest"], Settled::Paused, &at_backup),
+        (&[], Settled::Open, &ledger.all()),
+    ];
+    for (number, (options, settled, rows)) in rows.iter().enumerate() {
+        let mut copy = scene.recovers(&format!("c{number}"), options, *settled, rows);
+        let auto = || std::fs::read_to_string(copy.data.join("postgresql.auto.conf")).unwrap();
+        assert_eq!(auto().contains("recovery_target"), *settled == Settled::Paused, "{options:?}: {}", auto());
+        if *settled == Settled::Paused {
+            copy.promote();
+            Ledger::assert(&copy, rows);
+            assert!(!auto().contains("recovery_target"), "{options:?}: {}", auto());
+        }
+        // The next start is no recovery any more.
+        copy.stop();
+        assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+        Ledger::assert(&copy, rows);
+        copy.kill();
+    }
+
+    // Stops, and again when it is started again; another action then opens it.
+    let mut stopped = scene.restored("stopped", &["--target-name", "it's 100 %", "--target-action", "shutdown"]);
+    for _ in 0..2 {
+        let settled = stopped.start_and_settle();
+        assert!(matches!(settled, Settled::Ended(_)), "{settled:?}\nlog:\n{}", stopped.log());
+    }
+    assert_eq!(stopped.start_and_settle_with(&["recovery_target_action=promote"]), Settled::Open);
+    Ledger::assert(&stopped, &at_point);
+}
+
+/// `2026-11-20 14:30:00.123456` of a time in UTC, however it is written.
+fn without_zone(time: &str) -> String {
+    let text = time.replace('T', " ").trim_end_matches("+00").trim_end_matches('Z').to_owned();
+    let (seconds, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    format!("{seconds}.{fraction:0<6}")
+}
+
+/// A standby made by pgv-restore follows, is promoted when the primary is gone, archives, is restored from; what was
+/// only in the stream is not lost.
+fn standby_and_promotion(version: PgVersion) {
+    let mut scene = Scene::new(version, "standby", 1);
+    scene.commit(2);
+    scene.site.backup(&[]).success();
+    let on_one = scene.commit(2);
+    scene.site.primary.archive_all();
+    let archived_on_one = scene.ledger.all();
+
+    // From the archive alone first, then over the connection too.
+    let mut alone = scene.restored("alone", &["--standby"]);
+    alone.start();
+    let has = |row: &LedgerRow| format!("SELECT count(*) FROM ledger WHERE id = {}", row.id);
+    let arrived = has(&on_one);
+    wait_until("the archive is replayed", PATIENCE, || alone.query(&arrived) == "1");
+    assert!(alone.is_in_recovery());
+    let conninfo = scene.site.primary.conninfo();
+    let mut standby = scene.restored("standby", &["--standby", "--primary-conninfo", &conninfo]);
+    standby.start();
+    let streamed = scene.commit(2);
+    let arrived = has(&streamed);
+    wait_until("the row is streamed", PATIENCE, || standby.query(&arrived) == "1");
+    assert!(standby.is_in_recovery());
+
+    scene.site.primary.kill();
+    standby.promote();
+    Ledger::assert(&standby, &scene.ledger.all());
+    let auto = std::fs::read_to_string(standby.data.join("postgresql.auto.conf")).unwrap();
+    assert!(!auto.contains("recovery_target") && !auto.contains("primary_conninfo"), "{auto}");
+    assert!(!standby.data.join("standby.signal").exists());
+    scene.configure_pgdata(&standby.data);
+    scene.ledger.commit_many(&standby, 2);
+    let on_two = scene.ledger.rows.last().unwrap().clone();
+    scene.ledger.commit_many(&standby, 1);
+    let fork_segment = standby.archive_all();
+    assert!(fork_segment.starts_with("00000002"), "{fork_segment}");
+
+    // The other standby follows to the new timeline by the archive alone, and a copy of it is promoted.
+    let last = scene.ledger.rows.last().unwrap().clone();
+    let arrived = has(&last);
+    wait_until("the other standby has followed", PATIENCE, || alone.query(&arrived) == "1");
+    Ledger::assert(&alone, &scene.ledger.all());
+    alone.kill();
+
+    let time = |row: &LedgerRow| row.committed_at.text.clone();
+    let ledger = &scene.ledger;
+    let xid = on_one.xid.to_string();
+    let rows: &[(&str, &[&str], Settled, Vec<i64>)] = &[
+        ("before", &["--target-xid", &xid], Settled::Paused, ledger.through(&on_one)),
+        ("in-the-first", &["--target-time", &time(&streamed)], Settled::Paused, ledger.through(&streamed)),
+        ("behind", &["--target-time", &time(&on_two)], Settled::Paused, ledger.through(&on_two)),
+        ("latest", &[], Settled::Open, ledger.all()),
+        ("of-one", &["--target-timeline", "1"], Settled::Open, archived_on_one),
+    ];
+    for (name, options, settled, rows) in rows {
+        scene.recovers(name, options, *settled, rows).kill();
+    }
+
+    // A backup of the new timeline, by its new primary, and from it the latest.
+    let backup = ["--checkpoint", "fast", "-d", &standby.conninfo()];
+    scene.site.pgv.run("pgv-basebackup", &backup).success();
+    scene.ledger.commit_many(&standby, 1);
+    standby.archive_all();
+    scene.recovers("from-two", &[], Settled::Open, &scene.ledger.all()).kill();
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn every_target_on_13_and_14() {
+    [PgVersion::V13, PgVersion::V14].into_iter().for_each(every_kind_of_target);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn every_target_on_16_to_18() {
+    [PgVersion::V16, PgVersion::V17, PgVersion::V18].into_iter().for_each(every_kind_of_target);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn standbys_and_timelines_on_13_and_14() {
+    [PgVersion::V13, PgVersion::V14].into_iter().for_each(standby_and_promotion);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn standbys_and_timelines_on_16_to_18() {
+    [PgVersion::V16, PgVersion::V17, PgVersion::V18].into_iter().for_each(standby_and_promotion);
+}
