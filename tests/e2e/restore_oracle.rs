@@ -255,17 +255,18 @@ fn refused(history: &History, asked: &Asked, answer: Outcome) -> Verdict {
     assert!(!data.exists());
     let is_on = |timeline: &u32| asked.timeline.is_none_or(|asked| asked == *timeline);
     let timelines = (1..).take(history.paths.len()).filter(is_on);
-    let known: BTreeSet<Vec<i64>> = timelines
+    // Two points, even where their rows are the same: on the one side of a fork or on the other.
+    let known: BTreeSet<(u64, u64, Vec<i64>)> = timelines
         .flat_map(|timeline| history.backup_starts(timeline).map(move |from| (timeline, from)))
         .filter_map(|(timeline, from)| expected(history.path(timeline), asked, from))
         .filter(|expected| expected.stop >= history.first_backup_end)
-        .map(|expected| expected.rows)
+        .map(|expected| (expected.stop, expected.end, expected.rows))
         .collect();
     if answer.stderr.contains("could lie on more than one path") {
         assert!(known.len() > 1, "they all agree: {known:?}\n{answer}");
         return Verdict::Ambiguous;
     }
-    assert!(known.is_empty(), "there is such a point, with the rows {known:?}\n{answer}");
+    assert!(known.is_empty(), "there is such a point: {known:?}\n{answer}");
     assert!(answer.stderr.contains("hint: "), "{answer}");
     Verdict::NotThere
 }
