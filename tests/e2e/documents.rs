@@ -14,8 +14,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SERVER_PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// The blocks of each document in the order of the story.
 const README: [&str; 5] = ["build", "setup", "restore", "shell", "by-hand"];
-const RUNBOOKS: [&str; 17] = [
+const RUNBOOKS: [&str; 18] = [
     "check",
+    "find",
     "moment",
     "look",
     "later",
@@ -384,6 +385,12 @@ fn a_line_that_cron_would_refuse_is_seen() {
 fn another_moment(host: &Host, segment: &str) {
     let checked = host.runbook("check");
     assert!(checked.stdout.contains(segment) && checked.stdout.contains("\"schema_version\": 1"), "{checked}");
+    let found = host.runbook("find");
+    for words in
+        ["to stop before it", "--target-xid ", "nothing was removed", "  stops       before the commit of transaction"]
+    {
+        assert!(found.stdout.contains(words), "no {words:?}\n{found}");
+    }
     std::fs::remove_dir_all(host.folder.join("srv/restored/main")).unwrap();
     let restored = host.runbook("moment");
     host.start_copy(&restored);
