@@ -47,7 +47,7 @@ impl WalSource for ArchivedSegments<'_> {
     ) -> Result<Option<WalSegmentName>, WalSearchError> {
         for name in &candidates.names {
             let Some(reader) = self.0.open(&WalFileName::Segment(*name))? else { continue };
-            let read = reader.read_to(&mut |bytes| match sink(bytes) {
+            let read = reader.read_as_stored(&mut |bytes| match sink(bytes) {
                 ControlFlow::Continue(()) => Ok(()),
                 ControlFlow::Break(()) => Err(Enough),
             });

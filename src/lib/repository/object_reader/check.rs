@@ -1,9 +1,13 @@
 //! Reading an object to find out whether all of it is as it was stored, not to use it: also what no reader looks at.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 
-use super::{ObjectReader, Window};
-use crate::codec::{FrameEntry, HEADER_BYTES, StoredHasher, copy_lead};
+use super::{ObjectReader, SinkError, Window};
+use crate::codec::{
+    CompressionError, ContentDigest, FrameDecompressor, FrameEntry, HEADER_BYTES, StoredHasher, copy_lead,
+};
 use crate::repository::error::{Damage, RepositoryError};
 
 /// Bytes of the frame header in front of the copy.
@@ -23,28 +27,57 @@ impl ObjectReader<'_> {
         let (Some(plain_digest), Some(body_digest)) = (self.header.plain_digest, self.header.body_digest) else {
             return Err(self.invalid("its header lacks a digest"));
         };
-        let mut decompressor = self.decompressor()?;
-        let (mut stored_hasher, mut plain_hasher) = (StoredHasher::default(), self.repository.keys().plain_hasher());
+        let mut plain_hasher = self.repository.keys().plain_hasher();
+        let read = self.read_body(body_digest, &mut |plain| {
+            plain_hasher.update(plain);
+            sink(plain);
+            Ok::<(), Infallible>(())
+        });
+        match read {
+            Ok(()) => self.check_digest("content", plain_digest, plain_hasher.finish()),
+            Err(SinkError::Repository(error)) => Err(error),
+            Err(SinkError::Sink(never)) => match never {},
+        }
+    }
+
+    /// Hands every plain byte to `sink`, as [`Self::read_to`] does, and checks the digest of what is stored instead of
+    /// that of the content, which is several times as long. For readers that want to know what is in an object, not for
+    /// those that deliver it.
+    pub fn read_as_stored<E>(&self, sink: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), SinkError<E>> {
+        match self.header.body_digest {
+            Some(body_digest) => self.read_body(body_digest, sink),
+            None => self.read_to(sink),
+        }
+    }
+
+    /// Reads the whole body, and checks the copy of the header and the digest of the stored bytes.
+    fn read_body<E>(
+        &self,
+        body_digest: ContentDigest,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), SinkError<E>> {
+        // The digest of the stored bytes covers the checksums of the frames and what they stand for.
+        let set_up = |source: CompressionError| self.not_set_up(source);
+        let mut decompressor = FrameDecompressor::without_checksums().map_err(set_up)?;
+        let mut hasher = StoredHasher::default();
         let mut window = Window { at: 0, bytes: Bytes::new() };
         let mut plain = Vec::new();
         let mut offset: u64 = 0;
         for (number, frame) in self.frames().iter().enumerate() {
             let stored = self.stored_frame(&mut window, offset, frame)?;
-            stored_hasher.update(&stored);
+            hasher.update(&stored);
             if number == 0 {
                 self.check_copy(&stored, frame.plain_bytes)?;
             } else {
                 let damaged = |source| self.damaged(Damage::Frame { offset, source });
                 decompressor.decompress(&stored, u64::from(frame.plain_bytes), &mut plain).map_err(damaged)?;
-                plain_hasher.update(&plain);
-                sink(&plain);
+                sink(&plain).map_err(SinkError::Sink)?;
             }
             offset += u64::from(frame.stored_bytes);
         }
         let table_bytes = usize::try_from(self.body_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        stored_hasher.update(&self.body_range(offset, table_bytes)?);
-        self.check_digest("content", plain_digest, plain_hasher.finish())?;
-        self.check_digest("body", body_digest, stored_hasher.finish())
+        hasher.update(&self.body_range(offset, table_bytes)?);
+        Ok(self.check_digest("body", body_digest, hasher.finish())?)
     }
 
     /// The copy of the header that begins the body, and that no digest covers in a pack.
