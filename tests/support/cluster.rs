@@ -254,6 +254,8 @@ impl Builder<'_> {
             "timezone = 'UTC'".to_owned(),
             "log_timezone = 'UTC'".to_owned(),
             "log_line_prefix = '%m [%p] '".to_owned(),
+            // a killed server leaves nothing in /dev/shm
+            "dynamic_shared_memory_type = mmap".to_owned(),
             // the oracle compares with the exact commit times
             "track_commit_timestamp = on".to_owned(),
         ];
