@@ -437,6 +437,7 @@ fn a_second_attempt() {
         "is meant: --target-timeline 2",
     ];
     scene.refused(&["--target-time", &second], 3, &words);
+    between_the_sides_of_a_fork(&scene, &first, &scene.ledger.through(&first_time));
     // A number that one of them alone has is told by reading both.
     let xid = second_time.xid.to_string();
     let dry = scene.site.restore(&scene.folder.join("dry"), &["--target-xid", &xid, "--dry-run"]).success();
@@ -454,6 +455,20 @@ fn a_second_attempt() {
     scene.recovers("time", &["--target-time", &proven.committed_at.text], Settled::Paused, &rows).kill();
     scene.recovers("latest", &[], Settled::Open, &rows_of_two).kill();
     a_name_used_twice(&scene, &at_first_again, &at_again);
+}
+
+/// The next commit of either side is later, so all paths give the same rows: the newest is followed, as by the server.
+fn between_the_sides_of_a_fork(scene: &Scene, time: &str, rows: &[i64]) {
+    let words =
+        "the paths of timelines 1 and 2 give the same commits up to the target; the newest, timeline 2, is followed";
+    let answer = scene.site.pgv.run("pgv", &["target", "--target-time", time]).success().expect_stderr(words);
+    assert!(answer.stdout.contains("--target-timeline 2"), "{answer}");
+    scene.recovers("between", &["--target-time", time], Settled::Paused, rows).kill();
+    for timeline in ["1", "2"] {
+        let options = ["--target-time", time, "--target-timeline", timeline];
+        scene.recovers(&format!("between-{timeline}"), &options, Settled::Paused, rows).kill();
+    }
+    scene.refused(&["--target-time", time, "--no-prove"], 3, &["could lie on more than one path of timelines"]);
 }
 
 /// Recovery stops at the first one; the warning has the options that lead to the other.

@@ -220,48 +220,24 @@ fn namesakes_warning(proof: &Proof, timeline: TimelineId) -> Option<String> {
 }
 
 /// Decides with the WAL at hand.
-struct Decider<'a> {
-    request: &'a Request,
-    backups: &'a [BackupRecord],
-    facts: &'a ArchiveFacts,
-    mode: RecoveryMode,
-    prover: Prover<'a>,
+pub(super) struct Decider<'a> {
+    pub(super) request: &'a Request,
+    pub(super) backups: &'a [BackupRecord],
+    pub(super) facts: &'a ArchiveFacts,
+    pub(super) mode: RecoveryMode,
+    pub(super) prover: Prover<'a>,
 }
 
 impl Decider<'_> {
-    fn decide(&self) -> Result<(Choice, Proof), RestoreError> {
+    pub(super) fn decide(&self) -> Result<(Choice, Proof), RestoreError> {
         match choose::choose(self.request, self.backups, self.facts) {
             Ok(choice) => self.prove(choice, true),
-            Err(RestoreError::AmbiguousTimeline { target, branches }) => {
-                let mut proven: Vec<(Choice, Proof)> = Vec::new();
-                let mut refused = None;
-                for branch in &branches {
-                    match self.on_timeline(branch.timeline) {
-                        Ok(found) => proven.push(found),
-                        Err(error) if is_about_the_target(&error) => refused = Some(error),
-                        Err(error) => return Err(error),
-                    }
-                }
-                proven.dedup_by(|later, earlier| is_same_point(&later.1, &earlier.1));
-                match (proven.pop(), proven.is_empty(), refused) {
-                    (Some((mut choice, proof)), true, _) => {
-                        let timeline = choice.path.timeline();
-                        choice.warnings.push(format!(
-                            "of {} paths of timelines that could be meant, only the one of timeline {timeline} has the \
-                             target",
-                            branches.len()
-                        ));
-                        Ok((choice, proof))
-                    }
-                    (None, _, Some(error)) => Err(error),
-                    _ => Err(RestoreError::AmbiguousTimeline { target, branches }),
-                }
-            }
+            Err(RestoreError::AmbiguousTimeline { target, branches }) => self.tell_apart(target, branches),
             Err(error) => Err(error),
         }
     }
 
-    fn on_timeline(&self, timeline: TimelineId) -> Result<(Choice, Proof), RestoreError> {
+    pub(super) fn on_timeline(&self, timeline: TimelineId) -> Result<(Choice, Proof), RestoreError> {
         let timeline = RecoveryTargetTimeline::Id(timeline);
         let request = Request { timeline, ..self.request.clone() };
         self.prove(choose::choose(&request, self.backups, self.facts)?, false)
@@ -337,23 +313,4 @@ impl Decider<'_> {
         }
         RestoreError::TargetNotFound { target: self.request.target.clone(), not_found: Box::new(not_found) }
     }
-}
-
-/// Whether an error says that a branch does not hold the target, rather than that it could not be looked at.
-fn is_about_the_target(error: &RestoreError) -> bool {
-    matches!(
-        error,
-        RestoreError::TargetNotFound { .. }
-            | RestoreError::StopBeforeBackupEnd { .. }
-            | RestoreError::TargetBeforeBackup { .. }
-            | RestoreError::TargetBehindArchive { .. }
-            | RestoreError::TimeBehindArchive { .. }
-            | RestoreError::NotOnTimeline { .. }
-            | RestoreError::Hole { .. }
-    )
-}
-
-/// Whether two branches give the same rows: they stop at the same record, and have the same last one.
-fn is_same_point(one: &Proof, other: &Proof) -> bool {
-    one.stop == other.stop && one.last_record == other.last_record && one.commit_before == other.commit_before
 }
