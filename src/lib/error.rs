@@ -42,6 +42,12 @@ pub trait Classified: std::error::Error {
     fn class(&self) -> ErrorClass;
 }
 
+/// An error and its causes on one line, each after a colon.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 impl ErrorClass {
     /// The class of an error of the operating system.
     ///
@@ -56,5 +62,23 @@ impl ErrorClass {
             ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::Unavailable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Level(&'static str, #[source] Option<Box<Level>>);
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        let cause = Level("no such file", None);
+        assert_eq!(chain(&cause), "no such file");
+        let middle = Level("could not open it", Some(Box::new(cause)));
+        let error = Level("no restore", Some(Box::new(middle)));
+        assert_eq!(chain(&error), "no restore: could not open it: no such file");
     }
 }

@@ -192,7 +192,9 @@ fn paths(code: &[Token]) -> Vec<NamedPath> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < code.len() {
-        if code[at].text == "use" {
+        // `use<'a>` in a return type says what it captures
+        let is_import = code[at].text == "use" && code.get(at + 1).is_none_or(|next| next.text != "<");
+        if is_import {
             at = use_tree(code, at + 1, &[], &mut found);
         } else if code[at].is_word() {
             at = plain_path(code, at, &mut found);
@@ -230,10 +232,8 @@ fn use_tree(code: &[Token], start: usize, prefix: &[String], found: &mut Vec<Nam
                 let end = closing(code, at);
                 at += 1;
                 while at < end {
-                    at = use_tree(code, at, &parts, found);
-                    if code[at].text == "," {
-                        at += 1;
-                    }
+                    // whatever ends a branch is passed over, so that each turn comes nearer to the end
+                    at = use_tree(code, at, &parts, found) + 1;
                 }
                 return end + 1;
             }
@@ -280,6 +280,15 @@ mod tests {
             path_texts("use crate::store::Store; fn f() { crate::pg::Lsn::parse(x) }"),
             ["crate::store::Store", "crate::pg::Lsn::parse"]
         );
+    }
+
+    #[test]
+    fn what_a_return_type_captures_is_no_import() {
+        let text = "fn f<'a>(x: &'a u8) -> impl Iterator<Item = u8> + use<'a> { g(); crate::pg::h(); }\nfn b() {}\n";
+        assert_eq!(path_texts(text), ["crate::pg::h"]);
+        assert_eq!(file(text).functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["f", "b"]);
+        // no compiler takes this one, and the parser still comes to an end
+        assert_eq!(path_texts("use a::{b; c};"), ["a::b", "a::c"]);
     }
 
     #[test]

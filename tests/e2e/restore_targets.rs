@@ -406,6 +406,7 @@ fn a_second_attempt() {
     let proven = scene.commit(2);
     scene.site.backup(&[]).success();
     let before = scene.commit(2);
+    scene.site.primary.query("SELECT pg_create_restore_point('again')");
     let first_time = scene.commit(1);
     scene.commit(2);
     let second_time = scene.commit(2);
@@ -420,9 +421,10 @@ fn a_second_attempt() {
     assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
     let mut rows_of_two = scene.ledger.through(&first_time);
     Ledger::assert(&copy, &rows_of_two);
-    for _ in 0..2 {
-        rows_of_two.push(scene.ledger.commit(&copy).id);
-    }
+    rows_of_two.push(scene.ledger.commit(&copy).id);
+    let at_again = rows_of_two.clone();
+    copy.query("SELECT pg_create_restore_point('again')");
+    rows_of_two.push(scene.ledger.commit(&copy).id);
     let fork_segment = copy.archive_all();
     assert!(scene.archived().contains("00000002.history"), "{:?}", scene.archived());
     assert_eq!(fork_segment[8..], segment[8..], "the fork lies in the last segment of timeline 1");
@@ -435,6 +437,7 @@ fn a_second_attempt() {
         "is meant: --target-timeline 2",
     ];
     scene.refused(&["--target-time", &second], 3, &words);
+    between_the_sides_of_a_fork(&scene, &first, &scene.ledger.through(&first_time));
     // A number that one of them alone has is told by reading both.
     let xid = second_time.xid.to_string();
     let dry = scene.site.restore(&scene.folder.join("dry"), &["--target-xid", &xid, "--dry-run"]).success();
@@ -445,9 +448,48 @@ fn a_second_attempt() {
     scene.recovers("second", &options, Settled::Paused, &rows).kill();
 
     // Before the fork, known by its position or by a backup, nobody need be asked.
+    let at_first_again = scene.ledger.through(&before);
     let rows = scene.ledger.through(&before);
     scene.recovers("lsn", &["--target-lsn", &before.lsn], Settled::Paused, &rows).kill();
     let rows = scene.ledger.through(&proven);
     scene.recovers("time", &["--target-time", &proven.committed_at.text], Settled::Paused, &rows).kill();
     scene.recovers("latest", &[], Settled::Open, &rows_of_two).kill();
+    a_name_used_twice(&scene, &at_first_again, &at_again);
+}
+
+/// The next commit of either side is later, so all paths give the same rows: the newest is followed, as by the server.
+fn between_the_sides_of_a_fork(scene: &Scene, time: &str, rows: &[i64]) {
+    let words =
+        "the paths of timelines 1 and 2 give the same commits up to the target; the newest, timeline 2, is followed";
+    let answer = scene.site.pgv.run("pgv", &["target", "--target-time", time]).success().expect_stderr(words);
+    assert!(answer.stdout.contains("--target-timeline 2"), "{answer}");
+    scene.recovers("between", &["--target-time", time], Settled::Paused, rows).kill();
+    for timeline in ["1", "2"] {
+        let options = ["--target-time", time, "--target-timeline", timeline];
+        scene.recovers(&format!("between-{timeline}"), &options, Settled::Paused, rows).kill();
+    }
+    scene.refused(&["--target-time", time, "--no-prove"], 3, &["could lie on more than one path of timelines"]);
+}
+
+/// Recovery stops at the first one; the warning has the options that lead to the other.
+fn a_name_used_twice(scene: &Scene, first: &[i64], second: &[i64]) {
+    let on_two = ["--target-name", "again", "--target-timeline", "2"];
+    let outcome = scene.site.pgv.run("pgv", &[&["target", "--output", "json"], on_two.as_slice()].concat()).success();
+    let answer = json(&outcome);
+    let points = answer["point"]["proof"]["namesakes"].as_array().unwrap();
+    assert_eq!((points.len(), &points[0]["timeline"], &points[1]["timeline"]), (2, &1.into(), &2.into()), "{answer}");
+    assert_eq!(points[0]["lsn"], answer["point"]["proof"]["stop"]["lsn"]);
+    let (at, other) = (points[0]["lsn"].as_str().unwrap(), points[1]["lsn"].as_str().unwrap());
+    let options = format!("--target-lsn {other} --target-timeline 2");
+    let words = format!("given to 2 restore points; recovery stops at the first, at {at}, 20");
+    outcome.expect_stderr(&words).expect_stderr(&options);
+    let data = scene.folder.join("dry");
+    let restore = scene.site.restore(&data, &[&["--dry-run"], on_two.as_slice()].concat()).success();
+    restore.expect_stderr(&words).expect_stderr(&options);
+    scene.recovers("again", &on_two, Settled::Paused, first).kill();
+    let options: Vec<&str> = options.split(' ').collect();
+    scene.recovers("again-2", &options, Settled::Paused, second).kill();
+    // On timeline 1 it is the only one.
+    let one = scene.site.pgv.run("pgv", &["target", "--target-name", "again", "--target-timeline", "1"]).success();
+    assert!(!one.stderr.contains("restore points"), "{one}");
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::args::CommonArgs;
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
 use super::program::Verb;
 use crate::archive::{self, ArchiveOptions};
@@ -61,10 +61,6 @@ impl VerbArgs for ArchiveArgs {
         overrides.set("archive.timeout", "--timeout", self.timeout.as_deref());
         overrides.set("archive.compression_level", "--compression-level", self.compression_level.as_deref());
         overrides
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::Yes
     }
 
     fn writes(&self) -> bool {

@@ -7,7 +7,7 @@ use clap::Parser;
 use serde::Serialize;
 
 use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
 use super::program::{Program, Verb};
 use super::size::bytes_text;
@@ -86,10 +86,6 @@ impl VerbArgs for BackupArgs {
         overrides.set("backup.compression_level", "--compression-level", self.compression_level.as_deref());
         overrides.set("backup.jobs", "--jobs", self.jobs.as_deref());
         overrides
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::Yes
     }
 
     fn writes(&self) -> bool {

@@ -3,9 +3,8 @@
 use clap::{Parser, ValueEnum};
 
 use super::args::CommonArgs;
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::program::{Program, Verb, program_command};
-use crate::config::Overrides;
 use crate::error::Classified;
 
 /// Prints the completions of all programs for a shell
@@ -36,14 +35,6 @@ impl VerbArgs for CompletionsArgs {
 
     fn common(&self) -> Option<&CommonArgs> {
         None
-    }
-
-    fn overrides(&self) -> Overrides {
-        Overrides::new()
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::No
     }
 
     fn writes(&self) -> bool {

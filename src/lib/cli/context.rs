@@ -134,11 +134,15 @@ pub(crate) trait VerbArgs: clap::Parser {
     /// The common options, if the verb has them.
     fn common(&self) -> Option<&super::args::CommonArgs>;
 
-    /// What was given on the command line and is also a setting.
-    fn overrides(&self) -> Overrides;
+    /// What was given on the command line and is also a setting: the common options, and those of a verb that says so.
+    fn overrides(&self) -> Overrides {
+        self.common().map_or_else(Overrides::new, super::args::CommonArgs::overrides)
+    }
 
-    /// Whether the configuration file is read.
-    fn needs_configuration(&self) -> NeedsConfiguration;
+    /// Whether the configuration file is read: with the common options, unless a verb says otherwise.
+    fn needs_configuration(&self) -> NeedsConfiguration {
+        if self.common().is_some() { NeedsConfiguration::Yes } else { NeedsConfiguration::No }
+    }
 
     /// Whether it writes, and therefore refuses to run as root.
     fn writes(&self) -> bool;

@@ -9,7 +9,7 @@ use clap::Parser;
 use serde_json::{Map, json};
 
 use super::args::CommonArgs;
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
 use super::printer::Printer;
 use super::program::Verb;
@@ -65,10 +65,6 @@ impl VerbArgs for FetchArgs {
         overrides.set("fetch.timeout", "--timeout", self.timeout.as_deref());
         overrides.set("fetch.stall_timeout", "--stall-timeout", self.stall_timeout.as_deref());
         overrides
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::Yes
     }
 
     fn writes(&self) -> bool {

@@ -5,11 +5,10 @@ use std::path::Path;
 use clap::Parser;
 
 use super::args::{CommonArgs, OutputArgs, OutputFormat};
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::printer::json_answer;
 use super::program::Verb;
 use super::{info_text, opening};
-use crate::config::Overrides;
 use crate::error::Classified;
 use crate::info::{InfoOptions, gather};
 
@@ -37,14 +36,6 @@ impl VerbArgs for InfoArgs {
 
     fn common(&self) -> Option<&CommonArgs> {
         Some(&self.common)
-    }
-
-    fn overrides(&self) -> Overrides {
-        self.common.overrides()
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::Yes
     }
 
     fn writes(&self) -> bool {

@@ -14,7 +14,7 @@ use super::program::{Program, Verb};
 use super::typed::{Typed, server_program, switch_to};
 use super::usage::UsageError;
 use crate::clock::SystemClock;
-use crate::config::{ClusterSettings, ConfigError, Configuration, Overrides, account_name};
+use crate::config::{ClusterSettings, ConfigError, Configuration, account_name};
 use crate::error::{Classified, ErrorClass};
 use crate::init::{
     ArchiveCommand, ClusterFacts, FindingAction, InitCluster, InitError, InitReport, InitRepository, InitServer,
@@ -60,10 +60,6 @@ impl VerbArgs for InitArgs {
 
     fn common(&self) -> Option<&CommonArgs> {
         Some(&self.common)
-    }
-
-    fn overrides(&self) -> Overrides {
-        self.common.overrides()
     }
 
     fn needs_configuration(&self) -> NeedsConfiguration {

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::args::CommonArgs;
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::program::{Program, Verb, program_command};
-use crate::config::Overrides;
 use crate::error::Classified;
 use crate::fs::StagedFile;
 
@@ -34,14 +33,6 @@ impl VerbArgs for ManArgs {
 
     fn common(&self) -> Option<&CommonArgs> {
         None
-    }
-
-    fn overrides(&self) -> Overrides {
-        Overrides::new()
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::No
     }
 
     fn writes(&self) -> bool {

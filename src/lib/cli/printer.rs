@@ -3,7 +3,6 @@
 //! INVARIANT: a message is one line, written by one call, with control characters escaped: what a server, a file
 //! name or a person sent can neither forge a line nor drive the terminal.
 
-use std::error::Error;
 use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::{Map, Value, json};
@@ -13,7 +12,7 @@ use super::program::Program;
 use super::typed::Typed;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{LogFormat, LogLevel};
-use crate::error::{Classified, ErrorClass};
+use crate::error::{Classified, ErrorClass, chain};
 
 /// Writes messages in the form and from the level that were asked for.
 #[derive(Debug, Clone, Copy)]
@@ -141,18 +140,6 @@ impl Printer {
 pub(crate) fn json_answer(value: &impl serde::Serialize) -> Result<String, OutputError> {
     let text = serde_json::to_string_pretty(value).map_err(|error| OutputError { source: error.into() })?;
     Ok(format!("{text}\n"))
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// Text without control characters, so that nobody's file name can drive the terminal.

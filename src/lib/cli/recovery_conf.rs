@@ -16,7 +16,6 @@ use super::recovery_commands::RecoveryCommands;
 use super::recovery_conf_text::{ClearAnswer, WriteAnswer};
 use super::usage::UsageError;
 use crate::clock::SystemClock;
-use crate::config::Overrides;
 use crate::error::Classified;
 use crate::pg::{
     ClearScope, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, WalReadAhead,
@@ -79,10 +78,6 @@ impl VerbArgs for RecoveryConfArgs {
 
     fn common(&self) -> Option<&CommonArgs> {
         Some(&self.recovery.common)
-    }
-
-    fn overrides(&self) -> Overrides {
-        self.recovery.common.overrides()
     }
 
     fn needs_configuration(&self) -> NeedsConfiguration {

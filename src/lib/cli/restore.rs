@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::args::{CommonArgs, ConnectionArgs, OutputFormat};
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::copy_server::CopyServer;
 use super::opening;
 use super::program::{Program, Verb};
@@ -90,10 +90,6 @@ impl VerbArgs for RestoreArgs {
         let pg_bindir = self.start.pg_bindir.as_ref().map(|dir| dir.to_string_lossy());
         overrides.set("restore.pg_bindir", "--pg-bindir", pg_bindir.as_deref());
         overrides
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::Yes
     }
 
     fn writes(&self) -> bool {

@@ -10,11 +10,10 @@ use super::args::ConnectionArgs;
 use super::context::Context;
 use super::copy_server::CopyServer;
 use super::opening;
-use super::printer::chain;
 use super::program::Program;
 use super::proof_text::precise_text;
 use super::size::duration_text;
-use crate::error::Classified;
+use crate::error::{Classified, chain};
 use crate::report::Reporter;
 use crate::restore::RestorePlan;
 use crate::restore::start::{

@@ -4,12 +4,11 @@ use clap::Parser;
 use jiff::Timestamp;
 
 use super::args::{CommonArgs, OutputArgs, OutputFormat};
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
 use super::program::Verb;
 use super::recovery_args::{ProvingArgs, TargetArgs, backup_choice};
 use super::target_text::{self, Along, Shown};
-use crate::config::Overrides;
 use crate::error::Classified;
 use crate::pg::{RecoveryMode, parse_target_time};
 use crate::report::Reporter as _;
@@ -68,14 +67,6 @@ impl VerbArgs for TargetQueryArgs {
 
     fn common(&self) -> Option<&CommonArgs> {
         Some(&self.common)
-    }
-
-    fn overrides(&self) -> Overrides {
-        self.common.overrides()
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::Yes
     }
 
     fn writes(&self) -> bool {

@@ -6,12 +6,11 @@ use std::path::Path;
 use clap::Parser;
 
 use super::args::{CommonArgs, OutputArgs, OutputFormat};
-use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
+use super::context::{Context, Outcome, VerbArgs};
 use super::printer::json_answer;
 use super::program::Verb;
 use super::{opening, verify_text};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Overrides;
 use crate::error::Classified;
 use crate::repository::BackupId;
 use crate::verify::{Depth, VerifyOptions, verify};
@@ -72,14 +71,6 @@ impl VerbArgs for VerifyArgs {
 
     fn common(&self) -> Option<&CommonArgs> {
         Some(&self.common)
-    }
-
-    fn overrides(&self) -> Overrides {
-        self.common.overrides()
-    }
-
-    fn needs_configuration(&self) -> NeedsConfiguration {
-        NeedsConfiguration::Yes
     }
 
     fn writes(&self) -> bool {

@@ -1,6 +1,5 @@
 //! Why a WAL file was not fetched.
 
-use std::error::Error;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -176,20 +175,6 @@ pub enum FetchError {
         #[source]
         source: RepositoryError,
     },
-}
-
-impl FetchError {
-    /// This error and its causes.
-    pub(super) fn on_one_line(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        text
-    }
 }
 
 impl Classified for FetchError {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::{Clock, Deadline, wait};
-use crate::error::{Classified, ErrorClass};
+use crate::error::{Classified, ErrorClass, chain};
 use crate::fs;
 use crate::pg::{ControlFile, SystemIdentifier, WalFileName};
 use crate::report::{Activity, Reporter};
@@ -104,7 +104,7 @@ fn fetch_patiently(
             Err(error) if may_pass(error.class()) && !deadline.has_passed() => {
                 if std::mem::take(&mut is_first) {
                     let left = deadline.remaining().as_secs();
-                    reporter.warn(&format!("{}; trying again for up to {left} s", error.on_one_line()));
+                    reporter.warn(&format!("{}; trying again for up to {left} s", chain(&error)));
                 }
                 activity.begin("waiting to try again".to_owned());
                 wait(pause.min(deadline.remaining()));

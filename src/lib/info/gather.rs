@@ -8,7 +8,7 @@ use super::report::{
     InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };
 use super::wal_summary::{BackupSpan, WalSummary};
-use crate::error::Classified;
+use crate::error::{Classified, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{
     BackupRecord, ClusterIdentity, ClusterName, ClusterRef, Repository, RepositoryError, WalArchive,
@@ -55,7 +55,7 @@ impl Gatherer<'_> {
     }
 
     fn note(&mut self, object: String, error: &dyn Classified) {
-        self.problems.push(InfoProblem { object, reason: reason(error), class: error.class() });
+        self.problems.push(InfoProblem { object, reason: chain(error), class: error.class() });
     }
 
     fn cluster(&mut self, name: ClusterName) -> InfoCluster {
@@ -128,7 +128,7 @@ impl Gatherer<'_> {
                 Ok(record) => records.push(record),
                 Err(error) => {
                     self.note(format!("backup \"{}\"", entry.id), &error);
-                    tree.unreadable_backups.push(InfoUnreadable { id: entry.id, reason: reason(&error) });
+                    tree.unreadable_backups.push(InfoUnreadable { id: entry.id, reason: chain(&error) });
                 }
             }
         }
@@ -147,7 +147,7 @@ impl Gatherer<'_> {
                 Ok(begin) => InfoUnfinished { id, host: Some(begin.host), began: Some(begin.began), reason: None },
                 Err(error) => {
                     self.note(format!("unfinished backup \"{id}\""), &error);
-                    InfoUnfinished { id, host: None, began: None, reason: Some(reason(&error)) }
+                    InfoUnfinished { id, host: None, began: None, reason: Some(chain(&error)) }
                 }
             });
         }
@@ -220,18 +220,6 @@ fn backup_of(record: &BackupRecord, wal: Option<&WalSummary>) -> InfoBackup {
         missing_wal,
         wal_until,
     }
-}
-
-/// An error and its causes.
-fn reason(error: &dyn Classified) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

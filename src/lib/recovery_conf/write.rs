@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::RecoveryConfError;
 use super::data_directory::{AUTO_FILE, DataDirectory};
 use crate::clock::Clock;
+use crate::error::chain;
 use crate::fs::{self, FileError, PRIVATE_FILE_MODE};
 use crate::pg::{
     ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetTimeline,
@@ -91,7 +92,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
     let main_entries = match directory.main_entries() {
         Ok(entries) => entries,
         Err(error) => {
-            warnings.push(format!("the server's own configuration cannot be read: {}", on_one_line(&error)));
+            warnings.push(format!("the server's own configuration cannot be read: {}", chain(&error)));
             None
         }
     };
@@ -197,9 +198,4 @@ fn no_target_warning(settings: &RecoverySettings) -> Option<String> {
 /// What is said of a target that other files set.
 pub(super) fn foreign_target_warning(name: &str) -> String {
     format!("postgresql.conf or a file that it includes sets {name}; take it out there, or a later recovery obeys it")
-}
-
-fn on_one_line(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

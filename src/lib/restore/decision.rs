@@ -8,7 +8,7 @@ use super::choose::{self, Choice, Request, is_on};
 use super::error::RestoreError;
 use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use};
 use super::proof::{Proof, Prover, Searched, is_behind};
-use super::refusal::{Elsewhere, NotFound};
+use super::refusal::{Elsewhere, NotFound, time_text};
 use super::trees;
 use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId};
 use crate::report::{Cancel, Reporter};
@@ -16,6 +16,7 @@ use crate::repository::ArchiveFacts;
 use crate::repository::{
     BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, SelectedCluster, WalArchive,
 };
+use crate::wal_search::RestorePoint;
 
 /// Whether the target is looked for in the WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +134,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
     let (mut choice, proof) = decided.map_err(|error| trees::with_older_backup(error, query, &selected))?;
     warnings.append(&mut choice.warnings);
     warnings.extend(proof.iter().flat_map(clock_warnings));
+    warnings.extend(proof.as_ref().and_then(|proof| namesakes_warning(proof, choice.path.timeline())));
     choice.warnings = warnings;
     let threads = query.proving.threads();
     let old_wal = match &old {
@@ -196,49 +198,46 @@ fn clock_warnings(proof: &Proof) -> impl Iterator<Item = String> + '_ {
     })
 }
 
+/// A name that was used more than once: recovery stops at the first one, whichever was meant.
+fn namesakes_warning(proof: &Proof, timeline: TimelineId) -> Option<String> {
+    let count = proof.namesake_count?;
+    let (first, others) = proof.namesakes.split_first()?;
+    let other = |point: &RestorePoint| {
+        let (lsn, time) = (point.span.lsn, time_text(point.time));
+        format!("at {lsn}, {time}: --target-lsn {lsn} --target-timeline {timeline}")
+    };
+    let shown: Vec<String> = others.iter().map(other).collect();
+    let more = count.saturating_sub(proof.namesakes.len() as u64);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Some(format!(
+        "the name \"{}\" was given to {count} restore points; recovery stops at the first, at {}, {}. To stop at \
+         another instead of --target-name: {}{more}",
+        first.name,
+        first.span.lsn,
+        time_text(first.time),
+        shown.join("; ")
+    ))
+}
+
 /// Decides with the WAL at hand.
-struct Decider<'a> {
-    request: &'a Request,
-    backups: &'a [BackupRecord],
-    facts: &'a ArchiveFacts,
-    mode: RecoveryMode,
-    prover: Prover<'a>,
+pub(super) struct Decider<'a> {
+    pub(super) request: &'a Request,
+    pub(super) backups: &'a [BackupRecord],
+    pub(super) facts: &'a ArchiveFacts,
+    pub(super) mode: RecoveryMode,
+    pub(super) prover: Prover<'a>,
 }
 
 impl Decider<'_> {
-    fn decide(&self) -> Result<(Choice, Proof), RestoreError> {
+    pub(super) fn decide(&self) -> Result<(Choice, Proof), RestoreError> {
         match choose::choose(self.request, self.backups, self.facts) {
             Ok(choice) => self.prove(choice, true),
-            Err(RestoreError::AmbiguousTimeline { target, branches }) => {
-                let mut proven: Vec<(Choice, Proof)> = Vec::new();
-                let mut refused = None;
-                for branch in &branches {
-                    match self.on_timeline(branch.timeline) {
-                        Ok(found) => proven.push(found),
-                        Err(error) if is_about_the_target(&error) => refused = Some(error),
-                        Err(error) => return Err(error),
-                    }
-                }
-                proven.dedup_by(|later, earlier| is_same_point(&later.1, &earlier.1));
-                match (proven.pop(), proven.is_empty(), refused) {
-                    (Some((mut choice, proof)), true, _) => {
-                        let timeline = choice.path.timeline();
-                        choice.warnings.push(format!(
-                            "of {} paths of timelines that could be meant, only the one of timeline {timeline} has the \
-                             target",
-                            branches.len()
-                        ));
-                        Ok((choice, proof))
-                    }
-                    (None, _, Some(error)) => Err(error),
-                    _ => Err(RestoreError::AmbiguousTimeline { target, branches }),
-                }
-            }
+            Err(RestoreError::AmbiguousTimeline { target, branches }) => self.tell_apart(target, branches),
             Err(error) => Err(error),
         }
     }
 
-    fn on_timeline(&self, timeline: TimelineId) -> Result<(Choice, Proof), RestoreError> {
+    pub(super) fn on_timeline(&self, timeline: TimelineId) -> Result<(Choice, Proof), RestoreError> {
         let timeline = RecoveryTargetTimeline::Id(timeline);
         let request = Request { timeline, ..self.request.clone() };
         self.prove(choose::choose(&request, self.backups, self.facts)?, false)
@@ -314,23 +313,4 @@ impl Decider<'_> {
         }
         RestoreError::TargetNotFound { target: self.request.target.clone(), not_found: Box::new(not_found) }
     }
-}
-
-/// Whether an error says that a branch does not hold the target, rather than that it could not be looked at.
-fn is_about_the_target(error: &RestoreError) -> bool {
-    matches!(
-        error,
-        RestoreError::TargetNotFound { .. }
-            | RestoreError::StopBeforeBackupEnd { .. }
-            | RestoreError::TargetBeforeBackup { .. }
-            | RestoreError::TargetBehindArchive { .. }
-            | RestoreError::TimeBehindArchive { .. }
-            | RestoreError::NotOnTimeline { .. }
-            | RestoreError::Hole { .. }
-    )
-}
-
-/// Whether two branches give the same rows: they stop at the same record, and have the same last one.
-fn is_same_point(one: &Proof, other: &Proof) -> bool {
-    one.stop == other.stop && one.last_record == other.last_record && one.commit_before == other.commit_before
 }

@@ -8,7 +8,8 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 use crate::wal_search::{
-    ClockStep, Ending, Found, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError, WalSource,
+    ClockStep, Ending, Found, RUN_BYTES, RecordSpan, RestorePoint, Stop, StopSearch, StopSide, WalSearch,
+    WalSearchError, WalSource,
 };
 
 /// What was proven of a target, by reading WAL.
@@ -22,6 +23,12 @@ pub struct Proof {
     pub commit_before: Option<Ending>,
     /// The first commit that is not, if there is one.
     pub commit_after: Option<Ending>,
+    /// The restore points of the name that was asked for, when it was used more than once: the first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namesakes: Vec<RestorePoint>,
+    /// How many there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namesake_count: Option<u64>,
     /// Where the server's clock went back on the way.
     pub clock_steps: Vec<ClockStep>,
     /// How many records were read.
@@ -127,6 +134,8 @@ fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
         last_record: search.last_record.unwrap_or(nothing),
         commit_before: search.commit_before,
         commit_after: search.commit_after,
+        namesake_count: (search.namesake_count > 1).then_some(search.namesake_count),
+        namesakes: if search.namesake_count > 1 { search.namesakes } else { Vec::new() },
         clock_steps: search.clock_steps,
         records: run.records,
     }

@@ -11,7 +11,7 @@ use super::conninfo::{PasswordFileProblem, ServerHost, SslMode, TargetSession};
 use super::framing::ProtocolError;
 use super::message::ServerMessage;
 use super::tls::{CertificateProblem, TlsSetupError};
-use crate::error::{Classified, ErrorClass};
+use crate::error::{Classified, ErrorClass, chain};
 
 /// Which server, as whom, with how much TLS: what every connection error is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,17 +212,6 @@ fn wanted_role(wanted: TargetSession) -> &'static str {
         TargetSession::Primary => "a primary",
         TargetSession::Standby | TargetSession::PreferStandby => "a standby",
     }
-}
-
-/// The whole chain of one error on one line; only for lists, which have no single source.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn joined(attempts: &[ConnectError]) -> String {

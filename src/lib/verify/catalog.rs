@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::finding::{Findings, Subject, chain};
+use super::finding::{Findings, Subject};
 use super::{VerifyError, VerifyOptions};
 use crate::codec::ContentDigest;
-use crate::error::{Classified, ErrorClass};
+use crate::error::{Classified, ErrorClass, chain};
 use crate::repository::{
     BackupId, BackupNeeds, BackupPart, BackupRecord, ClusterIdentity, ClusterName, ClusterRef, PackNeed, Repository,
     RepositoryError, StoredObject,

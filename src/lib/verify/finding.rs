@@ -1,13 +1,12 @@
 //! What is wrong with an object, and what that costs: pure values.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::ops::Range;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::error::{Classified, ErrorClass};
+use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalSegmentName};
 use crate::repository::{BackupId, BackupPart, ClusterName, ClusterRef, RepositoryError, StoredObject};
 
@@ -260,18 +259,6 @@ pub(super) fn problem_of(error: &RepositoryError) -> String {
         RepositoryError::Store(_) if error.is_not_found() => "it is missing".to_owned(),
         _ => chain(error),
     }
-}
-
-/// An error and its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// The class of something that must be there and is not.

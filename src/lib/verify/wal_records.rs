@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::VerifyError;
-use super::finding::{Findings, Subject, chain};
+use super::finding::{Findings, Subject};
 use super::wal_costs::{BackupSpan, WalPath, paths};
-use crate::error::Classified;
+use crate::error::{Classified, chain};
 use crate::pg::{Lsn, WalFileName, WalRecord, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{ArchiveFacts, ClusterRef, Repository, StoredObject, WalArchive};

@@ -97,25 +97,14 @@ impl WalSearch<'_> {
         let mut found: Option<Found<S>> = None;
         let read = |piece: Piece, is_over: &AtomicBool| self.read(&piece, new(), is_over, cancel);
         let broken = parallel::in_order(self.threads, self.pieces().into_iter(), read, |read| {
-            let ReadPiece { search, run, last, is_end } = match read {
-                Ok(read) => read,
-                Err(WalSearchError::OldFault { .. }) if found.as_ref().is_some_and(|found| found.search.is_found()) => {
-                    return ControlFlow::Break(Ok(()));
-                }
-                Err(error) => return ControlFlow::Break(Err(error)),
+            let is_end = match read.and_then(|piece| Found::add(&mut found, piece)) {
+                Ok(is_end) => is_end,
+                Err(error) => return ControlFlow::Break(or_enough(found.as_ref(), error)),
             };
-            let merged = match found.take() {
-                None => Found { search, run },
-                Some(earlier) => match earlier.joined(search, run, last) {
-                    Ok(merged) => merged,
-                    Err(error) => return ControlFlow::Break(Err(error)),
-                },
-            };
-            let done_bytes = merged.run.next_lsn.distance_from(self.from).unwrap_or_default();
+            let Some(found) = &found else { return ControlFlow::Continue(()) };
+            let done_bytes = found.run.next_lsn.distance_from(self.from).unwrap_or_default();
             reporter.progress(&Progress { phase: "reading WAL", done_bytes, total_bytes });
-            let is_over = is_end || merged.search.is_decided();
-            found = Some(merged);
-            if is_over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
+            if is_end || found.search.is_decided() { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
         });
         broken.map_err(WalSearchError::Thread)?.transpose()?;
         found.ok_or(WalSearchError::Cancelled)
@@ -236,12 +225,25 @@ impl WalSearch<'_> {
 }
 
 impl<S: Search> Found<S> {
-    fn joined(self, later: S, run: WalRun, segment: WalSegmentName) -> Result<Self, WalSearchError> {
-        let Self { mut search, run: earlier } = self;
-        let run = earlier.join(run).map_err(|source| WalSearchError::Join { segment, source })?;
-        search.merge(later);
-        Ok(Self { search, run })
+    /// Adds the next piece, unless it does not follow; whether the log ends in it.
+    fn add(found: &mut Option<Self>, piece: ReadPiece<S>) -> Result<bool, WalSearchError> {
+        let ReadPiece { search, run, last: segment, is_end } = piece;
+        match found {
+            None => *found = Some(Self { search, run }),
+            Some(earlier) => {
+                let joined = earlier.run.clone().join(run);
+                earlier.run = joined.map_err(|source| WalSearchError::Join { segment, source })?;
+                earlier.search.merge(search);
+            }
+        }
+        Ok(is_end)
     }
+}
+
+/// What could not be read behind what was looked for does not matter, unless nobody wants to know any more.
+fn or_enough<S: Search>(found: Option<&Found<S>>, error: WalSearchError) -> Result<(), WalSearchError> {
+    let is_found = found.is_some_and(|found| found.search.is_found());
+    if is_found && !matches!(error, WalSearchError::Cancelled) { Ok(()) } else { Err(error) }
 }
 
 fn absent(candidates: &SegmentCandidates, path: &TimelineHistory, from: Lsn, size: WalSegmentSize) -> WalSearchError {

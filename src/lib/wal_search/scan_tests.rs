@@ -167,6 +167,28 @@ fn findings_are_the_same_however_the_log_is_cut() {
     }
 }
 
+/// A name may be used again, so all is read; what is damaged behind the first one keeps nobody from it.
+#[test]
+fn damage_behind_a_restore_point_does_not_matter() {
+    let mut held = Held::fixture(15);
+    let from = held.first_record();
+    let records = held.search(from, 1, RUN_BYTES, All::default).unwrap().search.0;
+    let point = records.iter().find_map(crate::wal_search::RestorePoint::of).unwrap();
+    let target = RecoveryTarget::RestorePoint(point.name.parse().unwrap());
+    let behind: Vec<WalSegmentName> =
+        held.segments.keys().copied().filter(|name| name.start_lsn(held.size) > Some(point.span.end_lsn)).collect();
+    // The last but one is on timeline 1, from which the path has turned.
+    let lost = behind[behind.len() - 3];
+    held.segments.remove(&lost);
+    for (threads, run_bytes) in CUTS.into_iter().filter(|(_, run_bytes)| *run_bytes == 1) {
+        let found = held.search(from, threads, run_bytes, || StopSearch::new(target.clone())).unwrap().search;
+        assert_eq!(found.stop.unwrap().span, point.span);
+        let absent = RecoveryTarget::RestorePoint("absent".parse().unwrap());
+        let error = held.search(from, threads, run_bytes, || StopSearch::new(absent.clone())).err();
+        assert!(matches!(error, Some(WalSearchError::Missing { segment }) if segment == lost), "{error:?}");
+    }
+}
+
 /// A bit flipped anywhere, a segment lost: an error of the same place, however it is read.
 #[test]
 fn damage_is_found_however_the_log_is_cut() {

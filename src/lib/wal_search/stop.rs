@@ -74,6 +74,10 @@ pub struct StopSearch {
     pub nearest: NearestTransactions,
     /// The last restore points that were seen, whatever their name.
     pub restore_points: Vec<RestorePoint>,
+    /// The first restore points of the name that is looked for, also behind the stop.
+    pub namesakes: Vec<RestorePoint>,
+    /// How many there are.
+    pub namesake_count: u64,
     /// Where the clock went back.
     pub clock_steps: Vec<ClockStep>,
     /// The first commit that is recovered.
@@ -102,6 +106,8 @@ impl StopSearch {
             last_record: None,
             nearest: NearestTransactions::default(),
             restore_points: Vec::new(),
+            namesakes: Vec::new(),
+            namesake_count: 0,
             clock_steps: Vec::new(),
             first_commit: None,
             latest: None,
@@ -156,6 +162,20 @@ impl StopSearch {
         self.first_commit.or(self.commit_after)
     }
 
+    fn see_point(&mut self, point: RestorePoint) {
+        if matches!(&self.target, RecoveryTarget::RestorePoint(name) if point.name == name.as_str()) {
+            self.add_namesakes(1, std::slice::from_ref(&point));
+        }
+        self.restore_points.push(point);
+        self.keep_restore_points();
+    }
+
+    fn add_namesakes(&mut self, count: u64, first: &[RestorePoint]) {
+        self.namesake_count += count;
+        let room = SHOWN_MAX.saturating_sub(self.namesakes.len());
+        self.namesakes.extend(first.iter().take(room).cloned());
+    }
+
     fn keep_restore_points(&mut self) {
         let surplus = self.restore_points.len().saturating_sub(SHOWN_MAX);
         self.restore_points.drain(..surplus);
@@ -183,8 +203,7 @@ impl Search for StopSearch {
             self.last_record = Some(span);
         }
         if let Some(point) = point {
-            self.restore_points.push(point);
-            self.keep_restore_points();
+            self.see_point(point);
         }
         let Some(ending) = ending else { return };
         self.nearest.see(&self.target, &ending);
@@ -204,6 +223,7 @@ impl Search for StopSearch {
     fn merge(&mut self, later: Self) {
         self.restore_points.extend_from_slice(&later.restore_points);
         self.keep_restore_points();
+        self.add_namesakes(later.namesake_count, &later.namesakes);
         self.nearest.merge(&self.target, &later.nearest);
         if self.stop.is_some() {
             // Of what is behind the stop, the first commit alone matters, wherever it stands there.
@@ -226,8 +246,10 @@ impl Search for StopSearch {
         self.earliest = self.earliest.take().or(later.earliest);
     }
 
+    /// A name may be used again anywhere behind.
     fn is_decided(&self) -> bool {
-        self.stop.is_some() && self.commit_after.is_some()
+        let is_unique = !matches!(self.target, RecoveryTarget::RestorePoint(_));
+        is_unique && self.stop.is_some() && self.commit_after.is_some()
     }
 
     fn is_found(&self) -> bool {

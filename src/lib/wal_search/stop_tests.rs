@@ -120,6 +120,19 @@ fn the_neighbours_of_a_transaction_that_is_not_there_are_told() {
 }
 
 #[test]
+fn every_restore_point_of_the_name_is_told_and_no_other() {
+    let points = ["p", "q", "p", "p"].iter().zip(100..).map(|(name, at)| point(name, at));
+    let found = search(&RecoveryTarget::RestorePoint("p".parse().unwrap()), &log(points.collect()));
+    let places: Vec<Lsn> = found.namesakes.iter().map(|point| point.span.lsn).collect();
+    assert_eq!((places, found.namesake_count), (vec![lsn(0), lsn(2), lsn(3)], 3));
+    assert_eq!(found.stop.unwrap().span.lsn, lsn(0));
+    let many = (0..50).map(|at| point("p", at)).collect();
+    let found = search(&RecoveryTarget::RestorePoint("p".parse().unwrap()), &log(many));
+    assert_eq!((found.namesakes.len(), found.namesake_count), (SHOWN_MAX, 50));
+    assert_eq!(search(&RecoveryTarget::Latest, &sample()).namesake_count, 0);
+}
+
+#[test]
 fn a_clock_that_went_back_is_told_once() {
     let times = [100, 101, 50, 51, 52, 102];
     let contents = times.iter().zip(10..).map(|(at, xid)| WalContent::Commit(end(xid, *at))).collect();
@@ -176,6 +189,7 @@ proptest! {
         prop_assert_eq!(&merged.commit_after, &whole.commit_after);
         prop_assert_eq!(merged.last_record, whole.last_record);
         prop_assert_eq!(&merged.restore_points, &whole.restore_points);
+        prop_assert_eq!((&merged.namesakes, merged.namesake_count), (&whole.namesakes, whole.namesake_count));
         prop_assert_eq!(&merged.nearest, &whole.nearest);
         prop_assert_eq!(merged.clock_steps.is_empty(), whole.clock_steps.is_empty());
     }

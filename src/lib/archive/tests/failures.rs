@@ -1,4 +1,3 @@
-use std::error::Error;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use jiff::Timestamp;
 use super::super::{ArchiveError, ArchiveOptions};
 use super::scene::{BACKUP_HISTORY, HISTORY_OF_1, SEGMENT, Scene};
 use crate::codec::RepositoryId;
-use crate::error::{Classified, ErrorClass};
+use crate::error::{Classified, ErrorClass, chain};
 use crate::fs::FileError;
 use crate::pg::testing::{OTHER_CONTROL_FILE, wal_segment};
 use crate::repository::{ClusterName, ClusterSelection, Repository};
@@ -17,11 +16,6 @@ use crate::store::{LocalStore, ObjectBody, ObjectKey, PutOutcome, Store, StoreEr
 
 const HISTORY: &str = "00000002.history";
 const BACKUP: &str = "000000010000000000000003.00000028.backup";
-
-fn on_one_line(error: &ArchiveError) -> String {
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
-}
 
 fn overwrite(path: &Path, content: impl AsRef<[u8]>) {
     assert!(path.exists(), "{path:?}");
@@ -332,7 +326,7 @@ fn every_failure_has_its_class_and_stores_nothing() {
         let before = snapshot(scene.test.temp.path());
         let options = ArchiveOptions { name: None, ..scene.options(name) };
         let error = scene.run(options).unwrap_err();
-        let text = on_one_line(&error);
+        let text = chain(&error);
         assert_eq!(error.class(), class, "{what}: {text}");
         assert!(text.contains(says), "{what}: {text}");
         if !matches!(error, ArchiveError::NoName { .. }) {
@@ -445,7 +439,7 @@ fn what_the_file_system_says_decides_the_class() {
         };
         let error = scene.run(options).unwrap_err();
         assert_eq!(error.class(), class, "{kind:?}");
-        let text = on_one_line(&error);
+        let text = chain(&error);
         for part in [SEGMENT, scene.test.root().to_str().unwrap()] {
             assert!(text.contains(part), "{text}");
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::super::{FetchError, FetchOptions, run};
 use super::scene::{SEGMENT, Scene};
-use crate::error::{Classified, ErrorClass};
+use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::testing::{OTHER_CONTROL_FILE, wal_segment};
 use crate::report::CollectingReporter;
 use crate::repository::{ClusterName, ClusterSelection, Repository, RepositoryError};
@@ -174,8 +174,8 @@ fn every_failure_has_its_class_and_delivers_nothing() {
         scene.store_segment(SEGMENT);
         mutilate(&scene);
         let error = scene.fetch(asked).unwrap_err();
-        assert_eq!(error.class(), class, "row {number}: {}", error.on_one_line());
-        assert!(error.on_one_line().contains(text), "row {number}: {}", error.on_one_line());
+        assert_eq!(error.class(), class, "row {number}: {}", chain(&error));
+        assert!(chain(&error).contains(text), "row {number}: {}", chain(&error));
         assert!(!scene.destination().is_file(), "row {number}");
     }
 }
@@ -382,7 +382,7 @@ fn errors_name_object_repository_and_cause() {
     bytes[300] ^= 1;
     std::fs::write(scene.stored(SEGMENT), bytes).unwrap();
     let error: FetchError = scene.fetch(SEGMENT).unwrap_err();
-    let text = error.on_one_line();
+    let text = chain(&error);
     for part in [SEGMENT, "is damaged: invalid header", scene.repository_root().to_str().unwrap()] {
         assert!(text.contains(part), "{text}");
     }

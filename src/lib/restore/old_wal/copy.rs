@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::error::RestoreError;
 use super::{OldSegment, OldWalError, OldWalUse};
 use crate::codec::CompressionLevel;
+use crate::error::chain;
 use crate::fs::{self, Tree};
 use crate::pg::{WalFileName, WalSegmentName};
 use crate::report::{Cancel, Reporter};
@@ -128,15 +129,4 @@ impl OldWalCopy<'_> {
 
 fn place(name: &WalFileName) -> PathBuf {
     Path::new(PG_WAL).join(name.to_string())
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
