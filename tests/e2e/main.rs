@@ -8,6 +8,8 @@ mod support;
 mod backup;
 mod connection;
 mod connection_oracle;
+mod crash_archive;
+mod crash_restore;
 mod demo;
 mod documents;
 mod harness_self_test;
