@@ -6,6 +6,7 @@
 mod support;
 
 mod backup;
+mod canaries;
 mod connection;
 mod connection_oracle;
 mod crash_archive;

@@ -109,6 +109,9 @@ pub(crate) fn tree_of(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}")) {
             let path = entry.expect("a directory can be read").path();
             let metadata = std::fs::symlink_metadata(&path).expect("it is there");
+            if std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
+                continue;
+            }
             let content = if metadata.is_symlink() {
                 std::fs::read_link(&path).expect("a link can be read").as_os_str().as_bytes().to_owned()
             } else if metadata.is_dir() {
@@ -133,4 +136,19 @@ pub(crate) fn put_back(from: &Path, to: &Path) {
     let mut command = TestAccount::get().command("cp");
     command.arg("-a").arg(from).arg(to);
     run(command).success();
+}
+
+/// Runs `command` to its end; how every process that it started was called: arguments and variables, a line for each,
+/// without its own.
+#[track_caller]
+pub(crate) fn processes_started_by(folder: &TestFolder, command: &Command) -> (Outcome, String) {
+    let trace = folder.write("execve.txt", "");
+    let options = ["--seccomp-bpf", "-v", "-s", "100000", "-e", "trace=execve", "-o", &trace.display().to_string()];
+    let outcome = run(traced(command, &options));
+    let text = std::fs::read(&trace).expect("strace wrote it");
+    std::fs::remove_file(&trace).expect("it can go");
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let calls: Vec<&str> = text.lines().filter(|line| line.contains("execve(")).collect();
+    assert!(!calls.is_empty(), "strace saw nothing: {outcome}");
+    (outcome, calls[1..].join("\n"))
 }
