@@ -6,8 +6,11 @@
 mod support;
 
 mod backup;
+mod canaries;
 mod connection;
 mod connection_oracle;
+mod crash_archive;
+mod crash_restore;
 mod demo;
 mod documents;
 mod harness_self_test;

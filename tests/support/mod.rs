@@ -20,6 +20,7 @@
 mod account;
 mod cluster;
 mod command;
+pub(crate) mod crash;
 mod folder;
 mod ledger;
 mod pgv;

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::clock::SystemClock;
 use crate::codec::RepositoryId;
 use crate::config::{
     Configuration, ConfigurationFile, Environment, LoadOptions, NewConfiguration, Overrides, RepoSettings, load,
     render_new,
 };
 use crate::error::Classified;
-use crate::init::{ClusterFacts, InitConfiguration, write_configuration_file};
+use crate::init::{ClusterFacts, InitConfiguration, remove_abandoned_beside_configuration, write_configuration_file};
 use crate::repository::ClusterName;
 
 /// What the configuration file should say.
@@ -25,6 +26,7 @@ pub(crate) struct ConfigurationInput<'a> {
 /// Writes the configuration file, or says what the one in use lacks.
 pub(crate) fn settle_configuration(input: &ConfigurationInput<'_>) -> Result<InitConfiguration, Box<dyn Classified>> {
     if let Some(file) = input.configuration.source() {
+        remove_abandoned_beside_configuration(file, &SystemClock);
         let lines_to_add = missing_lines(input, &alone(file)?);
         return Ok(InitConfiguration { file: file.to_owned(), written: false, lines_to_add });
     }
@@ -37,6 +39,7 @@ pub(crate) fn settle_configuration(input: &ConfigurationInput<'_>) -> Result<Ini
         system_identifier: Some(input.facts.system_identifier),
     });
     let written = write_configuration_file(input.configuration.new_files(), &text)?;
+    remove_abandoned_beside_configuration(&written.path, &SystemClock);
     for error in &written.passed_over {
         tracing::debug!("{error}: {}", error.source);
     }

@@ -39,7 +39,7 @@ struct WriteJson {
     /// `recovery_target_timeline`: a number, `latest` or `current`.
     target_timeline: String,
     settings: Vec<&'static str>,
-    /// None once they are written: they may hold a password.
+    /// Without passwords; none once they are written.
     lines: Option<String>,
     warnings: Vec<String>,
 }

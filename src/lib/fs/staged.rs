@@ -152,7 +152,8 @@ impl Drop for StagedFile {
 /// takes a system that can do so without replacing.
 pub fn has_hard_links(directory: &Path) -> Result<bool, FileError> {
     let staged = StagedFile::create_in(directory)?;
-    let second = directory.join(name_of_unlocked());
+    // It is the same file, under the same lock: whoever finds it after us knows whether we are gone.
+    let second = directory.join(name_of_locked(directory).unwrap_or_else(name_of_unlocked));
     match std::fs::hard_link(&staged.path, &second) {
         Ok(()) => {
             std::fs::remove_file(&second).map(|()| true).map_err(|error| FileError::new("remove", &second, error))

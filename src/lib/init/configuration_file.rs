@@ -1,11 +1,15 @@
 //! Writing the first configuration file: in the first place where that is possible, never over another one.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::InitError;
+use crate::clock::Clock;
 use crate::error::{Classified as _, ErrorClass};
 use crate::fs::{self, FileError, PRIVATE_FILE_MODE, Published, StagedFile};
 
+/// How old a staged file must be that may have a writer elsewhere, before it is taken for abandoned.
+const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 /// LIMIT: directories that are made for a configuration file: `~/.config` and `pgv` in it.
 const NEW_DIRECTORIES_MAX: usize = 2;
 
@@ -32,6 +36,13 @@ pub fn write_configuration_file(places: &[PathBuf], text: &str) -> Result<Writte
         }
     }
     Err(InitError::NoPlaceForConfiguration)
+}
+
+/// Removes what a run left beside that file that was killed while it wrote it.
+pub fn remove_abandoned_beside_configuration(path: &Path, clock: &dyn Clock) {
+    if let Ok(limit) = clock.now().checked_sub(ABANDONED_AFTER) {
+        fs::remove_abandoned_beside(path, limit);
+    }
 }
 
 /// Makes sure, before anything is done, that the only place is one.

@@ -15,7 +15,9 @@ mod server_check;
 mod server_state;
 
 pub use archive_command::{ARCHIVE_COMMAND_BYTES_MAX, ArchiveCommand};
-pub use configuration_file::{WrittenFile, check_configuration_places, write_configuration_file};
+pub use configuration_file::{
+    WrittenFile, check_configuration_places, remove_abandoned_beside_configuration, write_configuration_file,
+};
 pub use error::InitError;
 pub use facts::{ClusterFacts, FactSource};
 pub use finding::{Finding, FindingAction, Need};

@@ -8,10 +8,11 @@ use crate::clock::Clock;
 use crate::error::chain;
 use crate::fs::{self, FileError, PRIVATE_FILE_MODE};
 use crate::pg::{
-    ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetTimeline,
-    RestoredArchiving, apply_recovery_settings, chained_end_command, clear_recovery_settings, config_value,
-    end_command_of, foreign_targets, parse_config,
+    ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError, RecoveryTarget,
+    RecoveryTargetTimeline, RestoredArchiving, apply_recovery_settings, chained_end_command, clear_recovery_settings,
+    config_value, end_command_of, foreign_targets, parse_config,
 };
+use crate::server::conninfo::without_secrets;
 
 /// Whether the server will archive its own WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub struct WritePlan {
     pub file: PathBuf,
     /// The settings, complete.
     pub settings: RecoverySettings,
-    /// The lines between our marks.
+    /// The lines between our marks, without passwords.
     pub lines: String,
     /// The empty file that starts the recovery.
     pub signal_file: PathBuf,
@@ -71,7 +72,7 @@ pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryCo
     Ok(WritePlan {
         data_directory: None,
         file: PathBuf::from(AUTO_FILE),
-        lines: String::from_utf8_lossy(&new_text).into_owned(),
+        lines: shown_lines(&settings)?,
         signal_file: PathBuf::from(settings.mode.signal_file()),
         removed_signal_file: None,
         has_main_file: false,
@@ -80,6 +81,13 @@ pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryCo
         settings,
         new_text,
     })
+}
+
+/// The lines as they are shown: without passwords.
+fn shown_lines(settings: &RecoverySettings) -> Result<String, RecoverySettingsError> {
+    let primary_conninfo = settings.primary_conninfo.as_deref().map(without_secrets);
+    let shown = RecoverySettings { primary_conninfo, ..settings.clone() };
+    Ok(String::from_utf8_lossy(&apply_recovery_settings(b"", &shown)?).into_owned())
 }
 
 /// Decides what is to be written into a data directory, and refuses where it must not be.
@@ -122,7 +130,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
     Ok(WritePlan {
         data_directory: Some(directory.path().to_owned()),
         file: directory.auto_file(),
-        lines: String::from_utf8_lossy(&apply_recovery_settings(b"", &settings)?).into_owned(),
+        lines: shown_lines(&settings)?,
         signal_file: directory.path().join(settings.mode.signal_file()),
         removed_signal_file: has_other_signal.then_some(other_signal_file),
         has_main_file,

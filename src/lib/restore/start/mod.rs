@@ -10,7 +10,7 @@ mod programs;
 mod watch;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -149,7 +149,7 @@ fn server_options(settings: &[(String, String)]) -> Option<String> {
 /// Runs `pg_ctl`, which stays until the server takes connections or has ended.
 fn launch(directory: &Path, server: &ServerStart) -> Result<Child, StartError> {
     let program = server.programs.path("pg_ctl");
-    let mut command = Command::new(&program);
+    let mut command = programs::command(&program);
     command.arg("-D").arg(directory);
     if let Some(options) = server_options(&server.settings) {
         command.arg("-o").arg(options);

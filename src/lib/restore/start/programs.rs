@@ -44,13 +44,25 @@ impl ServerPrograms {
     }
 }
 
+/// Variables that may hold a password.
+const SECRET_VARIABLES: [&str; 3] = ["PGPASSWORD", "PGSSLPASSWORD", "PGV_CONNINFO"];
+
+/// One of the programs, without our passwords: a server keeps its variables for as long as it runs.
+pub(super) fn command(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    for name in SECRET_VARIABLES {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// The major version of the server there, if it can be run.
 fn version_in(folder: &Path) -> Option<u32> {
-    let mut command = Command::new(folder.join("postgres"));
+    let mut command = command(&folder.join("postgres"));
     let output = command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     // Without the one that starts it, it is of no use.
     let starts =
-        Command::new(folder.join("pg_ctl")).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
+        self::command(&folder.join("pg_ctl")).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
     starts.is_ok_and(|output| output.status.success()).then_some(())?;
     major_of(&String::from_utf8_lossy(&output.stdout))
 }

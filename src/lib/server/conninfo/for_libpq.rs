@@ -33,6 +33,26 @@ pub fn check_for_libpq(conninfo: &str) -> Result<LibpqConninfo, ConninfoError> {
     Ok(LibpqConninfo { holds_secret: SECRETS.iter().any(|name| value(name).is_some()) })
 }
 
+/// What stands for a secret in a connection string that is shown.
+const HIDDEN: &str = "NOT-SHOWN";
+
+/// The connection string for people to see: itself, unless it holds secrets, which then are not shown.
+pub fn without_secrets(conninfo: &str) -> String {
+    let Ok(pairs) = text::parse(conninfo) else { return HIDDEN.to_owned() };
+    let is_secret = |(keyword, value): &(String, String)| SECRETS.contains(&keyword.as_str()) && !value.is_empty();
+    if !pairs.iter().any(is_secret) {
+        return conninfo.to_owned();
+    }
+    let shown = pairs.iter().map(|pair| {
+        let value = if is_secret(pair) { HIDDEN } else { &pair.1 };
+        let is_plain = !value.is_empty() && !value.contains(['\\', '\'', ' ', '\t', '\n', '\r']);
+        let escaped = || value.replace('\\', "\\\\").replace('\'', "\\'");
+        let value = if is_plain { value.to_owned() } else { format!("'{}'", escaped()) };
+        format!("{}={value}", pair.0)
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +72,26 @@ mod tests {
             ("host=db1 sslpassword=x", true),
         ] {
             assert_eq!(check_for_libpq(conninfo), Ok(LibpqConninfo { holds_secret }), "{conninfo}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for (conninfo, shown) in [
+            ("host=db1 user=replicator", "host=db1 user=replicator"),
+            ("host=db1 password=''", "host=db1 password=''"),
+            ("host=db1 password='ca na\\'ry' user='a b'", "host=db1 password=NOT-SHOWN user='a b'"),
+            (
+                "password=canary password=canary options='-c a=\\\\b'",
+                "password=NOT-SHOWN password=NOT-SHOWN options='-c a=\\\\b'",
+            ),
+            (
+                "postgresql://x:canary@db1/?sslpassword=canary",
+                "user=x password=NOT-SHOWN host=db1 sslpassword=NOT-SHOWN",
+            ),
+            ("host=db1 password='canary", "NOT-SHOWN"),
+        ] {
+            assert_eq!(without_secrets(conninfo), shown);
         }
     }
 
