@@ -16,4 +16,6 @@ mod listing;
 mod newer;
 mod recipe;
 mod sealing;
+mod sweep;
+mod swept;
 mod verified;

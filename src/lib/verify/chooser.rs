@@ -95,7 +95,9 @@ impl<'a> Chooser<'a> {
                 match (needed, tree.has_record_of(backup)) {
                     (true, _) => {}
                     // What it needs cannot be known while its record or its table of packs cannot be read.
-                    (false, true) if tree.is_unknown(backup) => {}
+                    (false, true) if tree.is_unknown(backup) => {
+                        return Some(ObjectWork { is_whole: self.sampler.takes(), object, segment_size: None });
+                    }
                     (false, true) => self.left_overs.add(VerifyLeftOverKind::UnneededPack, key.to_string()),
                     (false, false) => self.left_overs.of_unfinished(cluster, *backup),
                 }

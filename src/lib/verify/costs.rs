@@ -116,6 +116,7 @@ impl Judged<'_> {
             Subject::BackupPart(backup) => vec![lost(*backup)],
             Subject::Pack(pack) => match self.lost_with_packs.get(&(pack.backup, pack.ordinal)) {
                 Some(costs) if !costs.is_empty() => costs.clone(),
+                _ if self.tree.is_unknown(&pack.backup) => vec![lost(pack.backup)],
                 _ => vec![Cost::Nothing { reason: "no file of a backup lies in the damaged part" }],
             },
             Subject::Segment(segment) => match of_segments.get(segment) {

@@ -9,6 +9,7 @@
 //! | identity, writer, begin, record, history | what they say, against the place where they lie |
 //! | root, needs, documents | plain digest in their header against the record's |
 //! | leaves | plain digest against the root's; order, sums and extents of their entries; number and bytes of files against the record's |
+//! | packs of a backup whose record or `needs` cannot be read | copy of the header; zstd's checksum of each frame |
 //! | packs | size, plain size and digest of the index against `needs`; copy of the header; index against seek table; each frame against its digest and page hashes in the index |
 //! | files | their digest against the frames in which their extents lie, in whichever backup's packs |
 //! | records | the MAC by which the next one names them |
