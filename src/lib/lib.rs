@@ -15,7 +15,7 @@
 //! reports through [`report::Reporter`] and returns values.
 
 #![cfg_attr(
-    test,
+    any(test, feature = "fuzzing"),
     allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, clippy::disallowed_methods)
 )]
 
@@ -23,6 +23,8 @@ pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod fs;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz_check;
 pub(crate) mod parallel;
 pub mod pg;
 pub mod report;
@@ -45,3 +47,7 @@ pub mod verify;
 
 pub mod cli;
 pub mod config;
+
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;

@@ -23,7 +23,7 @@ impl fmt::Display for Violation {
 const LAYERS: &[&[&str]] = &[
     // layer 0, whose own order is: the failure classes, the time, PostgreSQL's vocabulary, then what speaks of them
     &["error"],
-    &["report", "clock", "parallel"],
+    &["report", "clock", "parallel", "fuzz_check"],
     &["pg"],
     &["fs", "codec"],
     // layer 1
@@ -36,6 +36,8 @@ const LAYERS: &[&[&str]] = &[
     // layer 4
     &["config"],
     &["cli"],
+    // not in any build that is installed
+    &["fuzzing"],
     // layer 5
     &["bin"],
 ];

@@ -9,6 +9,8 @@ mod env_file;
 mod environment;
 mod error;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod load;
 mod nearest;
 mod overrides;
@@ -31,6 +33,8 @@ pub use configuration::{
 };
 pub use environment::Environment;
 pub use error::ConfigError;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::settings as fuzz_settings;
 pub use load::{ConfigurationFile, LoadOptions, load};
 pub(crate) use nearest::nearest;
 pub use overrides::Overrides;

@@ -23,6 +23,8 @@ pub use system_identifier::{SystemIdentifier, SystemIdentifierParseError};
 pub use timeline::{TimelineId, TimelineIdParseError};
 pub use timeline_history::{SegmentCandidates, TimelineHistory, TimelineHistoryEntry, TimelineHistoryError};
 pub use version::{PgMajorVersion, PgVersionError};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use wal::fuzz_wal;
 pub use wal::{
     Checkpoint, CheckpointKind, CreatedDatabase, DroppedRelation, ParameterChange, RestorePointRecord, TimelineStart,
     TransactionEnd, WalContent, WalEnding, WalFault, WalFormat, WalJoinError, WalPageScan, WalProgress, WalReader,

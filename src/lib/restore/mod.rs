@@ -67,6 +67,8 @@ pub use trees::OlderBackup;
 use executor::Executor;
 use old_wal::{Unarchived, check_unarchived};
 use plan::Destination;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use target_directory::fuzz_marker;
 
 /// Which backup is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -292,6 +292,11 @@ fn read_marker(directory: &Path) -> Result<Option<Marker>, RestoreError> {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_marker(text: &[u8]) {
+    let _ = serde_json::from_slice::<Marker>(text);
+}
+
 /// Whether nothing is in a directory but what a file system puts there itself.
 pub(super) fn is_empty(entries: &[DirectoryEntry]) -> bool {
     entries.iter().all(|entry| entry.name == "lost+found")

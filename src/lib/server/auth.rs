@@ -235,5 +235,8 @@ impl Login<'_> {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use scram::fuzz as fuzz_scram;
+
 #[cfg(test)]
 mod tests;

@@ -149,6 +149,11 @@ impl NoticeBuffer {
         self.notices.pop_front()
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ServerMessage> {
+        self.notices.iter().map(AsRef::as_ref)
+    }
+
     pub(crate) fn take(&mut self) -> Vec<ServerMessage> {
         self.notices.drain(..).map(|notice| *notice).collect()
     }

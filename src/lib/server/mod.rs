@@ -13,6 +13,8 @@ mod facts;
 #[cfg(test)]
 mod fake_server;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod greeting;
 mod message;
 mod postmaster;
@@ -34,6 +36,11 @@ pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
 pub use error::{ConnectError, Endpoint};
 pub use facts::{RoleRights, ServerFacts, ServerFileStatus, ServerSetting};
 pub use framing::ProtocolError;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::{
+    base_backup as fuzz_base_backup, certificates as fuzz_certificates, conninfo as fuzz_conninfo,
+    messages as fuzz_messages,
+};
 pub use message::{ServerMessage, SqlState};
 pub use postmaster::running_postmaster;
 pub use recovery_state::{PostmasterFile, PostmasterStatus, RecoveryState};

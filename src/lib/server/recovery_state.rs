@@ -92,7 +92,7 @@ impl PostmasterFile {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
         let line = |index: usize| lines.get(index).copied().filter(|line| !line.is_empty());
         Some(Self {

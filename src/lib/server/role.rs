@@ -43,7 +43,7 @@ pub(super) fn check_peer(required: &str, uid: u32, endpoint: &Endpoint) -> Resul
 }
 
 /// The first account of that number in the text of /etc/passwd.
-fn account_name(passwd: &[u8], uid: u32) -> Option<String> {
+pub(super) fn account_name(passwd: &[u8], uid: u32) -> Option<String> {
     passwd.split(|byte| *byte == b'\n').find_map(|line| {
         let mut fields = line.split(|byte| *byte == b':');
         let (name, number) = (fields.next()?, fields.nth(1)?);

@@ -35,13 +35,18 @@ pub use content::{
     TransactionEnd, WalContent,
 };
 pub use fault::WalFault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::wal as fuzz_wal;
 pub use page::WalFormat;
 pub use page_scan::WalPageScan;
 pub use reader::{WalProgress, WalReader, WalStart};
 pub use record::WalRecord;
 pub use run::{WalEnding, WalJoinError, WalRun, WalSpan};
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod made;
 #[cfg(test)]
 mod tests;

@@ -190,6 +190,25 @@ fn key(bytes: &[u8]) -> Result<Key, ScramError> {
     bytes.try_into().map(Zeroizing::new).map_err(|_| ScramError::Broken("a key of ours has the wrong length"))
 }
 
+/// A challenge and a final message, each behind its length, answered for a nonce that is known.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::server) async fn fuzz(mut data: &[u8]) {
+    use crate::fuzz_check::{split_piece, text};
+    let key = || Secret::new([0; digest::SHA256_OUTPUT_LEN]);
+    let keys = ScramKeys { client: key(), server: key() };
+    let exchange = ScramExchange { binding: Binding::ServerEndPoint(vec![1]), nonce: "nonce".to_owned() };
+    let challenge = split_piece(&mut data);
+    match exchange.answer(challenge, Credentials::Keys(&keys)).await {
+        Ok(proof) => {
+            assert!(proof.message.starts_with("c="));
+            if let Err(error) = proof.check(split_piece(&mut data)) {
+                text(&crate::server::message::clean_text(&error.to_string()));
+            }
+        }
+        Err(error) => text(&error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::fake_server::block_on;

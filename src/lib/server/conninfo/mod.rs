@@ -29,6 +29,8 @@ pub use values::{
     AllowedMethods, AuthMethod, ChannelBindingMode, ClientCertificateMode, ScramKeys, SslMode, TargetSession,
     TcpSettings, TlsVersion,
 };
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {passfile::fuzz as fuzz_passfile, service::fuzz as fuzz_service_file};
 
 use super::secret::Secret;
 use keywords::Support;

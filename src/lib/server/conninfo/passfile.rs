@@ -134,6 +134,16 @@ fn matching_field(line: &[u8], matches: impl Fn(&[u8]) -> bool) -> Option<&[u8]>
     if wildcard || matches(&field) { line.get(position + 1..) } else { None }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(content: &[u8]) {
+    let hosts = ["localhost".to_owned()];
+    let databases = ["app".to_owned()];
+    let query = PasswordQuery { hosts: &hosts, port: 5432, databases: &databases, user: "tester" };
+    if let Some(password) = find_password(content, &query) {
+        assert!(!password.expose().is_empty() && password.expose().len() < content.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

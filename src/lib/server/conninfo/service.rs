@@ -97,6 +97,11 @@ fn settings_of(content: &[u8], service: &str, path: &Path) -> Result<Option<Vec<
     Ok(found)
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(content: &[u8]) -> Result<(), ConninfoError> {
+    settings_of(content, "app", Path::new("/etc/pg_service.conf")).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

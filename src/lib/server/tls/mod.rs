@@ -174,5 +174,22 @@ fn server_name(endpoint: &Endpoint) -> ServerName<'static> {
     ServerName::try_from(host_name(endpoint).to_owned()).unwrap_or_else(|_| ServerName::IpAddress(address().into()))
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz_verifier(
+    roots: Vec<rustls::pki_types::CertificateDer<'static>>,
+    lists: Option<Vec<Vec<u8>>>,
+    host: &str,
+) -> impl rustls::client::danger::ServerCertVerifier {
+    let roots = verifier::TrustedRoots { revocation_lists: lists, ..verifier::TrustedRoots::chosen(roots) };
+    let verification = verifier::Verification::ChainAndHost(roots, host.to_owned());
+    LibpqVerifier::new(verification, &Arc::new(ring::default_provider()))
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz_certificate(der: &[u8]) {
+    let _ =
+        (binding::certificate_hash(der), der::content(der), der::SignedData::split(der), der::PublicKey::split(der));
+}
+
 #[cfg(test)]
 mod tests;

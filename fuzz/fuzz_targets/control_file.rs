@@ -1,0 +1,3 @@
+#![no_main]
+
+pgv_fuzz::target!("control_file");
