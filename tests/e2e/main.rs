@@ -10,6 +10,7 @@ mod connection;
 mod connection_oracle;
 mod demo;
 mod documents;
+mod harmless;
 mod harness_self_test;
 mod init;
 mod oracle_history;

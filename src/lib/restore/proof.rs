@@ -8,7 +8,8 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 use crate::wal_search::{
-    ClockStep, Ending, Found, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError, WalSource,
+    ClockStep, Ending, Found, OnTheWay, RUN_BYTES, RecordSpan, Stop, StopSearch, StopSide, WalSearch, WalSearchError,
+    WalSource,
 };
 
 /// What was proven of a target, by reading WAL.
@@ -24,6 +25,8 @@ pub struct Proof {
     pub commit_after: Option<Ending>,
     /// Where the server's clock went back on the way.
     pub clock_steps: Vec<ClockStep>,
+    /// What recovery meets on its way.
+    pub on_the_way: OnTheWay,
     /// How many records were read.
     pub records: u64,
 }
@@ -77,6 +80,7 @@ impl Prover<'_> {
         let mut proof = proof_of(found, record);
         // What lies behind the end of the backup is not what was asked for.
         (proof.commit_before, proof.commit_after) = (None, None);
+        proof.on_the_way = proof.on_the_way.before(record.stop_lsn);
         Ok(proof)
     }
 
@@ -128,6 +132,7 @@ fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
         commit_before: search.commit_before,
         commit_after: search.commit_after,
         clock_steps: search.clock_steps,
+        on_the_way: search.on_the_way,
         records: run.records,
     }
 }
