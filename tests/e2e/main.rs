@@ -13,6 +13,7 @@ mod crash_archive;
 mod crash_restore;
 mod demo;
 mod documents;
+mod harmless;
 mod harness_self_test;
 mod init;
 mod oracle_history;

@@ -309,6 +309,8 @@ impl Swept {
             timeline: RecoveryTargetTimeline::Latest,
             // What is fetched is asked for by itself.
             proving: Proving::Skip,
+            allowed_tablespace_paths: Vec::new(),
+            trust_config: false,
             settings: PreparedSettings {
                 restore_command: "pgv-fetch %f %p".to_owned(),
                 recovery_end_command: pgv::pg::recovery_end_command("/usr/bin/pgv-recovery-conf"),

@@ -18,6 +18,7 @@ mod backup;
 mod completions;
 mod context;
 mod copy_server;
+mod copy_text;
 mod exit_status;
 mod fetch;
 mod front_door;

@@ -5,7 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::size::utc_text;
 use crate::pg::{RecoveryTarget, TargetBound};
 use crate::restore::{OldWalUse, Proof};
-use crate::wal_search::{Ending, EndingKind, Stop, StopRecord, StopSide};
+use crate::wal_search::{Ending, EndingKind, OnTheWay, Stop, StopRecord, StopSide};
+
+/// LIMIT: tablespaces that are told in a plan; programs get all.
+const SHOWN_TABLESPACES: usize = 20;
 
 /// Lines of a plan: a word, and what it says.
 pub(super) fn lines(proof: &Proof, target: &RecoveryTarget) -> Vec<(&'static str, String)> {
@@ -31,6 +34,29 @@ pub(super) fn lines(proof: &Proof, target: &RecoveryTarget) -> Vec<(&'static str
     }
     if let Some(commit) = &proof.commit_after {
         lines.push(("lost from", ending_text(commit, from)));
+    }
+    lines.extend(way_lines(&proof.on_the_way));
+    lines
+}
+
+/// What recovery meets on its way.
+fn way_lines(way: &OnTheWay) -> Vec<(&'static str, String)> {
+    let created = &way.created_tablespaces;
+    let shown = created.iter().take(SHOWN_TABLESPACES);
+    let mut lines: Vec<(&str, String)> = shown
+        .map(|one| {
+            // The path comes from the WAL.
+            let path = one.path.display().to_string().escape_debug().to_string();
+            ("on the way", format!("CREATE TABLESPACE ({}) in \"{path}\" at {}", one.oid, one.span.lsn))
+        })
+        .collect();
+    let more = (created.len() as u64).saturating_sub(SHOWN_TABLESPACES as u64).saturating_add(way.unlisted_tablespaces);
+    if more > 0 {
+        lines.push(("", format!("and {more} more tablespaces")));
+    }
+    if !way.resource_managers.is_empty() {
+        let numbers: Vec<String> = way.resource_managers.iter().map(u8::to_string).collect();
+        lines.push(("on the way", format!("records of extensions (resource manager {})", numbers.join(", "))));
     }
     lines
 }

@@ -49,6 +49,10 @@ pub(crate) struct RecoveryConfArgs {
     #[arg(long, requires = "clear")]
     pub(crate) everything: bool,
 
+    /// With --clear: let a harmless copy run the code that its configuration names, and nothing else; at any time
+    #[arg(long, requires = "clear", conflicts_with = "everything")]
+    pub(crate) trust_config: bool,
+
     #[command(flatten)]
     pub(crate) recovery: RecoveryArgs,
 }
@@ -60,7 +64,8 @@ server itself runs --clear, so that no target is left for a later one; a recover
 was there runs after it. A server that recovers to a target does not archive (archive_mode = off),
 since a copy must not write into the archive of its original: --clear leaves it so, and --clear
 --everything takes that back, for the next start. ALTER SYSTEM drops the marks; then --clear
-removes the targets alone.
+removes the targets alone. What pgv-restore switched off because it runs code comes back with
+--clear --everything, or alone with --clear --trust-config.
 
 Examples:
   pgv-recovery-conf --target-time '2026-11-20 14:30:00+00'   print the lines
@@ -69,6 +74,7 @@ Examples:
   pgv-recovery-conf --write -D DIR --standby --primary-conninfo 'host=db1 user=replicator'
   pgv-recovery-conf --clear -D DIR                           what recovery_end_command runs
   pgv-recovery-conf --clear --everything -D DIR              and let it archive again
+  pgv-recovery-conf --clear --trust-config -D DIR            let a copy load its libraries again
 
 Exit status: 0 done; 2 usage or configuration; 3 refused; 4 not reachable, no room or no
 permission; 5 damaged data; 70 a defect of pgv. With --clear it is never above 125.";
@@ -101,7 +107,11 @@ pub(crate) fn run(args: RecoveryConfArgs, context: &Context) -> Result<Outcome, 
 }
 
 fn clear(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
-    let scope = if args.everything { ClearScope::Everything } else { ClearScope::Recovery };
+    let scope = match (args.everything, args.trust_config) {
+        (true, _) => ClearScope::Everything,
+        (false, true) => ClearScope::Harmlessness,
+        (false, false) => ClearScope::Recovery,
+    };
     let directory = args.pgdata.as_deref().ok_or_else(|| UsageError::new("--clear needs -D DIR"))?;
     let plan = recovery_conf::plan_clear(directory, scope)?;
     let reporter = context.reporter();
@@ -163,6 +173,8 @@ fn options(args: &RecoveryConfArgs, commands: RecoveryCommands) -> Result<Recove
         primary_slot_name: args.recovery.standby.primary_slot_name.clone(),
         archiving: RestoredArchiving::Unchanged,
         read_ahead: WalReadAhead::Unchanged,
+        minimums: Vec::new(),
+        harmless: None,
     };
     Ok(RecoveryConfOptions { settings, archiving, keep_timeline: args.recovery.target.target_timeline.is_none() })
 }

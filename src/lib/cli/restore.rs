@@ -41,6 +41,14 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) tablespace_dir: Option<PathBuf>,
 
+    /// Let recovery write into this directory, which is not empty, when it replays a CREATE TABLESPACE
+    #[arg(long, value_name = "PATH")]
+    pub(crate) allow_tablespace_path: Vec<PathBuf>,
+
+    /// Let the copy run the code that its configuration names (libraries, commands), as its original does
+    #[arg(long)]
+    pub(crate) trust_config: bool,
+
     /// Rename the directory and tablespaces that are in the way; nothing is deleted
     #[arg(long)]
     pub(crate) move_aside: bool,
@@ -131,9 +139,6 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
         reporter.step(line);
     }
     let report = restore::run(&options, (cluster, plan), &SystemClock, &reporter, context.cancel())?;
-    for line in &report.running_code {
-        reporter.warn(line);
-    }
     let command_line = &report.configuration.command_line;
     let mut server = CopyServer::of(&report.plan, command_line, starter.as_ref().map(Starter::programs));
     let started = starter.map(|starter| starter.run(&report.plan, command_line, &mut server, &reporter, context));
@@ -185,6 +190,8 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         directory: args.pgdata.clone(),
         working_directory: opening::working_directory(),
         tablespaces,
+        allowed_tablespace_paths: args.allow_tablespace_path.clone(),
+        trust_config: args.trust_config,
         move_aside: args.move_aside,
         mode: if is_standby { RecoveryMode::Standby } else { RecoveryMode::Targeted },
         target,

@@ -55,12 +55,32 @@ pub(super) fn next_steps(
     } else if server.settled != Some(Settled::Opened) {
         steps.push(step("Wait until it has opened:", psql("SELECT pg_is_in_recovery()")));
     }
-    if options.settings.archiving == RestoredArchiving::Off {
-        let arguments = format!("--clear --everything -D {}", directory(plan));
-        let command = typed.program_alone(Program::RecoveryConf, &arguments);
-        steps.push(step("If it takes its original's place: let it archive again, then restart it:", command));
-    }
+    steps.extend(of_settings(report, options, typed));
     steps.push(step("Take a backup of it soon:", typed.program(Program::BaseBackup, "--checkpoint fast")));
+    steps
+}
+
+/// What gives back what was switched off.
+fn of_settings(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) -> Vec<NextStep> {
+    let plan = &report.plan;
+    let clear =
+        |what: &str| typed.program_alone(Program::RecoveryConf, &format!("--clear --{what} -D {}", directory(plan)));
+    let step = |what: &str, command: String| NextStep { what: what.to_owned(), command };
+    let mut steps = Vec::new();
+    let is_harmless = !plan.copy.trust.is_kept();
+    if is_harmless && !report.settings.risky.is_empty() {
+        let what = "If it needs the settings that were switched off: give them back, then restart it; it still does not archive:";
+        steps.push(step(what, clear("trust-config")));
+    }
+    if options.settings.archiving == RestoredArchiving::Off {
+        let what = match is_harmless {
+            true => {
+                "If it takes its original's place: let it archive and do all that its configuration says, then restart it:"
+            }
+            false => "If it takes its original's place: let it archive again, then restart it:",
+        };
+        steps.push(step(what, clear("everything")));
+    }
     steps
 }
 

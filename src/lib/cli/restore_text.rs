@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::copy_server::CopyServer;
+use super::copy_text::{self, JsonConfiguration};
 use super::proof_text;
 use super::restore_steps::{NextStep, next_steps};
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
@@ -60,6 +61,9 @@ pub(super) fn plan_text(
         line("room", format!("{needed} of {available} left at \"{}\"", path.display()));
     }
     line("archiving", archiving_text(plan, options).to_owned());
+    for (name, value) in copy_text::lines(plan.copy.trust, &plan.copy.settings) {
+        line(name, value);
+    }
     text + &server.map(plan_line).unwrap_or_default()
 }
 
@@ -140,6 +144,7 @@ pub(super) fn report_text(done: &Done<'_>, options: &RestoreOptions, typed: &Typ
         report.took.as_secs_f64(),
         target_text(plan),
     );
+    text.push_str(&copy_text::last_words(plan.copy.trust, &report.settings));
     text.push_str(&started.map(|started| started.text(server)).unwrap_or_default());
     text.push_str("\nNext:\n");
     for (number, step) in next_steps(report, options, server, typed).iter().enumerate() {
@@ -174,6 +179,8 @@ struct JsonPlan<'a> {
     target_action: String,
     /// Whether the copy archives.
     archiving: bool,
+    /// What becomes of its settings that run code or reach out, and which are raised for recovery.
+    configuration: JsonConfiguration<'a>,
     timelines: Vec<u32>,
     /// `recovery_target_timeline`: a number or `latest`.
     target_timeline: String,
@@ -227,6 +234,10 @@ fn json(
         target_time_local: target_time.map(|time| local_text(time, &local_zone())),
         target_action: plan.action.to_string(),
         archiving: options.settings.archiving == RestoredArchiving::Unchanged,
+        configuration: JsonConfiguration::new(
+            plan.copy.trust,
+            done.map_or(&plan.copy.settings, |(done, _)| &done.report.settings),
+        ),
         timelines,
         target_timeline: plan.target_timeline.to_string(),
         wal: &plan.coverage,

@@ -38,6 +38,7 @@ mod backup_label;
 mod command_text;
 mod config_line;
 mod config_text;
+mod copy_settings;
 mod data_file_kind;
 mod data_path;
 mod manifest;
@@ -46,6 +47,7 @@ mod manifest_json;
 mod recovery_end_command;
 mod recovery_settings;
 mod recovery_target;
+mod replay_needs;
 mod tablespace_map;
 mod tar_header;
 mod tar_stream;
@@ -57,6 +59,7 @@ pub use config_text::{
     ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
     config_value, parse_config, quote_config_value, remove_settings,
 };
+pub use copy_settings::{CopySettings, RiskySetting, SettingRisk};
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -73,6 +76,7 @@ pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,
     TransactionId,
 };
+pub use replay_needs::{LowSetting, REPLAY_SETTINGS, ReplayNeeds, written_minimums};
 pub use tablespace_map::{TablespaceMap, TablespaceMapEntry, TablespaceMapError};
 pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
 pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};

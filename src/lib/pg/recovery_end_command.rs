@@ -56,7 +56,8 @@ pub fn chained_end_command(ours: &str, existing: Option<&str>) -> Result<String,
 
 /// The command that would run without ours, by the text of `postgresql.auto.conf` and the entries of the other files.
 pub fn end_command_of(auto_text: &[u8], main_entries: &[ConfigEntry]) -> Option<Result<String, FromUtf8Error>> {
-    let cleared = clear_recovery_settings(auto_text, ClearScope::Everything);
+    // What was emptied so that the copy is harmless stays empty.
+    let cleared = clear_recovery_settings(auto_text, ClearScope::Recovery);
     let own_entries = parse_config(&cleared).unwrap_or_default();
     let value = |entries| config_value(entries, "recovery_end_command");
     value(&own_entries).or_else(|| value(main_entries)).map(|value| String::from_utf8(value.to_vec()))

@@ -43,13 +43,20 @@ const ARCHIVING_MARKS: Marks = Marks {
     end: "# pgv: end of archiving settings",
 };
 
+const HARMLESS_MARKS: Marks = Marks {
+    begin: "# pgv: begin of what makes a restored copy harmless; \"pgv-recovery-conf --clear --trust-config\" removes it",
+    end: "# pgv: end of what makes a restored copy harmless",
+};
+
 /// How much of what we wrote is taken out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClearScope {
     /// What recovery needed. A copy that was told not to archive stays so: to be used when recovery ends, since
     /// `archive_mode` would otherwise come back with the next restart, unseen.
     Recovery,
-    /// That, and the switched-off archiving.
+    /// What makes a copy harmless, and nothing else: its configuration is trusted, and it still does not archive.
+    Harmlessness,
+    /// All of it, and the switched-off archiving.
     Everything,
 }
 
@@ -108,6 +115,10 @@ pub struct RecoverySettings {
     pub archiving: RestoredArchiving,
     /// Whether replay reads ahead; other than unchanged for 15 and later alone.
     pub read_ahead: WalReadAhead,
+    /// Settings that replay needs at least as high (contract A3.10), where the configuration has them lower.
+    pub minimums: Vec<(&'static str, u32)>,
+    /// What makes a copy harmless; none leaves what is there.
+    pub harmless: Option<Vec<(&'static str, &'static str)>>,
 }
 
 /// Why recovery settings cannot be written.
@@ -167,6 +178,7 @@ impl RecoverySettings {
         if self.read_ahead == WalReadAhead::Off {
             settings.push(("recovery_prefetch", "off".to_owned()));
         }
+        settings.extend(self.minimums.iter().map(|(name, value)| (*name, value.to_string())));
         settings.extend(self.archiving_setting());
         Ok(settings)
     }
@@ -203,7 +215,12 @@ impl RecoverySettings {
             Some(setting) => ARCHIVING_MARKS.around(&config_lines(&[setting])?),
             None => String::new(),
         };
-        Ok(archiving + &recovery)
+        let harmless = match self.harmless.as_deref() {
+            None | Some([]) => String::new(),
+            Some(settings) => HARMLESS_MARKS.around(&config_lines(settings)?),
+        };
+        // ORDER: commands that are emptied there are set for the recovery behind it.
+        Ok(archiving + &harmless + &recovery)
     }
 }
 
@@ -230,7 +247,10 @@ pub fn foreign_targets(entries: &[ConfigEntry]) -> Vec<&'static str> {
 
 /// The text of `postgresql.auto.conf` with these settings and no others of an earlier recovery.
 pub fn apply_recovery_settings(text: &[u8], settings: &RecoverySettings) -> Result<Vec<u8>, RecoverySettingsError> {
-    let cleared = clear_recovery_settings(text, ClearScope::Everything);
+    let mut cleared = ARCHIVING_MARKS.remove_from(&clear_recovery_settings(text, ClearScope::Recovery));
+    if settings.harmless.is_some() {
+        cleared = HARMLESS_MARKS.remove_from(&cleared);
+    }
     Ok(append_lines(&cleared, &settings.blocks()?))
 }
 
@@ -239,10 +259,12 @@ pub fn apply_recovery_settings(text: &[u8], settings: &RecoverySettings) -> Resu
 /// COMPAT: `ALTER SYSTEM` rewrites the file without comments. Of lines that lost their marks only the targets are
 /// still known, and go.
 pub fn clear_recovery_settings(text: &[u8], scope: ClearScope) -> Vec<u8> {
-    let mut cleared = RECOVERY_MARKS.remove_from(text);
-    if scope == ClearScope::Everything {
-        cleared = ARCHIVING_MARKS.remove_from(&cleared);
-    }
+    let marks: &[Marks] = match scope {
+        ClearScope::Harmlessness => return HARMLESS_MARKS.remove_from(text),
+        ClearScope::Recovery => &[RECOVERY_MARKS],
+        ClearScope::Everything => &[RECOVERY_MARKS, ARCHIVING_MARKS, HARMLESS_MARKS],
+    };
+    let cleared = marks.iter().fold(text.to_vec(), |text, marks| marks.remove_from(&text));
     remove_settings(&cleared, &ALL_TARGET_SETTINGS)
 }
 

@@ -23,6 +23,8 @@ fn targeted(target: RecoveryTarget) -> RecoverySettings {
         primary_slot_name: None,
         archiving: RestoredArchiving::Unchanged,
         read_ahead: WalReadAhead::Unchanged,
+        minimums: Vec::new(),
+        harmless: None,
     }
 }
 
@@ -223,4 +225,36 @@ fn reading_ahead_is_switched_off_only_for_the_recovery() {
     assert!(!lines(&targeted(RecoveryTarget::Immediate)).contains("recovery_prefetch"));
     let written = apply_recovery_settings(b"work_mem = '4MB'\n", &settings).unwrap();
     assert_eq!(clear_recovery_settings(&written, ClearScope::Recovery), b"work_mem = '4MB'\n");
+}
+
+#[test]
+fn what_makes_a_copy_harmless_stays_until_it_is_taken_out() {
+    let users = "shared_preload_libraries = 'theirs'\nrestore_command = 'theirs'\n";
+    let mut settings = targeted(RecoveryTarget::Immediate);
+    settings.harmless = Some(vec![("shared_preload_libraries", ""), ("restore_command", "")]);
+    settings.minimums = vec![("max_connections", 200)];
+    let value = |text: &[u8], name: &str| {
+        let entries = parse_config(text).unwrap();
+        crate::pg::config_value(&entries, name).map(|value| String::from_utf8(value.to_vec()).unwrap())
+    };
+    let seen =
+        |text: &[u8]| ["shared_preload_libraries", "restore_command", "max_connections"].map(|name| value(text, name));
+    let of = |values: [Option<&str>; 3]| values.map(|value| value.map(str::to_owned));
+
+    let written = apply_recovery_settings(users.as_bytes(), &settings).unwrap();
+    assert_eq!(seen(&written), of([Some(""), Some("fetch %f %p"), Some("200")]));
+    // The end of recovery leaves it, and so does another target.
+    let ended = clear_recovery_settings(&written, ClearScope::Recovery);
+    assert_eq!(seen(&ended), of([Some(""), Some(""), None]));
+    settings.harmless = None;
+    let later = apply_recovery_settings(&written, &settings).unwrap();
+    assert_eq!(seen(&later), of([Some(""), Some("fetch %f %p"), Some("200")]));
+    // Alone it goes during a recovery, too.
+    let trusted = clear_recovery_settings(&later, ClearScope::Harmlessness);
+    assert_eq!(seen(&trusted), of([Some("theirs"), Some("fetch %f %p"), Some("200")]));
+    assert_eq!(all_cleared(&later), users.as_bytes());
+    settings.harmless = Some(Vec::new());
+    settings.minimums = Vec::new();
+    let nothing = apply_recovery_settings(&later, &settings).unwrap();
+    assert_eq!(seen(&nothing), of([Some("theirs"), Some("fetch %f %p"), None]));
 }

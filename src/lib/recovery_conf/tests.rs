@@ -80,6 +80,8 @@ fn options(mode: RecoveryMode, target: RecoveryTarget) -> RecoveryConfOptions {
             primary_slot_name: None,
             archiving: RestoredArchiving::Unchanged,
             read_ahead: WalReadAhead::Unchanged,
+            minimums: Vec::new(),
+            harmless: None,
         },
         keep_timeline: true,
         archiving: if mode == RecoveryMode::Targeted { ArchivingChoice::Off } else { ArchivingChoice::AsItIs },

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use super::error::RestoreError;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
-use crate::pg::{ConfigEntry, ConfigEntryKind, RestoredArchiving, config_lines, parse_config};
+use crate::pg::{ConfigEntry, ConfigEntryKind, config_lines, parse_config};
 use crate::repository::{BackupRecord, ClusterRef, DocumentKind, Repository};
 use crate::server::read_config_file;
 
@@ -24,18 +24,6 @@ pub(super) const FILES: [(&str, &str); 3] =
     [("config_file", MAIN_FILE), ("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")];
 /// Settings of a configuration file that lead a restored server to its original's places.
 const LEADING_AWAY: [&str; 4] = ["data_directory", "hba_file", "ident_file", "external_pid_file"];
-/// Settings that run code in a restored server.
-const RUNNING_CODE: [&str; 8] = [
-    "archive_cleanup_command",
-    "archive_command",
-    "archive_library",
-    "local_preload_libraries",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "ssl_passphrase_command",
-    "recovery_end_command",
-];
-
 /// Where the configuration of the restored server lies.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ConfigurationPlace {
@@ -52,7 +40,7 @@ impl ConfigurationPlace {
             _ => (name, usual, place_of(plan, name, usual)),
         });
         let is_usual = places.iter().all(|(_, usual, place)| *place == plan.directory.join(usual));
-        let leads_away = entries_of(&main).iter().any(|entry| is_set(entry, &LEADING_AWAY));
+        let leads_away = entries_of(&main).unwrap_or_default().iter().any(|entry| is_set(entry, &LEADING_AWAY));
         let mut command_line = Vec::new();
         if is_usual && !leads_away {
             return Self { command_line };
@@ -105,29 +93,12 @@ fn outside(directory: &Path, path: &Path) -> PathBuf {
 }
 
 /// The settings of a file and of what it includes; none when the server could not read it either.
-pub(super) fn entries_of(main: &Path) -> Vec<ConfigEntry> {
-    read_config_file(main).unwrap_or_default()
+pub(super) fn entries_of(main: &Path) -> Option<Vec<ConfigEntry>> {
+    read_config_file(main).ok()
 }
 
 fn is_set(entry: &ConfigEntry, names: &[&str]) -> bool {
     entry.kind == ConfigEntryKind::Setting && names.iter().any(|name| entry.name.eq_ignore_ascii_case(name))
-}
-
-/// What in a restored configuration runs code, for the person to judge.
-pub(super) fn running_code(plan: &RestorePlan, archiving: RestoredArchiving) -> Vec<String> {
-    let mut entries = entries_of(&main_file(plan));
-    entries.extend(entries_of(&plan.directory.join(AUTO_FILE)));
-    let mut found = Vec::new();
-    for name in RUNNING_CODE {
-        // The last one counts.
-        let Some(entry) = entries.iter().rev().find(|entry| is_set(entry, &[name])) else { continue };
-        let is_off = archiving == RestoredArchiving::Off && ["archive_command", "archive_library"].contains(&name);
-        let value = String::from_utf8_lossy(&entry.value);
-        if !is_off && !value.is_empty() && !value.contains("pgv-recovery-conf") {
-            found.push(format!("the restored configuration runs code by {name}: {value}"));
-        }
-    }
-    found
 }
 
 /// Writes the stored configuration from outside below one folder.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::BackupChoice;
 use super::choose::{self, Choice, Request, is_on};
 use super::error::RestoreError;
+use super::harmless::CopyError;
 use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use};
 use super::proof::{Proof, Prover, Searched, is_behind};
 use super::refusal::{Elsewhere, NotFound, time_text};
@@ -131,6 +132,11 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             decider.decide().map(|(choice, proof)| (choice, Some(proof)))
         }
     };
+    let decided =
+        decided.and_then(|(choice, proof)| match proof.as_ref().and_then(|one| one.on_the_way.minimal_from) {
+            Some(span) => Err(CopyError::MinimalWal { lsn: span.lsn }.into()),
+            None => Ok((choice, proof)),
+        });
     let (mut choice, proof) = decided.map_err(|error| trees::with_older_backup(error, query, &selected))?;
     warnings.append(&mut choice.warnings);
     warnings.extend(proof.iter().flat_map(clock_warnings));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::harmless::CopyError;
 use super::old_wal::OldWalError;
 use super::refusal::{
     Branch, NotFound, describe_backup, describe_branches, describe_elsewhere, describe_hole, describe_missing,
@@ -33,6 +34,9 @@ pub enum RestoreError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The copy could harm its original, or not be recovered.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// The old pg_wal is refused, or needed.
     #[error(transparent)]
     OldWal(#[from] OldWalError),
@@ -339,6 +343,7 @@ impl Classified for RestoreError {
             Self::Selection(error) => error.class(),
             Self::File(error) => error.class(),
             Self::OldWal(error) => error.class(),
+            Self::Copy(error) => error.class(),
             Self::NoBackup { .. } | Self::UnknownBackup { .. } => ErrorClass::NotFound,
             Self::UnreadableBackup { source, .. } => source.class(),
             Self::TargetBeforeBackup { .. }

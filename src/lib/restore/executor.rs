@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::control_file;
 use super::error::RestoreError;
 use super::file_writer::{FileWriter, Piece, Target};
+use super::harmless::CopyConfiguration;
 use super::old_wal::OldWalCopy;
 use super::places::{Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
@@ -39,7 +40,8 @@ pub(super) struct Executor<'a> {
 }
 
 impl Executor<'_> {
-    pub(super) fn run(&self) -> Result<(), RestoreError> {
+    /// Also says what the settings of the copy are.
+    pub(super) fn run(&self) -> Result<CopyConfiguration, RestoreError> {
         let (data, aside) = self.prepare(&self.plan.directory, self.plan.directory_action)?;
         let mut trees = BTreeMap::new();
         for tablespace in &self.plan.tablespaces {
@@ -53,8 +55,9 @@ impl Executor<'_> {
         self.cancelled()?;
         self.write_documents(&places)?;
         self.copy_old_wal(&places, aside.as_deref())?;
-        for warning in settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)? {
-            self.reporter.warn(&warning);
+        let written = settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)?;
+        for warning in &written.warnings {
+            self.reporter.warn(warning);
         }
         self.reporter.step("making everything durable");
         for tree in places.all() {
@@ -66,7 +69,7 @@ impl Executor<'_> {
         for tree in places.all() {
             tree.remove_file_durably(Path::new(MARKER))?;
         }
-        Ok(())
+        Ok(written.settings)
     }
 
     /// The old pg_wal may have been renamed with the directory in which it lies.

@@ -104,6 +104,8 @@ impl Scene {
                 mapping: vec![(PathBuf::from("/original/space"), data.with_extension("space"))],
                 directory: None,
             },
+            allowed_tablespace_paths: Vec::new(),
+            trust_config: false,
             move_aside: false,
             mode: RecoveryMode::Targeted,
             target: RecoveryTarget::Latest,

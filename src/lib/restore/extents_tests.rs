@@ -103,7 +103,7 @@ impl Scene {
             reporter: &reporter,
             cancel: &cancel,
         };
-        executor.run()
+        executor.run().map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::configuration::MAIN_FILE;
 use super::error::RestoreError;
-use crate::pg::{ConfigEntryKind, parse_config};
+use crate::pg::{ConfigEntryKind, ControlFile, parse_config};
 use crate::repository::{BackupRecord, FileEntry, FileKind, FileMap};
 use crate::server::CONFIG_FILE_BYTES_MAX;
 
@@ -22,11 +22,29 @@ const TOLD_MAX: usize = 20;
 pub(super) struct ConfigurationFiles(BTreeMap<PathBuf, FileEntry>);
 
 impl ConfigurationFiles {
-    /// Keeps the file if it may be configuration: by its name, or because it is the main file.
+    /// Keeps the file if it may be configuration: by its name, or by its place, where the server has no files of its
+    /// own. The control file is kept, too.
     pub(super) fn note(&mut self, path: PathBuf, entry: FileEntry, main: Option<&Path>) {
-        if main == Some(path.as_path()) || path.extension() == Some(OsStr::new("conf")) {
+        let folder = path.iter().next().unwrap_or_default().as_encoded_bytes();
+        let is_servers =
+            folder == b"base" || folder == b"global" || (folder.starts_with(b"pg_") && path.iter().count() > 1);
+        if !is_servers
+            || main == Some(path.as_path())
+            || path.extension() == Some(OsStr::new("conf"))
+            || path == Path::new(ControlFile::PATH)
+        {
             self.0.insert(path, entry);
         }
+    }
+
+    /// The file at a path below the data directory.
+    pub(super) fn entry(&self, path: &Path) -> Option<&FileEntry> {
+        self.0.get(path)
+    }
+
+    /// The files in a directory, in the order of their names.
+    pub(super) fn below(&self, directory: &Path) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path).filter(move |file| file.parent() == Some(directory))
     }
 }
 
@@ -57,7 +75,7 @@ fn follow(
     found: &mut Vec<String>,
 ) -> Result<(), RestoreError> {
     let Some(entry) = files.0.get(path).filter(|_| depth <= DEPTH_MAX) else { return Ok(()) };
-    let text = content(map, entry)?;
+    let text = content(map, entry, CONFIG_FILE_BYTES_MAX)?;
     // What the server would refuse is the server's to name.
     for entry in parse_config(&text).unwrap_or_default() {
         let named = Path::new(OsStr::from_bytes(&entry.value));
@@ -76,7 +94,7 @@ fn follow(
         }
         let Some(named) = normal(&path.parent().unwrap_or(Path::new("")).join(named)) else { continue };
         if entry.kind == ConfigEntryKind::IncludeDirectory {
-            for file in files.0.keys().filter(|file| file.parent() == Some(&named)) {
+            for file in files.below(&named).filter(|file| file.extension() == Some(OsStr::new("conf"))) {
                 follow(map, files, file, depth + 1, found)?;
             }
         } else {
@@ -87,7 +105,7 @@ fn follow(
 }
 
 /// The path without `.` and `..`; none when it leads out of the data directory.
-fn normal(path: &Path) -> Option<PathBuf> {
+pub(super) fn normal(path: &Path) -> Option<PathBuf> {
     let mut normal = PathBuf::new();
     for component in path.components() {
         match component {
@@ -100,16 +118,16 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(normal)
 }
 
-/// The content of a file; of one that is too large to be configuration, nothing.
-fn content(map: &FileMap<'_>, entry: &FileEntry) -> Result<Vec<u8>, RestoreError> {
+/// The content of a file; of one that is larger than it should be, nothing.
+pub(super) fn content(map: &FileMap<'_>, entry: &FileEntry, limit: u64) -> Result<Vec<u8>, RestoreError> {
     let mut content = Vec::new();
     let FileKind::File { bytes, extents, .. } = &entry.kind else { return Ok(content) };
-    if *bytes > CONFIG_FILE_BYTES_MAX {
+    if *bytes > limit {
         return Ok(content);
     }
     for extent in extents {
         let range = extent.offset..extent.offset.saturating_add(extent.length);
-        content.extend(map.open_pack(extent.pack)?.read_range(range, CONFIG_FILE_BYTES_MAX)?);
+        content.extend(map.open_pack(extent.pack)?.read_range(range, limit)?);
     }
     Ok(content)
 }

@@ -13,6 +13,7 @@ mod error;
 mod executor;
 mod facts;
 mod file_writer;
+mod harmless;
 mod includes;
 mod listing;
 mod old_wal;
@@ -54,6 +55,7 @@ pub use choose::Choice;
 pub use configuration::{ConfigurationPlace, OUTSIDE_FOLDER};
 pub use decision::{Decision, PointQuery, Proving, decide};
 pub use error::RestoreError;
+pub use harmless::{ConfigTrust, CopyConfiguration, CopyError, CopyPlan};
 pub use listing::{ListFrom, Listing, list};
 pub use old_wal::{OldSegment, OldWalError, OldWalUse};
 pub use plan::{RestorePlan, Room};
@@ -99,6 +101,10 @@ pub struct RestoreOptions {
     pub working_directory: PathBuf,
     /// Where tablespaces go.
     pub tablespaces: TablespaceChoice,
+    /// Directories that replay of CREATE TABLESPACE may use though they are not empty.
+    pub allowed_tablespace_paths: Vec<PathBuf>,
+    /// Whether the copy does what its configuration says.
+    pub trust_config: bool,
     /// Whether what is in the way may be renamed.
     pub move_aside: bool,
     /// What it becomes.
@@ -136,8 +142,8 @@ pub struct RestoreReport {
     pub plan: RestorePlan,
     /// Where the configuration lies.
     pub configuration: ConfigurationPlace,
-    /// What in the restored configuration runs code.
-    pub running_code: Vec<String>,
+    /// Its settings that run code or reach out, and those that are set for recovery.
+    pub settings: CopyConfiguration,
     /// How long it took.
     pub took: Duration,
 }
@@ -191,6 +197,9 @@ pub fn plan(
     }
     plan.proof = proof;
     plan.old_wal = old_wal;
+    let (copy, about_copy) = harmless::plan(options, &cluster.name, &plan)?;
+    plan.copy = copy;
+    plan.warnings.extend(about_copy);
     if options.timeline != RecoveryTargetTimeline::Latest {
         // A standby that was told which one stays on it.
         plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
@@ -218,10 +227,9 @@ pub fn run(
         reporter,
         cancel,
     };
-    executor.run()?;
+    let settings = executor.run()?;
     let configuration = ConfigurationPlace::of(&plan);
-    let running_code = configuration::running_code(&plan, options.settings.archiving);
-    Ok(RestoreReport { cluster, plan, configuration, running_code, took: watch.elapsed() })
+    Ok(RestoreReport { cluster, plan, configuration, settings, took: watch.elapsed() })
 }
 
 /// pgv-archive refuses every directory but the configured one.

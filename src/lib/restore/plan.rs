@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::choose::Choice;
 use super::error::RestoreError;
+use super::harmless::{CopyPlan, StoredFacts, StoredFiles};
 use super::includes::{self, ConfigurationFiles};
 use super::old_wal::OldWalUse;
 use super::proof::Proof;
@@ -71,6 +72,10 @@ pub struct RestorePlan {
     pub proof: Option<Proof>,
     /// What recovery needs of the old pg_wal, when one was named.
     pub old_wal: Option<OldWalUse>,
+    /// What the backup says of its server.
+    pub(super) stored: StoredFacts,
+    /// What is decided about the settings of the copy.
+    pub copy: CopyPlan,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
@@ -144,6 +149,7 @@ impl RestorePlan {
         let map = repository.file_map(cluster, &record)?;
         let main = includes::main_file_inside(&record);
         let (sizes, files) = look_through(&map, &record, main.as_deref())?;
+        let stored = StoredFiles { repository, cluster, record: &record, map: &map, files: &files }.facts()?;
         // In place, they lead where they should.
         let is_in_place = record.setting("data_directory").map(Path::new) == Some(destination.directory);
         if let Some(main) = main.filter(|_| !is_in_place) {
@@ -173,6 +179,8 @@ impl RestorePlan {
             room: Vec::new(),
             proof: None,
             old_wal: None,
+            stored,
+            copy: CopyPlan::default(),
             warnings,
             record,
         };

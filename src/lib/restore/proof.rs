@@ -8,7 +8,7 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 use crate::wal_search::{
-    ClockStep, Ending, Found, RUN_BYTES, RecordSpan, RestorePoint, Stop, StopSearch, StopSide, WalSearch,
+    ClockStep, Ending, Found, OnTheWay, RUN_BYTES, RecordSpan, RestorePoint, Stop, StopSearch, StopSide, WalSearch,
     WalSearchError, WalSource,
 };
 
@@ -31,6 +31,8 @@ pub struct Proof {
     pub namesake_count: Option<u64>,
     /// Where the server's clock went back on the way.
     pub clock_steps: Vec<ClockStep>,
+    /// What recovery meets on its way.
+    pub on_the_way: OnTheWay,
     /// How many records were read.
     pub records: u64,
 }
@@ -84,6 +86,7 @@ impl Prover<'_> {
         let mut proof = proof_of(found, record);
         // What lies behind the end of the backup is not what was asked for.
         (proof.commit_before, proof.commit_after) = (None, None);
+        proof.on_the_way = proof.on_the_way.before(record.stop_lsn);
         Ok(proof)
     }
 
@@ -137,6 +140,7 @@ fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
         namesake_count: (search.namesake_count > 1).then_some(search.namesake_count),
         namesakes: if search.namesake_count > 1 { search.namesakes } else { Vec::new() },
         clock_steps: search.clock_steps,
+        on_the_way: search.on_the_way,
         records: run.records,
     }
 }

@@ -6,25 +6,19 @@ use super::configuration::{
     AUTO_FILE, FILES, MAIN_FILE, create_file_and_folders, entries_of, main_file, place_of, write_outside_files,
 };
 use super::error::RestoreError;
+use super::harmless::CopyConfiguration;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
 use crate::pg::{
-    ConfigEntry, RecoveryMode, RecoverySettings, RestoredArchiving, WalReadAhead, apply_recovery_settings,
-    chained_end_command, config_lines, end_command_of, foreign_targets, parse_config,
+    ClearScope, ConfigEntry, REPLAY_SETTINGS, RecoveryMode, RecoverySettings, RestoredArchiving, WalReadAhead,
+    apply_recovery_settings, chained_end_command, clear_recovery_settings, config_lines, end_command_of,
+    foreign_targets, parse_config,
 };
 use crate::repository::{BackupRecord, ClusterRef, Repository};
 use crate::server::CONFIG_FILE_BYTES_MAX;
 
 /// The first major version that has `recovery_prefetch`.
 const READS_AHEAD_SINCE: u32 = 15;
-/// The settings that a server needs at least as high as its primary had them, to replay its WAL (contract A3.10).
-const NEEDED_BY_REPLAY: [&str; 5] = [
-    "max_connections",
-    "max_locks_per_transaction",
-    "max_prepared_transactions",
-    "max_wal_senders",
-    "max_worker_processes",
-];
 /// The commands and choices that go into the settings.
 #[derive(Debug, Clone)]
 pub struct PreparedSettings {
@@ -40,6 +34,14 @@ pub struct PreparedSettings {
     pub archiving: RestoredArchiving,
 }
 
+/// What was written.
+pub(super) struct Written {
+    /// What the person should know.
+    pub(super) warnings: Vec<String>,
+    /// The settings of the copy that matter.
+    pub(super) settings: CopyConfiguration,
+}
+
 /// Writes settings, signal file and configuration from outside into a directory that cannot start yet.
 pub(super) fn write(
     data: &Tree,
@@ -47,7 +49,7 @@ pub(super) fn write(
     cluster: &ClusterRef,
     plan: &RestorePlan,
     prepared: &PreparedSettings,
-) -> Result<Vec<String>, RestoreError> {
+) -> Result<Written, RestoreError> {
     write_outside_files(data, repository, cluster, plan)?;
     if !fs::is_present(&main_file(plan))? {
         write_minimal_configuration(data, &plan.record)?;
@@ -56,15 +58,18 @@ pub(super) fn write(
         write_if_missing(data, &place_of(plan, name, usual), usual)?;
     }
     // A file that the server would refuse is the server's to name; targets in it are unset when it can be read.
-    let entries = entries_of(&main_file(plan));
+    let main_entries = entries_of(&main_file(plan));
+    let entries = main_entries.as_deref().unwrap_or_default();
     let auto_file = data.path().join(AUTO_FILE);
     let old = match fs::read_at_most(&auto_file, CONFIG_FILE_BYTES_MAX) {
         Ok(text) => text,
         Err(error) if error.is_not_found() => Vec::new(),
         Err(error) => return Err(error.into()),
     };
+    let configuration = configuration_of(plan, &old, main_entries.as_deref());
+    let is_trusted = plan.copy.trust.is_kept();
     let mut warnings = Vec::new();
-    let end_command = match end_command_of(&old, &entries) {
+    let end_command = match end_command_of(&old, entries).filter(|_| is_trusted) {
         Some(Ok(existing)) => chained_end_command(&prepared.recovery_end_command, Some(&existing)).ok(),
         Some(Err(_)) => None,
         None => Some(prepared.recovery_end_command.clone()),
@@ -81,11 +86,11 @@ pub(super) fn write(
         restore_command: Some(prepared.restore_command.clone()),
         recovery_end_command: Some(end_command),
         // The original's would remove what it does not need itself.
-        archive_cleanup_command: (plan.mode == RecoveryMode::Targeted && cleans_up(&old, &entries)).then(String::new),
+        archive_cleanup_command: (plan.mode == RecoveryMode::Targeted && cleans_up(&old, entries)).then(String::new),
         target: plan.written_target(),
         target_action: plan.action,
         target_timeline: plan.target_timeline,
-        unset_targets: foreign_targets(&entries),
+        unset_targets: foreign_targets(entries),
         primary_conninfo: prepared.primary_conninfo.clone(),
         primary_slot_name: prepared.primary_slot_name.clone(),
         archiving: prepared.archiving,
@@ -93,6 +98,8 @@ pub(super) fn write(
             true => WalReadAhead::Off,
             false => WalReadAhead::Unchanged,
         },
+        minimums: configuration.minimums(),
+        harmless: (!is_trusted).then(|| configuration.harmless.clone()),
     };
     let text = apply_recovery_settings(&old, &settings)?;
     fs::replace_file(&auto_file, &text, fs::PRIVATE_FILE_MODE)?;
@@ -100,7 +107,15 @@ pub(super) fn write(
         data.remove_file_durably(Path::new(stray))?;
     }
     data.create_file_with(Path::new(plan.mode.signal_file()), fs::PRIVATE_FILE_MODE, b"")?;
-    Ok(warnings)
+    Ok(Written { warnings, settings: configuration })
+}
+
+/// The settings that matter, by the files that the server will read.
+fn configuration_of(plan: &RestorePlan, auto_text: &[u8], main: Option<&[ConfigEntry]>) -> CopyConfiguration {
+    // What pgv wrote there for another recovery goes.
+    let own = parse_config(&clear_recovery_settings(auto_text, ClearScope::Everything)).ok();
+    let entries = main.zip(own).map(|(main, own)| [main, own.as_slice()].concat());
+    CopyConfiguration::of(entries.as_deref(), plan.record.major_version, plan.copy.needs)
 }
 
 /// Whether something is left that removes files of an archive.
@@ -112,16 +127,21 @@ fn cleans_up(auto_text: &[u8], entries: &[ConfigEntry]) -> bool {
 
 /// Enough to start, from what the record says of the server.
 fn write_minimal_configuration(data: &Tree, record: &BackupRecord) -> Result<(), RestoreError> {
-    let settings: Vec<(&str, String)> = NEEDED_BY_REPLAY
-        .iter()
-        .chain(&["port", "unix_socket_directories", "TimeZone", "log_timezone", "shared_preload_libraries"])
-        .filter_map(|name| record.setting(name).map(|value| (*name, value.to_owned())))
-        .collect();
-    let lines = config_lines(&settings).map_err(crate::pg::RecoverySettingsError::from)?;
+    let lines = minimal_settings(record)?;
     let head =
         "# Written by pgv-restore: the backup has no postgresql.conf. These are the values that the server had.\n";
     data.create_file_with(Path::new(MAIN_FILE), fs::PRIVATE_FILE_MODE, format!("{head}{lines}").as_bytes())?;
     Ok(())
+}
+
+/// The lines of it.
+pub(super) fn minimal_settings(record: &BackupRecord) -> Result<String, RestoreError> {
+    let settings: Vec<(&str, String)> = REPLAY_SETTINGS
+        .iter()
+        .chain(&["port", "unix_socket_directories", "TimeZone", "log_timezone", "shared_preload_libraries"])
+        .filter_map(|name| record.setting(name).map(|value| (*name, value.to_owned())))
+        .collect();
+    Ok(config_lines(&settings).map_err(crate::pg::RecoverySettingsError::from)?)
 }
 
 /// A file of access rules that the backup does not have: nobody but the account itself gets in.

@@ -6,7 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Ending, EndingKind, RecordSpan, RestorePoint, Search};
+use super::{Ending, EndingKind, OnTheWay, RecordSpan, RestorePoint, Search};
 use crate::pg::{RecoveryTarget, TargetBound, TransactionId, WalRecord};
 
 /// How far apart the stamps of transactions that end at the same time may be: each is taken before its record is
@@ -80,6 +80,8 @@ pub struct StopSearch {
     pub namesake_count: u64,
     /// Where the clock went back.
     pub clock_steps: Vec<ClockStep>,
+    /// What else is recovered.
+    pub on_the_way: OnTheWay,
     /// The first commit that is recovered.
     first_commit: Option<Ending>,
     latest: Option<Ending>,
@@ -109,6 +111,7 @@ impl StopSearch {
             namesakes: Vec::new(),
             namesake_count: 0,
             clock_steps: Vec::new(),
+            on_the_way: OnTheWay::default(),
             first_commit: None,
             latest: None,
             earliest: None,
@@ -201,6 +204,7 @@ impl Search for StopSearch {
         }
         if is_recovered {
             self.last_record = Some(span);
+            self.on_the_way.see(record);
         }
         if let Some(point) = point {
             self.see_point(point);
@@ -235,6 +239,7 @@ impl Search for StopSearch {
         {
             self.clock_steps.push(ClockStep { from: latest.clone(), to: earliest.clone() });
         }
+        self.on_the_way.merge(later.on_the_way);
         self.clock_steps.extend(later.clock_steps);
         self.clock_steps.truncate(SHOWN_MAX);
         self.stop = later.stop;

@@ -194,3 +194,53 @@ proptest! {
         prop_assert_eq!(merged.clock_steps.is_empty(), whole.clock_steps.is_empty());
     }
 }
+
+fn change(max_connections: u32, wal_level: crate::pg::WalLevel) -> WalContent {
+    WalContent::ParameterChange(crate::pg::ParameterChange {
+        max_connections,
+        max_worker_processes: 8,
+        max_wal_senders: 10,
+        max_prepared_xacts: 0,
+        max_locks_per_xact: 64,
+        wal_level,
+        wal_log_hints: false,
+        track_commit_timestamp: false,
+    })
+}
+
+/// What lies behind the stop is not on the way, wherever the log is cut.
+#[test]
+fn what_is_on_the_way_is_known_up_to_the_stop() {
+    use crate::pg::WalLevel::{Minimal, Replica};
+    let tablespace = |oid, path: &str| WalContent::CreateTablespace { oid, path: path.as_bytes().into() };
+    let mut records = log(vec![
+        tablespace(1, "/a"),
+        tablespace(2, ""),
+        change(300, Replica),
+        tablespace(3, "/a"),
+        change(200, Replica),
+        tablespace(4, "/b"),
+        point("here", 0),
+        tablespace(5, "/c"),
+        change(900, Minimal),
+        WalContent::Other,
+    ]);
+    records[3].resource_manager = 128;
+    records[9].resource_manager = 200;
+    let target = RecoveryTarget::RestorePoint("here".parse().unwrap());
+    for cut in 0..=records.len() {
+        let (first, second) = records.split_at(cut);
+        let mut search = search(&target, first);
+        search.merge(super::tests::search(&target, second));
+        let way = &search.on_the_way;
+        let created: Vec<_> = way.created_tablespaces.iter().map(|one| (one.oid, one.path.to_str().unwrap())).collect();
+        assert_eq!(created, [(1, "/a"), (4, "/b")], "cut at {cut}");
+        let WalContent::ParameterChange(highest) = &records[2].content else { unreachable!() };
+        assert_eq!(way.needs, Some(crate::pg::ReplayNeeds::from(highest)), "cut at {cut}");
+        assert_eq!(way.minimal_from, None, "cut at {cut}");
+        assert_eq!(way.resource_managers.iter().copied().collect::<Vec<_>>(), [128], "cut at {cut}");
+    }
+    let all = search(&RecoveryTarget::Latest, &records).on_the_way;
+    assert_eq!((all.created_tablespaces.len(), all.minimal_from.map(|span| span.lsn)), (3, Some(lsn(8))));
+    assert_eq!(all.before(lsn(7)).created_tablespaces.len(), 2);
+}

@@ -5,6 +5,7 @@
 //! here look inside such variants themselves.
 
 mod configuration;
+mod copy;
 mod init;
 mod old_wal;
 mod recovery_conf;

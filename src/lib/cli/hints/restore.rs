@@ -25,6 +25,7 @@ fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
         // These show the error inside them in their place.
         RestoreError::Repository(error) => super::repository::hint(error, typed),
         RestoreError::Selection(error) => super::repository::hint(error, typed),
+        RestoreError::Copy(error) => super::copy::hint(error),
         RestoreError::OldWal(error) => super::old_wal::hint(error, typed),
         RestoreError::WalSearch(error) => super::old_wal::hint_of_damage(error),
         RestoreError::NoBackup { .. }

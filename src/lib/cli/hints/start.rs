@@ -65,6 +65,10 @@ fn of_cause(cause: LoggedCause) -> &'static str {
             "Install the library that the log names, or take it out of shared_preload_libraries in the restored \
              configuration."
         }
+        LoggedCause::ResourceManagerMissing => {
+            "Its WAL needs a library that a harmless copy does not load: let it, with pgv-recovery-conf --clear --trust-config \
+             -D DIR, and start it again."
+        }
         LoggedCause::NoSpace => "A file system is full.",
     }
 }

@@ -44,12 +44,14 @@ pub enum LoggedCause {
     AddressInUse,
     /// A library that is preloaded is not installed here.
     LibraryMissing,
+    /// A library that replay needs is not loaded.
+    ResourceManagerMissing,
     /// A file system is full.
     NoSpace,
 }
 
 /// The words by which each is known, the surest first.
-const CAUSES: [(LoggedCause, &[&str]); 6] = [
+const CAUSES: [(LoggedCause, &[&str]); 7] = [
     (LoggedCause::NoSpace, &["No space left on device"]),
     (LoggedCause::SettingTooLow, &["insufficient parameter settings", "is a lower setting than on the primary server"]),
     (LoggedCause::FetchFailed, &["from archive: child process", "from archive: command", "pgv-fetch: error:"]),
@@ -63,6 +65,7 @@ const CAUSES: [(LoggedCause, &[&str]); 6] = [
             "is already in use",
         ],
     ),
+    (LoggedCause::ResourceManagerMissing, &["resource manager with ID"]),
     (LoggedCause::LibraryMissing, &["could not access file", "could not load library"]),
 ];
 
