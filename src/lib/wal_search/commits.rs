@@ -14,20 +14,22 @@ pub struct CommitCount {
     pub count: u64,
     /// The last one.
     pub last: Option<Ending>,
-    /// Where the last record of all begins that was seen.
-    pub last_record: Option<Lsn>,
+    /// Where the first record ends that begins at `until` or behind it.
+    passed: Option<Lsn>,
 }
 
 impl CommitCount {
     /// Counts those that end behind `behind` and begin at `until` or before.
     pub fn new(behind: Lsn, until: Option<Lsn>) -> Self {
-        Self { behind, until, count: 0, last: None, last_record: None }
+        Self { behind, until, count: 0, last: None, passed: None }
     }
 }
 
 impl Search for CommitCount {
     fn see(&mut self, record: &WalRecord) {
-        self.last_record = Some(record.lsn);
+        if self.until.is_some_and(|until| record.lsn >= until) {
+            self.passed.get_or_insert(record.end_lsn);
+        }
         if record.end_lsn <= self.behind || self.until.is_some_and(|until| record.lsn > until) {
             return;
         }
@@ -41,15 +43,14 @@ impl Search for CommitCount {
     fn merge(&mut self, later: Self) {
         self.count += later.count;
         self.last = later.last.or(self.last.take());
-        self.last_record = later.last_record.or(self.last_record);
+        self.passed = self.passed.or(later.passed);
     }
 
     fn is_decided(&self) -> bool {
         false
     }
 
-    /// What lies behind the last position that counts may be damaged.
-    fn is_found(&self) -> bool {
-        self.until.zip(self.last_record).is_some_and(|(until, seen)| seen >= until)
+    fn found_to(&self) -> Option<Lsn> {
+        self.passed
     }
 }

@@ -15,7 +15,7 @@ mod scan;
 mod source;
 mod stop;
 
-use crate::pg::WalRecord;
+use crate::pg::{Lsn, WalRecord};
 
 pub use around::AroundSearch;
 pub use commits::CommitCount;
@@ -41,8 +41,8 @@ pub trait Search: Send {
     /// Whether later records change nothing any more.
     fn is_decided(&self) -> bool;
 
-    /// Whether what is looked for was found, so that damage behind it does not matter.
-    fn is_found(&self) -> bool {
-        self.is_decided()
+    /// Where the record ends that was looked for, once it is found: what cannot be read from there on does not matter.
+    fn found_to(&self) -> Option<Lsn> {
+        None
     }
 }

@@ -49,14 +49,25 @@ struct Piece {
     until: Option<Lsn>,
 }
 
-/// A piece that was read.
+/// A piece that was read, up to its end or to where it cannot be read.
 struct ReadPiece<S> {
+    start: Lsn,
+    /// Where the next piece begins; none of the last one.
+    until: Option<Lsn>,
     search: S,
     run: WalRun,
-    /// The segment in which reading ended.
-    last: WalSegmentName,
+    /// The segment in which reading ended; none when nothing could be read.
+    last: Option<WalSegmentName>,
     /// Whether the log ends in it.
     is_end: bool,
+    trouble: Option<Trouble>,
+}
+
+/// Why reading ended early.
+struct Trouble {
+    /// What lies before is read and checked; of what lies behind nothing is known.
+    at: Lsn,
+    error: WalSearchError,
 }
 
 impl WalSearch<'_> {
@@ -97,14 +108,24 @@ impl WalSearch<'_> {
         let mut found: Option<Found<S>> = None;
         let read = |piece: Piece, is_over: &AtomicBool| self.read(&piece, new(), is_over, cancel);
         let broken = parallel::in_order(self.threads, self.pieces().into_iter(), read, |read| {
-            let is_end = match read.and_then(|piece| Found::add(&mut found, piece)) {
-                Ok(is_end) => is_end,
-                Err(error) => return ControlFlow::Break(or_enough(found.as_ref(), error)),
+            let piece = match read {
+                Ok(piece) => piece,
+                Err(error) => return ControlFlow::Break(Err(error)),
             };
+            let (until, is_end) = (piece.until, piece.is_end);
+            let trouble = Found::add(&mut found, piece);
+            let found_to = found.as_ref().and_then(|found| found.search.found_to());
+            if let Some(Trouble { at, error }) = trouble {
+                let is_enough = found_to.is_some_and(|to| to <= at);
+                return ControlFlow::Break(if is_enough { Ok(()) } else { Err(error) });
+            }
             let Some(found) = &found else { return ControlFlow::Continue(()) };
             let done_bytes = found.run.next_lsn.distance_from(self.from).unwrap_or_default();
             reporter.progress(&Progress { phase: "reading WAL", done_bytes, total_bytes });
-            if is_end || found.search.is_decided() { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
+            // A record that goes on behind a piece counts once the segment that holds its end was read whole.
+            let is_checked = until.is_none_or(|until| found_to.is_none_or(|to| to <= until));
+            let is_over = is_end || (is_checked && found.search.is_decided());
+            if is_over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
         });
         broken.map_err(WalSearchError::Thread)?.transpose()?;
         found.ok_or(WalSearchError::Cancelled)
@@ -141,7 +162,7 @@ impl WalSearch<'_> {
         let (WalStart::Record(from) | WalStart::Segment(from)) = piece.start;
         let size = self.format.segment_size;
         let mut reader = WalReader::new(self.format, self.path.clone(), piece.start, piece.until);
-        let mut last = None;
+        let (mut last, mut trouble) = (None, None);
         let mut is_done = false;
         for candidates in self.path.segment_names(from, self.to, size) {
             // What lies in the piece is read to its end, so that its digest is checked, also behind the last record.
@@ -158,32 +179,34 @@ impl WalSearch<'_> {
                     is_done = reader.feed(bytes, |record| search.see(&record)) == WalProgress::Done;
                 }
                 if is_broken || (is_done && !is_own) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
+            });
             if is_broken {
                 return Err(WalSearchError::Cancelled);
             }
-            let segment = read.ok_or_else(|| absent(&candidates, self.path, from, size))?;
-            if !was_done {
-                last = Some(segment);
+            match read.and_then(|segment| segment.ok_or_else(|| absent(&candidates, self.path, from, size))) {
+                Ok(segment) if was_done => debug_assert!(last.is_some(), "{segment} follows nothing"),
+                Ok(segment) => last = Some(segment),
+                Err(error) => {
+                    trouble = Some(Trouble { at: Lsn::new(start).map_or(from, |start| start.max(from)), error });
+                    break;
+                }
             }
         }
-        let last = last.ok_or_else(|| missing(self.path, from, size))?;
+        if last.is_none() && trouble.is_none() {
+            trouble = Some(Trouble { at: from, error: missing(self.path, from, size) });
+        }
         let position = reader.position();
         let mut run = reader.finish();
-        let is_end = match &run.ending {
-            WalEnding::Complete | WalEnding::OutOfInput { .. } => false,
-            WalEnding::Fault(fault) => {
-                let judged = self.judge(fault, &last, position, run.last.map(|last| last.lsn));
-                if !search.is_found() {
-                    judged?;
-                }
-                true
-            }
-        };
-        if is_end {
+        let mut is_end = false;
+        if let (WalEnding::Fault(fault), Some(segment), None) = (&run.ending, &last, &trouble) {
+            let judged = self.judge(fault, segment, position, run.last.map(|last| last.lsn));
+            trouble = judged.err().map(|error| Trouble { at: run.next_lsn, error });
+            is_end = true;
+        }
+        if is_end || trouble.is_some() {
             run.ending = WalEnding::OutOfInput { incomplete: None };
         }
-        Ok(ReadPiece { search, run, last, is_end })
+        Ok(ReadPiece { start: from, until: piece.until, search, run, last, is_end, trouble })
     }
 
     /// Whether a fault is the end of the log, or damage. Reading had come to `position`.
@@ -225,25 +248,24 @@ impl WalSearch<'_> {
 }
 
 impl<S: Search> Found<S> {
-    /// Adds the next piece, unless it does not follow; whether the log ends in it.
-    fn add(found: &mut Option<Self>, piece: ReadPiece<S>) -> Result<bool, WalSearchError> {
-        let ReadPiece { search, run, last: segment, is_end } = piece;
+    /// Adds the next piece, as far as it was read, and says why it goes no further.
+    fn add(found: &mut Option<Self>, piece: ReadPiece<S>) -> Option<Trouble> {
+        let ReadPiece { start, search, run, last, trouble, .. } = piece;
+        let Some(segment) = last else { return trouble };
         match found {
             None => *found = Some(Self { search, run }),
-            Some(earlier) => {
-                let joined = earlier.run.clone().join(run);
-                earlier.run = joined.map_err(|source| WalSearchError::Join { segment, source })?;
-                earlier.search.merge(search);
-            }
+            Some(earlier) => match earlier.run.clone().join(run) {
+                Ok(joined) => {
+                    earlier.run = joined;
+                    earlier.search.merge(search);
+                }
+                Err(source) => {
+                    return Some(Trouble { at: start, error: WalSearchError::Join { segment, source } });
+                }
+            },
         }
-        Ok(is_end)
+        trouble
     }
-}
-
-/// What could not be read behind what was looked for does not matter, unless nobody wants to know any more.
-fn or_enough<S: Search>(found: Option<&Found<S>>, error: WalSearchError) -> Result<(), WalSearchError> {
-    let is_found = found.is_some_and(|found| found.search.is_found());
-    if is_found && !matches!(error, WalSearchError::Cancelled) { Ok(()) } else { Err(error) }
 }
 
 fn absent(candidates: &SegmentCandidates, path: &TimelineHistory, from: Lsn, size: WalSegmentSize) -> WalSearchError {

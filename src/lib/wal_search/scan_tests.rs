@@ -1,6 +1,6 @@
 //! However the log is cut and however many threads read it, the findings are the same: on what real servers wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::*;
@@ -13,6 +13,8 @@ struct Held {
     segments: BTreeMap<WalSegmentName, Vec<u8>>,
     path: TimelineHistory,
     size: WalSegmentSize,
+    /// Segments that turn out as damaged once they were read to their end.
+    damaged: BTreeSet<WalSegmentName>,
 }
 
 impl WalSource for Held {
@@ -26,7 +28,10 @@ impl WalSource for Held {
         sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Option<WalSegmentName>, WalSearchError> {
         let Some(name) = candidates.names.iter().find(|name| self.segments.contains_key(name)) else { return Ok(None) };
-        let _ = self.segments[name].chunks(100_000).try_for_each(sink);
+        let is_broken = self.segments[name].chunks(100_000).try_for_each(sink).is_break();
+        if !is_broken && self.damaged.contains(name) {
+            return Err(WalSearchError::Missing { segment: *name });
+        }
         Ok(Some(*name))
     }
 }
@@ -65,7 +70,7 @@ impl Held {
         let history = unpacked(&folder.join("00000002.history.zst"));
         let path = TimelineHistory::decode(TimelineId::new(2).unwrap(), &history).unwrap();
         let size = WalSegmentHeader::decode(segments.values().next().unwrap()).unwrap().segment_size;
-        let mut held = Self { segments, path, size };
+        let mut held = Self { segments, path, size, damaged: BTreeSet::new() };
         // The server was still writing the last one.
         let error = held.search(held.first_record(), 1, RUN_BYTES, All::default).err();
         let Some(WalSearchError::Fault { segment, source: WalFault::Zeros { record } }) = error else {
@@ -159,10 +164,12 @@ fn findings_are_the_same_however_the_log_is_cut() {
             let drops = |threads, run_bytes| held.search(from, threads, run_bytes, DropSearch::default).unwrap();
             assert!(!drops(1, RUN_BYTES).search.removals.is_empty());
             assert_eq!(drops(threads, run_bytes).search.removals, drops(1, RUN_BYTES).search.removals, "{what}");
-            let around = |threads, run_bytes| {
-                held.search(from, threads, run_bytes, || AroundSearch::new(time, 5)).unwrap().search.commits()
-            };
-            assert_eq!(around(threads, run_bytes), around(1, RUN_BYTES), "{what}");
+            for count in [1, 2, 5] {
+                let around = |threads, run_bytes| {
+                    held.search(from, threads, run_bytes, || AroundSearch::new(time, count)).unwrap().search.commits()
+                };
+                assert_eq!(around(threads, run_bytes), around(1, RUN_BYTES), "{what}");
+            }
         }
     }
 }
@@ -180,12 +187,54 @@ fn damage_behind_a_restore_point_does_not_matter() {
     // The last but one is on timeline 1, from which the path has turned.
     let lost = behind[behind.len() - 3];
     held.segments.remove(&lost);
-    for (threads, run_bytes) in CUTS.into_iter().filter(|(_, run_bytes)| *run_bytes == 1) {
+    for (threads, run_bytes) in CUTS {
         let found = held.search(from, threads, run_bytes, || StopSearch::new(target.clone())).unwrap().search;
         assert_eq!(found.stop.unwrap().span, point.span);
         let absent = RecoveryTarget::RestorePoint("absent".parse().unwrap());
         let error = held.search(from, threads, run_bytes, || StopSearch::new(absent.clone())).err();
         assert!(matches!(error, Some(WalSearchError::Missing { segment }) if segment == lost), "{error:?}");
+    }
+}
+
+/// A point counts when every segment up to the end of its record was read whole, and no segment behind it matters.
+#[test]
+fn a_point_is_proven_by_what_leads_to_it_alone() {
+    let mut held = Held::fixture(15);
+    let from = held.first_record();
+    let records = held.search(from, 1, RUN_BYTES, All::default).unwrap().search.0;
+    let segment = |lsn: Lsn| lsn.get() / held.size.bytes();
+    let crossing = |record: &&WalRecord| segment(record.lsn) != segment(Lsn::new(record.end_lsn.get() - 1).unwrap());
+    let on_path = |name: &WalSegmentName| {
+        let number = name.number(held.size).unwrap();
+        held.path
+            .segment_names(from, held.end(), held.size)
+            .any(|one| one.number == number && one.names.first() == Some(name))
+    };
+    let names: Vec<WalSegmentName> = held.segments.keys().copied().filter(on_path).collect();
+    let crossing: Vec<WalRecord> = records.iter().filter(crossing).cloned().collect();
+    assert!(!crossing.is_empty(), "no record lies in two segments");
+    let others = records.iter().step_by(records.len() / 12).cloned();
+    for record in crossing.into_iter().chain(others) {
+        let commit = crate::wal_search::Ending::of(&record);
+        let mut targets = vec![
+            RecoveryTarget::Lsn(record.lsn, TargetBound::Inclusive),
+            RecoveryTarget::Lsn(record.lsn, TargetBound::Exclusive),
+        ];
+        targets.extend(commit.map(|ending| RecoveryTarget::Time(ending.time, TargetBound::Exclusive)));
+        for name in &names {
+            held.damaged = BTreeSet::from([*name]);
+            let is_behind = name.start_lsn(held.size).unwrap() >= record.end_lsn;
+            for ((threads, run_bytes), target) in
+                CUTS.iter().flat_map(|cut| targets.iter().map(move |target| (*cut, target)))
+            {
+                let found = held.search(from, threads, run_bytes, || StopSearch::new(target.clone()));
+                let what = format!("{target}, {name} damaged, {threads} threads, {run_bytes} bytes");
+                match found {
+                    Ok(found) => assert!(is_behind && found.search.stop.unwrap().span.lsn == record.lsn, "{what}"),
+                    Err(error) => assert!(!is_behind, "{what}: {error}"),
+                }
+            }
+        }
     }
 }
 

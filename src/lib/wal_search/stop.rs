@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Ending, EndingKind, OnTheWay, RecordSpan, RestorePoint, Search};
-use crate::pg::{RecoveryTarget, TargetBound, TransactionId, WalRecord};
+use crate::pg::{Lsn, RecoveryTarget, TargetBound, TransactionId, WalRecord};
 
 /// How far apart the stamps of transactions that end at the same time may be: each is taken before its record is
 /// written, and others come between.
@@ -234,8 +234,10 @@ impl Search for StopSearch {
             self.commit_after = self.commit_after.take().or(later.first_seen());
             return;
         }
+        let is_told = |ending: &Ending| later.clock_steps.iter().any(|step| step.to.span == ending.span);
         if let (Some(latest), Some(earliest)) = (&self.latest, &later.earliest)
             && is_step_back(latest.time, earliest.time)
+            && !is_told(earliest)
         {
             self.clock_steps.push(ClockStep { from: latest.clone(), to: earliest.clone() });
         }
@@ -257,8 +259,9 @@ impl Search for StopSearch {
         is_unique && self.stop.is_some() && self.commit_after.is_some()
     }
 
-    fn is_found(&self) -> bool {
-        self.stop.is_some()
+    fn found_to(&self) -> Option<Lsn> {
+        // Recovery reads the record at which it stops, also when it stops before it.
+        self.stop.as_ref().map(|stop| stop.span.end_lsn)
     }
 }
 
