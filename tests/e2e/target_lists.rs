@@ -140,3 +140,54 @@ fn commits_around_a_time_lead_to_just_before_and_just_after() {
         }
     }
 }
+
+/// Segments that are lost between two backups hide what happened in them, and nothing else.
+#[test]
+fn holes_between_backups_hide_only_what_lay_in_them() {
+    let folder = TestFolder::in_memory("holes");
+    let builder = TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1").line("autovacuum = off");
+    let site = Site::of(builder, &folder);
+    let primary = &site.primary;
+    let hidden = || {
+        primary.archive_all();
+        let segment = primary.query("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
+        primary.query("CREATE TABLE hidden AS SELECT 1; DROP TABLE hidden");
+        primary.archive_all();
+        primary.query("SELECT pg_create_restore_point('between')");
+        primary.archive_all();
+        std::fs::remove_file(site.tree().join("wal").join(&segment[..8]).join(&segment[..16]).join(&segment)).unwrap();
+    };
+    let seen = |name: &str| {
+        primary.query(&format!("CREATE TABLE {name} AS SELECT 1"));
+        let xid = primary.query(&format!("BEGIN; SELECT txid_current(); DROP TABLE {name}; COMMIT"));
+        primary.query(&format!("SELECT pg_create_restore_point('{name}')"));
+        xid
+    };
+    site.backup(&[]).success();
+    seen("one");
+    hidden();
+    site.backup(&[]).success();
+    let xid = seen("two");
+    hidden();
+    site.backup(&[]).success();
+    seen("three");
+    hidden();
+
+    let list = site.pgv.run("pgv", &["target", "--drops", "--output", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    assert_eq!(list["removals"].as_array().unwrap().len(), 3, "{list}");
+    let warnings: Vec<&str> = list["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(warnings.iter().filter(|line| line.contains("is missing: nothing is listed")).count(), 3, "{list}");
+
+    // From the backup in the middle, though neither the earliest nor the newest one leads there.
+    let middle = |options: &[&str]| {
+        let found = site.pgv.run("pgv", &[&["target", "--output", "json"], options].concat()).success();
+        serde_json::from_str::<Value>(&found.stdout).unwrap()["point"]["backup"].clone()
+    };
+    let backup = middle(&["--target-xid", &xid]);
+    assert_eq!(middle(&["--target-name", "two"]), backup);
+    assert_ne!(middle(&["--target-name", "one"]), backup);
+    assert_ne!(middle(&["--target-name", "three"]), backup);
+    // What may lie in a hole is not called absent.
+    site.pgv.run("pgv", &["target", "--target-name", "nowhere"]).expect_code(3).expect_stderr("missing");
+}

@@ -42,12 +42,34 @@ pub struct Choice {
     pub(super) doubts: Vec<String>,
 }
 
+/// A backup and a path, before its WAL is looked at.
+pub(super) struct Way {
+    pub(super) record: BackupRecord,
+    pub(super) path: TimelineHistory,
+    pub(super) warnings: Vec<String>,
+}
+
 /// Chooses from `backups`.
 pub(super) fn choose(
     request: &Request,
     backups: &[BackupRecord],
     archive: &ArchiveFacts,
 ) -> Result<Choice, RestoreError> {
+    let Way { record, path, mut warnings } = choose_way(request, backups, archive)?;
+    warnings.extend(doubts(request, &record, backups, archive));
+    let mut unread = Vec::new();
+    let coverage = wal_to_target(request, &Fit { path: &path, record: &record }, backups, archive, &mut unread)?;
+    let whole = archive.coverage(&path, record.start_lsn, None);
+    let has_hole = coverage.hole.is_some() || whole.hole.is_some();
+    Ok(Choice { record, path, coverage, has_hole, warnings, doubts: unread })
+}
+
+/// Chooses a backup and a path, whatever WAL there is along it.
+pub(super) fn choose_way(
+    request: &Request,
+    backups: &[BackupRecord],
+    archive: &ArchiveFacts,
+) -> Result<Way, RestoreError> {
     let candidates = candidates(request, backups)?;
     let paths = paths_to_look_at(request, &candidates, archive)?;
     let mut fits = Vec::new();
@@ -63,13 +85,8 @@ pub(super) fn choose(
     if fits.is_empty() {
         return Err(nothing_fits(request, &candidates, &paths));
     }
-    let (fit, mut warnings) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
-    warnings.extend(doubts(request, fit.record, backups, archive));
-    let mut unread = Vec::new();
-    let coverage = wal_to_target(request, &fit, backups, archive, &mut unread)?;
-    let whole = archive.coverage(fit.path, fit.record.start_lsn, None);
-    let has_hole = coverage.hole.is_some() || whole.hole.is_some();
-    Ok(Choice { record: fit.record.clone(), path: fit.path.clone(), coverage, has_hole, warnings, doubts: unread })
+    let (fit, warnings) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
+    Ok(Way { record: fit.record.clone(), path: fit.path.clone(), warnings })
 }
 
 /// The backups that may be used: the one that was named, else all in which nothing wrong was found.

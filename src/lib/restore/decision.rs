@@ -11,7 +11,8 @@ use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use}
 use super::proof::{Proof, Prover, Searched, is_behind};
 use super::refusal::{Elsewhere, NotFound, time_text};
 use super::trees;
-use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId};
+use crate::error::{Classified, ErrorClass};
+use crate::pg::{Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId};
 use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::{
@@ -280,7 +281,8 @@ impl Decider<'_> {
         }
     }
 
-    /// The target is looked for from the earliest backup of the path on; the newest that ended before it serves.
+    /// The target is looked for from the earlier backups of the path, the newest of them first, each up to where the
+    /// search before it began. A stretch that cannot be read is passed over, and told when the target is nowhere else.
     fn with_earlier(&self, choice: &Choice) -> Result<Option<(Choice, Proof)>, RestoreError> {
         if self.request.backup.is_some() {
             return Ok(None);
@@ -289,32 +291,70 @@ impl Decider<'_> {
             record.findings.is_empty() && is_on(record, &choice.path) && record.stop_lsn < choice.record.stop_lsn
         };
         let mut earlier: Vec<&BackupRecord> = self.backups.iter().filter(usable).collect();
-        earlier.sort_by_key(|record| (record.stop_lsn, record.sequence));
-        let Some(earliest) = earlier.first() else { return Ok(None) };
-        let Searched::Proven(proof) = self.prover.stop(&self.request.target, &choice.path, earliest)? else {
-            return Ok(None);
-        };
-        let serves = |record: &&&BackupRecord| proof.stop.as_ref().is_some_and(|stop| is_behind(stop, record));
-        let Some(record) = earlier.iter().rfind(serves) else { return Ok(None) };
+        earlier.sort_by_key(|record| std::cmp::Reverse((record.stop_lsn, record.sequence)));
+        let mut until = choice.record.stop_lsn;
+        let mut unread = None;
+        for record in earlier {
+            match self.search_from(choice, record, until) {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                Err(error) if error.class() == ErrorClass::Interrupted => return Err(error),
+                Err(error) => drop(unread.get_or_insert(error)),
+            }
+            until = record.stop_lsn;
+        }
+        unread.map_or(Ok(None), Err)
+    }
+
+    /// Looks for the target from one earlier backup to `until`.
+    fn search_from(
+        &self,
+        choice: &Choice,
+        record: &BackupRecord,
+        until: Lsn,
+    ) -> Result<Option<(Choice, Proof)>, RestoreError> {
+        let target = &self.request.target;
+        // A record that begins before `until` may end in the next segment.
+        let to = until.checked_add(self.facts.segment_size.bytes()).unwrap_or(until);
+        let found = self.prover.search(target, &choice.path, record, Some(to))?;
+        match &found.search.stop {
+            Some(stop) if is_behind(stop, record) => {}
+            Some(_) => return Ok(None),
+            None => {
+                let coverage = self.facts.coverage(&choice.path, record.start_lsn, Some(until));
+                return match &coverage.hole {
+                    Some(hole) => Err(choose::behind_hole(target, hole, &coverage, record, self.facts)),
+                    None => Ok(None),
+                };
+            }
+        }
         let request = Request {
             backup: Some(record.id),
             timeline: RecoveryTargetTimeline::Id(choice.path.timeline()),
-            target: self.request.target.clone(),
+            target: target.clone(),
         };
         let earlier = choose::choose(&request, self.backups, self.facts)?;
-        Ok(Some((earlier, *proof)))
+        // Once more without an end: what follows the point is to be told, too.
+        match self.prover.stop(target, &earlier.path, record)? {
+            Searched::Proven(proof) => Ok(Some((earlier, *proof))),
+            Searched::BeforeEndOf(_) | Searched::NotThere(_) => Ok(None),
+        }
     }
 
-    /// Why there is no such point, with where it lies if it lies on another timeline.
+    /// Why there is no such point, with where it lies if it lies on another timeline, and the nearest ones of all.
     fn refuse(&self, choice: &Choice, mut not_found: NotFound, look_elsewhere: bool) -> RestoreError {
-        if look_elsewhere {
-            let own = choice.path.timeline();
-            for timeline in self.facts.timelines().into_iter().filter(|timeline| *timeline != own) {
-                // It is advice: a timeline that cannot be read has no say.
-                if let Ok((_, Proof { stop: Some(stop), .. })) = self.on_timeline(timeline) {
+        let own = choice.path.timeline();
+        let others = self.facts.timelines().into_iter().filter(|timeline| look_elsewhere && *timeline != own);
+        for timeline in others {
+            match self.on_timeline(timeline) {
+                Ok((_, Proof { stop: Some(stop), .. })) => {
                     not_found.elsewhere = Some(Elsewhere { timeline, lsn: stop.span.lsn });
                     break;
                 }
+                Err(RestoreError::TargetNotFound { target, not_found: other }) => not_found.add(&target, *other),
+                Err(error) if error.class() == ErrorClass::Interrupted => return error,
+                // It is advice: a timeline that cannot be read has no say.
+                Ok(_) | Err(_) => {}
             }
         }
         RestoreError::TargetNotFound { target: self.request.target.clone(), not_found: Box::new(not_found) }

@@ -60,7 +60,7 @@ pub use listing::{ListFrom, Listing, list};
 pub use old_wal::{OldSegment, OldWalError, OldWalUse};
 pub use plan::{RestorePlan, Room};
 pub use proof::Proof;
-pub use refusal::{Branch, Elsewhere, NotFound};
+pub use refusal::{Branch, Elsewhere, Nearest, NotFound};
 pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, MARKER};

@@ -2,7 +2,7 @@
 //! is found at which recovery will stop.
 
 use super::error::RestoreError;
-use super::refusal::NotFound;
+use super::refusal::{Nearest, NotFound};
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
@@ -156,8 +156,11 @@ fn not_found(
         RecoveryTarget::TransactionId(..) => (search.nearest.below, search.nearest.above),
         _ => (search.commit_before, None),
     };
+    let timeline = path.timeline();
+    let nearest = |ending: Option<Ending>| ending.map(|ending| Nearest { ending, timeline });
+    let (before, after) = (nearest(before), nearest(after));
     NotFound {
-        timeline: path.timeline(),
+        timeline,
         from: record.start_lsn,
         to: run.next_lsn,
         before,

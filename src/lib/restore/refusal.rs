@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::pg::{Lsn, TimelineId};
+use crate::pg::{Lsn, RecoveryTarget, TimelineId};
 use crate::repository::BackupId;
 use crate::repository::WalHole;
-use crate::wal_search::{Ending, RestorePoint};
+use crate::wal_search::{Ending, RestorePoint, compared_xid};
 
 /// A branch of timelines that can be followed, for messages.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -30,13 +30,43 @@ pub struct NotFound {
     /// Where the WAL ends.
     pub to: Lsn,
     /// The nearest point before the target.
-    pub before: Option<Ending>,
+    pub before: Option<Nearest>,
     /// The nearest one behind it.
-    pub after: Option<Ending>,
+    pub after: Option<Nearest>,
     /// The last restore points, when one was the target.
     pub restore_points: Vec<RestorePoint>,
     /// Where the target lies on another timeline.
     pub elsewhere: Option<Elsewhere>,
+}
+
+/// The nearest transaction on one side of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nearest {
+    /// The transaction.
+    pub ending: Ending,
+    /// The timeline at the end of the path on which it was found.
+    pub timeline: TimelineId,
+}
+
+impl NotFound {
+    /// Takes what is nearer on another path.
+    pub(super) fn add(&mut self, target: &RecoveryTarget, other: Self) {
+        // How far a transaction is away, on its side of the target.
+        let distance = |nearest: &Nearest| match (target, nearest.ending.xid) {
+            (RecoveryTarget::TransactionId(target, _), Some(xid)) => {
+                let between = compared_xid(*target).wrapping_sub(xid);
+                i128::from(between.min(between.wrapping_neg()))
+            }
+            (RecoveryTarget::Time(time, _), _) => (time.as_nanosecond() - nearest.ending.time.as_nanosecond()).abs(),
+            _ => i128::MAX,
+        };
+        for (own, other) in [(&mut self.before, other.before), (&mut self.after, other.after)] {
+            let Some(other) = other else { continue };
+            if own.as_ref().is_none_or(|own| distance(&other) < distance(own)) {
+                *own = Some(other);
+            }
+        }
+    }
 }
 
 /// A point on another timeline than the one that was followed.

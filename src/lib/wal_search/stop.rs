@@ -132,7 +132,7 @@ impl StopSearch {
                 };
                 is_behind.then_some(StopSide::Before)
             }
-            (RecoveryTarget::TransactionId(xid, bound), Some(ending), _) => (ending.xid == Some(compared(*xid)))
+            (RecoveryTarget::TransactionId(xid, bound), Some(ending), _) => (ending.xid == Some(compared_xid(*xid)))
                 .then_some(match bound {
                     TargetBound::Inclusive => StopSide::After,
                     TargetBound::Exclusive => StopSide::Before,
@@ -268,7 +268,7 @@ impl Search for StopSearch {
 impl NearestTransactions {
     fn see(&mut self, target: &RecoveryTarget, ending: &Ending) {
         let (RecoveryTarget::TransactionId(target, _), Some(xid)) = (target, ending.xid) else { return };
-        let target = compared(*target);
+        let target = compared_xid(*target);
         let (is_nearer_below, is_nearer_above) = (self.is_nearer_below(target, xid), self.is_nearer_above(target, xid));
         // Numbers go round: the half of the circle before the target is below it.
         match target.wrapping_sub(xid) {
@@ -297,7 +297,7 @@ impl NearestTransactions {
 }
 
 /// What PostgreSQL compares of a transaction's number: its lower half.
-fn compared(xid: TransactionId) -> u32 {
+pub(crate) fn compared_xid(xid: TransactionId) -> u32 {
     u32::try_from(xid.get() & u64::from(u32::MAX)).unwrap_or_default()
 }
 

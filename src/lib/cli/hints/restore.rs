@@ -106,10 +106,15 @@ fn of_absent_target(target: &RecoveryTarget, not_found: &NotFound) -> Vec<String
     }
     let by_xid = matches!(target, RecoveryTarget::TransactionId(..));
     let near = [("before it", &not_found.before), ("after it", &not_found.after)];
-    for (side, ending) in near.into_iter().filter_map(|(side, ending)| Some((side, ending.as_ref()?))) {
+    for (side, nearest) in near.into_iter().filter_map(|(side, nearest)| Some((side, nearest.as_ref()?))) {
+        let ending = &nearest.ending;
         let option = match (by_xid, ending.xid) {
             (true, Some(xid)) => format!("--target-xid {xid}"),
             _ => format!("--target-lsn {}", ending.span.lsn),
+        };
+        let option = match nearest.timeline {
+            timeline if timeline == not_found.timeline => option,
+            timeline => format!("{option} --target-timeline {timeline}"),
         };
         hints.push(format!("The nearest {side} is {}: {option}", proof_text::ending_text(ending, None)));
     }
