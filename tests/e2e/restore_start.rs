@@ -169,19 +169,46 @@ fn without_a_server_of_that_version_nothing_is_touched() {
     site.restore(&data, &["--start-timeout", "5s"]).expect_code(2);
 }
 
+/// Makes a German locale below `folder`, for programs that find it by LOCPATH.
+fn german(folder: &TestFolder) -> PathBuf {
+    let place = folder.make("locales");
+    let mut localedef = TestAccount::get().command("localedef");
+    run({
+        localedef.args(["-i", "de_DE", "-f", "UTF-8"]).arg(place.join("de_DE.UTF-8"));
+        localedef
+    })
+    .success();
+    place
+}
+
 /// A server with more connections than its backup had: a copy with the configuration of the backup cannot replay that.
+/// Its log says so in the language of the configuration, unless --start asks for another.
 #[test]
-fn recovery_that_ends_short_of_the_proof_is_damage() {
+fn recovery_that_ends_short_of_the_proof_is_damage_in_every_language() {
     let folder = TestFolder::new("start-short");
     let mut site = Site::new(VERSION, &folder);
+    let locales = german(&folder);
+    site.primary.configure(&["lc_messages = 'de_DE.UTF-8'"]);
     let (mut ledger, _) = site.with_history();
-    site.primary.configure(&["max_connections = 60"]);
+    site.primary.configure(&["max_connections = 60", "lc_messages = 'C'"]);
     site.primary.stop();
     site.primary.start();
     ledger.commit_many(&site.primary, 2);
     site.primary.archive_all();
+
+    // Without --start the copy speaks German, so that this would see a change.
+    let silent = folder.join("silent");
+    site.restore(&silent, &[]).success();
+    let mut postgres = TestAccount::get().command(VERSION.tool("postgres"));
+    postgres.env_clear().env("LOCPATH", &locales).current_dir("/").arg("-D").arg(&silent);
+    postgres.args(["-c", "shared_preload_libraries=none"]);
+    run(postgres).expect_stderr("konnte nicht auf Datei");
+
     let copy = Copy::at(&site, folder.join("copy"));
-    let restored = copy.restore(&site, &[]).expect_code(5);
+    let folder = VERSION.tool("pg_ctl").parent().unwrap().display().to_string();
+    let mut command = site.pgv.command("pgv-restore", &["--start", "--pg-bindir", &folder, "--output", "json", "-D"]);
+    command.arg(&copy.data).env("LOCPATH", &locales);
+    let restored = run(command).expect_code(5);
     let report = report_of(&restored);
     assert_eq!((&report["start"]["settled"], &report["start"]["comparison"]), (&"paused".into(), &"short".into()));
     assert!(report["start"]["difference_bytes"].as_u64().unwrap() > 0);

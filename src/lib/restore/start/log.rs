@@ -1,7 +1,7 @@
 //! What the log of a server that ended says of the reason.
 //!
-//! COMPAT: the words of English messages (`lc_messages`), as PostgreSQL 13 to 18 and pgv-fetch write them; in other
-//! languages the last lines are shown without an explanation.
+//! COMPAT: the words of English messages, as PostgreSQL 13 to 18 and pgv-fetch write them; the server is started with
+//! `lc_messages = C`. Of other words the last lines are shown without an explanation.
 
 use std::path::{Path, PathBuf};
 
