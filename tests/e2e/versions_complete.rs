@@ -1,75 +1,15 @@
 //! Every kind of target, promotion across a timeline, and standbys, on every version of PostgreSQL: exactly the rows of
 //! it, on a copy that PostgreSQL itself recovered.
 
-use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::support::{Ledger, LedgerRow, PgVersion, Settled, Site, TestCluster, TestFolder, wait_until};
+use crate::support::{Ledger, LedgerRow, PgVersion, Scene, Settled, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct Scene {
-    pub(crate) site: Site,
-    pub(crate) ledger: Ledger,
-    pub(crate) folder: TestFolder,
-    version: PgVersion,
-}
-
-impl Scene {
-    pub(crate) fn new(version: PgVersion, name: &str, segment_megabytes: u32) -> Self {
-        let folder = TestFolder::new(&format!("v{}-{name}", version.number()));
-        let size = format!("--wal-segsize={segment_megabytes}");
-        let site = Site::of(TestCluster::builder(version, &folder).initdb(&size), &folder);
-        let ledger = Ledger::create(&site.primary);
-        Self { site, ledger, folder, version }
-    }
-
-    pub(crate) fn commit(&mut self, count: usize) -> LedgerRow {
-        self.ledger.commit_many(&self.site.primary, count);
-        self.ledger.rows.last().unwrap().clone()
-    }
-
-    /// `pgv-restore -D FOLDER/NAME`, which must succeed.
-    #[track_caller]
-    fn restored(&self, name: &str, options: &[&str]) -> TestCluster {
-        let data = self.folder.join(name);
-        self.site.restore(&data, options).success();
-        TestCluster::at(self.version, &self.folder, &format!("{name}-s"), &data)
-    }
-
-    /// Restores, starts, and compares the rows; the server runs on.
-    #[track_caller]
-    pub(crate) fn recovers(&self, name: &str, options: &[&str], settled: Settled, rows: &[i64]) -> TestCluster {
-        let mut copy = self.restored(name, options);
-        let found = copy.start_and_settle();
-        assert_eq!(found, settled, "{:?} {options:?}\nlog:\n{}", self.version, copy.log());
-        if let Err(difference) = Ledger::compare(&copy, rows) {
-            panic!("{:?} {options:?}: {difference}\nlog:\n{}", self.version, copy.log());
-        }
-        copy
-    }
-
-    /// What a person changes after a failover: the configured cluster lives elsewhere now.
-    fn configure_pgdata(&self, data: &Path) {
-        let text = std::fs::read_to_string(&self.site.pgv.config).unwrap();
-        let old = format!("pgdata = \"{}\"", self.site.primary.data.display());
-        assert!(text.contains(&old), "{text}");
-        self.folder.write("pgv.toml", text.replace(&old, &format!("pgdata = \"{}\"", data.display())));
-    }
-
-    /// The proof of a target, by `pgv target`.
-    pub(crate) fn proof(&self, options: &[&str]) -> Value {
-        let found = self.site.pgv.run("pgv", &[&["target", "--output", "json"], options].concat()).success();
-        let answer: Value = serde_json::from_str(&found.stdout).unwrap();
-        answer["point"]["proof"].clone()
-    }
-}
-
 /// Beside the running primary, from one backup.
 fn every_kind_of_target(version: PgVersion) {
-    let mut scene = Scene::new(version, "targets", 1);
+    let mut scene = Scene::new(version, "targets");
     scene.commit(3);
     scene.site.backup(&[]).success();
     let at_backup = scene.ledger.all();
@@ -138,7 +78,7 @@ fn without_zone(time: &str) -> String {
 /// A standby made by pgv-restore follows, is promoted when the primary is gone, archives, is restored from; what was
 /// only in the stream is not lost.
 fn standby_and_promotion(version: PgVersion) {
-    let mut scene = Scene::new(version, "standby", 1);
+    let mut scene = Scene::new(version, "standby");
     scene.commit(2);
     scene.site.backup(&[]).success();
     let on_one = scene.commit(2);
