@@ -165,3 +165,49 @@ fn standbys_and_timelines_on_13_and_14() {
 fn standbys_and_timelines_on_16_to_18() {
     [PgVersion::V16, PgVersion::V17, PgVersion::V18].into_iter().for_each(standby_and_promotion);
 }
+
+/// A backup that a standby sends, while the primary writes and archives; a copy of it is the primary's rows.
+fn backup_from_a_standby(version: PgVersion) {
+    let mut scene = Scene::new(version, "sent-by-standby");
+    scene.commit(2);
+    scene.site.backup(&[]).success();
+    let conninfo = scene.site.primary.conninfo();
+    let mut standby = scene.restored("standby", &["--standby", "--primary-conninfo", &conninfo]);
+    standby.start();
+    let last = scene.commit(2);
+    let arrived = format!("SELECT count(*) FROM ledger WHERE id = {}", last.id);
+    wait_until("the row is streamed", PATIENCE, || standby.query(&arrived) == "1");
+    // A standby begins at its last restart point, which the primary's checkpoints are for.
+    scene.site.primary.query("CHECKPOINT");
+
+    let options = ["--checkpoint", "fast", "--output", "json", "-d", &standby.conninfo()];
+    let taken = std::thread::scope(|scope| {
+        let backup = scope.spawn(|| scene.site.pgv.run("pgv-basebackup", &options));
+        // Nobody switches WAL for a standby but its primary.
+        while !backup.is_finished() {
+            scene.site.primary.query("SELECT pg_create_restore_point('awake'); SELECT pg_switch_wal()");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        backup.join().unwrap()
+    });
+    let taken: serde_json::Value = serde_json::from_str(&taken.success().stdout).unwrap();
+    let id = taken["backup"]["id"].as_str().unwrap();
+    scene.commit(2);
+    scene.site.primary.archive_all();
+    standby.kill();
+    scene.site.primary.stop();
+    scene.recovers("copy", &["--backup", id], Settled::Open, &scene.ledger.all()).kill();
+    let target = ["--backup", id, "--target-immediate"];
+    scene.recovers("immediate", &target, Settled::Paused, &scene.ledger.through(&last)).kill();
+}
+
+#[test]
+fn a_standby_of_postgresql_13_sends_a_backup() {
+    backup_from_a_standby(PgVersion::V13);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn standbys_of_14_to_18_send_backups() {
+    PgVersion::ALL.into_iter().skip(1).for_each(backup_from_a_standby);
+}
