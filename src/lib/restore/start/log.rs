@@ -51,7 +51,7 @@ pub enum LoggedCause {
 /// The words by which each is known, the surest first.
 const CAUSES: [(LoggedCause, &[&str]); 6] = [
     (LoggedCause::NoSpace, &["No space left on device"]),
-    (LoggedCause::SettingTooLow, &["insufficient parameter settings", "is a lower setting than on the primary server"]),
+    (LoggedCause::SettingTooLow, &["insufficient parameter settings", "is a lower setting than on the"]),
     (LoggedCause::FetchFailed, &["from archive: child process", "from archive: command", "pgv-fetch: error:"]),
     (LoggedCause::WalEnded, &["recovery ended before configured recovery target was reached"]),
     (
@@ -156,6 +156,13 @@ mod tests {
             (
                 "FATAL:  hot standby is not possible because max_connections = 5 is a lower setting than on the primary \
                  server (its value was 30)\n",
+                Some(LoggedCause::SettingTooLow),
+                "FATAL:",
+            ),
+            // As 13 says it.
+            (
+                "FATAL:  hot standby is not possible because max_connections = 50 is a lower setting than on the master \
+                 server (its value was 60)\n",
                 Some(LoggedCause::SettingTooLow),
                 "FATAL:",
             ),
