@@ -509,9 +509,51 @@ fn client_certificates_are_shown_as_psql_shows_them() {
         (with("postgres", "leaf-root", "sslcertmode=disable"), In),
         (with("postgres", "leaf-root", "").replace("leaf-root.key", "root.key"), Refused),
     ];
-    let differences: Vec<String> =
+    let mut differences: Vec<String> =
         rows.iter().filter_map(|(conninfo, expected)| compare(PgVersion::V17, "", conninfo, &[], *expected)).collect();
+    for (conninfo, expected) in encrypted_keys(&site, &with("localhost", "leaf-root", "")) {
+        differences.extend(compare(PgVersion::V17, "", &conninfo, &[], expected));
+    }
     assert_none(&differences);
+}
+
+/// The key behind a passphrase, as openssl has written it through the years.
+fn encrypted_keys(site: &TlsSite, conninfo: &str) -> Vec<(String, Expected)> {
+    let key = site.path("leaf-root.key");
+    let openssl = |words: &[&str]| {
+        let mut openssl = TestAccount::get().command("openssl");
+        openssl.args(words);
+        run(openssl).success();
+    };
+    let mut rows = Vec::new();
+    for (name, options) in [
+        ("aes", &["-v2", "aes256"] as &[&str]),
+        ("aes-sha1", &["-v2", "aes128", "-v2prf", "hmacWithSHA1"]),
+        ("sha512", &["-v2", "aes256", "-v2prf", "hmacWithSHA512", "-iter", "100000"]),
+        ("des3", &["-v2", "des3"]),
+        ("scrypt", &["-scrypt"]),
+    ] {
+        let locked = site.path(&format!("{name}.locked"));
+        let always = ["pkcs8", "-topk8", "-in", &key, "-out", &locked, "-passout", &format!("pass:{PASSWORD}")];
+        openssl(&[&always, options].concat());
+        let conninfo = conninfo.replace(&key, &locked);
+        rows.push((format!("{conninfo} sslpassword={PASSWORD}"), In));
+        rows.push((format!("{conninfo} sslpassword=wrong"), Refused));
+        rows.push((conninfo, Refused));
+    }
+    // Of a key in the clear it is not looked at.
+    rows.push((format!("{conninfo} sslpassword={PASSWORD}"), In));
+
+    // psql reads the traditional form, pgv says how to leave it.
+    let traditional = site.path("traditional.locked");
+    let pass = format!("pass:{PASSWORD}");
+    openssl(&["ec", "-aes256", "-in", &key, "-out", &traditional, "-passout", &pass]);
+    let conninfo = format!("{} sslpassword={PASSWORD}", conninfo.replace(&key, &traditional));
+    assert!(psql(PgVersion::V17, &conninfo, &[]).0);
+    let (is_in, said) = pgv(&conninfo, &[]);
+    assert!(!is_in && said.contains("is encrypted: pgv does not read the traditional form"), "{said}");
+    assert!(!said.contains(PASSWORD), "{said}");
+    rows
 }
 
 /// A role with more iterations than postgres-protocol computes; on 15, which has no setting for it, the verifier is

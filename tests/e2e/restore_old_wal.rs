@@ -104,6 +104,13 @@ fn every_row_comes_back(version: PgVersion) {
     let refused = dead.site.restore(&latest, &["--no-prove"]);
     ends_with(&refused, 3, &["100 commits after the end of the archive"]);
     assert!(!latest.exists());
+    // Nor once an earlier restore has moved it aside.
+    let moved = dead.site.primary.data.with_file_name("primary.pgv-20261121T143000Z");
+    std::fs::rename(&dead.site.primary.data, &moved).unwrap();
+    let refused = dead.site.restore(&latest, &[]);
+    let hint = format!("--wal-from {}", moved.display());
+    ends_with(&refused, 3, &["100 commits after the end of the archive", "--archive-only", &hint]);
+    std::fs::rename(&moved, &dead.site.primary.data).unwrap();
     let archive_only = folder.join("archive-only");
     let outcome = dead.site.restore(&archive_only, &["--archive-only"]);
     ends_with(&outcome, 0, &["100 commits"]);

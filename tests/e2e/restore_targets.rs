@@ -1,121 +1,23 @@
 //! Every kind of recovery target, on one timeline and across several: exactly the rows of it, or a refusal that leaves
 //! the directory alone.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Ledger, LedgerRow, Outcome, PgVersion, Settled, Site, TestCluster, TestFolder, run, wait_until};
+use crate::support::{Ledger, LedgerRow, Outcome, PgVersion, Scene, Settled, TestCluster, run, wait_until};
 
 const VERSION: PgVersion = PgVersion::V15;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Scene {
-    site: Site,
-    ledger: Ledger,
-    folder: TestFolder,
-}
-
-impl Scene {
-    fn new(name: &str) -> Self {
-        let folder = TestFolder::new(name);
-        let site = Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1"), &folder);
-        let ledger = Ledger::create(&site.primary);
-        Self { site, ledger, folder }
-    }
-
-    fn commit(&mut self, count: usize) -> LedgerRow {
-        self.ledger.commit_many(&self.site.primary, count);
-        self.ledger.rows.last().unwrap().clone()
-    }
-
-    /// `pgv-restore -D FOLDER/NAME`, which must succeed.
-    #[track_caller]
-    fn restored(&self, name: &str, options: &[&str]) -> TestCluster {
-        let data = self.folder.join(name);
-        self.site.restore(&data, options).success();
-        TestCluster::at(VERSION, &self.folder, &format!("{name}-s"), &data)
-    }
-
-    /// Restores, starts, and compares the rows; the server runs on.
-    #[track_caller]
-    fn recovers(&self, name: &str, options: &[&str], settled: Settled, rows: &[i64]) -> TestCluster {
-        let mut copy = self.restored(name, options);
-        let found = copy.start_and_settle();
-        assert_eq!(found, settled, "{options:?}\nlog:\n{}", copy.log());
-        if let Err(difference) = Ledger::compare(&copy, rows) {
-            panic!("{options:?}: {difference}\nlog:\n{}", copy.log());
-        }
-        copy
-    }
-
-    /// A restore that must be refused, with the words; the directory must not be made.
-    #[track_caller]
-    fn refused(&self, options: &[&str], code: i32, words: &[&str]) -> Outcome {
-        let data = self.folder.join("refused");
-        let mut outcome = self.site.restore(&data, options).expect_code(code);
-        for words in words {
-            outcome = outcome.expect_stderr(words);
-        }
-        assert!(!data.exists(), "something was made\n{outcome}");
-        outcome
-    }
-
-    /// What a person changes after a failover: the configured cluster lives elsewhere now.
-    fn configure_pgdata(&self, data: &Path) {
-        let text = std::fs::read_to_string(&self.site.pgv.config).unwrap();
-        let lines = text.lines().map(|line| match line.starts_with("pgdata") {
-            true => format!("pgdata = \"{}\"", data.display()),
-            false => line.to_owned(),
-        });
-        let changed: Vec<String> = lines.collect();
-        assert!(changed.iter().any(|line| line.starts_with("pgdata")), "{text}");
-        self.folder.write("pgv.toml", changed.join("\n") + "\n");
-    }
-
-    /// The names of all WAL files and histories in the repository.
-    fn archived(&self) -> BTreeSet<String> {
-        let tree = self.tree();
-        let mut names = BTreeSet::new();
-        for part in ["wal", "history"] {
-            collect_names(&tree.join(part), &mut names);
-        }
-        names
-    }
-
-    /// Without asking the server, which may be gone.
-    fn tree(&self) -> PathBuf {
-        let cluster = self.site.pgv.repository.join("main");
-        let mut trees = std::fs::read_dir(cluster).unwrap().map(|entry| entry.unwrap().path());
-        trees.find(|path| path.join("identity").exists()).unwrap()
-    }
-
-    fn stored(&self, segment: &str) -> PathBuf {
-        self.tree().join("wal").join(&segment[..8]).join(&segment[..16]).join(segment)
-    }
-
-    /// Where the commit record of a row begins, between the row before it and its own end.
-    fn commit_begins(&self, before: &LedgerRow, row: &LedgerRow) -> String {
-        self.site.primary.query("CREATE EXTENSION IF NOT EXISTS pg_walinspect");
-        self.site.primary.query(&format!(
-            "SELECT start_lsn FROM pg_get_wal_records_info('{}', '{}') WHERE xid = '{}' AND record_type = 'COMMIT'",
-            before.lsn, row.lsn, row.xid
-        ))
-    }
-}
-
-fn collect_names(folder: &Path, names: &mut BTreeSet<String>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect_names(&path, names);
-        } else {
-            names.insert(path.file_name().unwrap().to_string_lossy().into_owned());
-        }
-    }
+/// Where the commit record of a row begins, between the row before it and its own end.
+fn commit_begins(scene: &Scene, before: &LedgerRow, row: &LedgerRow) -> String {
+    scene.site.primary.query("CREATE EXTENSION IF NOT EXISTS pg_walinspect");
+    scene.site.primary.query(&format!(
+        "SELECT start_lsn FROM pg_get_wal_records_info('{}', '{}') WHERE xid = '{}' AND record_type = 'COMMIT'",
+        before.lsn, row.lsn, row.xid
+    ))
 }
 
 fn json(outcome: &Outcome) -> Value {
@@ -125,14 +27,14 @@ fn json(outcome: &Outcome) -> Value {
 /// Beside the running primary, from one backup: each target gives exactly its rows, and stops as it was told.
 #[test]
 fn every_kind_of_target() {
-    let mut scene = Scene::new("targets");
+    let mut scene = Scene::new(VERSION, "targets");
     scene.commit(3);
     scene.site.backup(&[]).success();
     let at_backup = scene.ledger.all();
     let before = scene.commit(2);
     scene.ledger.abort(&scene.site.primary);
     let row = scene.commit(1);
-    let commit_begins = scene.commit_begins(&before, &row);
+    let commit_begins = commit_begins(&scene, &before, &row);
     scene.commit(1);
     scene.site.primary.query("SELECT pg_create_restore_point('it''s 100 %')");
     let at_point = scene.ledger.all();
@@ -187,7 +89,7 @@ fn every_kind_of_target() {
 /// What cannot be reached is refused before anything is touched, with the nearest that can be.
 #[test]
 fn refusals_and_the_plan() {
-    let mut scene = Scene::new("refusals");
+    let mut scene = Scene::new(VERSION, "refusals");
     scene.commit(2);
     let early = scene.site.primary.now();
     let taken = json(&scene.site.backup(&["--output", "json"]).success());
@@ -295,7 +197,7 @@ fn the_plan_touches_nothing(scene: &Scene, row: &LedgerRow, backup: &str) {
 /// The primary is lost, a standby made by pgv-restore takes its place and archives into the same tree.
 #[test]
 fn across_a_promotion() {
-    let mut scene = Scene::new("promotion");
+    let mut scene = Scene::new(VERSION, "promotion");
     scene.commit(2);
     scene.site.backup(&[]).success();
     let on_one = scene.commit(2);
@@ -400,7 +302,7 @@ fn stays_on_its_timeline(scene: &Scene, archived_on_one: &[i64]) {
 /// A first recovery went too far back, was opened and archived; the second goes along the old timeline.
 #[test]
 fn a_second_attempt() {
-    let mut scene = Scene::new("second");
+    let mut scene = Scene::new(VERSION, "second");
     scene.commit(2);
     scene.site.backup(&[]).success();
     let proven = scene.commit(2);

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::{
-    Ledger, PgVersion, Settled, Site, TestCluster, TestFolder, dump, pg_amcheck, pg_checksums, pg_verifybackup,
+    Ledger, Moment, PgVersion, Settled, Site, TestCluster, TestFolder, dump, pg_amcheck, pg_checksums, pg_verifybackup,
 };
 
 /// What PostgreSQL's own tool says of a directory before it is started.
@@ -25,6 +25,25 @@ fn printed_sql(restored: &Value) -> Vec<String> {
     commands.filter_map(sql).map(|sql| format!("SELECT {sql}")).collect()
 }
 
+/// What `pgv verify` says of all that the version wrote, every record of its WAL included.
+fn is_sound(site: &Site) {
+    let sound = site.pgv.run("pgv", &["verify", "--wal-records", "--output", "json"]).success();
+    let report: Value = serde_json::from_str(&sound.stdout).unwrap();
+    assert_eq!(report["damaged"].as_array().map(Vec::len), Some(0), "{report}");
+    assert!(report["read"]["wal_records"].as_u64().unwrap() > 20, "{report}");
+}
+
+/// Before which record recovery to that moment stops, by `pgv target`; the last commit before it is the ledger's.
+fn proven_stop(site: &Site, ledger: &Ledger, moment: &Moment) -> String {
+    let options = ["target", "--target-time", &moment.text, "--output", "json"];
+    let answer: Value = serde_json::from_str(&site.pgv.run("pgv", &options).success().stdout).unwrap();
+    let proof = &answer["point"]["proof"];
+    let until = ledger.until(moment);
+    let last = ledger.rows.iter().rfind(|row| until.contains(&row.id)).unwrap();
+    assert_eq!(proof["commit_before"]["xid"], last.xid, "{proof}");
+    proof["stop"]["lsn"].as_str().unwrap_or_else(|| panic!("{proof}")).to_owned()
+}
+
 /// Backup with a tablespace, rows, a time between them, the disaster, the time again, promotion.
 fn comes_back(version: PgVersion) {
     let folder = TestFolder::new(&format!("version-{}", version.number()));
@@ -34,7 +53,9 @@ fn comes_back(version: PgVersion) {
     let (ledger, middle) = site.with_history();
     let until = ledger.until(&middle);
     assert!(until.len() < ledger.all().len() && until.len() > 3);
+    is_sound(&site);
     site.primary.stop();
+    let stop = proven_stop(&site, &ledger, &middle);
 
     let data = folder.join("copy");
     let mapping = format!("{}={}", space.display(), folder.join("apart-copy").display());
@@ -44,6 +65,7 @@ fn comes_back(version: PgVersion) {
     let mut copy = TestCluster::at(version, &folder, "copy-server", &data);
     assert_eq!(copy.start_and_settle(), Settled::Paused, "log:\n{}", copy.log());
     Ledger::assert(&copy, &until);
+    assert_eq!(copy.query(&format!("SELECT pg_last_wal_replay_lsn() <= '{stop}'::pg_lsn")), "t");
     assert_eq!(copy.query("SELECT count(*), sum(i) FROM elsewhere"), "1000|500500");
 
     let sql = printed_sql(&restored);
@@ -123,14 +145,11 @@ fn comes_back_with_segments_of(megabytes: u32) {
     assert_eq!(site.primary.query("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'"), {
         (megabytes << 20).to_string()
     });
+    is_sound(&site);
     site.primary.stop();
     let target = ["--target-time", &middle.text];
     let until = ledger.until(&middle);
-    let found = site.pgv.run("pgv", &[&["target", "--output", "json"], &target[..]].concat()).success();
-    let answer: Value = serde_json::from_str(&found.stdout).unwrap();
-    let proof = &answer["point"]["proof"];
-    let last = ledger.rows.iter().rfind(|row| until.contains(&row.id)).unwrap();
-    assert_eq!(proof["commit_before"]["xid"], last.xid, "{proof}");
+    let stop = proven_stop(&site, &ledger, &middle);
 
     let data = folder.join("copy");
     site.restore(&data, &target).success();
@@ -138,9 +157,7 @@ fn comes_back_with_segments_of(megabytes: u32) {
     let mut copy = TestCluster::at(PgVersion::V15, &folder, "copy-server", &data);
     assert_eq!(copy.start_and_settle(), Settled::Paused, "log:\n{}", copy.log());
     Ledger::assert(&copy, &until);
-    let stop = proof["stop"]["lsn"].as_str().unwrap_or_else(|| panic!("{proof}"));
-    let stopped = format!("SELECT pg_last_wal_replay_lsn() <= '{stop}'::pg_lsn");
-    assert_eq!(copy.query(&stopped), "t", "{proof}");
+    assert_eq!(copy.query(&format!("SELECT pg_last_wal_replay_lsn() <= '{stop}'::pg_lsn")), "t");
     copy.promote();
     Ledger::assert(&copy, &until);
 }

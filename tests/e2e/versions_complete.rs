@@ -1,75 +1,15 @@
 //! Every kind of target, promotion across a timeline, and standbys, on every version of PostgreSQL: exactly the rows of
 //! it, on a copy that PostgreSQL itself recovered.
 
-use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::support::{Ledger, LedgerRow, PgVersion, Settled, Site, TestCluster, TestFolder, wait_until};
+use crate::support::{Ledger, LedgerRow, PgVersion, Scene, Settled, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct Scene {
-    pub(crate) site: Site,
-    pub(crate) ledger: Ledger,
-    pub(crate) folder: TestFolder,
-    version: PgVersion,
-}
-
-impl Scene {
-    pub(crate) fn new(version: PgVersion, name: &str, segment_megabytes: u32) -> Self {
-        let folder = TestFolder::new(&format!("v{}-{name}", version.number()));
-        let size = format!("--wal-segsize={segment_megabytes}");
-        let site = Site::of(TestCluster::builder(version, &folder).initdb(&size), &folder);
-        let ledger = Ledger::create(&site.primary);
-        Self { site, ledger, folder, version }
-    }
-
-    pub(crate) fn commit(&mut self, count: usize) -> LedgerRow {
-        self.ledger.commit_many(&self.site.primary, count);
-        self.ledger.rows.last().unwrap().clone()
-    }
-
-    /// `pgv-restore -D FOLDER/NAME`, which must succeed.
-    #[track_caller]
-    fn restored(&self, name: &str, options: &[&str]) -> TestCluster {
-        let data = self.folder.join(name);
-        self.site.restore(&data, options).success();
-        TestCluster::at(self.version, &self.folder, &format!("{name}-s"), &data)
-    }
-
-    /// Restores, starts, and compares the rows; the server runs on.
-    #[track_caller]
-    pub(crate) fn recovers(&self, name: &str, options: &[&str], settled: Settled, rows: &[i64]) -> TestCluster {
-        let mut copy = self.restored(name, options);
-        let found = copy.start_and_settle();
-        assert_eq!(found, settled, "{:?} {options:?}\nlog:\n{}", self.version, copy.log());
-        if let Err(difference) = Ledger::compare(&copy, rows) {
-            panic!("{:?} {options:?}: {difference}\nlog:\n{}", self.version, copy.log());
-        }
-        copy
-    }
-
-    /// What a person changes after a failover: the configured cluster lives elsewhere now.
-    fn configure_pgdata(&self, data: &Path) {
-        let text = std::fs::read_to_string(&self.site.pgv.config).unwrap();
-        let old = format!("pgdata = \"{}\"", self.site.primary.data.display());
-        assert!(text.contains(&old), "{text}");
-        self.folder.write("pgv.toml", text.replace(&old, &format!("pgdata = \"{}\"", data.display())));
-    }
-
-    /// The proof of a target, by `pgv target`.
-    pub(crate) fn proof(&self, options: &[&str]) -> Value {
-        let found = self.site.pgv.run("pgv", &[&["target", "--output", "json"], options].concat()).success();
-        let answer: Value = serde_json::from_str(&found.stdout).unwrap();
-        answer["point"]["proof"].clone()
-    }
-}
-
 /// Beside the running primary, from one backup.
 fn every_kind_of_target(version: PgVersion) {
-    let mut scene = Scene::new(version, "targets", 1);
+    let mut scene = Scene::new(version, "targets");
     scene.commit(3);
     scene.site.backup(&[]).success();
     let at_backup = scene.ledger.all();
@@ -138,7 +78,7 @@ fn without_zone(time: &str) -> String {
 /// A standby made by pgv-restore follows, is promoted when the primary is gone, archives, is restored from; what was
 /// only in the stream is not lost.
 fn standby_and_promotion(version: PgVersion) {
-    let mut scene = Scene::new(version, "standby", 1);
+    let mut scene = Scene::new(version, "standby");
     scene.commit(2);
     scene.site.backup(&[]).success();
     let on_one = scene.commit(2);
@@ -224,4 +164,50 @@ fn standbys_and_timelines_on_13_and_14() {
 #[ignore = "slow tier: scripts/test --all"]
 fn standbys_and_timelines_on_16_to_18() {
     [PgVersion::V16, PgVersion::V17, PgVersion::V18].into_iter().for_each(standby_and_promotion);
+}
+
+/// A backup that a standby sends, while the primary writes and archives; a copy of it is the primary's rows.
+fn backup_from_a_standby(version: PgVersion) {
+    let mut scene = Scene::new(version, "sent-by-standby");
+    scene.commit(2);
+    scene.site.backup(&[]).success();
+    let conninfo = scene.site.primary.conninfo();
+    let mut standby = scene.restored("standby", &["--standby", "--primary-conninfo", &conninfo]);
+    standby.start();
+    let last = scene.commit(2);
+    let arrived = format!("SELECT count(*) FROM ledger WHERE id = {}", last.id);
+    wait_until("the row is streamed", PATIENCE, || standby.query(&arrived) == "1");
+    // A standby begins at its last restart point, which the primary's checkpoints are for.
+    scene.site.primary.query("CHECKPOINT");
+
+    let options = ["--checkpoint", "fast", "--output", "json", "-d", &standby.conninfo()];
+    let taken = std::thread::scope(|scope| {
+        let backup = scope.spawn(|| scene.site.pgv.run("pgv-basebackup", &options));
+        // Nobody switches WAL for a standby but its primary.
+        while !backup.is_finished() {
+            scene.site.primary.query("SELECT pg_create_restore_point('awake'); SELECT pg_switch_wal()");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        backup.join().unwrap()
+    });
+    let taken: serde_json::Value = serde_json::from_str(&taken.success().stdout).unwrap();
+    let id = taken["backup"]["id"].as_str().unwrap();
+    scene.commit(2);
+    scene.site.primary.archive_all();
+    standby.kill();
+    scene.site.primary.stop();
+    scene.recovers("copy", &["--backup", id], Settled::Open, &scene.ledger.all()).kill();
+    let target = ["--backup", id, "--target-immediate"];
+    scene.recovers("immediate", &target, Settled::Paused, &scene.ledger.through(&last)).kill();
+}
+
+#[test]
+fn a_standby_of_postgresql_13_sends_a_backup() {
+    backup_from_a_standby(PgVersion::V13);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn standbys_of_14_to_18_send_backups() {
+    PgVersion::ALL.into_iter().skip(1).for_each(backup_from_a_standby);
 }

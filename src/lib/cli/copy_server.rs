@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use super::front_door::is_executable;
 use super::typed::server_program;
 use crate::fs::{self, PathFacts};
 use crate::pg::shell_quote;
@@ -41,8 +42,10 @@ impl CopyServer {
     /// As it would be started now, with these settings on its command line in any case.
     pub(super) fn of(plan: &RestorePlan, command_line: &[(String, String)], programs: Option<&ServerPrograms>) -> Self {
         let version = Some(plan.record.major_version.get());
-        let program = |name: &str| match programs {
-            Some(programs) => shell_quote(&programs.path(name).display().to_string()),
+        // A directory of server programs need not have clients.
+        let program = |name: &str| match programs.map(|programs| programs.path(name)).filter(|path| is_executable(path))
+        {
+            Some(path) => shell_quote(&path.display().to_string()),
             None => server_program(version, name),
         };
         let mut settings = command_line.to_vec();

@@ -12,7 +12,7 @@ use super::error::RestoreError;
 use super::file_writer::{FileWriter, Piece, Target};
 use super::harmless::CopyConfiguration;
 use super::old_wal::OldWalCopy;
-use super::places::{Places, STAGED_CONTROL_FILE};
+use super::places::{MOVED_ASIDE, Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
@@ -268,7 +268,7 @@ impl Executor<'_> {
 /// The name that a directory in the way gets.
 fn aside(path: &Path, clock: &dyn Clock) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".pgv-{}", clock.now().strftime("%Y%m%dT%H%M%SZ")));
+    name.push(format!("{MOVED_ASIDE}{}", clock.now().strftime("%Y%m%dT%H%M%SZ")));
     path.with_file_name(name)
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use crate::fs::Tree;
 use crate::pg::{ControlFile, DataPath};
 
+/// What a directory that was moved aside has behind its name, and before the time.
+pub(super) const MOVED_ASIDE: &str = ".pgv-";
 /// Where the control file waits until everything else is durable.
 pub(super) const STAGED_CONTROL_FILE: &str = "global/pg_control.pgv-staged";
 /// The directories that are filled.

@@ -46,5 +46,5 @@ pub use postmaster::running_postmaster;
 pub use recovery_state::{PostmasterFile, PostmasterStatus, RecoveryState};
 pub use secret::Secret;
 pub use sql::{DEFAULT_QUERY_TIMEOUT, ServerError, SqlClient};
-pub use tls::{CertificateProblem, TlsSetupError};
+pub use tls::{CertificateProblem, LockedKeyProblem, TlsSetupError};
 pub use walsender::{ReplicationError, SystemIdentification, TimelineHistoryFile, WalPosition, Walsender};

@@ -14,6 +14,9 @@ use crate::pg::{Lsn, RecoveryTarget, TargetBound, TransactionId, WalRecord};
 const STAMP_TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 /// LIMIT: restore points and steps of the clock that are kept to be shown.
 const SHOWN_MAX: usize = 20;
+/// LIMIT: bytes of WAL behind the restore point that was found in which others of its name are looked for: a month of WAL
+/// behind it must not keep anybody waiting.
+const NAMESAKE_BYTES_MAX: u64 = 64 << 30;
 
 /// The record that ends recovery.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -86,6 +89,8 @@ pub struct StopSearch {
     first_commit: Option<Ending>,
     latest: Option<Ending>,
     earliest: Option<Ending>,
+    /// The end of the last record that was seen.
+    seen_until: Option<Lsn>,
 }
 
 /// The ends of the transactions whose numbers are next to the one that is looked for.
@@ -115,6 +120,7 @@ impl StopSearch {
             first_commit: None,
             latest: None,
             earliest: None,
+            seen_until: None,
         }
     }
 
@@ -188,6 +194,7 @@ impl StopSearch {
 impl Search for StopSearch {
     fn see(&mut self, record: &WalRecord) {
         let span = RecordSpan::of(record);
+        self.seen_until = Some(span.end_lsn);
         let (ending, point) = (Ending::of(record), RestorePoint::of(record));
         let side = if self.stop.is_none() { self.side_at(span, ending.as_ref(), point.as_ref()) } else { None };
         let is_recovered = match (&self.stop, side) {
@@ -227,6 +234,7 @@ impl Search for StopSearch {
     fn merge(&mut self, later: Self) {
         self.restore_points.extend_from_slice(&later.restore_points);
         self.keep_restore_points();
+        self.seen_until = later.seen_until.or(self.seen_until);
         self.add_namesakes(later.namesake_count, &later.namesakes);
         self.nearest.merge(&self.target, &later.nearest);
         if self.stop.is_some() {
@@ -253,10 +261,15 @@ impl Search for StopSearch {
         self.earliest = self.earliest.take().or(later.earliest);
     }
 
-    /// A name may be used again anywhere behind.
+    /// A name may be used again behind.
     fn is_decided(&self) -> bool {
-        let is_unique = !matches!(self.target, RecoveryTarget::RestorePoint(_));
-        is_unique && self.stop.is_some() && self.commit_after.is_some()
+        let Some(stop) = &self.stop else { return false };
+        match (&self.target, self.seen_until) {
+            (RecoveryTarget::RestorePoint(_), seen_until) => seen_until
+                .and_then(|until| until.distance_from(stop.span.end_lsn))
+                .is_some_and(|bytes| bytes > NAMESAKE_BYTES_MAX),
+            _ => self.commit_after.is_some(),
+        }
     }
 
     fn found_to(&self) -> Option<Lsn> {

@@ -133,6 +133,18 @@ fn every_restore_point_of_the_name_is_told_and_no_other() {
 }
 
 #[test]
+fn others_of_a_name_are_looked_for_so_far_and_no_further() {
+    let target = RecoveryTarget::RestorePoint("p".parse().unwrap());
+    for (bytes, is_decided) in [(NAMESAKE_BYTES_MAX, false), (NAMESAKE_BYTES_MAX + 8, true)] {
+        let mut records = log(vec![point("p", 1), WalContent::Other]);
+        records[1].end_lsn = records[0].end_lsn.checked_add(bytes).unwrap();
+        assert_eq!(search(&target, &records).is_decided(), is_decided, "{bytes}");
+        // Until it is found, it is looked for everywhere.
+        assert!(!search(&target, &records[1..]).is_decided());
+    }
+}
+
+#[test]
 fn a_clock_that_went_back_is_told_once() {
     let times = [100, 101, 50, 51, 52, 102];
     let contents = times.iter().zip(10..).map(|(at, xid)| WalContent::Commit(end(xid, *at))).collect();

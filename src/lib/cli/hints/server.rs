@@ -1,13 +1,17 @@
 //! Hints about servers and connections.
 
 use std::error::Error;
+use std::path::Path;
 
 use crate::cli::typed::Typed;
-use crate::server::{ConnectError, ServerMessage};
+use crate::server::{ConnectError, LockedKeyProblem, ServerMessage, TlsSetupError};
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<ServerMessage>(error) {
         return of_message(error);
+    }
+    if let Some(TlsSetupError::LockedKey { path, problem }) = super::find::<TlsSetupError>(error) {
+        return of_locked_key(path, *problem);
     }
     super::find::<ConnectError>(error).map(|error| of_connection(error, typed)).unwrap_or_default()
 }
@@ -46,6 +50,22 @@ fn of_connection(error: &ConnectError, typed: &Typed) -> Vec<String> {
     vec![hint.to_owned()]
 }
 
+fn of_locked_key(path: &Path, problem: LockedKeyProblem) -> Vec<String> {
+    match problem {
+        LockedKeyProblem::NoPassphrase => {
+            vec![
+                "Put sslpassword into a service file that nobody else may read, or store the key without one."
+                    .to_owned(),
+            ]
+        }
+        LockedKeyProblem::TraditionalForm | LockedKeyProblem::UnknownAlgorithm => vec![format!(
+            "To convert it, and name the new file as sslkey: openssl pkcs8 -topk8 -v2 aes256 -in {} -out FILE",
+            crate::pg::shell_quote(&path.display().to_string())
+        )],
+        _ => Vec::new(),
+    }
+}
+
 /// What the server itself adds, and what its commonest refusals mean for a backup.
 fn of_message(message: &ServerMessage) -> Vec<String> {
     let mut hints: Vec<String> = [&message.detail, &message.hint].into_iter().flatten().cloned().collect();
@@ -66,4 +86,19 @@ fn of_message(message: &ServerMessage) -> Vec<String> {
         hints.push("For a replication connection, max_wal_senders of the server must be raised.".to_owned());
     }
     hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_not_read_can_be_converted() {
+        let path = Path::new("/k/my key").to_owned();
+        let hints = |problem| hint(&TlsSetupError::LockedKey { path: path.clone(), problem }, &Typed::default());
+        let [converted] = &hints(LockedKeyProblem::TraditionalForm)[..] else { panic!("one hint") };
+        assert!(converted.ends_with("openssl pkcs8 -topk8 -v2 aes256 -in '/k/my key' -out FILE"), "{converted}");
+        assert!(hints(LockedKeyProblem::NoPassphrase)[0].contains("sslpassword"));
+        assert!(hints(LockedKeyProblem::WrongPassphrase).is_empty());
+    }
 }

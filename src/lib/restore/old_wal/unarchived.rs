@@ -1,18 +1,23 @@
 //! WAL on this machine that the archive lacks and that nobody asked for: would commits be lost?
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::RestoreOptions;
 use super::super::decision::Decision;
 use super::super::error::RestoreError;
 use super::super::facts;
+use super::super::places::MOVED_ASIDE;
 use super::folder::refuse_running;
 use super::{CombinedSegments, Gain, OldWal, OldWalError, OldWalUse, Reach, find_use};
-use crate::fs;
+use crate::error::chain;
+use crate::fs::{self, FileError};
 use crate::pg::{RecoveryMode, RecoveryTarget, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::WalArchive;
 
+/// The folder of WAL in a data directory.
+const PG_WAL: &str = "pg_wal";
 /// LIMIT: names of segments in one warning.
 const NAMED_SEGMENTS_MAX: usize = 5;
 
@@ -29,19 +34,39 @@ pub(in super::super) struct Unarchived<'a> {
 /// Warns of WAL that this restore will not replay. A restore to the latest is refused when commits are in it, unless the
 /// person said that the archive alone is meant; a server that runs will archive them yet.
 pub(in super::super) fn check_unarchived(asked: &Unarchived<'_>) -> Result<Vec<String>, RestoreError> {
-    let mut places = vec![asked.directory.to_owned()];
+    let mut places = BTreeSet::from([asked.directory.to_owned()]);
     places.extend(asked.options.pgdata.clone());
-    places.dedup();
     let mut warnings = Vec::new();
     for place in places {
         warnings.extend(asked.warning_of(&place)?);
+        match moved_aside(&place) {
+            // Of what lies there for long, commits alone matter.
+            Ok(moved) => {
+                for place in moved {
+                    warnings.extend(asked.warning_of_commits(&place, &place.join(PG_WAL))?);
+                }
+            }
+            Err(error) => warnings.push(format!("could not look for what was moved aside: {}", chain(&error))),
+        }
     }
     Ok(warnings)
 }
 
+/// What earlier restores renamed that stood there.
+fn moved_aside(place: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let (Some(folder), Some(name)) = (place.parent(), place.file_name()) else { return Ok(Vec::new()) };
+    if !fs::is_directory(folder)? {
+        return Ok(Vec::new());
+    }
+    let prefix = [name.as_encoded_bytes(), MOVED_ASIDE.as_bytes()].concat();
+    let mut entries = fs::sorted_entries(folder)?;
+    entries.retain(|entry| entry.name.as_encoded_bytes().starts_with(&prefix));
+    Ok(entries.into_iter().map(|entry| folder.join(entry.name)).collect())
+}
+
 impl Unarchived<'_> {
     fn warning_of(&self, place: &Path) -> Result<Option<String>, RestoreError> {
-        let folder = place.join("pg_wal");
+        let folder = place.join(PG_WAL);
         let (identifier, facts) = (self.decision.selected.cluster.system_identifier, &self.decision.facts);
         // Advice about segments must never keep anybody from restoring; only commits do.
         let missing = match facts::unarchived_segments(place, identifier, facts) {

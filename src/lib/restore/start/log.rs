@@ -1,7 +1,7 @@
 //! What the log of a server that ended says of the reason.
 //!
-//! COMPAT: the words of English messages (`lc_messages`), as PostgreSQL 13 to 18 and pgv-fetch write them; in other
-//! languages the last lines are shown without an explanation.
+//! COMPAT: the words of English messages, as PostgreSQL 13 to 18 and pgv-fetch write them; the server is started with
+//! `lc_messages = C`. Of other words the last lines are shown without an explanation.
 
 use std::path::{Path, PathBuf};
 
@@ -53,7 +53,7 @@ pub enum LoggedCause {
 /// The words by which each is known, the surest first.
 const CAUSES: [(LoggedCause, &[&str]); 7] = [
     (LoggedCause::NoSpace, &["No space left on device"]),
-    (LoggedCause::SettingTooLow, &["insufficient parameter settings", "is a lower setting than on the primary server"]),
+    (LoggedCause::SettingTooLow, &["insufficient parameter settings", "is a lower setting than on the"]),
     (LoggedCause::FetchFailed, &["from archive: child process", "from archive: command", "pgv-fetch: error:"]),
     (LoggedCause::WalEnded, &["recovery ended before configured recovery target was reached"]),
     (
@@ -159,6 +159,13 @@ mod tests {
             (
                 "FATAL:  hot standby is not possible because max_connections = 5 is a lower setting than on the primary \
                  server (its value was 30)\n",
+                Some(LoggedCause::SettingTooLow),
+                "FATAL:",
+            ),
+            // As 13 says it.
+            (
+                "FATAL:  hot standby is not possible because max_connections = 50 is a lower setting than on the master \
+                 server (its value was 60)\n",
                 Some(LoggedCause::SettingTooLow),
                 "FATAL:",
             ),

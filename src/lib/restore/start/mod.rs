@@ -1,7 +1,7 @@
 //! `pgv-restore --start`: starts what was restored, waits for the end of its recovery, and compares that with the proof.
 //!
-//! INVARIANT: the server is started by the command that a person would paste, and nothing is ended but the program
-//! that starts it: what runs, runs on, whatever we find.
+//! INVARIANT: the server is started by the command that a person would paste, except that its messages are English, and
+//! nothing is ended but the program that starts it: what runs, runs on, whatever we find.
 
 mod error;
 mod expected;
@@ -30,6 +30,8 @@ pub use programs::ServerPrograms;
 use log::LogMark;
 use watch::Watch;
 
+/// In which language the server writes its log, which we read.
+const LANGUAGE: (&str, &str) = ("lc_messages", "C");
 /// How long `pg_ctl` may wait, in seconds: we decide when it is enough.
 const LAUNCHER_SECONDS: &str = "31536000";
 
@@ -151,7 +153,9 @@ fn launch(directory: &Path, server: &ServerStart) -> Result<Child, StartError> {
     let program = server.programs.path("pg_ctl");
     let mut command = programs::command(&program);
     command.arg("-D").arg(directory);
-    if let Some(options) = server_options(&server.settings) {
+    let language = (LANGUAGE.0.to_owned(), LANGUAGE.1.to_owned());
+    let settings: Vec<(String, String)> = server.settings.iter().cloned().chain([language]).collect();
+    if let Some(options) = server_options(&settings) {
         command.arg("-o").arg(options);
     }
     command.arg("-l").arg(&server.log).args(["-w", "-t", LAUNCHER_SECONDS, "start"]);

@@ -61,6 +61,7 @@ const KEYWORDS: &[Keyword] = &[
     used("sslrootcert", "PGSSLROOTCERT"),
     used("sslcert", "PGSSLCERT"),
     used("sslkey", "PGSSLKEY"),
+    used_in_text("sslpassword"),
     used("sslcertmode", "PGSSLCERTMODE"),
     used("sslcrl", "PGSSLCRL"),
     used("sslcrldir", "PGSSLCRLDIR"),
@@ -88,7 +89,6 @@ const KEYWORDS: &[Keyword] = &[
     ignored("gsslib", Some("PGGSSLIB")),
     ignored("gssdelegation", Some("PGGSSDELEGATION")),
     refused("replication", None, "pgv chooses it itself"),
-    refused("sslpassword", None, "encrypted private keys are not read; store the key without a passphrase"),
     refused("sslkeylogfile", None, "pgv never writes the keys of a session to a file"),
     refused("oauth_issuer", None, NO_OAUTH),
     refused("oauth_client_id", None, NO_OAUTH),
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn refuses_by_name() {
-        for name in ["sslpassword", "oauth_issuer", "sslkeylogfile", "replication"] {
+        for name in ["oauth_issuer", "sslkeylogfile", "replication"] {
             let error = find(name).unwrap_err();
             assert!(matches!(error, ConninfoError::UnsupportedKeyword { .. }), "{name}");
             assert!(error.to_string().contains(&format!("\"{name}\"")), "{error}");

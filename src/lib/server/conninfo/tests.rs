@@ -99,7 +99,7 @@ fn a_service_stands_between_what_was_said_and_the_variables() {
     let file = directory.path().join("services");
     std::fs::write(
         &file,
-        "[s]\nhost=service\nport=7\nuser=service\npassword=canary\n[bad]\nhots=x\n[no]\nsslpassword=x\n",
+        "[s]\nhost=service\nport=7\nuser=service\npassword=canary\n[bad]\nhots=x\n[no]\nsslkeylogfile=x\n",
     )
     .unwrap();
     let file = file.to_str().unwrap().to_owned();
@@ -229,7 +229,7 @@ fn without_a_word_only_remote_hosts_are_verified() {
 fn unknown_and_unsupported_keywords_are_named() {
     let error = Case::d("host=a hots=b").resolve().unwrap_err();
     assert_eq!(error, ConninfoError::UnknownKeyword { keyword: "hots".to_owned() });
-    for text in ["gssencmode=require", "sslpassword=x", "oauth_issuer=x", "min_protocol_version=3.2"] {
+    for text in ["gssencmode=require", "sslkeylogfile=x", "oauth_issuer=x", "min_protocol_version=3.2"] {
         assert!(matches!(Case::d(text).resolve(), Err(ConninfoError::UnsupportedKeyword { .. })), "{text}");
     }
     for text in ["gssencmode=prefer", "krbsrvname=x", "client_encoding=LATIN1", "load_balance_hosts=random"] {

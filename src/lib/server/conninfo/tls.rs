@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::secret::Secret;
 use super::values::{self, ClientCertificateMode, SslMode, TlsVersion};
 use super::{ConninfoError, HostAddress, Merged};
 
@@ -16,6 +17,8 @@ pub struct TlsSettings {
     pub certificate: FileSetting,
     /// The client's private key.
     pub key: FileSetting,
+    /// What opens that key, when it is encrypted.
+    pub key_passphrase: Option<Secret>,
     /// Whether our certificate is shown.
     pub certificate_mode: ClientCertificateMode,
     /// Lists of certificates that are no longer valid.
@@ -136,6 +139,7 @@ pub(super) fn resolve(merged: &Merged, home: Option<&Path>) -> Result<TlsSetting
         root_certificates,
         certificate: file("sslcert", "postgresql.crt"),
         key: file("sslkey", "postgresql.key"),
+        key_passphrase: merged.text("sslpassword").map(Secret::new),
         certificate_mode: merged.with("sslcertmode", values::certificate_mode)?.unwrap_or_default(),
         revocation_lists,
         direct,

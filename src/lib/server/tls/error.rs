@@ -47,6 +47,27 @@ pub enum CertificateProblem {
     Other(String),
 }
 
+/// Why an encrypted private key of ours cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockedKeyProblem {
+    /// Nobody said the passphrase.
+    #[error("no sslpassword is given")]
+    NoPassphrase,
+    /// The passphrase is another one.
+    #[error("the sslpassword does not open it")]
+    WrongPassphrase,
+    /// It is no PKCS #8.
+    #[error("pgv does not read the traditional form of openssl")]
+    TraditionalForm,
+    /// PKCS #8 with another algorithm than those that are known.
+    #[error("by an algorithm that pgv does not know")]
+    UnknownAlgorithm,
+    /// Not even its form is right.
+    #[error("it is damaged")]
+    Unreadable,
+}
+
 /// Certificates or keys of ours that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,6 +91,14 @@ pub enum TlsSetupError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A passphrase protects the private key.
+    #[error("private key \"{}\" is encrypted: {problem}", path.display())]
+    LockedKey {
+        /// The file.
+        path: PathBuf,
+        /// What keeps us from it.
+        problem: LockedKeyProblem,
     },
     /// Others may read the private key.
     #[error("private key \"{}\" has mode {mode:04o}: others must have no access, the group at most if root owns it", path.display())]

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
@@ -18,6 +18,7 @@ use super::super::conninfo::{
     ClientCertificateMode, FileSetting, RevocationLists, RootCertificates, SslMode, TlsSettings,
 };
 use super::error::TlsSetupError;
+use super::key::private_key;
 use super::verifier::{TrustedRoots, Verification};
 use crate::fs::{FileError, open_for_reading, sorted_entries};
 
@@ -26,7 +27,7 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 const ROOT_FILE: &str = "root certificate file";
 const CERTIFICATE_FILE: &str = "client certificate file";
-const KEY_FILE: &str = "private key file";
+pub(super) const KEY_FILE: &str = "private key file";
 const REVOCATION_FILE: &str = "certificate revocation list";
 const REVOCATION_DIRECTORY: &str = "directory of certificate revocation lists";
 
@@ -167,8 +168,7 @@ pub(super) fn identity(
     };
     check_key_mode(key_path)?;
     let content = read(KEY_FILE, key_path)?;
-    let key = PrivateKeyDer::from_pem_slice(&content)
-        .map_err(|_| invalid(KEY_FILE, key_path, "holds no private key without a passphrase in PEM form"))?;
+    let key = private_key(key_path, &content, settings.key_passphrase.as_ref())?;
     let key = provider.key_provider.load_private_key(key).map_err(TlsSetupError::Rejected)?;
     // rustls has a check of its own, which refuses certificates without extensions.
     let certified = chain.first().and_then(|certificate| X509Certificate::from_der(certificate).ok());

@@ -9,6 +9,7 @@ mod der;
 mod error;
 mod files;
 mod identity;
+mod key;
 mod names;
 mod revocation;
 mod verifier;
@@ -30,7 +31,7 @@ use super::conninfo::{ClientCertificateMode, HostAddress, TlsSettings, TlsVersio
 use super::error::{ConnectError, Endpoint};
 use super::framing::{ProtocolError, Transport};
 use super::message::clean_text;
-pub use error::{CertificateProblem, TlsSetupError};
+pub use error::{CertificateProblem, LockedKeyProblem, TlsSetupError};
 use identity::ShownIdentity;
 use verifier::LibpqVerifier;
 

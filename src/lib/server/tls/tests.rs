@@ -195,7 +195,7 @@ fn client_keys_must_be_private_and_fit() {
     }
     set_mode(0o600);
     fs::write(&key, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n").unwrap();
-    assert!(matches!(identity(&path("leaf-v1.crt")), Err(TlsSetupError::Invalid { .. })));
+    assert!(matches!(identity(&path("leaf-v1.crt")), Err(TlsSetupError::LockedKey { .. })));
     let nobody = fake_server::settings("host=h").tls;
     assert!(files::identity(&nobody, &ring::default_provider()).unwrap().is_none());
 }
