@@ -17,6 +17,7 @@ mod faults_while_replaying;
 mod harness_self_test;
 mod init;
 mod oracle_history;
+mod postgresql_cases;
 mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
