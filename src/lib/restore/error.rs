@@ -143,6 +143,16 @@ pub enum RestoreError {
         /// Where the next record would begin.
         end: Lsn,
     },
+    /// PostgreSQL does not replay WAL of that level.
+    #[error(
+        "recovery from backup {backup} cannot go beyond {lsn}: from there on the server ran with wal_level=minimal"
+    )]
+    MinimalWal {
+        /// The backup.
+        backup: BackupId,
+        /// The record that says so.
+        lsn: Lsn,
+    },
     /// The WAL could not be read.
     #[error(transparent)]
     WalSearch(#[from] WalSearchError),
@@ -352,6 +362,7 @@ impl Classified for RestoreError {
             | Self::TargetNotFound { .. }
             | Self::StopBeforeBackupEnd { .. }
             | Self::Hole { .. }
+            | Self::MinimalWal { .. }
             | Self::UnsafeTarget { .. }
             | Self::ServerRuns { .. }
             | Self::OtherCluster { .. }

@@ -65,7 +65,11 @@ impl Prover<'_> {
             threads: self.threads,
             run_bytes: RUN_BYTES,
         };
-        Ok(search.run(|| StopSearch::new(target.clone()), self.reporter, self.cancel)?)
+        let found = search.run(|| StopSearch::new(target.clone()), self.reporter, self.cancel)?;
+        match found.search.minimal_from {
+            Some(RecordSpan { lsn, .. }) => Err(RestoreError::MinimalWal { backup: record.id, lsn }),
+            None => Ok(found),
+        }
     }
 
     /// Proves that the WAL is whole up to the end of the backup.

@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Ending, EndingKind, RecordSpan, RestorePoint, Search};
-use crate::pg::{RecoveryTarget, TargetBound, TransactionId, WalRecord};
+use crate::pg::{RecoveryTarget, TargetBound, TransactionId, WalContent, WalLevel, WalRecord};
 
 /// How far apart the stamps of transactions that end at the same time may be: each is taken before its record is
 /// written, and others come between.
@@ -76,6 +76,9 @@ pub struct StopSearch {
     pub restore_points: Vec<RestorePoint>,
     /// Where the clock went back.
     pub clock_steps: Vec<ClockStep>,
+    /// The first record that is recovered from which on the server wrote too little WAL for archiving
+    /// (`wal_level = minimal`): PostgreSQL does not replay it, or loses data.
+    pub minimal_from: Option<RecordSpan>,
     /// The first commit that is recovered.
     first_commit: Option<Ending>,
     latest: Option<Ending>,
@@ -103,6 +106,7 @@ impl StopSearch {
             nearest: NearestTransactions::default(),
             restore_points: Vec::new(),
             clock_steps: Vec::new(),
+            minimal_from: None,
             first_commit: None,
             latest: None,
             earliest: None,
@@ -181,6 +185,11 @@ impl Search for StopSearch {
         }
         if is_recovered {
             self.last_record = Some(span);
+            if let WalContent::ParameterChange(change) = &record.content
+                && change.wal_level == WalLevel::Minimal
+            {
+                self.minimal_from.get_or_insert(span);
+            }
         }
         if let Some(point) = point {
             self.restore_points.push(point);
@@ -218,6 +227,7 @@ impl Search for StopSearch {
         self.clock_steps.extend(later.clock_steps);
         self.clock_steps.truncate(SHOWN_MAX);
         self.stop = later.stop;
+        self.minimal_from = self.minimal_from.or(later.minimal_from);
         self.commit_before = later.commit_before.or(self.commit_before.take());
         self.first_commit = self.first_commit.take().or(later.first_commit);
         self.commit_after = later.commit_after;

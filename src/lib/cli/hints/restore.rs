@@ -188,6 +188,10 @@ fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
         RestoreError::OriginalIsAlive { .. } => {
             "Stop it first, or leave --keep-archiving out: a copy beside its original does not archive.".to_owned()
         }
+        RestoreError::MinimalWal { lsn, .. } => format!(
+            "What lies before can be had: --target-lsn {lsn} --target-exclusive. What lies behind needs a backup that was \
+             taken later; \"pgv info\" shows them."
+        ),
         RestoreError::WrongContent { .. } | RestoreError::NoDocument { .. } => {
             "\"pgv info\" shows the other backups; --backup ID restores one.".to_owned()
         }
