@@ -37,5 +37,6 @@ mod verify;
 mod versions;
 mod versions_complete;
 mod wal_archive;
+mod wal_end;
 mod wal_fixtures;
 mod wal_reader;
