@@ -10,6 +10,7 @@ mod canaries;
 mod connection;
 mod connection_oracle;
 mod crash_archive;
+mod crash_backup;
 mod crash_restore;
 mod demo;
 mod documents;

@@ -85,7 +85,7 @@ fn parsed(trace: &str) -> Vec<Step> {
         // What is only read changes nothing; how often is a matter of the memory allocator, too.
         let is_read = call.starts_with("open") && rest.contains("O_RDONLY");
         if !is_read && seen.insert((call, *number)) {
-            let line = rest.trim_start().chars().take(200).collect();
+            let line = rest.trim_start().chars().take(500).collect();
             steps.push(Step { call: call.to_owned(), number: *number, line });
         }
     }
