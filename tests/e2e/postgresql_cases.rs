@@ -392,12 +392,12 @@ fn a_backup_while_everything_moves(version: PgVersion) {
     server.query("CREATE DATABASE work");
     server.query_in("work", "CREATE TABLE kept AS SELECT g AS id, md5(g::text) AS t FROM generate_series(1, 50000) g");
     server.query_in("work", "CREATE INDEX ON kept (t)");
-    let round = |number: usize| {
+    let round = |number: u32| {
         for strategy in ["wal_log", "file_copy"] {
             let name = format!("of_{strategy}_{number}");
             server.query(&format!("CREATE DATABASE {name} TEMPLATE template0 STRATEGY {strategy}"));
             server.query_in(&name, "CREATE TABLE t AS SELECT generate_series(1, 500) AS id");
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 server.query(&format!("DROP DATABASE {name}"));
             }
         }
@@ -413,7 +413,7 @@ fn a_backup_while_everything_moves(version: PgVersion) {
         server.query_in("work", &format!("DELETE FROM {table} WHERE id > 100"));
         server.query_in("work", &format!("VACUUM {table}"));
         server.query_in("work", "UPDATE kept SET t = md5(t) WHERE id % 10 = 0");
-        server.query_in("work", if number % 3 == 0 { "VACUUM FULL kept" } else { "VACUUM kept" });
+        server.query_in("work", if number.is_multiple_of(3) { "VACUUM FULL kept" } else { "VACUUM kept" });
         if number % 2 == 1 {
             server.query_in("work", &format!("TRUNCATE {table}"));
         }
@@ -474,7 +474,12 @@ fn a_standby_keeps_up_with_hundreds_of_segments() {
     }
     site.primary.wait_for_archived(&last);
     let mut standby = copy(&site, &folder, "standby", &["--standby"]);
-    standby.start_with(&["wal_retrieve_retry_interval=100ms", "checkpoint_timeout=30s", "max_wal_size=2MB"]);
+    standby.start_with(&[
+        "wal_retrieve_retry_interval=100ms",
+        "checkpoint_timeout=30s",
+        "wal_keep_size=0",
+        "max_wal_size=2MB",
+    ]);
     let has_all = || standby.try_query("SELECT count(*) FROM many").stdout.trim() == "320";
     wait_until("everything is replayed", PATIENCE * 3, has_all);
     standby.query("CHECKPOINT");

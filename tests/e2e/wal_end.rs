@@ -15,6 +15,11 @@ const PAGE: u64 = 8192;
 /// `XLP_FIRST_IS_CONTRECORD`.
 const CONTINUES: u16 = 1;
 
+/// What is written where in the segment.
+type Edits = Vec<(u64, Vec<u8>)>;
+/// Name, edits, PostgreSQL's words, the position, what our reader finds, and whether that is a usual end.
+type Row = (&'static str, Edits, &'static str, u64, fn(&WalFault) -> bool, bool);
+
 /// A segment with valid WAL up to some place in it, and nothing but zeros behind.
 struct Scene {
     version: PgVersion,
@@ -143,8 +148,7 @@ fn broken_headers(version: PgVersion) {
         vec![crossing.clone(), (next, scene.page(magic, info, timeline, address, missing))]
     };
     let record = |length, manager, previous| vec![(end, scene.record(length, manager, previous))];
-    type Is = fn(&WalFault) -> bool;
-    let rows: Vec<(&str, Vec<(u64, Vec<u8>)>, &str, u64, Is, bool)> = vec![
+    let rows: Vec<Row> = vec![
         ("zeros", vec![], "invalid record length", scene.end_lsn, |f| matches!(f, WalFault::Zeros { .. }), true),
         (
             "short",
