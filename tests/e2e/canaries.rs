@@ -258,7 +258,8 @@ fn init_says_no_password() {
     let mut scene = Scene::new("canaries-init");
     let right = scene.ways(true);
     let mut written = Vec::new();
-    for way in &right {
+    let is_chosen = |way: &Way| ["variable", "conninfo", "uri", "service", "file", "envconninfo"].contains(&way.name);
+    for way in right.iter().filter(|way| is_chosen(way)) {
         scene.create_role(way.name);
         scene.call(way, "pgv", &["init", "--cluster", "main"], false).success();
         scene.call(way, "pgv", &["init", "--cluster", "main", "--output", "json"], true).success();
@@ -276,7 +277,7 @@ fn init_says_no_password() {
             written.push(config);
         }
     }
-    for way in scene.ways(false) {
+    for way in scene.ways(false).into_iter().filter(is_chosen) {
         scene.call(&way, "pgv", &["init", "--cluster", "main"], true).expect_code(4);
     }
     scene.assert_files(&written);

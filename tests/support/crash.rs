@@ -4,7 +4,8 @@
 //! the program just before one of them; that is just after the one before, since between two steps nothing changes.
 //!
 //! strace counts the calls of each kind in each thread. Every program of pgv changes things from one thread, so all
-//! numbers of all kinds are all steps.
+//! numbers of all kinds are all steps. (Another thread may come to the same number of opened files first: that is before
+//! anything was changed.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -40,8 +41,8 @@ pub(crate) fn steps_of(folder: &TestFolder, command: &Command) -> Vec<Step> {
     run(traced(command, &["-o", &trace.display().to_string(), "-e", &format!("trace={KINDS}")])).success();
     let text = std::fs::read(&trace).expect("strace wrote it");
     // What is only read changes nothing; how often is a matter of the memory allocator, too.
-    let mut steps = parsed(&String::from_utf8_lossy(&text));
-    steps.retain(|step| !(step.call.starts_with("open") && step.line.contains("O_RDONLY")));
+    let is_read = |call: &str, line: &str| call.starts_with("open") && line.contains("O_RDONLY");
+    let steps = parsed(&String::from_utf8_lossy(&text), |call, line| !is_read(call, line));
     assert!(steps.len() > 1 && steps.iter().any(|step| step.call == "exit_group"), "strace saw {steps:?}");
     steps
 }
@@ -61,7 +62,7 @@ pub(crate) fn file_calls_of(folder: &TestFolder, command: &Command) -> Vec<Step>
     let trace = folder.write("strace.txt", "");
     run(traced(command, &["-o", &trace.display().to_string(), "-e", "trace=%file,%desc"])).success();
     let text = std::fs::read(&trace).expect("strace wrote it");
-    let mut calls = parsed(&String::from_utf8_lossy(&text));
+    let mut calls = parsed(&String::from_utf8_lossy(&text), |_, _| true);
     // The program is not there yet, or its language's runtime looks at descriptors; memory is no file; closing cannot be
     // heeded.
     calls.retain(|step| !["execve", "poll", "mmap", "close", "exit_group"].contains(&step.call.as_str()));
@@ -93,7 +94,7 @@ fn strace() -> PathBuf {
     path.to_owned()
 }
 
-fn parsed(trace: &str) -> Vec<Step> {
+fn parsed(trace: &str, is_wanted: impl Fn(&str, &str) -> bool) -> Vec<Step> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut steps = Vec::new();
@@ -106,7 +107,7 @@ fn parsed(trace: &str) -> Vec<Step> {
         }
         let number = counts.entry((thread, call)).or_default();
         *number += 1;
-        if seen.insert((call, *number)) {
+        if is_wanted(call, rest) && seen.insert((call, *number)) {
             let line = rest.trim_start().chars().take(500).collect();
             steps.push(Step { call: call.to_owned(), number: *number, line });
         }
