@@ -49,8 +49,13 @@ fn assert_silent(outcome: &Outcome, started: &str) {
 
 impl Scene {
     fn new(name: &str) -> Self {
+        Self::with(name, "--data-checksums")
+    }
+
+    fn with(name: &str, initdb: &str) -> Self {
         let folder = TestFolder::in_memory(name);
-        let site = Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1"), &folder);
+        let builder = TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1").initdb(initdb);
+        let site = Site::of(builder, &folder);
         folder.write(
             "primary/pg_hba.conf",
             "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n\
@@ -287,7 +292,8 @@ fn init_says_no_password() {
 /// A password that is given to a standby stands in its postgresql.auto.conf, which is private, and nowhere else.
 #[test]
 fn a_standby_s_password_is_in_its_settings_alone() {
-    let mut scene = Scene::new("canaries-standby");
+    // Where a group may read the files of the server, too.
+    let mut scene = Scene::with("canaries-standby", "--allow-group-access");
     scene.create_role("standby");
     scene.site.with_history();
     let port = scene.site.primary.port;
