@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::crash::{Step, kill_before, put_back, steps_of, tree_of};
+use crate::support::crash::{Step, fail_at, file_calls_of, kill_before, put_back, steps_of, tree_of};
 use crate::support::{Ledger, Outcome, PgVersion, Pgv, Site, TestCluster, TestFolder, program, run, unpacked};
 
 const VERSION: PgVersion = PgVersion::V15;
@@ -142,7 +142,8 @@ fn a_history_file_is_archived_wholly_or_not_at_every_step() {
 #[ignore = "slow tier: scripts/test --all"]
 fn a_server_archives_everything_although_each_segment_is_killed_once() {
     let mut scene = Scene::new("kill-server");
-    let steps = steps_of(&scene.folder, &scene.archive(&scene.segments[0]));
+    run(scene.archive(&scene.segments[0])).success();
+    let steps = steps_of(&scene.folder, &scene.archive(&scene.segments[1]));
     put_back(&scene.pristine, &scene.site.pgv.repository);
     // Its first try of each file dies before the next step in line. A status of 137 would end the archiver, too, which
     // comes back after ten seconds only.
@@ -314,4 +315,82 @@ fn init_can_be_repeated_at_every_step() {
         assert_eq!(fs::read_dir(scene.folder.path()).unwrap().count(), beside, "{step}: something stays behind");
         assert!(found.len() >= expected, "{step}: {found:?}");
     }
+}
+
+/// A call that fails is never taken for success, and never for a status at which PostgreSQL's archiver gives up.
+fn errors_of_archive(every: usize) {
+    let scene = Scene::new("fail-archive");
+    let name = &scene.segments[0];
+    let command = scene.archive(name);
+    let calls = file_calls_of(&scene.folder, &command);
+    let mut failed = 0;
+    for (number, call) in calls.iter().enumerate().skip(every / 2).step_by(every) {
+        let error = ["EIO", "ENOSPC", "EACCES"][number % 3];
+        put_back(&scene.pristine, &scene.site.pgv.repository);
+        let outcome = fail_at(call, error, &command);
+        let what = format!("{error}, {call}\n{outcome}");
+        // 127 is that of a program whose libraries cannot be loaded.
+        let is_loader = outcome.status.code() == Some(127) && outcome.stderr.contains("loading shared libraries");
+        let status = outcome.status.code().unwrap_or(255);
+        assert!(status <= 125 || is_loader, "{what}");
+        scene.check(name, status == 0, &what);
+        failed += usize::from(status != 0);
+        quick(scene.archive(name), call);
+        scene.check(name, true, &what);
+        assert_eq!(scene.staged(), [""; 0].map(PathBuf::from), "{what}");
+    }
+    assert!(failed > 40 / every, "{failed} of {}", calls.len());
+}
+
+#[test]
+fn an_error_at_a_call_of_archive_is_no_success() {
+    errors_of_archive(4);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn an_error_at_any_call_of_archive_is_no_success() {
+    errors_of_archive(1);
+}
+
+/// Only what the store proves to be absent is 1: an error at whatever call ends a recovery, or does no harm.
+fn errors_of_fetch(every: usize) {
+    let scene = Scene::new("fail-fetch");
+    let name = &scene.segments[0];
+    run(scene.archive(name)).success();
+    let text = fs::read_to_string(&scene.site.pgv.config).unwrap();
+    scene.folder.write("pgv.toml", text + "\n[fetch]\ntimeout = \"50ms\"\n");
+    let data = scene.folder.make("recovering");
+    let target = scene.folder.make("recovering/pg_wal").join("RECOVERYXLOG");
+    scene.folder.write("recovering/recovery.signal", "");
+    let whole = fs::read(scene.wal(name)).unwrap();
+    let mut command = scene.site.pgv.command("pgv-fetch", &[name, "pg_wal/RECOVERYXLOG"]);
+    command.current_dir(&data);
+    let calls = file_calls_of(&scene.folder, &command);
+    let mut failed = 0;
+    for (number, call) in calls.iter().enumerate().skip(every / 2).step_by(every) {
+        let error = ["EIO", "EACCES", "ESTALE"][number % 3];
+        fs::remove_file(&target).unwrap_or_default();
+        let outcome = fail_at(call, error, &command);
+        let what = format!("{error}, {call}\n{outcome}");
+        let status = outcome.status.code().unwrap_or(255);
+        assert!(status == 0 || status > 125, "{what}");
+        let found = fs::read(&target).ok();
+        assert!(found.is_none() || found.as_ref() == Some(&whole), "{what}: other bytes");
+        assert!(status != 0 || found.is_some(), "{what}: nothing was delivered");
+        failed += usize::from(status != 0);
+    }
+    // What fails once may be tried again.
+    assert!(failed > 20 / every, "{failed} of {}", calls.len());
+}
+
+#[test]
+fn an_error_at_a_call_of_fetch_ends_recovery_or_does_no_harm() {
+    errors_of_fetch(2);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn an_error_at_any_call_of_fetch_ends_recovery_or_does_no_harm() {
+    errors_of_fetch(1);
 }

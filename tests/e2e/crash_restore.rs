@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::crash::{Step, kill_before, put_back, spread, steps_of, tree_of};
+use crate::support::crash::{Step, fail_at, kill_before, put_back, spread, steps_of, tree_of};
 use crate::support::{Ledger, PgVersion, Settled, Site, TestCluster, TestFolder, pg_verifybackup, run};
 
 const VERSION: PgVersion = PgVersion::V15;
@@ -205,4 +205,37 @@ fn what_is_moved_aside_is_whole_at_every_step() {
     let chosen: Vec<Step> = steps.into_iter().enumerate().filter(is_chosen).map(|(_, step)| step).collect();
     let incomplete = scene.killed_at(&chosen, &["--move-aside"], &tree);
     assert!(incomplete > 50 && incomplete < chosen.len(), "{incomplete} of {}", chosen.len());
+}
+
+/// What is not written or synced is no restore: a call that fails is told, and the same command makes it whole.
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn an_error_at_any_step_is_no_restore() {
+    let scene = Scene::new("fail-restore");
+    let (tree, steps) = scene.reference();
+    let command = scene.command(&[]);
+    let mut server = TestCluster::at(VERSION, &scene.folder, "restored", &scene.data);
+    let rare: Vec<Step> = steps.iter().filter(|step| !MANY.contains(&step.call.as_str())).cloned().collect();
+    let chosen = [spread(&steps, 60), rare].concat();
+    let mut failed = 0;
+    for (number, step) in chosen.iter().filter(|step| step.call != "exit_group").enumerate() {
+        let error = ["EIO", "ENOSPC", "EROFS"][number % 3];
+        scene.clear();
+        let outcome = fail_at(step, error, &command);
+        if outcome.status.success() {
+            same(&scene.restored(), &tree, step);
+            continue;
+        }
+        failed += 1;
+        assert!(outcome.stderr.contains("error: ") || outcome.code() == 127, "{error} {step}\n{outcome}");
+        if !scene.data.join(CONTROL_FILE).exists() {
+            server.launch(&[]);
+            assert!(!server.wait_for_end().success(), "{error} {step}: a server started\n{}", server.log());
+            run(scene.command(&[])).success();
+            same(&scene.restored(), &tree, step);
+        } else {
+            scene.check_complete(&mut server, &[], &tree, step);
+        }
+    }
+    assert!(failed > 50, "{failed} of {}", chosen.len());
 }

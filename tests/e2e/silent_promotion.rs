@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What goes wrong with a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     /// restore_command says 1 for it, as a careless one does for any error.
     FailingFetch,
     FlippedBit,
@@ -40,7 +40,7 @@ const FAULTS: [Fault; 7] = [
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     /// Where the backup begins.
     First,
     Middle,
@@ -50,7 +50,7 @@ enum Place {
 const PLACES: [Place; 3] = [Place::First, Place::Middle, Place::Last];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     Latest,
     Target,
     Standby,
@@ -59,25 +59,25 @@ enum Mode {
 const MODES: [Mode; 3] = [Mode::Latest, Mode::Target, Mode::Standby];
 
 /// A backup and what was archived from it on; the primary is gone.
-struct Scene {
-    version: PgVersion,
+pub(crate) struct Scene {
+    pub(crate) version: PgVersion,
     site: Site,
     /// The segments of the places.
     segments: [String; 3],
     rows: Vec<i64>,
     /// The transaction of the last row.
     xid: String,
-    folder: TestFolder,
+    pub(crate) folder: TestFolder,
 }
 
 /// A copy of the repository for one mode, and a directory restored from it.
-struct Bench<'a> {
-    scene: &'a Scene,
-    mode: Mode,
-    pgv: Pgv,
+pub(crate) struct Bench<'a> {
+    pub(crate) scene: &'a Scene,
+    pub(crate) mode: Mode,
+    pub(crate) pgv: Pgv,
     /// The mode's folder, relative to the test's.
-    name: String,
-    restored: PathBuf,
+    pub(crate) name: String,
+    pub(crate) restored: PathBuf,
 }
 
 /// What is missing while its successor is young may still be on its way.
@@ -86,7 +86,7 @@ fn old() -> SystemTime {
 }
 
 impl Scene {
-    fn new(version: PgVersion) -> Self {
+    pub(crate) fn new(version: PgVersion) -> Self {
         let folder = TestFolder::in_memory("promotion");
         let builder = TestCluster::builder(version, &folder).initdb("--wal-segsize=1").line("shared_buffers = 2MB");
         let mut site = Site::of(builder, &folder);
@@ -123,13 +123,13 @@ impl Scene {
         tree.join("wal").join(&segment[..8]).join(&segment[..16]).join(segment)
     }
 
-    fn copy(&self, from: &Path, to: &Path) {
+    pub(crate) fn copy(&self, from: &Path, to: &Path) {
         let mut command = TestAccount::get().command("cp");
         command.args(["-a", "--reflink=auto"]).arg(from).arg(to);
         run(command).success();
     }
 
-    fn bench(&self, mode: Mode) -> Bench<'_> {
+    pub(crate) fn bench(&self, mode: Mode) -> Bench<'_> {
         let name = format!("{mode:?}");
         let folder = self.folder.make(&name);
         let repository = folder.join("repository");
@@ -160,21 +160,20 @@ impl Bench<'_> {
         self.pgv.run("pgv-restore", &[&["-D", &data], self.options().as_slice()].concat())
     }
 
-    fn segment(&self, place: Place) -> &str {
+    pub(crate) fn segment(&self, place: Place) -> &str {
         &self.scene.segments[place as usize]
     }
 
-    fn stored(&self, place: Place) -> PathBuf {
+    pub(crate) fn stored(&self, place: Place) -> PathBuf {
         self.scene.stored(&self.pgv.repository, self.segment(place))
     }
 
     /// Does the damage; the function that is returned undoes it.
     fn inject(&self, fault: Fault, place: Place) -> Box<dyn FnOnce() + '_> {
-        let repository = self.pgv.repository.clone();
-        let away = repository.with_extension("away");
+        let heal = self.healing(fault, place);
         if fault == Fault::StoreGone {
-            fs::rename(&repository, &away).unwrap();
-            return Box::new(move || fs::rename(away, repository).unwrap());
+            fs::rename(&self.pgv.repository, self.pgv.repository.with_extension("away")).unwrap();
+            return heal;
         }
         let stored = self.stored(place);
         let whole = fs::read(&stored).unwrap();
@@ -195,6 +194,17 @@ impl Bench<'_> {
             Fault::WrongSize => replace(&whole[..whole.len() - 100]),
             Fault::PermissionLost => fs::set_permissions(&stored, fs::Permissions::from_mode(0o000)).unwrap(),
         }
+        heal
+    }
+
+    /// What makes the repository sound again as it is now.
+    pub(crate) fn healing(&self, fault: Fault, place: Place) -> Box<dyn FnOnce() + '_> {
+        let repository = self.pgv.repository.clone();
+        if fault == Fault::StoreGone {
+            return Box::new(move || fs::rename(repository.with_extension("away"), repository).unwrap());
+        }
+        let stored = self.stored(place);
+        let whole = fs::read(&stored).unwrap();
         Box::new(move || {
             fs::write(&stored, whole).unwrap();
             TestAccount::get().take_over(&stored);
@@ -238,27 +248,45 @@ impl Bench<'_> {
         if self.mode == Mode::Standby {
             self.standby_row(&mut copy, settings, fault, place, heal);
         } else {
-            let settled = copy.start_and_settle_with(settings);
-            assert!(matches!(settled, Settled::Ended(_)), "{what}: {settled:?}\nlog:\n{}", copy.log());
-            let words = self.words(fault, place);
-            assert!(copy.log().contains(&words), "{what}: the log does not say {words:?}:\n{}", copy.log());
-            let is_of_server = words.starts_with("recovery ended") || words.starts_with("could not locate");
-            let names_it = |line: &str| line.contains("pgv-fetch: error: ") && line.contains(self.segment(place));
-            let is_named = is_of_server || fault == Fault::StoreGone || copy.log().lines().any(names_it);
-            assert!(is_named, "{what}: the segment is not named:\n{}", copy.log());
-            assert!(data.join("recovery.signal").exists(), "{what}: recovery has ended");
-            heal();
-            let expected = if self.mode == Mode::Latest { Settled::Open } else { Settled::Paused };
-            assert_eq!(copy.start_and_settle(), expected, "{what}, healed\nlog:\n{}", copy.log());
+            self.ends_and_goes_on(&mut copy, settings, (fault, place), &what, heal);
         }
+        self.finish(copy);
+    }
+
+    /// A recovery ends without opening; healed, it goes on to the end.
+    pub(crate) fn ends_and_goes_on(
+        &self,
+        copy: &mut TestCluster,
+        settings: &[&str],
+        (fault, place): (Fault, Place),
+        what: &str,
+        heal: Box<dyn FnOnce() + '_>,
+    ) {
+        let settled = copy.start_and_settle_with(settings);
+        assert!(matches!(settled, Settled::Ended(_)), "{what}: {settled:?}\nlog:\n{}", copy.log());
+        let words = self.words(fault, place);
+        assert!(copy.log().contains(&words), "{what}: the log does not say {words:?}:\n{}", copy.log());
+        let is_of_server = words.starts_with("recovery ended") || words.starts_with("could not locate");
+        let names_it = |line: &str| line.contains("pgv-fetch: error: ") && line.contains(self.segment(place));
+        let is_named = is_of_server || fault == Fault::StoreGone || copy.log().lines().any(names_it);
+        assert!(is_named, "{what}: the segment is not named:\n{}", copy.log());
+        assert!(copy.data.join("recovery.signal").exists(), "{what}: recovery has ended");
+        heal();
+        let expected = if self.mode == Mode::Latest { Settled::Open } else { Settled::Paused };
+        assert_eq!(copy.start_and_settle(), expected, "{what}, healed\nlog:\n{}", copy.log());
+    }
+
+    /// Everything is there; the directory goes.
+    pub(crate) fn finish(&self, mut copy: TestCluster) {
         Ledger::assert(&copy, &self.scene.rows);
         copy.kill();
+        let data = copy.data.clone();
         drop(copy);
-        fs::remove_dir_all(&data).unwrap();
+        fs::remove_dir_all(data).unwrap();
     }
 
     /// A standby waits, and goes on when it can.
-    fn standby_row(
+    pub(crate) fn standby_row(
         &self,
         copy: &mut TestCluster,
         settings: &[&str],

@@ -4,7 +4,8 @@
 //! the program just before one of them; that is just after the one before, since between two steps nothing changes.
 //!
 //! strace counts the calls of each kind in each thread. Every program of pgv changes things from one thread, so all
-//! numbers of all kinds are all steps.
+//! numbers of all kinds are all steps. (Another thread may come to the same number of opened files first: that is before
+//! anything was changed.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -29,7 +30,7 @@ pub(crate) struct Step {
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "killed before {} number {}: {}", self.call, self.number, self.line)
+        write!(f, "at {} number {}: {}", self.call, self.number, self.line)
     }
 }
 
@@ -39,7 +40,9 @@ pub(crate) fn steps_of(folder: &TestFolder, command: &Command) -> Vec<Step> {
     let trace = folder.write("strace.txt", "");
     run(traced(command, &["-o", &trace.display().to_string(), "-e", &format!("trace={KINDS}")])).success();
     let text = std::fs::read(&trace).expect("strace wrote it");
-    let steps = parsed(&String::from_utf8_lossy(&text));
+    // What is only read changes nothing; how often is a matter of the memory allocator, too.
+    let is_read = |call: &str, line: &str| call.starts_with("open") && line.contains("O_RDONLY");
+    let steps = parsed(&String::from_utf8_lossy(&text), |call, line| !is_read(call, line));
     assert!(steps.len() > 1 && steps.iter().any(|step| step.call == "exit_group"), "strace saw {steps:?}");
     steps
 }
@@ -51,6 +54,28 @@ pub(crate) fn kill_before(step: &Step, command: &Command) -> Option<Outcome> {
     let inject = format!("inject={call}:signal=KILL:when={number}");
     let outcome = run(traced(command, &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]));
     (outcome.status.signal() != Some(9)).then_some(outcome)
+}
+
+/// Every call of `command` that has to do with files and may fail, reading ones included.
+#[track_caller]
+pub(crate) fn file_calls_of(folder: &TestFolder, command: &Command) -> Vec<Step> {
+    let trace = folder.write("strace.txt", "");
+    run(traced(command, &["-o", &trace.display().to_string(), "-e", "trace=%file,%desc"])).success();
+    let text = std::fs::read(&trace).expect("strace wrote it");
+    let mut calls = parsed(&String::from_utf8_lossy(&text), |_, _| true);
+    // The program is not there yet, or its language's runtime looks at descriptors; memory is no file; closing cannot be
+    // heeded.
+    calls.retain(|step| !["execve", "poll", "mmap", "close", "exit_group"].contains(&step.call.as_str()));
+    assert!(calls.len() > 10, "strace saw {calls:?}");
+    calls
+}
+
+/// Runs `command` to its end while that one call fails with this error.
+#[track_caller]
+pub(crate) fn fail_at(step: &Step, error: &str, command: &Command) -> Outcome {
+    let (call, number) = (&step.call, step.number);
+    let inject = format!("inject={call}:error={error}:when={number}");
+    run(traced(command, &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]))
 }
 
 /// The same command under strace, as the test account, with its own variables alone.
@@ -69,7 +94,7 @@ fn strace() -> PathBuf {
     path.to_owned()
 }
 
-fn parsed(trace: &str) -> Vec<Step> {
+fn parsed(trace: &str, is_wanted: impl Fn(&str, &str) -> bool) -> Vec<Step> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut steps = Vec::new();
@@ -82,10 +107,8 @@ fn parsed(trace: &str) -> Vec<Step> {
         }
         let number = counts.entry((thread, call)).or_default();
         *number += 1;
-        // What is only read changes nothing; how often is a matter of the memory allocator, too.
-        let is_read = call.starts_with("open") && rest.contains("O_RDONLY");
-        if !is_read && seen.insert((call, *number)) {
-            let line = rest.trim_start().chars().take(200).collect();
+        if is_wanted(call, rest) && seen.insert((call, *number)) {
+            let line = rest.trim_start().chars().take(500).collect();
             steps.push(Step { call: call.to_owned(), number: *number, line });
         }
     }

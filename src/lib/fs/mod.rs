@@ -24,7 +24,7 @@ pub use read::{
     bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
 };
 pub use regular::{RegularFileError, open_regular, regular_facts};
-pub use replace::{is_same, replace_file};
+pub use replace::{is_same, replace_file, replace_private_file};
 pub use staged::{Published, StagedFile, has_hard_links};
 pub use tree::Tree;
 

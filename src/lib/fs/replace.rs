@@ -13,10 +13,20 @@ use super::{FileError, StagedFile};
 /// Mode and owner stay those of the file that was there; a new one belongs to the owner of its directory. Only root can
 /// write for another account. A link is replaced, not followed.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    replace(path, content, mode, 0o777)
+}
+
+/// Like [`replace_file`], for content that nobody but the owner may read, whoever could read what was there.
+pub fn replace_private_file(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    replace(path, content, super::PRIVATE_FILE_MODE, 0o700)
+}
+
+/// Of the mode of the old file the bits in `kept` stay.
+fn replace(path: &Path, content: &[u8], mode: u32, kept: u32) -> Result<(), FileError> {
     let failed = |error| FileError::new("look at", path, error);
     let directory = std::fs::metadata(parent_of(path)).map_err(failed)?;
     let (owner, group, mode) = match std::fs::metadata(path) {
-        Ok(old) => (old.uid(), old.gid(), old.permissions().mode() & 0o777),
+        Ok(old) => (old.uid(), old.gid(), old.permissions().mode() & kept),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => (directory.uid(), directory.gid(), mode),
         Err(error) => return Err(failed(error)),
     };
@@ -69,6 +79,18 @@ mod tests {
             assert_eq!((std::fs::read(&path).unwrap(), mode_of(&path)), (b"two".to_vec(), mode));
         }
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "staged files stay behind");
+    }
+
+    #[test]
+    fn private_content_is_for_its_owner_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        replace_private_file(&path, b"one").unwrap();
+        for (before, after) in [(0o600, 0o600), (0o644, 0o600), (0o640, 0o600), (0o400, 0o400)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(before)).unwrap();
+            replace_private_file(&path, b"two").unwrap();
+            assert_eq!((std::fs::read(&path).unwrap(), mode_of(&path)), (b"two".to_vec(), after));
+        }
     }
 
     #[test]

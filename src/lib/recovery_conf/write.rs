@@ -12,7 +12,7 @@ use crate::pg::{
     RecoveryTargetTimeline, RestoredArchiving, apply_recovery_settings, chained_end_command, clear_recovery_settings,
     config_value, end_command_of, foreign_targets, parse_config, written_minimums,
 };
-use crate::server::conninfo::without_secrets;
+use crate::server::conninfo::{holds_secret, without_secrets};
 
 /// Whether the server will archive its own WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,11 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
 /// its target, so the target comes first; a standby opens never, so its signal comes first; and the other signal goes
 /// last, since without any the server would open at once.
 pub fn write(plan: &WritePlan, clock: &dyn Clock) -> Result<(), RecoveryConfError> {
-    let write_settings = || fs::replace_file(&plan.file, &plan.new_text, PRIVATE_FILE_MODE);
+    let is_secret = plan.settings.primary_conninfo.as_deref().is_some_and(holds_secret);
+    let write_settings = || match is_secret {
+        true => fs::replace_private_file(&plan.file, &plan.new_text),
+        false => fs::replace_file(&plan.file, &plan.new_text, PRIVATE_FILE_MODE),
+    };
     let create_signal = || fs::replace_file(&plan.signal_file, b"", PRIVATE_FILE_MODE);
     match plan.settings.mode {
         RecoveryMode::Targeted => {

@@ -16,6 +16,7 @@ use crate::pg::{
 };
 use crate::repository::{BackupRecord, ClusterRef, Repository};
 use crate::server::CONFIG_FILE_BYTES_MAX;
+use crate::server::conninfo::holds_secret;
 
 /// The first major version that has `recovery_prefetch`.
 const READS_AHEAD_SINCE: u32 = 15;
@@ -102,7 +103,11 @@ pub(super) fn write(
         harmless: (!is_trusted).then(|| configuration.harmless.clone()),
     };
     let text = apply_recovery_settings(&old, &settings)?;
-    fs::replace_file(&auto_file, &text, fs::PRIVATE_FILE_MODE)?;
+    // In a cluster that gives access to a group, too.
+    match settings.primary_conninfo.as_deref().is_some_and(holds_secret) {
+        true => fs::replace_private_file(&auto_file, &text)?,
+        false => fs::replace_file(&auto_file, &text, fs::PRIVATE_FILE_MODE)?,
+    }
     for stray in [plan.mode.signal_file(), plan.mode.other_signal_file()] {
         data.remove_file_durably(Path::new(stray))?;
     }

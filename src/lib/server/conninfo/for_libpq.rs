@@ -33,6 +33,11 @@ pub fn check_for_libpq(conninfo: &str) -> Result<LibpqConninfo, ConninfoError> {
     Ok(LibpqConninfo { holds_secret: SECRETS.iter().any(|name| value(name).is_some()) })
 }
 
+/// Whether a connection string holds a secret; one that cannot be read may.
+pub fn holds_secret(conninfo: &str) -> bool {
+    check_for_libpq(conninfo).map_or(true, |checked| checked.holds_secret)
+}
+
 /// What stands for a secret in a connection string that is shown.
 const HIDDEN: &str = "NOT-SHOWN";
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConninfoError;
-pub use for_libpq::{LibpqConninfo, check_for_libpq, without_secrets};
+pub use for_libpq::{LibpqConninfo, check_for_libpq, holds_secret, without_secrets};
 pub use hosts::{HostAddress, ServerHost};
 pub use passfile::PasswordFileProblem;
 pub(crate) use passfile::{PasswordQuery, look_up_password};
