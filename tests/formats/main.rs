@@ -2,6 +2,7 @@
 //! of what is newer, and links that lead somewhere.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, clippy::cast_possible_truncation)]
+#![allow(clippy::print_stdout)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -189,7 +189,7 @@ impl Sweep {
             tally.meaningless += u32::from(!is_named);
             if is_wal(path) {
                 // Damage that no byte of the content is in, as in the copy of the header, keeps nothing back.
-                tally.fetched += u32::from(self.swept.fetch(path).is_ok());
+                tally.fetched += u32::from(self.swept.fetch(path));
             }
         }
         let (restored, files) = self.swept.restore_all();

@@ -7,9 +7,12 @@ use std::ops::Range;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::catalog::Tree;
 use crate::error::{Classified, ErrorClass};
+use crate::fs::FileError;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalSegmentName};
 use crate::repository::{BackupId, BackupPart, ClusterName, ClusterRef, RepositoryError, StoredObject};
+use crate::store::StoreError;
 
 /// LIMIT: damaged objects that are kept with all that is known of them; the others are counted.
 const FINDINGS_MAX: usize = 10_000;
@@ -77,6 +80,8 @@ pub enum Cost {
     },
     /// Nothing of the cluster can be chosen until the object is put back.
     Cluster,
+    /// It is not known what, while it cannot be read.
+    Unknown,
     /// Nothing that a restore needs.
     Nothing {
         /// Why not.
@@ -177,6 +182,44 @@ impl Findings {
         self.insert(Some(cluster.name.clone()), Some(cluster.clone()), name, problem, class, subject);
     }
 
+    /// A folder cannot be listed. The tree that it belongs to is returned.
+    pub(super) fn add_folder<'t>(
+        &mut self,
+        trees: &'t [Tree],
+        folder: &str,
+        error: &RepositoryError,
+    ) -> Option<&'t Tree> {
+        let of_tree = |tree: &&Tree| {
+            let place = format!("{}/{}/", tree.cluster.name, tree.cluster.system_identifier);
+            format!("{folder}/").starts_with(&place)
+        };
+        let tree = trees.iter().find(of_tree);
+        let cluster = tree.map(|tree| tree.cluster.clone());
+        let name = match &cluster {
+            Some(cluster) => Some(cluster.name.clone()),
+            None => ClusterName::parse(folder.split('/').next().unwrap_or_default()).ok(),
+        };
+        let key = (cluster.clone(), folder.to_owned());
+        self.insert(name, cluster, folder.to_owned(), problem_of(error), class_of(error), Subject::Folder);
+        if let (None, Some(finding)) = (tree, self.by_object.get_mut(&key)) {
+            // No key begins with a dot.
+            finding.costs = vec![match folder.starts_with('.') {
+                true => Cost::Nothing { reason: "what is being written lies there, and nothing that is stored" },
+                false => Cost::Unknown,
+            }];
+        }
+        tree
+    }
+
+    /// Whether an object is damaged itself, or lies in a folder that cannot be listed.
+    pub(super) fn covering<'a>(&'a mut self, cluster: &'a ClusterRef, key: &str) -> Option<&'a mut Finding> {
+        let covers = |finding: &&mut Finding| {
+            let is_above = || key.strip_prefix(&finding.object).is_some_and(|below| below.starts_with('/'));
+            finding.object == key || finding.subject == Subject::Folder && is_above()
+        };
+        self.of_tree(cluster).find(covers)
+    }
+
     fn insert(
         &mut self,
         name: Option<ClusterName>,
@@ -257,6 +300,11 @@ impl Subject {
 pub(super) fn problem_of(error: &RepositoryError) -> String {
     match error {
         RepositoryError::Damaged { damage, .. } => chain(damage),
+        RepositoryError::Store(StoreError::Unlistable(hidden)) => {
+            let FileError { action, source, .. } = &hidden.source;
+            format!("what is in this folder cannot be listed: could not {action}: {source}")
+        }
+        RepositoryError::Store(StoreError::File { source, .. }) => chain(source),
         RepositoryError::Store(_) if error.is_not_found() => "it is missing".to_owned(),
         _ => chain(error),
     }

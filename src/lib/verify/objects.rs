@@ -8,18 +8,21 @@ use crate::repository::{
     BackupBegin, BackupPart, ClusterIdentity, Damage, ObjectReader, Repository, RepositoryError, SinkError,
     StoredObject, Writer, WriterDescription,
 };
-use crate::store::{ObjectKey, block_on};
+use crate::store::ObjectKey;
 
 /// Keys that are asked for at once.
 const KEYS_PAGE: usize = 1000;
 /// LIMIT: plain bytes of an object whose text is looked at beside its digest.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
-/// The keys below a prefix, page by page; ends after the first error.
+/// The keys below a prefix, page by page. A folder that cannot be listed is told and passed over; ends after any other
+/// error.
 struct Keys<'a> {
     repository: &'a Repository,
     prefix: String,
     page: std::vec::IntoIter<ObjectKey>,
+    /// What could not be listed behind the page.
+    hidden: Option<RepositoryError>,
     after: String,
     is_over: bool,
 }
@@ -35,7 +38,7 @@ pub(super) fn keys(repository: &Repository, prefixes: Vec<String>) -> Box<dyn It
 
 impl<'a> Keys<'a> {
     fn below(repository: &'a Repository, prefix: String) -> Self {
-        Self { repository, prefix, page: Vec::new().into_iter(), after: String::new(), is_over: false }
+        Self { repository, prefix, page: Vec::new().into_iter(), hidden: None, after: String::new(), is_over: false }
     }
 }
 
@@ -45,20 +48,28 @@ impl Iterator for Keys<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(key) = self.page.next() {
-                self.after = key.as_str().to_owned();
                 return Some(Ok(key));
+            }
+            if let Some(error) = self.hidden.take() {
+                return Some(Err(error));
             }
             if self.is_over {
                 return None;
             }
-            match block_on(self.repository.store().list_after(&self.prefix, &self.after, KEYS_PAGE)) {
+            match self.repository.page_after(&self.prefix, &self.after, KEYS_PAGE) {
                 Ok(page) => {
-                    self.is_over = page.len() < KEYS_PAGE;
-                    self.page = page.into_iter();
+                    self.page = page.keys.into_iter();
+                    match page.next {
+                        Some((after, hidden)) => {
+                            self.after = after;
+                            self.hidden = hidden.map(|hidden| hidden.error);
+                        }
+                        None => self.is_over = true,
+                    }
                 }
                 Err(error) => {
                     self.is_over = true;
-                    return Some(Err(error.into()));
+                    return Some(Err(error));
                 }
             }
         }
