@@ -1,6 +1,6 @@
 //! Random damage of all kinds: no byte is delivered that was not stored, and `pgv verify` names each damaged object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use pgv::verify::{Depth, VerifyReport};
@@ -158,21 +158,25 @@ impl Sweep {
         chosen[random.below(chosen.len())].clone()
     }
 
-    /// Several damages that do not touch each other.
-    fn round(&self, random: &mut Random, count: usize) -> (Vec<&'static str>, Damage) {
-        let (mut kinds, mut all) = (Vec::new(), Damage::new());
+    /// Several damages that do not touch each other, and the objects that are not what their headers say, for everybody
+    /// to see.
+    fn round(&self, random: &mut Random, count: usize) -> (Vec<&'static str>, Damage, BTreeSet<PathBuf>) {
+        let (mut kinds, mut all, mut coarse) = (Vec::new(), Damage::new(), BTreeSet::new());
         while kinds.len() < count {
             let (kind, damage) = self.damage(random);
             if damage.keys().all(|path| !all.contains_key(path)) {
                 kinds.push(kind);
+                if ["cut", "swap", "foreign"].contains(&kind) {
+                    coarse.extend(damage.keys().cloned());
+                }
                 all.extend(damage);
             }
         }
-        (kinds, all)
+        (kinds, all, coarse)
     }
 
     /// Does the damage, asks everybody, and undoes it.
-    fn check(&self, damage: &Damage, is_measured: bool) -> Tally {
+    fn check(&self, damage: &Damage, coarse: &BTreeSet<PathBuf>, is_measured: bool) -> Tally {
         let mut tally = Tally { rounds: 1, ..Tally::default() };
         for (path, bytes) in damage {
             std::fs::write(path, bytes).unwrap();
@@ -197,6 +201,9 @@ impl Sweep {
         if is_measured {
             let (quick, sample) = (self.swept.verify(Depth::Quick), self.swept.verify(SAMPLE));
             let found_by = |report| changed.iter().filter(|path| is_named(path, report)).count() as u32;
+            for path in changed.iter().filter(|path| coarse.contains(**path)) {
+                assert!(is_named(path, &quick), "{} was not found by a quick look", path.display());
+            }
             tally.measured += changed.len() as u32;
             tally.quick += found_by(&quick);
             tally.sample += found_by(&sample);
@@ -227,8 +234,8 @@ fn sweep(damages: usize, at_once: usize) {
     is_whole();
     let (mut random, mut tally, mut done) = (Random(seed), Tally::default(), 0);
     while done < damages {
-        let (kinds, damage) = sweep.round(&mut random, at_once);
-        let check = || sweep.check(&damage, tally.rounds % 8 == 0);
+        let (kinds, damage, coarse) = sweep.round(&mut random, at_once);
+        let check = || sweep.check(&damage, &coarse, tally.rounds % 8 == 0);
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
         let names: Vec<&PathBuf> = damage.keys().collect();
         tally.add(checked.unwrap_or_else(|_| panic!("PGV_TEST_SEED={seed}, damage {done}: {kinds:?} of {names:?}")));
