@@ -37,6 +37,7 @@ pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
 pub use object::{ObjectSpec, Stored};
+pub(crate) use object_reader::HEADER_COPY;
 pub use object_reader::{ObjectReader, SinkError};
 pub use pack::{
     Extent, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader, PackStream, PlainSink,

@@ -165,6 +165,17 @@ impl Findings {
         self.insert(cluster.0, cluster.1, name, problem, class, Subject::of(object));
     }
 
+    /// Something is wrong with an object where no reader looks: what it holds is whole.
+    pub(super) fn add_spare(&mut self, object: &StoredObject, problem: String, class: ErrorClass) {
+        let name = object.key().map_or_else(|error| error.text, |key| key.to_string());
+        let tree = object.cluster().cloned();
+        let cluster = match object {
+            StoredObject::Writer { cluster, .. } => Some(cluster.clone()),
+            _ => tree.as_ref().map(|tree| tree.name.clone()),
+        };
+        self.insert(cluster, tree, name, problem, class, Subject::Spare("what it holds is whole"));
+    }
+
     /// An object could not be read as it should be.
     pub(super) fn add_error(&mut self, object: &StoredObject, error: &RepositoryError) {
         self.add(object, problem_of(error), class_of(error));
@@ -199,15 +210,7 @@ impl Findings {
             Some(cluster) => Some(cluster.name.clone()),
             None => ClusterName::parse(folder.split('/').next().unwrap_or_default()).ok(),
         };
-        let key = (cluster.clone(), folder.to_owned());
         self.insert(name, cluster, folder.to_owned(), problem_of(error), class_of(error), Subject::Folder);
-        if let (None, Some(finding)) = (tree, self.by_object.get_mut(&key)) {
-            // No key begins with a dot.
-            finding.costs = vec![match folder.starts_with('.') {
-                true => Cost::Nothing { reason: "what is being written lies there, and nothing that is stored" },
-                false => Cost::Unknown,
-            }];
-        }
         tree
     }
 
@@ -240,8 +243,17 @@ impl Findings {
             self.more += 1;
             return;
         }
+        // What belongs to a tree is judged with it.
+        let costs = match (&cluster, &subject) {
+            (Some(_), _) => Vec::new(),
+            (None, Subject::Spare(reason)) => vec![Cost::Nothing { reason }],
+            // No key begins with a dot.
+            (None, Subject::Folder) if object.starts_with('.') => {
+                vec![Cost::Nothing { reason: "what is being written lies there, and nothing that is stored" }]
+            }
+            (None, _) => vec![Cost::Unknown],
+        };
         let system_identifier = cluster.map(|cluster| cluster.system_identifier);
-        let costs = Vec::new();
         let finding = Finding { cluster: name, system_identifier, object, problem, further: 0, costs, class, subject };
         self.by_object.insert(key, finding);
     }
@@ -287,6 +299,10 @@ impl Findings {
 impl Subject {
     /// Adds the damage that is found later in the same object.
     fn widen(&mut self, other: Self) {
+        if matches!(self, Self::Spare(_)) {
+            *self = other;
+            return;
+        }
         if let (Self::Pack(known), Self::Pack(more)) = (self, other) {
             match (&mut known.ranges, more.ranges) {
                 (Some(ranges), Some(more)) => ranges.extend(more),

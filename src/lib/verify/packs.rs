@@ -14,7 +14,7 @@ use super::finding::problem_of;
 use super::sample::Sampler;
 use crate::codec::{ContentDigest, FileHasher, PAGED_FILE_BYTES, PageDigest, PageListHasher, PlainHasher};
 use crate::error::{Classified, ErrorClass};
-use crate::repository::{ClusterRef, PackReader, Repository, RepositoryError, SinkError};
+use crate::repository::{ClusterRef, Damage, HEADER_COPY, PackReader, Repository, RepositoryError, SinkError};
 
 /// A run is ended once it has so many frames or stored bytes.
 const RUN_FRAMES: usize = 32;
@@ -37,6 +37,8 @@ pub(super) struct PackResult {
     pub(super) is_opened: bool,
     /// The pack as a whole.
     pub(super) problem: Option<(String, ErrorClass)>,
+    /// Whether that lies where no reader looks.
+    pub(super) is_content_whole: bool,
     /// Parts of its plain content.
     pub(super) damaged: Vec<(Range<u64>, String, ErrorClass)>,
     pub(super) proofs: Vec<Proof>,
@@ -132,11 +134,15 @@ impl<'a> Iterator for PackRuns<'a> {
 pub(super) fn check(repository: &Repository, family: &Family, work: PackWork<'_>) -> PackResult {
     match work {
         PackWork::Opened { pack, bytes, problem } => {
+            let of_copy = |error: &RepositoryError| {
+                matches!(error, RepositoryError::Damaged { damage: Damage::Digest { what: HEADER_COPY }, .. })
+            };
+            let is_content_whole = problem.as_ref().is_some_and(of_copy);
             let problem = problem.map(|error| {
                 let class = if error.is_not_found() { ErrorClass::Corrupt } else { error.class() };
                 (problem_of(&error), class)
             });
-            PackResult { pack, bytes, is_opened: true, problem, ..PackResult::default() }
+            PackResult { pack, bytes, is_opened: true, problem, is_content_whole, ..PackResult::default() }
         }
         PackWork::Run { reader, pack, frames } => check_run(repository, family, &reader, pack, frames),
     }

@@ -322,7 +322,9 @@ fn note_pack(
     let Some(need) = family.packs.get(result.pack as usize) else { return };
     let (backup, ordinal) = (need.backup, need.ordinal);
     let object = StoredObject::Pack { cluster: cluster.clone(), backup, ordinal };
-    if let Some((problem, class)) = &result.problem {
+    if let (Some((problem, class)), true) = (&result.problem, result.is_content_whole) {
+        findings.add_spare(&object, problem.clone(), *class);
+    } else if let Some((problem, class)) = &result.problem {
         damaged.entry(result.pack).or_default().push(0..need.plain_bytes.max(1));
         findings.add(&object, problem.clone(), *class);
     }

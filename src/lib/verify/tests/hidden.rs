@@ -67,7 +67,7 @@ fn a_hidden_folder_stands_before_nothing_else() {
         scene.store("00000002.history", b"1\t0/680000\tx\n");
         hide(&scene.folder(hidden));
         let damaged = scene.folder(&format!("backups/{}/root", first.id));
-        scene.flip(&damaged, 8 * 600);
+        scene.flip(&damaged, 8 * 1010);
         let report = scene.verify();
         assert_eq!(report.failure().unwrap().class(), ErrorClass::Corrupt);
         let finding = about(&report, &format!("/{hidden}"));
