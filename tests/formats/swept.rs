@@ -1,7 +1,7 @@
 //! A small repository of which everything is known: WAL that real servers of 15 and 16 wrote, as two clusters that have
 //! segments of the same names, and two backups of one of them. What is delivered from it is compared with what went in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use pgv::fetch::{self, FetchOptions};
 use pgv::pg::{
     ControlFile, DataPath, Lsn, PgMajorVersion, RecoveryMode, RecoveryTarget, RecoveryTargetAction,
     RecoveryTargetTimeline, RestoredArchiving, SystemIdentifier, TimelineId, WalFileName, WalSegmentHeader,
-    WalSegmentSize,
+    WalSegmentName, WalSegmentSize,
 };
 use pgv::report::{Cancel, SilentReporter};
 use pgv::repository::{
@@ -246,15 +246,22 @@ impl Swept {
         self.backups.values().next().unwrap().len() as u32
     }
 
-    /// Restores every backup, and reads each file by itself. How many backups and files came back; other content in what
-    /// is said to be restored panics.
-    pub(crate) fn restore_all(&self) -> (u32, u32) {
-        let (mut restored, mut read) = (0, 0);
-        for (backup, files) in &self.backups {
-            restored += u32::from(self.restore(*backup, files));
-            read += self.read(*backup, files).unwrap_or(0);
-        }
-        (restored, read)
+    /// Restores every backup, and reads each file by itself. Which backups came back, and how many files; other content in
+    /// what is said to be restored panics.
+    pub(crate) fn restore_all(&self) -> (BTreeSet<BackupId>, u32) {
+        let restored = self.backups.iter().filter(|(backup, files)| self.restore(**backup, files));
+        let restored = restored.map(|(backup, _)| *backup).collect();
+        (restored, self.backups.iter().map(|(backup, files)| self.read(*backup, files).unwrap_or(0)).sum())
+    }
+
+    /// The segment in which a backup begins and ends.
+    pub(crate) fn segment_of(&self, backup: BackupId) -> PathBuf {
+        let (_, start, _) = BACKUPS.into_iter().find(|(id, ..)| *id == backup.to_string()).unwrap();
+        let start: Lsn = start.parse().unwrap();
+        let size = WalSegmentSize::new(SEGMENT_BYTES).unwrap();
+        let segment = WalSegmentName::containing(TimelineId::FIRST, start, size);
+        let system_identifier = self.clusters[0].0.system_identifier;
+        self.root.join(format!("main/{system_identifier}/wal/00000001/0000000100000000/{segment}"))
     }
 
     /// Reads each file of a backup: damage in one does not stand before the next. How many could be read.

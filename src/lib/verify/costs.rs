@@ -74,6 +74,10 @@ impl Judged<'_> {
             if finding.costs.is_empty() || costs != [Cost::Unknown] {
                 add_new(&mut finding.costs, costs);
             }
+            if finding.subject == Subject::Identity {
+                // Nothing of the tree can be chosen; what else is lost was judged without that.
+                lost.extend(self.tree.backups.iter().map(|backup| backup.record.id));
+            }
         }
         lost
     }
