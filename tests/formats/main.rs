@@ -15,6 +15,7 @@ mod golden;
 mod golden_server;
 mod links;
 mod listing;
+mod many;
 mod newer;
 mod recipe;
 mod sealing;

@@ -108,7 +108,8 @@ impl Swept {
             swept.archive(name, version, &writer);
         }
         for (number, (backup, start, stop)) in (2..).zip(BACKUPS) {
-            swept.back_up(number, backup, (start.parse().unwrap(), stop.parse().unwrap()), &writer);
+            let files = content(number, swept.clusters[0].0.system_identifier);
+            swept.back_up(backup, files, (start.parse().unwrap(), stop.parse().unwrap()), &writer);
         }
         swept
     }
@@ -134,15 +135,30 @@ impl Swept {
         self.clusters.push((cluster, files));
     }
 
-    fn back_up(&mut self, number: u8, id: &str, (start_lsn, stop_lsn): (Lsn, Lsn), writer: &Writer) {
+    /// Takes one more backup, of these files.
+    pub(crate) fn back_up_more(&mut self, files: BTreeMap<String, Vec<u8>>) {
+        let (_, start, stop) = BACKUPS[1];
+        let writer = self.cluster_and_writer().1;
+        let place = (start.parse().unwrap(), stop.parse().unwrap());
+        self.back_up("20261121T070000Z-00000003", files, place, &writer);
+    }
+
+    /// The cluster with backups, and who wrote it.
+    pub(crate) fn cluster_and_writer(&self) -> (ClusterRef, Writer) {
+        let description = WriterDescription::new("db1", Path::new("/srv/pgdata"), at("2026-11-21T00:00:00Z"));
+        (self.clusters[0].0.clone(), Writer::new(&self.repository, description))
+    }
+
+    fn back_up(&mut self, id: &str, files: BTreeMap<String, Vec<u8>>, place: (Lsn, Lsn), writer: &Writer) {
+        let (start_lsn, stop_lsn) = place;
         let id: BackupId = id.parse().unwrap();
         let (cluster, _) = &self.clusters[0];
         let began = at("2026-11-21T05:00:00Z");
         let begin = BackupBegin { id, host: "db1".to_owned(), parents: Vec::new(), began };
         let mut backup = BackupWriter::begin(&self.repository, cluster, writer, &begin).unwrap();
-        let files = content(number, cluster.system_identifier);
         // So small that a file has to go on in the next pack.
-        let mut packs = backup.packs(PackOptions { pack_bytes: 60_000, ..PackOptions::default() }).unwrap();
+        let pack_bytes = if files.len() < 100 { 60_000 } else { PackOptions::default().pack_bytes };
+        let mut packs = backup.packs(PackOptions { pack_bytes, ..PackOptions::default() }).unwrap();
         let path = |name: &str| DataPath::parse(name.as_bytes()).unwrap();
         let entry = |name: &str, mode, kind| (path(name), FileEntry::new(&path(name), mode, began, kind));
         let folders = ["base", "base/5", "global", "pg_wal"];

@@ -16,9 +16,11 @@ use crate::codec::{ContentDigest, FileHasher, PAGED_FILE_BYTES, PageDigest, Page
 use crate::error::{Classified, ErrorClass};
 use crate::repository::{ClusterRef, Damage, HEADER_COPY, PackReader, Repository, RepositoryError, SinkError};
 
-/// A run is ended once it has so many frames or stored bytes.
+/// A run is ended once it has so many frames, stored bytes, or plain ones: those are held until all of it is read, and
+/// the leaves of maps are large and compress well.
 const RUN_FRAMES: usize = 32;
 const RUN_STORED_BYTES: u64 = 4 << 20;
+const RUN_PLAIN_BYTES: u64 = 8 << 20;
 
 /// What a thread does.
 pub(super) enum PackWork<'a> {
@@ -86,11 +88,12 @@ impl<'a> PackRuns<'a> {
         let frames = &reader.index().frames;
         while *next < frames.len() {
             let begin = *next;
-            let mut stored = 0;
+            let (mut stored, mut plain) = (0, 0);
             for frame in frames.iter().skip(begin).take(RUN_FRAMES) {
                 stored += u64::from(frame.stored_bytes);
+                plain += u64::from(frame.plain_bytes);
                 *next += 1;
-                if stored >= RUN_STORED_BYTES {
+                if stored >= RUN_STORED_BYTES || plain >= RUN_PLAIN_BYTES {
                     break;
                 }
             }
