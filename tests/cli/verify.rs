@@ -61,6 +61,19 @@ fn what_cannot_be_read_is_status_4_and_stops_nothing() {
     let outcome = host.sh("pgv verify").expect_code(4).expect_stderr("not readable");
     assert!(outcome.stdout.contains(SEGMENT) && outcome.stdout.contains("ermission denied"), "{outcome}");
     assert!(outcome.stdout.contains("of 5 objects"), "{outcome}");
+    // A folder, and the place where writers prepare: the rest is looked at.
+    let folder = stored.parent().unwrap();
+    for hidden in [folder, &wal.repository.join("main/writers"), &wal.repository.join(".staging")] {
+        std::fs::set_permissions(hidden, std::fs::Permissions::from_mode(0o000)).unwrap();
+        let outcome = host.sh("pgv verify").expect_code(4).expect_stderr("not readable");
+        let name = hidden.strip_prefix(&wal.repository).unwrap().display().to_string();
+        let told = format!(
+            "  {name}\n    what is in this folder cannot be listed: could not list directory: Permission denied"
+        );
+        assert!(outcome.stdout.contains(&told) || name == ".staging", "{told}\n{outcome}");
+        assert!(outcome.stdout.contains(&name) && outcome.stdout.contains("    -> "), "{outcome}");
+        std::fs::set_permissions(hidden, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
     std::fs::remove_dir_all(wal.repository.join(".staging")).unwrap();
     assert_eq!(host.sh("pgv verify").expect_code(4).stdout, "");
 }

@@ -99,3 +99,60 @@ fn a_segment_that_was_damaged_before_it_was_archived_is_found_in_the_records() {
     let words = [&name, "was damaged before it was archived", "targets on timeline 1 after", "are lost"];
     assert!(words.iter().all(|words| outcome.stdout.contains(*words)), "{outcome}");
 }
+
+/// Permission lost, or a begin: what is readable is looked at, shown and restored; what is not is named.
+#[test]
+fn what_cannot_be_read_is_named_and_stands_before_nothing_else() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TestFolder::new("verify");
+    let site = Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1"), &folder);
+    let (ledger, middle) = site.with_history();
+    site.backup(&[]).success();
+    site.primary.archive_all();
+    let backups = site.backups();
+    let mode = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let newest = site.tree().join("backups").join(&backups[1]);
+    let wal = site.tree().join("wal/00000001");
+    let history = site.tree().join("history");
+    for (hidden, wholes) in [(&newest, 1), (&wal, 0), (&history, 2)] {
+        if !hidden.exists() {
+            continue;
+        }
+        mode(hidden, 0o000);
+        let name = hidden.strip_prefix(&site.pgv.repository).unwrap().display().to_string();
+        let verified = site.pgv.run("pgv", &["verify"]).expect_code(4).expect_stderr("not readable");
+        assert!(verified.stdout.contains(&format!("  {name}\n")), "{verified}");
+        assert!(verified.stdout.contains("Permission denied") && !verified.stdout.contains("missing:"), "{verified}");
+        let json = answer(&site.pgv.run("pgv", &["verify", "--output", "json"]).expect_code(4));
+        let restorable = |backup: &&Value| backup["can_be_restored"] == true;
+        assert_eq!(json["backups"].as_array().unwrap().iter().filter(restorable).count(), wholes, "{name}\n{json}");
+        let info = site.pgv.run("pgv", &["info"]).expect_code(4);
+        assert!(info.stdout.contains(&backups[0]) && info.stdout.contains("Permission denied"), "{info}");
+        assert!(!info.stdout.contains("CANNOT") && !info.stdout.contains("HOLE"), "{info}");
+        mode(hidden, 0o700);
+    }
+
+    // The newest backup has lost its begin, or cannot be listed: the one before it serves, and the plan says so.
+    mode(&newest, 0o000);
+    let data = folder.join("one");
+    let restored = site.restore(&data, &["--target-time", &middle.text]).success();
+    restored.expect_stderr(&format!("backup {} cannot be read, so it is not considered", backups[1]));
+    mode(&newest, 0o700);
+    site.restore(&folder.join("none"), &["--dry-run"]).success();
+    mode(&wal, 0o000);
+    site.restore(&folder.join("none"), &[]).expect_code(4).expect_stderr("Permission denied");
+    mode(&wal, 0o700);
+    std::fs::remove_file(newest.join("begin")).unwrap();
+    let planned = site.restore(&folder.join("none"), &["--dry-run"]).success();
+    assert!(planned.stdout.contains(&backups[0]), "{planned}");
+    planned.expect_stderr(&format!("backup {} is not listed", backups[1]));
+    let named = site.restore(&folder.join("none"), &["--backup", &backups[1]]).expect_code(5);
+    named.expect_stderr("/begin\"").expect_stderr("is missing, while the backup has a record");
+
+    let mut copy = TestCluster::at(VERSION, &folder, "one-s", &data);
+    let found = copy.start_and_settle();
+    assert!(!matches!(found, Settled::Ended(_)), "{}", copy.log());
+    Ledger::assert(&copy, &ledger.until(&middle));
+}

@@ -23,7 +23,7 @@ pub(crate) fn copy(version: u32, to: &Path) -> PathBuf {
     root
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -43,7 +43,9 @@ fn there_is_a_golden_repository_of_every_format_that_can_be_read() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter_map(|name| name.strip_prefix("format-v").map(str::to_owned))
         .collect();
-    assert_eq!(golden, (1..=FORMAT).map(|version| version.to_string()).collect());
+    // One with everything that a format allows, and one of a real server.
+    let expected = (1..=FORMAT).flat_map(|version| [version.to_string(), format!("{version}-server")]);
+    assert_eq!(golden, expected.collect());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! of what is newer, and links that lead somewhere.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, clippy::cast_possible_truncation)]
+#![allow(clippy::print_stdout)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,8 +12,10 @@ mod by_the_book;
 mod document;
 mod fixture;
 mod golden;
+mod golden_server;
 mod links;
 mod listing;
+mod many;
 mod newer;
 mod recipe;
 mod sealing;

@@ -1,18 +1,18 @@
 //! A small repository of which everything is known: WAL that real servers of 15 and 16 wrote, as two clusters that have
 //! segments of the same names, and two backups of one of them. What is delivered from it is compared with what went in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pgv::clock::SystemClock;
 use pgv::codec::{CompressionLevel, RepositoryId};
-use pgv::fetch::{self, FetchError, FetchOptions};
+use pgv::fetch::{self, FetchOptions};
 use pgv::pg::{
     ControlFile, DataPath, Lsn, PgMajorVersion, RecoveryMode, RecoveryTarget, RecoveryTargetAction,
     RecoveryTargetTimeline, RestoredArchiving, SystemIdentifier, TimelineId, WalFileName, WalSegmentHeader,
-    WalSegmentSize,
+    WalSegmentName, WalSegmentSize,
 };
 use pgv::report::{Cancel, SilentReporter};
 use pgv::repository::{
@@ -21,7 +21,7 @@ use pgv::repository::{
     RepositoryDescription, RepositoryError, ServerDescription, StoredFile, WalArchive, WalContent, Writer,
     WriterDescription,
 };
-use pgv::restore::{self, BackupChoice, PreparedSettings, Proving, RestoreError, RestoreOptions, TablespaceChoice};
+use pgv::restore::{self, BackupChoice, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
 use pgv::store::LocalStore;
 use pgv::verify::{Depth, VerifyOptions, VerifyReport, verify};
 
@@ -108,7 +108,8 @@ impl Swept {
             swept.archive(name, version, &writer);
         }
         for (number, (backup, start, stop)) in (2..).zip(BACKUPS) {
-            swept.back_up(number, backup, (start.parse().unwrap(), stop.parse().unwrap()), &writer);
+            let files = content(number, swept.clusters[0].0.system_identifier);
+            swept.back_up(backup, files, (start.parse().unwrap(), stop.parse().unwrap()), &writer);
         }
         swept
     }
@@ -134,15 +135,30 @@ impl Swept {
         self.clusters.push((cluster, files));
     }
 
-    fn back_up(&mut self, number: u8, id: &str, (start_lsn, stop_lsn): (Lsn, Lsn), writer: &Writer) {
+    /// Takes one more backup, of these files.
+    pub(crate) fn back_up_more(&mut self, files: BTreeMap<String, Vec<u8>>) {
+        let (_, start, stop) = BACKUPS[1];
+        let writer = self.cluster_and_writer().1;
+        let place = (start.parse().unwrap(), stop.parse().unwrap());
+        self.back_up("20261121T070000Z-00000003", files, place, &writer);
+    }
+
+    /// The cluster with backups, and who wrote it.
+    pub(crate) fn cluster_and_writer(&self) -> (ClusterRef, Writer) {
+        let description = WriterDescription::new("db1", Path::new("/srv/pgdata"), at("2026-11-21T00:00:00Z"));
+        (self.clusters[0].0.clone(), Writer::new(&self.repository, description))
+    }
+
+    fn back_up(&mut self, id: &str, files: BTreeMap<String, Vec<u8>>, place: (Lsn, Lsn), writer: &Writer) {
+        let (start_lsn, stop_lsn) = place;
         let id: BackupId = id.parse().unwrap();
         let (cluster, _) = &self.clusters[0];
         let began = at("2026-11-21T05:00:00Z");
         let begin = BackupBegin { id, host: "db1".to_owned(), parents: Vec::new(), began };
         let mut backup = BackupWriter::begin(&self.repository, cluster, writer, &begin).unwrap();
-        let files = content(number, cluster.system_identifier);
         // So small that a file has to go on in the next pack.
-        let mut packs = backup.packs(PackOptions { pack_bytes: 60_000, ..PackOptions::default() }).unwrap();
+        let pack_bytes = if files.len() < 100 { 60_000 } else { PackOptions::default().pack_bytes };
+        let mut packs = backup.packs(PackOptions { pack_bytes, ..PackOptions::default() }).unwrap();
         let path = |name: &str| DataPath::parse(name.as_bytes()).unwrap();
         let entry = |name: &str, mode, kind| (path(name), FileEntry::new(&path(name), mode, began, kind));
         let folders = ["base", "base/5", "global", "pg_wal"];
@@ -217,7 +233,7 @@ impl Swept {
     }
 
     /// Fetches a WAL file as recovery does. Whether it was delivered; other bytes than those that were archived panic.
-    pub(crate) fn fetch(&self, stored: &Path) -> Result<(), FetchError> {
+    pub(crate) fn fetch(&self, stored: &Path) -> bool {
         let key = stored.strip_prefix(&self.root).unwrap().to_str().unwrap();
         let of_key = |cluster: &ClusterRef| key.starts_with(&format!("{}/", cluster.name));
         let (cluster, files) = self.clusters.iter().find(|(cluster, _)| of_key(cluster)).unwrap();
@@ -238,7 +254,7 @@ impl Swept {
         let delivered = std::fs::read(&destination).ok();
         let _ = std::fs::remove_file(&destination);
         assert!(delivered.is_none_or(|delivered| delivered == files[&name]), "other bytes were delivered for {key}");
-        fetched.map(drop)
+        fetched.is_ok()
     }
 
     /// How many files each backup has.
@@ -246,15 +262,22 @@ impl Swept {
         self.backups.values().next().unwrap().len() as u32
     }
 
-    /// Restores every backup, and reads each file by itself. How many backups and files came back; other content in what
-    /// is said to be restored panics.
-    pub(crate) fn restore_all(&self) -> (u32, u32) {
-        let (mut restored, mut read) = (0, 0);
-        for (backup, files) in &self.backups {
-            restored += u32::from(self.restore(*backup, files).is_ok());
-            read += self.read(*backup, files).unwrap_or(0);
-        }
-        (restored, read)
+    /// Restores every backup, and reads each file by itself. Which backups came back, and how many files; other content in
+    /// what is said to be restored panics.
+    pub(crate) fn restore_all(&self) -> (BTreeSet<BackupId>, u32) {
+        let restored = self.backups.iter().filter(|(backup, files)| self.restore(**backup, files));
+        let restored = restored.map(|(backup, _)| *backup).collect();
+        (restored, self.backups.iter().map(|(backup, files)| self.read(*backup, files).unwrap_or(0)).sum())
+    }
+
+    /// The segment in which a backup begins and ends.
+    pub(crate) fn segment_of(&self, backup: BackupId) -> PathBuf {
+        let (_, start, _) = BACKUPS.into_iter().find(|(id, ..)| *id == backup.to_string()).unwrap();
+        let start: Lsn = start.parse().unwrap();
+        let size = WalSegmentSize::new(SEGMENT_BYTES).unwrap();
+        let segment = WalSegmentName::containing(TimelineId::FIRST, start, size);
+        let system_identifier = self.clusters[0].0.system_identifier;
+        self.root.join(format!("main/{system_identifier}/wal/00000001/0000000100000000/{segment}"))
     }
 
     /// Reads each file of a backup: damage in one does not stand before the next. How many could be read.
@@ -275,21 +298,21 @@ impl Swept {
         Ok(read)
     }
 
-    fn restore(&self, backup: BackupId, files: &BTreeMap<String, Vec<u8>>) -> Result<(), RestoreError> {
+    fn restore(&self, backup: BackupId, files: &BTreeMap<String, Vec<u8>>) -> bool {
         let directory = self.root.with_extension("restored");
         let _ = std::fs::remove_dir_all(&directory);
         let options = self.restore_options(backup, &directory);
-        let planned = restore::plan(&options, &SilentReporter, &Cancel::new())?;
+        let Ok(planned) = restore::plan(&options, &SilentReporter, &Cancel::new()) else { return false };
         let restored = restore::run(&options, planned, &SystemClock, &SilentReporter, &Cancel::new());
         if let Err(error) = restored {
             assert!(!directory.join(ControlFile::PATH).exists(), "{backup} could be started after: {error}");
-            return Err(error);
+            return false;
         }
         for (name, content) in files {
             let found = std::fs::read(directory.join(name)).unwrap();
             assert!(found == *content, "{name} of {backup} came back as something else");
         }
-        Ok(())
+        true
     }
 
     fn restore_options(&self, backup: BackupId, directory: &Path) -> RestoreOptions {

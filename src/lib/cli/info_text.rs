@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use super::info_backups;
 use super::printer::escaped;
-use super::size::{bytes_text, duration_text};
+use super::size::bytes_text;
 use super::table::table;
-use crate::info::{InfoBackup, InfoCluster, InfoHole, InfoReport, InfoTimeline, InfoTree};
+use crate::info::{InfoCluster, InfoHole, InfoReport, InfoTimeline, InfoTree};
 use crate::pg::WalSegmentName;
 use crate::repository::{BackupId, ClusterName};
 
@@ -50,7 +51,7 @@ fn describe_cluster(text: &mut String, cluster: &InfoCluster) {
             let _ = write!(text, ", WAL segments of {}", bytes_text(bytes));
         }
         text.push('\n');
-        describe_backups(text, tree);
+        info_backups::describe(text, tree);
         describe_wal(text, tree);
     }
     if cluster.trees.is_empty() {
@@ -62,59 +63,6 @@ fn describe_cluster(text: &mut String, cluster: &InfoCluster) {
             vec![escaped(&writer.host), escaped(&writer.directory.to_string_lossy()), time_text(writer.since)]
         });
         text.push_str(&table(&["host", "directory", "since"], rows));
-    }
-}
-
-fn describe_backups(text: &mut String, tree: &InfoTree) {
-    if tree.backups.is_empty() {
-        text.push_str("\n No backups. \"pgv backup\" takes one.\n");
-    } else {
-        text.push_str("\n Backups\n");
-        let header = ["id", "ended", "TLI", "start LSN", "stop LSN", "data", "stored"];
-        text.push_str(&table(&header, tree.backups.iter().map(backup_row)));
-        tree.backups.iter().for_each(|backup| describe_backup(text, backup));
-    }
-    for unreadable in &tree.unreadable_backups {
-        let _ = writeln!(text, "  {}: its record cannot be read, see below", unreadable.id);
-    }
-    for unfinished in &tree.unfinished_backups {
-        let _ = write!(text, "  {}: not finished", unfinished.id);
-        if let (Some(host), Some(began)) = (&unfinished.host, unfinished.began) {
-            let _ = write!(text, "; begun on \"{}\" at {}", escaped(host), time_text(began));
-        }
-        text.push('\n');
-    }
-}
-
-fn backup_row(backup: &InfoBackup) -> Vec<String> {
-    vec![
-        backup.id.to_string(),
-        time_text(backup.stop_time),
-        backup.timeline.get().to_string(),
-        backup.start_lsn.to_string(),
-        backup.stop_lsn.to_string(),
-        bytes_text(backup.sizes.file_bytes),
-        bytes_text(backup.sizes.stored_bytes),
-    ]
-}
-
-/// A line on a backup: how it was taken, and whatever is wrong with it.
-fn describe_backup(text: &mut String, backup: &InfoBackup) {
-    let took = backup.stop_time.duration_since(backup.start_time);
-    let took = std::time::Duration::try_from(took).unwrap_or_default();
-    let standby = if backup.node.is_standby { " (a standby)" } else { "" };
-    let from = format!("{}, port {}", escaped(&backup.node.host), backup.node.port);
-    let _ = write!(text, "  {}: {}, {} from {from}{standby}", backup.id, backup.method, duration_text(took));
-    if !backup.label.is_empty() {
-        let _ = write!(text, ", label \"{}\"", escaped(&backup.label));
-    }
-    text.push('\n');
-    if let Some(first) = backup.missing_wal.first() {
-        let count = backup.missing_wal.len();
-        let _ = writeln!(text, "    CANNOT BE RESTORED: {count} of its WAL segments missing, the first is {first}");
-    }
-    for finding in &backup.findings {
-        let _ = writeln!(text, "    finding: {}", escaped(finding));
     }
 }
 
@@ -174,6 +122,6 @@ fn ids_text(ids: &[BackupId]) -> String {
     if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
 }
 
-fn time_text(time: Timestamp) -> String {
+pub(super) fn time_text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

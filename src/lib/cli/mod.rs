@@ -24,6 +24,7 @@ mod fetch;
 mod front_door;
 mod hints;
 mod info;
+mod info_backups;
 mod info_text;
 mod init;
 mod init_configuration;

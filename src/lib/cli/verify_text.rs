@@ -74,6 +74,7 @@ fn cost_text(cost: &Cost) -> String {
         Cost::Timeline { timeline } => format!("timeline {timeline} cannot be followed: all targets on it are lost"),
         Cost::Unlisted { backup } => format!("backup {backup} is not listed, so it is never chosen"),
         Cost::Cluster => "nothing of this cluster can be chosen until the object is put back".to_owned(),
+        Cost::Unknown => "what this costs cannot be said until it can be read".to_owned(),
         Cost::Nothing { reason } => format!("nothing is lost: {reason}"),
     }
 }

@@ -11,7 +11,7 @@ use super::wal_summary::{BackupSpan, WalSummary};
 use crate::error::{Classified, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{
-    BackupRecord, ClusterIdentity, ClusterName, ClusterRef, Repository, RepositoryError, WalArchive,
+    BackupRecord, ClusterIdentity, ClusterName, ClusterRef, ListedWal, Repository, RepositoryError, WalArchive,
 };
 
 /// What is asked for.
@@ -156,7 +156,11 @@ impl Gatherer<'_> {
     /// The archived WAL, for the tree and for judging backups by.
     fn wal(&mut self, cluster: &ClusterRef, size: WalSegmentSize, tree: &mut InfoTree) -> Option<WalSummary> {
         let archive = WalArchive::new(self.repository, cluster);
-        let ranges = self.noted(|| format!("WAL of cluster {cluster}"), archive.ranges(size))?;
+        let ListedWal { ranges, unlisted } =
+            self.noted(|| format!("WAL of cluster {cluster}"), archive.listed(size))?;
+        for folder in &unlisted {
+            self.note(format!("WAL in \"{}\"", folder.folder), folder.error.as_ref());
+        }
         let named = self.noted(|| format!("timeline histories of cluster {cluster}"), archive.histories());
         tree.history_files = named.unwrap_or_default();
         let mut histories = BTreeMap::new();
@@ -178,7 +182,7 @@ impl Gatherer<'_> {
             }
             tree.wal.push(InfoTimeline { timeline: *timeline, ranges: shown, holes: Vec::new() });
         }
-        Some(WalSummary { size, ranges, histories })
+        Some(WalSummary { size, ranges, unlisted, histories })
     }
 
     fn archived_at(&mut self, archive: &WalArchive<'_>, segment: WalSegmentName) -> Option<jiff::Timestamp> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::report::InfoHole;
 use crate::pg::{Lsn, SegmentCandidates, TimelineHistory, TimelineId, WalSegmentName, WalSegmentSize};
-use crate::repository::{BackupId, WalRange};
+use crate::repository::{BackupId, UnlistedWal, WalRange};
 
 /// LIMIT: missing segments that are named for one backup.
 const MISSING_MAX: usize = 100;
@@ -15,6 +15,8 @@ const SEGMENTS_MAX: usize = 1 << 22;
 pub(super) struct WalSummary {
     pub(super) size: WalSegmentSize,
     pub(super) ranges: BTreeMap<TimelineId, Vec<WalRange>>,
+    /// Folders that cannot be listed: what belongs there is neither there nor missing.
+    pub(super) unlisted: Vec<UnlistedWal>,
     pub(super) histories: BTreeMap<TimelineId, TimelineHistory>,
 }
 
@@ -36,8 +38,8 @@ impl WalSummary {
         let path = self.histories.get(&span.timeline);
         let needed = path.unwrap_or(&alone).segment_names(span.start, span.stop, self.size).take(SEGMENTS_MAX);
         let is_there = |candidates: &SegmentCandidates| match path {
-            Some(_) => candidates.names.iter().any(|name| self.range_of(name).is_some()),
-            None => name(candidates.number).is_some_and(|name| self.range_of(&name).is_some()),
+            Some(_) => candidates.names.iter().any(|name| self.may_hold(name)),
+            None => name(candidates.number).is_some_and(|name| self.may_hold(&name)),
         };
         let missing = needed.filter(|candidates| !is_there(candidates));
         missing.filter_map(|candidates| name(candidates.number)).take(MISSING_MAX).collect()
@@ -65,6 +67,9 @@ impl WalSummary {
     fn hole(&self, before: &WalRange, after: &WalRange, backups: &[&BackupSpan]) -> Option<InfoHole> {
         let (first, last) = (before.last.next(self.size)?, after.first.previous(self.size)?);
         let count = last.number(self.size)?.checked_sub(first.number(self.size)?)? + 1;
+        if self.is_unlisted(&first) || self.is_unlisted(&last) {
+            return None;
+        }
         let (begin, end) = (first.start_lsn(self.size)?, last.end_lsn(self.size)?);
         let (mut inside_backups, mut ends_recovery_of) = (Vec::new(), Vec::new());
         for backup in backups {
@@ -75,6 +80,14 @@ impl WalSummary {
             }
         }
         Some(InfoHole { first, last, count, inside_backups, ends_recovery_of })
+    }
+
+    fn may_hold(&self, name: &WalSegmentName) -> bool {
+        self.range_of(name).is_some() || self.is_unlisted(name)
+    }
+
+    fn is_unlisted(&self, name: &WalSegmentName) -> bool {
+        self.unlisted.iter().any(|unlisted| unlisted.may_hold(name))
     }
 
     fn range_of(&self, name: &WalSegmentName) -> Option<&WalRange> {
@@ -104,7 +117,8 @@ mod tests {
     }
 
     fn summary(ranges: &[(u32, u64, u64)], history_of_2: Option<&str>) -> WalSummary {
-        let mut summary = WalSummary { size: size(), ranges: BTreeMap::new(), histories: BTreeMap::new() };
+        let mut summary =
+            WalSummary { size: size(), ranges: BTreeMap::new(), unlisted: Vec::new(), histories: BTreeMap::new() };
         for (on, first, last) in ranges {
             let (first_name, last_name) = (segment(*on, *first), segment(*on, *last));
             let range =

@@ -200,6 +200,14 @@ pub enum Damage {
 }
 
 impl RepositoryError {
+    /// The folder that could not be listed, when that is what failed.
+    pub(crate) fn unlistable_folder(&self) -> Option<&str> {
+        match self {
+            Self::Store(StoreError::Unlistable(hidden)) => Some(&hidden.folder),
+            _ => None,
+        }
+    }
+
     /// Whether the store itself said that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Store(StoreError::NotFound { .. }))

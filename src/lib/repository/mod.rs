@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::codec::{DigestKeys, RepositoryId, WriterSecret};
 use crate::report::Activity;
-use crate::store::{ObjectKey, Store, WatchedStore, block_on};
+use crate::store::{ObjectKey, Store, StoreError, WatchedStore, block_on};
 
 #[cfg(test)]
 pub(crate) use backup::testing as backup_testing;
@@ -37,6 +37,7 @@ pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
 pub use object::{ObjectSpec, Stored};
+pub(crate) use object_reader::HEADER_COPY;
 pub use object_reader::{ObjectReader, SinkError};
 pub use pack::{
     Extent, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader, PackStream, PlainSink,
@@ -45,6 +46,8 @@ pub use pack::{
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub(crate) use stored_object::{BackupPart, StoredObject};
 pub use wal::{ArchivedWal, WalArchive, WalContent};
+pub(crate) use wal::{ListedWal, UnlistedWal};
+
 pub(crate) use wal_coverage::ArchiveFacts;
 pub use wal_coverage::{WalCoverage, WalHole};
 pub use wal_range::WalRange;
@@ -117,28 +120,91 @@ impl Repository {
         }
     }
 
+    /// Every key below `prefix` that can be listed, in order, and the folders below it that cannot be. That `prefix`
+    /// itself cannot be listed is an error.
+    pub(crate) fn list_readable(&self, prefix: &str) -> Result<(Vec<ObjectKey>, Vec<Unlistable>), RepositoryError> {
+        let (mut keys, mut hidden) = (Vec::new(), Vec::new());
+        let mut after = String::new();
+        loop {
+            let page = self.page_after(prefix, &after, LISTING_PAGE)?;
+            keys.extend(page.keys);
+            match page.next {
+                Some((next, folder)) => {
+                    after = next;
+                    hidden.extend(folder);
+                }
+                None => return Ok((keys, hidden)),
+            }
+        }
+    }
+
+    /// Keys below `prefix` that sort after `after`, about `limit` of them. A folder below it that cannot be listed ends
+    /// the page.
+    pub(crate) fn page_after(&self, prefix: &str, after: &str, limit: usize) -> Result<KeyPage, RepositoryError> {
+        match block_on(self.store.list_after(prefix, after, limit)) {
+            Ok(keys) => {
+                let last = keys.last().filter(|_| keys.len() >= limit);
+                let next = last.map(|key| (key.as_str().to_owned(), None));
+                Ok(KeyPage { keys, next })
+            }
+            // ORDER: what is behind everything that this folder may hold.
+            Err(StoreError::Unlistable(mut hidden))
+                if hidden.folder.strip_prefix(prefix).is_some_and(|below| !below.is_empty()) =>
+            {
+                let (keys, folder) = (std::mem::take(&mut hidden.before), hidden.folder.clone());
+                let next = format!("{folder}/~");
+                let hidden = Unlistable { folder, error: StoreError::Unlistable(hidden).into() };
+                Ok(KeyPage { keys, next: Some((next, Some(hidden))) })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The first key below `prefix` that sorts after `after`.
     pub(crate) fn first_after(&self, prefix: &str, after: &str) -> Result<Option<ObjectKey>, RepositoryError> {
         Ok(block_on(self.store.list_after(prefix, after, 1))?.into_iter().next())
     }
 
-    /// The names of the folders directly below `prefix`, in order, found without listing what is in them.
+    /// The names of the folders directly below `prefix`, in order, found without listing what is in them. One that
+    /// cannot be listed is there, too.
     pub(crate) fn folders(&self, prefix: &str) -> Result<Vec<String>, RepositoryError> {
         let mut folders = Vec::new();
         let mut after = String::new();
-        while let Some(key) = self.first_after(prefix, &after)? {
-            let rest = key.as_str().strip_prefix(prefix).unwrap_or_default();
-            after = match rest.split_once('/') {
-                Some((folder, _)) => {
+        loop {
+            let KeyPage { keys, next } = self.page_after(prefix, &after, 1)?;
+            let (name, is_folder) = match (keys.into_iter().next(), next) {
+                (Some(key), _) => (key.to_string(), false),
+                (None, Some((_, Some(hidden)))) => (hidden.folder, true),
+                (None, _) => return Ok(folders),
+            };
+            let rest = name.strip_prefix(prefix).unwrap_or_default();
+            after = match rest.split_once('/').map(|(folder, _)| folder).or(is_folder.then_some(rest)) {
+                Some(folder) => {
                     folders.push(folder.to_owned());
                     // No key has a byte above '~', so this sorts behind everything in the folder.
                     format!("{prefix}{folder}/~")
                 }
-                None => key.as_str().to_owned(),
+                None => name,
             };
         }
-        Ok(folders)
     }
+}
+
+/// A folder whose content cannot be listed.
+#[derive(Debug)]
+pub(crate) struct Unlistable {
+    /// Which one, as keys name it, without a slash at its end.
+    pub(crate) folder: String,
+    /// Why.
+    pub(crate) error: RepositoryError,
+}
+
+/// Some keys, in order.
+#[derive(Debug)]
+pub(crate) struct KeyPage {
+    pub(crate) keys: Vec<ObjectKey>,
+    /// What to go on after, and the folder that is passed over there; nothing at the end.
+    pub(crate) next: Option<(String, Option<Unlistable>)>,
 }
 
 impl std::fmt::Debug for Repository {

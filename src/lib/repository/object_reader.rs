@@ -2,6 +2,8 @@
 
 mod check;
 
+pub(crate) use check::HEADER_COPY;
+
 use bytes::Bytes;
 
 use super::Repository;

@@ -1,10 +1,11 @@
 //! The WAL archive of one cluster: one name, one content, for ever.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+
+mod listing;
 
 use super::Repository;
 use super::backup::{BackupId, BackupRecord};
@@ -13,13 +14,14 @@ use super::error::{Damage, RepositoryError};
 use super::layout;
 use super::object::{OBJECT_FRAME_BYTES, ObjectSpec, Stored};
 use super::object_reader::ObjectReader;
-use super::wal_range::{WalRange, contiguous};
 use super::writer::Writer;
 use crate::codec::{
     BodyError, BodyLayout, CompressionLevel, ContentDigest, FrameCompressor, HEADER_BYTES, ObjectHeader, StoredHasher,
 };
-use crate::pg::{TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
+use crate::pg::{WalFileName, WalSegmentName, WalSegmentSize};
 use crate::store::{ObjectBody, ObjectKey, PartSource, PartsAbandoned, PutOutcome, block_on};
+
+pub(crate) use listing::{ListedWal, UnlistedWal};
 
 /// LIMIT: bytes of a `.history` or `.backup` file.
 const TEXT_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -149,15 +151,13 @@ impl<'a> WalArchive<'a> {
             let last = WalSegmentName::containing_previous_byte(record.stop_timeline, record.stop_lsn, size);
             record.stop_timeline == segment.timeline() && last.number(size).is_some_and(|last| number <= last)
         };
-        let backups = self.repository.backups(self.cluster)?;
-        Ok(backups.into_iter().filter_map(|entry| entry.record.ok()).find(reaches).map(|record| record.id))
+        Ok(self.backup_records()?.into_iter().find(reaches).map(|record| record.id))
     }
 
     /// The newest listed backup, when the segment in which it ends is gone: a record is stored only when its WAL is, and
     /// what is expired is never the WAL of a listed backup. Records that cannot be read prove nothing.
     pub fn newest_backup_without_wal(&self) -> Result<Option<(BackupId, WalSegmentName)>, RepositoryError> {
-        let backups = self.repository.backups(self.cluster)?;
-        let Some(newest) = backups.into_iter().rev().find_map(|entry| entry.record.ok()) else { return Ok(None) };
+        let Some(newest) = self.backup_records()?.pop() else { return Ok(None) };
         let size = newest.wal_segment_size;
         let last = WalSegmentName::containing_previous_byte(newest.stop_timeline, newest.stop_lsn, size);
         // What was written before a fork may be there on a parent alone.
@@ -168,41 +168,6 @@ impl<'a> WalArchive<'a> {
             }
         }
         Ok(Some((newest.id, last)))
-    }
-
-    /// The timelines of which there are segments.
-    pub fn timelines(&self) -> Result<Vec<TimelineId>, RepositoryError> {
-        let folders = self.repository.folders(&layout::wal_timelines(self.cluster))?;
-        Ok(folders.iter().filter_map(|folder| TimelineId::parse_hex(folder).ok()).collect())
-    }
-
-    /// The timelines of which there is a history file.
-    pub fn histories(&self) -> Result<Vec<TimelineId>, RepositoryError> {
-        let keys = self.repository.list(&layout::histories(self.cluster))?;
-        let timeline = |key: &ObjectKey| match WalFileName::parse(key.file_name()) {
-            Ok(WalFileName::TimelineHistory(timeline)) => Some(timeline),
-            _ => None,
-        };
-        Ok(keys.iter().filter_map(timeline).collect())
-    }
-
-    /// Every segment of a timeline, in order.
-    pub fn segments(&self, timeline: TimelineId) -> Result<Vec<WalSegmentName>, RepositoryError> {
-        let keys = self.repository.list(&layout::wal_timeline(self.cluster, timeline))?;
-        let segment = |key: &ObjectKey| match WalFileName::parse(key.file_name()) {
-            Ok(WalFileName::Segment(segment)) => Some(segment),
-            _ => None,
-        };
-        Ok(keys.iter().filter_map(segment).collect())
-    }
-
-    /// What is archived, as ranges without holes, by timeline.
-    pub fn ranges(&self, size: WalSegmentSize) -> Result<BTreeMap<TimelineId, Vec<WalRange>>, RepositoryError> {
-        let mut ranges = BTreeMap::new();
-        for timeline in self.timelines()? {
-            ranges.insert(timeline, contiguous(&self.segments(timeline)?, size));
-        }
-        Ok(ranges)
     }
 
     fn key(&self, name: &WalFileName) -> Result<ObjectKey, RepositoryError> {
@@ -393,6 +358,7 @@ impl PartSource for FileParts<'_> {
 mod tests {
     use super::*;
     use crate::error::{Classified, ErrorClass};
+    use crate::pg::TimelineId;
     use crate::repository::testing;
 
     fn segment(number: u64) -> WalSegmentName {
@@ -506,7 +472,7 @@ mod tests {
         for name in names().iter().skip(1) {
             archive.store(name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
         }
-        let ranges = archive.ranges(size()).unwrap();
+        let ranges = archive.listed(size()).unwrap().ranges;
         let counts: Vec<_> =
             ranges[&TimelineId::FIRST].iter().map(|range| (range.first, range.last, range.count)).collect();
         assert_eq!(counts, [(segment(4095), segment(4097), 3), (segment(5000), segment(5000), 1)]);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::RepositoryError;
-use super::wal::WalArchive;
+use super::wal::{ListedWal, UnlistedWal, WalArchive};
 use super::wal_range::WalRange;
 use crate::pg::{Lsn, SegmentCandidates, TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 
@@ -21,6 +21,8 @@ pub(crate) struct ArchiveFacts {
     pub histories: BTreeMap<TimelineId, TimelineHistory>,
     /// Why the others cannot be read.
     pub unreadable_histories: BTreeMap<TimelineId, String>,
+    /// Folders of segments that cannot be listed: what belongs there counts as archived and missing.
+    pub unlisted: Vec<UnlistedWal>,
     /// When the last segment of each range was archived, by the writer's clock; shown, and an upper bound of the times
     /// of what is in it.
     pub archived_at: BTreeMap<WalSegmentName, Timestamp>,
@@ -59,7 +61,8 @@ pub struct WalCoverage {
 impl ArchiveFacts {
     /// Gathers what the archive holds.
     pub(crate) fn gather(archive: &WalArchive<'_>, size: WalSegmentSize) -> Result<Self, RepositoryError> {
-        Self::with_ranges(archive, size, archive.ranges(size)?)
+        let ListedWal { ranges, unlisted } = archive.listed(size)?;
+        Self::with_ranges(archive, size, ranges, unlisted)
     }
 
     /// The same, when it is known which segments there are.
@@ -67,15 +70,28 @@ impl ArchiveFacts {
         archive: &WalArchive<'_>,
         size: WalSegmentSize,
         ranges: BTreeMap<TimelineId, Vec<WalRange>>,
+        unlisted: Vec<UnlistedWal>,
     ) -> Result<Self, RepositoryError> {
+        Ok(Self::with_histories(archive, size, ranges, unlisted, archive.histories()?))
+    }
+
+    /// The same, when it is known which histories there are, too.
+    pub(crate) fn with_histories(
+        archive: &WalArchive<'_>,
+        size: WalSegmentSize,
+        ranges: BTreeMap<TimelineId, Vec<WalRange>>,
+        unlisted: Vec<UnlistedWal>,
+        histories: Vec<TimelineId>,
+    ) -> Self {
         let mut facts = Self {
             segment_size: size,
             ranges,
             histories: BTreeMap::new(),
             unreadable_histories: BTreeMap::new(),
+            unlisted,
             archived_at: BTreeMap::new(),
         };
-        for timeline in archive.histories()? {
+        for timeline in histories {
             let read = match archive.load_text(&WalFileName::TimelineHistory(timeline)) {
                 Ok(Some(text)) => TimelineHistory::decode(timeline, &text).map_err(|error| error.to_string()),
                 Ok(None) => continue,
@@ -92,7 +108,31 @@ impl ArchiveFacts {
                 facts.archived_at.insert(range.last, archived.created);
             }
         }
-        Ok(facts)
+        facts.give_spans();
+        facts
+    }
+
+    /// Of a whole timeline that cannot be listed one segment is known to belong there: that in which it begins.
+    fn give_spans(&mut self) {
+        for unlisted in self.unlisted.iter_mut().filter(|unlisted| unlisted.span.is_none()) {
+            let timeline = unlisted.timeline;
+            let fork = self.histories.get(&timeline).and_then(|path| path.end_of(path.parents().next_back()?));
+            let first = match fork {
+                Some(lsn) => Some(WalSegmentName::containing(timeline, lsn, self.segment_size)),
+                None => WalSegmentName::from_number(timeline, 1, self.segment_size),
+            };
+            unlisted.span = first.map(|first| (first, first));
+        }
+    }
+
+    /// The folder in which a missing segment may lie.
+    pub(crate) fn unlisted_around(&self, name: &WalSegmentName) -> Option<&UnlistedWal> {
+        self.unlisted.iter().find(|unlisted| unlisted.may_hold(name))
+    }
+
+    /// Whether there are segments of a timeline, as far as that can be known.
+    pub(crate) fn has_wal_of(&self, timeline: TimelineId) -> bool {
+        self.ranges.contains_key(&timeline) || self.unlisted.iter().any(|unlisted| unlisted.timeline == timeline)
     }
 
     /// What it would hold without these segments.
@@ -143,9 +183,11 @@ impl ArchiveFacts {
         after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|range| range.last >= *name)
     }
 
-    /// The last segment of that timeline in the archive.
+    /// The last segment of that timeline in the archive, listed or not.
     pub(crate) fn last_segment(&self, timeline: TimelineId) -> Option<WalSegmentName> {
-        self.ranges.get(&timeline)?.last().map(|range| range.last)
+        let listed = self.ranges.get(&timeline).and_then(|ranges| ranges.last()).map(|range| range.last);
+        let unlisted = self.unlisted.iter().filter(|unlisted| unlisted.timeline == timeline);
+        unlisted.filter_map(|unlisted| Some(unlisted.span?.1)).chain(listed).max()
     }
 
     /// The position after the last byte of that timeline in the archive; `None` when there is no segment of it.

@@ -148,7 +148,7 @@ fn paths_to_look_at(
             let is_backed_up = |timeline| candidates.iter().any(|record| record.stop_timeline == timeline);
             // A history without a segment leads nowhere that its parents do not lead to.
             let known = archive.timelines().into_iter();
-            let known = known.filter(|timeline| archive.ranges.contains_key(timeline) || is_backed_up(*timeline));
+            let known = known.filter(|timeline| archive.has_wal_of(*timeline) || is_backed_up(*timeline));
             Ok(known.filter_map(|timeline| archive.history(timeline)).collect())
         }
     }

@@ -2,6 +2,7 @@
 //! anything is touched.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::BackupChoice;
 use super::choose::{self, Choice, Request, is_on};
@@ -12,9 +13,10 @@ use super::proof::{Proof, Prover, Searched, is_behind};
 use super::refusal::{Elsewhere, NotFound, time_text};
 use super::trees;
 use crate::error::{Classified, ErrorClass};
-use crate::pg::{Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId};
+use crate::pg::{Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
+use crate::repository::UnlistedWal;
 use crate::repository::{
     BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, SelectedCluster, WalArchive,
 };
@@ -106,6 +108,11 @@ pub(super) fn gather(query: &PointQuery<'_>) -> Result<Gathered, RestoreError> {
         warnings
             .push(format!("the history of timeline {timeline} cannot be read ({problem}), so it is not considered"));
     }
+    for unlisted in &facts.unlisted {
+        let (folder, problem) = (&unlisted.folder, &unlisted.error);
+        let why = std::error::Error::source(problem).map(|cause| format!(" ({cause})")).unwrap_or_default();
+        warnings.push(format!("the WAL in \"{folder}\" cannot be listed{why}, so nothing in it is considered"));
+    }
     let backup = match query.backup {
         BackupChoice::Fitting => None,
         // One in which something wrong was found is never the last good one.
@@ -138,6 +145,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             Some(span) => Err(CopyError::MinimalWal { lsn: span.lsn }.into()),
             None => Ok((choice, proof)),
         });
+    let decided = decided.map_err(|error| may_be_unlisted(error, &facts));
     let (mut choice, proof) = decided.map_err(|error| trees::with_older_backup(error, query, &selected))?;
     warnings.append(&mut choice.warnings);
     warnings.extend(proof.iter().flat_map(clock_warnings));
@@ -153,6 +161,26 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
         None => None,
     };
     Ok(Decision { selected, facts, choice, proof, old_wal })
+}
+
+/// What cannot be listed is not missing.
+pub(super) fn may_be_unlisted(error: RestoreError, facts: &ArchiveFacts) -> RestoreError {
+    let segment = match &error {
+        RestoreError::Hole { hole, .. } => hole.first,
+        RestoreError::BackupWithoutWal { segment, .. } => *segment,
+        _ => return error,
+    };
+    // What an older timeline has would do as well.
+    let number = segment.number(facts.segment_size);
+    let around = |unlisted: &&UnlistedWal| {
+        let of_timeline =
+            number.and_then(|number| WalSegmentName::from_number(unlisted.timeline, number, facts.segment_size));
+        of_timeline.is_some_and(|name| unlisted.may_hold(&name))
+    };
+    match facts.unlisted.iter().find(around) {
+        Some(unlisted) => RestoreError::UnlistedWal { segment, source: Arc::clone(&unlisted.error) },
+        None => error,
+    }
 }
 
 /// How much WAL is needed: all there is when it was not read for the target.
@@ -186,6 +214,17 @@ fn readable_backups(
                 unreadable = Some(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(error) });
             }
         }
+    }
+    for (id, error) in query.repository.backups_without_begin(cluster)? {
+        let source = Box::new(error);
+        if query.backup == BackupChoice::Id(id) {
+            return Err(RestoreError::UnreadableBackup { id, source });
+        }
+        warnings.push(format!(
+            "backup {id} is not listed, so it is not considered: its object \"begin\" is missing; put back from a copy of \
+             the repository, it counts again"
+        ));
+        unreadable = unreadable.or(Some(RestoreError::UnreadableBackup { id, source }));
     }
     // Damage is not absence.
     if let (true, Some(error)) = (readable.is_empty(), unreadable) {

@@ -1,6 +1,7 @@
 //! Why nothing was restored.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -201,6 +202,15 @@ pub enum RestoreError {
         /// The backup before the hole.
         backup: BackupId,
     },
+    /// WAL that is needed may be in the archive, in a folder that cannot be listed.
+    #[error("WAL from \"{segment}\" on is needed, and it cannot be said whether it is in the archive")]
+    UnlistedWal {
+        /// The first such segment.
+        segment: WalSegmentName,
+        /// Why not.
+        #[source]
+        source: Arc<RepositoryError>,
+    },
     /// The directory cannot be restored into.
     #[error("\"{}\" cannot be restored into: {problem}", path.display())]
     UnsafeTarget {
@@ -346,6 +356,7 @@ impl Classified for RestoreError {
             Self::Copy(error) => error.class(),
             Self::NoBackup { .. } | Self::UnknownBackup { .. } => ErrorClass::NotFound,
             Self::UnreadableBackup { source, .. } => source.class(),
+            Self::UnlistedWal { source, .. } => source.class(),
             Self::TargetBeforeBackup { .. }
             | Self::TargetBehindArchive { .. }
             | Self::TimeBehindArchive { .. }

@@ -23,9 +23,9 @@ use crate::repository::{
 
 const SPACE_OID: u32 = 16_400;
 
-struct Scene {
-    test: TestRepository,
-    record: BackupRecord,
+pub(super) struct Scene {
+    pub(super) test: TestRepository,
+    pub(super) record: BackupRecord,
     /// Content by path in the backup.
     files: BTreeMap<String, Vec<u8>>,
 }
@@ -39,7 +39,7 @@ fn path(text: &str) -> DataPath {
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let test = crate::repository::testing::repository();
         let sizes = [("base/1/1", 700_000), ("base/1/2", 0), ("base/1/3", 70_000), ("pg_xact/0000", 8192)];
         let mut files: BTreeMap<String, Vec<u8>> =
@@ -81,11 +81,11 @@ impl Scene {
         }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         std::fs::canonicalize(self.test.temp.path()).unwrap().join(name)
     }
 
-    fn options(&self, data: &Path) -> RestoreOptions {
+    pub(super) fn options(&self, data: &Path) -> RestoreOptions {
         RestoreOptions {
             // The WAL of these tests has no records.
             proving: Proving::Skip,

@@ -36,6 +36,8 @@ mod choose_tests;
 #[cfg(test)]
 mod executor_tests;
 #[cfg(test)]
+mod hidden_tests;
+#[cfg(test)]
 mod target_directory_tests;
 #[cfg(test)]
 mod testing;

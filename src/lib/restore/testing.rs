@@ -74,6 +74,7 @@ pub(super) fn archive(ranges: &[(u32, u64, u64, &str)], histories: &[(u32, &str)
         ranges: BTreeMap::new(),
         histories: BTreeMap::new(),
         unreadable_histories: BTreeMap::new(),
+        unlisted: Vec::new(),
         archived_at: BTreeMap::new(),
     };
     for (timeline, first, last, archived) in ranges {

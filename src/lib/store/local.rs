@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture, UnlistableFolder};
 use crate::clock::{Clock as _, SystemClock};
 use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
 
@@ -161,8 +161,23 @@ impl LocalStore {
         // The deepest directory that every such key lies in.
         let directory = prefix.rsplit_once('/').map_or("", |(directory, _)| directory);
         let listing = Listing { store: self, prefix, after, limit };
-        listing.visit(directory, &mut found)?;
-        Ok(found)
+        match listing.visit(directory, &mut found) {
+            Err(StoreError::Unlistable(folder)) => {
+                Err(StoreError::Unlistable(Box::new(UnlistableFolder { before: found, ..*folder })))
+            }
+            listed => listed.map(|()| found),
+        }
+    }
+
+    /// What is below a folder cannot be listed; of the root that is said as of every other use of it.
+    fn unlistable(&self, folder: &str, source: FileError) -> StoreError {
+        match self.check_root() {
+            Ok(()) if !folder.is_empty() => {
+                let (folder, store, before) = (folder.to_owned(), self.describe(), Vec::new());
+                StoreError::Unlistable(Box::new(UnlistableFolder { folder, store, before, source }))
+            }
+            _ => self.failed(source),
+        }
     }
 }
 
@@ -192,10 +207,10 @@ impl Listing<'_> {
             }
             // Nothing was stored there yet.
             Err(error) if error.is_not_found() && self.store.check_root().is_ok() => {
-                let hidden = |error| self.store.file_error(error);
+                let hidden = |error| self.store.unlistable(directory, error);
                 return fs::check_absent(&self.store.root, Path::new(directory)).map_err(hidden);
             }
-            Err(error) => return Err(self.store.failed(error)),
+            Err(error) => return Err(self.store.unlistable(directory, error)),
         };
         let mut names = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -203,21 +218,28 @@ impl Listing<'_> {
             let Some(name) = entry.name.to_str().filter(|name| ObjectKey::parse(name).is_ok()) else { continue };
             if name != "lost+found" {
                 let below = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
-                let is_directory = entry.is_directory || entry.is_link && self.leads_to_directory(&below)?;
-                names.push(if is_directory { format!("{below}/") } else { below });
+                names.push(match entry.is_link {
+                    true => self.linked(below),
+                    false if entry.is_directory => (format!("{below}/"), None),
+                    false => (below, None),
+                });
             }
         }
         // ORDER: with the slash behind directories, the order of names is the order of keys.
-        names.sort();
-        for name in names {
+        names.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (name, hidden) in names {
             if found.len() >= self.limit {
                 return Ok(());
             }
             if let Some(directory) = name.strip_suffix('/') {
                 let leads_to_prefix = name.starts_with(self.prefix) || self.prefix.starts_with(&name);
-                let may_hold_later = name.as_str() > self.after || self.after.starts_with(&name);
-                if leads_to_prefix && may_hold_later {
-                    self.visit(directory, found)?;
+                // No key has a byte above '~': who names it wants nothing more of the directory.
+                let is_passed = self.after.strip_prefix(&name) == Some("~");
+                let may_hold_later = name.as_str() > self.after || self.after.starts_with(&name) && !is_passed;
+                match (leads_to_prefix && may_hold_later, hidden) {
+                    (true, Some(hidden)) => return Err(hidden),
+                    (true, None) => self.visit(directory, found)?,
+                    (false, _) => {}
                 }
             } else if name.starts_with(self.prefix) && name.as_str() > self.after {
                 found.extend(ObjectKey::parse(&name));
@@ -226,17 +248,26 @@ impl Listing<'_> {
         Ok(())
     }
 
-    /// Whether a link that may matter here leads to a directory. One that leads nowhere hides what it led to.
-    fn leads_to_directory(&self, name: &str) -> Result<bool, StoreError> {
-        if !name.starts_with(self.prefix) && !self.prefix.starts_with(name) {
-            return Ok(false);
+    /// A link, with a slash when it leads to a directory. One that leads nowhere hides what it led to, and is told when
+    /// its turn comes.
+    fn linked(&self, name: String) -> (String, Option<StoreError>) {
+        if !name.starts_with(self.prefix) && !self.prefix.starts_with(&name) {
+            return (name, None);
         }
-        let failed = |error| self.store.failed(error);
-        let leads_to_directory = fs::is_directory(&self.store.root.join(name)).map_err(failed)?;
-        if !leads_to_directory {
-            fs::check_absent(&self.store.root, Path::new(name)).map_err(failed)?;
+        let leads_to_directory = fs::is_directory(&self.store.root.join(&name)).and_then(|leads_to_directory| {
+            if !leads_to_directory {
+                fs::check_absent(&self.store.root, Path::new(&name))?;
+            }
+            Ok(leads_to_directory)
+        });
+        match leads_to_directory {
+            Ok(true) => (format!("{name}/"), None),
+            Ok(false) => (name, None),
+            Err(error) => {
+                let hidden = self.store.unlistable(&name, error);
+                (format!("{name}/"), Some(hidden))
+            }
         }
-        Ok(leads_to_directory)
     }
 }
 
@@ -391,6 +422,34 @@ mod tests {
         for prefix in ["", "link/", "l"] {
             assert_eq!(block_on(store.list_after(prefix, "file", 10)).unwrap(), [key("link/a")]);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_named_with_what_lies_before_it() {
+        let (temp, store) = store();
+        for name in ["a/x", "c/y/z", "d", "d0/x", "e/x"] {
+            put(&store, name, b"").unwrap();
+        }
+        // Later in the order of keys than it would be in the order of names.
+        for name in ["c/hidden", "d-hidden"] {
+            std::os::unix::fs::symlink(temp.path().join("unmounted"), store.root().join(name)).unwrap();
+        }
+        let listed = |after: &str, limit| match block_on(store.list_after("", after, limit)) {
+            Ok(keys) => (keys.iter().map(ToString::to_string).collect(), None),
+            Err(StoreError::Unlistable(hidden)) => {
+                (hidden.before.iter().map(ToString::to_string).collect::<Vec<_>>(), Some(hidden.folder))
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let hidden = |folder: &str| Some(folder.to_owned());
+        let keys = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(listed("", 10), (keys(&["a/x"]), hidden("c/hidden")));
+        assert_eq!(listed("", 1), (keys(&["a/x"]), None));
+        assert_eq!(listed("c/hidden/~", 10), (keys(&["c/y/z", "d"]), hidden("d-hidden")));
+        assert_eq!(listed("d-hidden/~", 10), (keys(&["d0/x", "e/x"]), None));
+        assert_eq!(listed("d-hidden/~", 1), (keys(&["d0/x"]), None));
+        // Who wants nothing of it does not meet it.
+        assert_eq!(block_on(store.list_after("c/y", "", 10)).unwrap(), [key("c/y/z")]);
     }
 
     #[test]

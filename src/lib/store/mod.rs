@@ -93,7 +93,8 @@ pub trait Store: Send + Sync {
     fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64>;
 
     /// Keys that begin with `prefix` and sort after `after`, at most `limit`, in the order of their bytes. What is
-    /// still being written is never listed. Fewer than `limit` means that there are no more.
+    /// still being written is never listed. Fewer than `limit` means that there are no more. A folder that cannot be
+    /// listed is [`StoreError::Unlistable`], also where others can.
     fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>>;
 
     /// Deletes an object, durably. `false` when there is none.
@@ -139,6 +140,9 @@ pub enum StoreError {
         #[source]
         source: FileError,
     },
+    /// What lies below a folder cannot be listed. Whoever wants the rest goes on behind it.
+    #[error(transparent)]
+    Unlistable(Box<UnlistableFolder>),
     /// Something else than a file stands where an object should be.
     #[error("object \"{key}\" in {store} is {found} where a file should be")]
     NotAFile {
@@ -169,12 +173,28 @@ pub enum StoreError {
     },
 }
 
+/// A folder that cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[error("could not list \"{folder}\" in {store}")]
+pub struct UnlistableFolder {
+    /// Which one, as keys name it, without a slash at its end.
+    pub folder: String,
+    /// Where.
+    pub store: String,
+    /// What was listed before it.
+    pub before: Vec<ObjectKey>,
+    /// What failed.
+    #[source]
+    pub source: FileError,
+}
+
 impl Classified for StoreError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::RootMissing { .. } => ErrorClass::Unavailable,
             Self::File { source, .. } => source.class(),
+            Self::Unlistable(folder) => folder.source.class(),
             Self::Abandoned { .. } => ErrorClass::Interrupted,
             Self::NotAFile { .. } | Self::ForeignName { .. } => ErrorClass::Corrupt,
         }

@@ -1,16 +1,17 @@
 //! What there should be: the trees, their backups and what each backup refers to. What cannot be read becomes a finding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::finding::{Findings, Subject};
+use super::finding::{Findings, Subject, problem_of};
 use super::{VerifyError, VerifyOptions};
 use crate::codec::ContentDigest;
 use crate::error::{Classified, ErrorClass, chain};
+use crate::pg::TimelineId;
 use crate::repository::{
     BackupId, BackupNeeds, BackupPart, BackupRecord, ClusterIdentity, ClusterName, ClusterRef, PackNeed, Repository,
-    RepositoryError, StoredObject,
+    RepositoryError, StoredObject, Unlistable, UnlistedWal,
 };
 
 /// A cluster with one system identifier.
@@ -65,6 +66,26 @@ impl Tree {
         known.is_none_or(|known| known.record.documents.iter().any(|document| document.name == name))
     }
 
+    /// What a folder that cannot be listed may hold of the WAL.
+    pub(super) fn unlisted_wal(&self, folder: &str, error: RepositoryError) -> Vec<UnlistedWal> {
+        let place = format!("{}/{}/wal", self.cluster.name, self.cluster.system_identifier);
+        let Some(below) = folder.strip_prefix(&place) else { return Vec::new() };
+        let hidden = Unlistable { folder: folder.to_owned(), error };
+        if !below.is_empty() {
+            let size = self.segment_size();
+            return size
+                .and_then(|size| UnlistedWal::of(below.trim_start_matches('/'), hidden, size))
+                .into_iter()
+                .collect();
+        }
+        let timelines: BTreeSet<TimelineId> = self
+            .backups
+            .iter()
+            .flat_map(|backup| [backup.record.start_timeline, backup.record.stop_timeline])
+            .collect();
+        UnlistedWal::of_timelines(timelines, hidden)
+    }
+
     /// Every pack that some backup needs, as the first of them says.
     pub(super) fn needed_packs(&self) -> BTreeMap<(BackupId, u32), &PackNeed> {
         let mut first = BTreeMap::new();
@@ -88,7 +109,16 @@ pub(super) fn gather(
     }
     let mut trees = Vec::new();
     for name in names {
-        for system_identifier in repository.system_identifiers(&name)? {
+        let system_identifiers =
+            repository.system_identifiers(&name).or_else(|error| match error.unlistable_folder() {
+                // Whoever lists all objects meets it again, and tells.
+                Some(folder) if options.backup.is_none() => {
+                    findings.add_folder(&[], folder, &error);
+                    Ok(Vec::new())
+                }
+                _ => Err(error),
+            })?;
+        for system_identifier in system_identifiers {
             let cluster = ClusterRef { name: name.clone(), system_identifier };
             trees.push(Gatherer { repository, findings, cluster: &cluster }.tree());
         }
@@ -139,8 +169,13 @@ impl Gatherer<'_> {
         let mut tree =
             Tree { cluster, identity, backups: Vec::new(), unreadable: Vec::new(), unfinished: BTreeMap::new() };
         if let Err(error) = self.backups(&mut tree) {
-            let (name, problem) = (format!("backups of cluster {}", self.cluster), chain(&error));
-            self.findings.add_named(self.cluster, name, problem, error.class(), Subject::Folder);
+            match error.unlistable_folder() {
+                Some(folder) => drop(self.findings.add_folder(std::slice::from_ref(&tree), folder, &error)),
+                None => {
+                    let (name, problem) = (format!("backups of cluster {}", self.cluster), chain(&error));
+                    self.findings.add_named(self.cluster, name, problem, error.class(), Subject::Folder);
+                }
+            }
         }
         tree
     }
@@ -150,7 +185,13 @@ impl Gatherer<'_> {
             match entry.record {
                 Ok(record) => tree.backups.push(self.backup(record)),
                 Err(error) => {
-                    self.findings.add_error(&self.part(&entry.id, BackupPart::Record), &error);
+                    match error.unlistable_folder() {
+                        Some(folder) => {
+                            let (name, subject) = (folder.to_owned(), Subject::BackupPart(entry.id));
+                            self.findings.add_named(self.cluster, name, problem_of(&error), error.class(), subject);
+                        }
+                        None => self.findings.add_error(&self.part(&entry.id, BackupPart::Record), &error),
+                    }
                     tree.unreadable.push(entry.id);
                 }
             }

@@ -23,6 +23,7 @@ pub(super) struct Chooser<'a> {
     pub(super) sampler: Sampler,
     pub(super) left_overs: LeftOvers,
     pub(super) ranges: BTreeMap<ClusterRef, Ranges>,
+    /// What could not be listed, with the folder that it is, or that was asked for.
     pub(super) errors: Vec<(String, RepositoryError)>,
 }
 
@@ -78,7 +79,8 @@ impl<'a> Chooser<'a> {
         let key = match key {
             Ok(key) => key,
             Err(error) => {
-                self.errors.push((prefix, error));
+                let folder = error.unlistable_folder().unwrap_or(prefix.trim_end_matches('/')).to_owned();
+                self.errors.push((folder, error));
                 return None;
             }
         };

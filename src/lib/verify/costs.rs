@@ -71,7 +71,13 @@ impl Judged<'_> {
             for backup in backups {
                 add_new(&mut costs, with_backups.get(&backup).cloned().unwrap_or_default());
             }
-            add_new(&mut finding.costs, costs);
+            if finding.costs.is_empty() || costs != [Cost::Unknown] {
+                add_new(&mut finding.costs, costs);
+            }
+            if finding.subject == Subject::Identity {
+                // Nothing of the tree can be chosen; what else is lost was judged without that.
+                lost.extend(self.tree.backups.iter().map(|backup| backup.record.id));
+            }
         }
         lost
     }
@@ -130,7 +136,8 @@ impl Judged<'_> {
                     .chain(on_it.map(|record| lost(record.id)))
                     .collect()
             }
-            Subject::MissingSegments | Subject::Folder => Vec::new(),
+            Subject::MissingSegments => Vec::new(),
+            Subject::Folder => vec![Cost::Unknown],
         }
     }
 
@@ -147,18 +154,35 @@ impl Judged<'_> {
                 let name = WalFileName::TimelineHistory(timeline);
                 let object = StoredObject::Wal { cluster: self.tree.cluster.clone(), name };
                 let problem = "it is missing, while there are segments or backups of its timeline".to_owned();
+                if self.is_told(findings, &object) {
+                    continue;
+                }
                 findings.add(&object, problem, ErrorClass::Corrupt);
             }
         }
         for (timeline, problem) in archive.unreadable_histories.iter().filter(|(timeline, _)| is_needed(timeline)) {
             let name = WalFileName::TimelineHistory(*timeline);
             let object = StoredObject::Wal { cluster: self.tree.cluster.clone(), name };
-            findings.add(&object, problem.clone(), ErrorClass::Corrupt);
+            if !self.is_told(findings, &object) {
+                findings.add(&object, problem.clone(), ErrorClass::Corrupt);
+            }
         }
+    }
+
+    /// Whether it is known already what is wrong with an object or with the folder that it lies in.
+    fn is_told(&self, findings: &mut Findings, object: &StoredObject) -> bool {
+        object.key().is_ok_and(|key| findings.covering(&self.tree.cluster, key.as_str()).is_some())
     }
 
     fn add_missing(&self, findings: &mut Findings, hole: HoleCost) {
         let (first, last) = (hole.first, hole.last);
+        // What cannot be listed is not missing.
+        let unlisted = self.archive.and_then(|archive| {
+            archive.unlisted_around(&first).or_else(|| archive.unlisted_around(&last)).map(|unlisted| &unlisted.folder)
+        });
+        if let Some(finding) = unlisted.and_then(|folder| findings.covering(&self.tree.cluster, folder)) {
+            return add_new(&mut finding.costs, hole.costs);
+        }
         let name = match hole.count {
             1 => format!("WAL segment {first}"),
             _ => format!("WAL segments {first} to {last}"),

@@ -1,7 +1,7 @@
 //! Backups that share packs, and which part of which pack belongs to which of their files.
 //!
-//! LIMIT: memory. For each different file of the backups of one family, 72 bytes and 40 for each further extent; when
-//! a family has several backups, 40 more. Families are looked at one after the other, and names are not kept: the maps
+//! LIMIT: memory. For each different file of the backups of one family, 80 bytes and 40 for each further extent; when
+//! a family has several backups, 40 more; up to twice that, for room to grow. Families are looked at one after the other, and names are not kept: the maps
 //! are read again for the names of what is damaged.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

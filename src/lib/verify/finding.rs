@@ -6,9 +6,12 @@ use std::ops::Range;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::catalog::Tree;
 use crate::error::{Classified, ErrorClass, chain};
+use crate::fs::FileError;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalSegmentName};
 use crate::repository::{BackupId, BackupPart, ClusterName, ClusterRef, RepositoryError, StoredObject};
+use crate::store::StoreError;
 
 /// LIMIT: damaged objects that are kept with all that is known of them; the others are counted.
 const FINDINGS_MAX: usize = 10_000;
@@ -76,6 +79,8 @@ pub enum Cost {
     },
     /// Nothing of the cluster can be chosen until the object is put back.
     Cluster,
+    /// It is not known what, while it cannot be read.
+    Unknown,
     /// Nothing that a restore needs.
     Nothing {
         /// Why not.
@@ -159,6 +164,17 @@ impl Findings {
         self.insert(cluster.0, cluster.1, name, problem, class, Subject::of(object));
     }
 
+    /// Something is wrong with an object where no reader looks: what it holds is whole.
+    pub(super) fn add_spare(&mut self, object: &StoredObject, problem: String, class: ErrorClass) {
+        let name = object.key().map_or_else(|error| error.text, |key| key.to_string());
+        let tree = object.cluster().cloned();
+        let cluster = match object {
+            StoredObject::Writer { cluster, .. } => Some(cluster.clone()),
+            _ => tree.as_ref().map(|tree| tree.name.clone()),
+        };
+        self.insert(cluster, tree, name, problem, class, Subject::Spare("what it holds is whole"));
+    }
+
     /// An object could not be read as it should be.
     pub(super) fn add_error(&mut self, object: &StoredObject, error: &RepositoryError) {
         self.add(object, problem_of(error), class_of(error));
@@ -174,6 +190,36 @@ impl Findings {
         subject: Subject,
     ) {
         self.insert(Some(cluster.name.clone()), Some(cluster.clone()), name, problem, class, subject);
+    }
+
+    /// A folder cannot be listed. The tree that it belongs to is returned.
+    pub(super) fn add_folder<'t>(
+        &mut self,
+        trees: &'t [Tree],
+        folder: &str,
+        error: &RepositoryError,
+    ) -> Option<&'t Tree> {
+        let of_tree = |tree: &&Tree| {
+            let place = format!("{}/{}/", tree.cluster.name, tree.cluster.system_identifier);
+            format!("{folder}/").starts_with(&place)
+        };
+        let tree = trees.iter().find(of_tree);
+        let cluster = tree.map(|tree| tree.cluster.clone());
+        let name = match &cluster {
+            Some(cluster) => Some(cluster.name.clone()),
+            None => ClusterName::parse(folder.split('/').next().unwrap_or_default()).ok(),
+        };
+        self.insert(name, cluster, folder.to_owned(), problem_of(error), class_of(error), Subject::Folder);
+        tree
+    }
+
+    /// Whether an object is damaged itself, or lies in a folder that cannot be listed.
+    pub(super) fn covering<'a>(&'a mut self, cluster: &'a ClusterRef, key: &str) -> Option<&'a mut Finding> {
+        let covers = |finding: &&mut Finding| {
+            let is_above = || key.strip_prefix(&finding.object).is_some_and(|below| below.starts_with('/'));
+            finding.object == key || finding.subject == Subject::Folder && is_above()
+        };
+        self.of_tree(cluster).find(covers)
     }
 
     fn insert(
@@ -196,8 +242,17 @@ impl Findings {
             self.more += 1;
             return;
         }
+        // What belongs to a tree is judged with it.
+        let costs = match (&cluster, &subject) {
+            (Some(_), _) => Vec::new(),
+            (None, Subject::Spare(reason)) => vec![Cost::Nothing { reason }],
+            // No key begins with a dot.
+            (None, Subject::Folder) if object.starts_with('.') => {
+                vec![Cost::Nothing { reason: "what is being written lies there, and nothing that is stored" }]
+            }
+            (None, _) => vec![Cost::Unknown],
+        };
         let system_identifier = cluster.map(|cluster| cluster.system_identifier);
-        let costs = Vec::new();
         let finding = Finding { cluster: name, system_identifier, object, problem, further: 0, costs, class, subject };
         self.by_object.insert(key, finding);
     }
@@ -243,6 +298,10 @@ impl Findings {
 impl Subject {
     /// Adds the damage that is found later in the same object.
     fn widen(&mut self, other: Self) {
+        if matches!(self, Self::Spare(_)) {
+            *self = other;
+            return;
+        }
         if let (Self::Pack(known), Self::Pack(more)) = (self, other) {
             match (&mut known.ranges, more.ranges) {
                 (Some(ranges), Some(more)) => ranges.extend(more),
@@ -256,6 +315,11 @@ impl Subject {
 pub(super) fn problem_of(error: &RepositoryError) -> String {
     match error {
         RepositoryError::Damaged { damage, .. } => chain(damage),
+        RepositoryError::Store(StoreError::Unlistable(hidden)) => {
+            let FileError { action, source, .. } = &hidden.source;
+            format!("what is in this folder cannot be listed: could not {action}: {source}")
+        }
+        RepositoryError::Store(StoreError::File { source, .. }) => chain(source),
         RepositoryError::Store(_) if error.is_not_found() => "it is missing".to_owned(),
         _ => chain(error),
     }

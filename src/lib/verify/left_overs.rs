@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::catalog::Tree;
 use super::report::{VerifyLeftOver, VerifyLeftOverKind};
 use crate::repository::{BackupId, ClusterRef, Repository, RepositoryError};
-use crate::store::{LeftOverKind, block_on};
+use crate::store::{LeftOverKind, StoreError, block_on};
 
 /// LIMIT: left-overs that are named; the others are counted.
 const NAMED_MAX: usize = 1000;
@@ -38,13 +38,13 @@ impl LeftOvers {
         }
     }
 
-    /// All of them, with those that the store tells of.
+    /// All of them, with those that the store tells of, and why it could not. Only a store that is gone is an error.
     pub(super) fn finish(
         mut self,
         repository: &Repository,
         trees: &[Tree],
         with_store: bool,
-    ) -> Result<(Vec<VerifyLeftOver>, u64), RepositoryError> {
+    ) -> Result<(Vec<VerifyLeftOver>, u64, Option<RepositoryError>), RepositoryError> {
         for ((cluster, backup), objects) in std::mem::take(&mut self.unfinished) {
             let tree = trees.iter().find(|tree| tree.cluster == cluster);
             let unfinished = tree.and_then(|tree| tree.unfinished.get(&backup));
@@ -56,8 +56,17 @@ impl LeftOvers {
             let since = unfinished.and_then(|unfinished| unfinished.began);
             self.push(VerifyLeftOver { kind: VerifyLeftOverKind::UnfinishedBackup, object, since, objects });
         }
+        let mut problem = None;
         if with_store {
-            for left_over in block_on(repository.store().left_overs(NAMED_MAX))? {
+            let found = match block_on(repository.store().left_overs(NAMED_MAX)) {
+                Err(error @ StoreError::RootMissing { .. }) => return Err(error.into()),
+                Err(error) => {
+                    problem = Some(error.into());
+                    Vec::new()
+                }
+                Ok(found) => found,
+            };
+            for left_over in found {
                 let kind = match left_over.kind {
                     LeftOverKind::ForeignName => VerifyLeftOverKind::Stray,
                     LeftOverKind::Staged => VerifyLeftOverKind::Staged,
@@ -66,6 +75,6 @@ impl LeftOvers {
                 self.push(VerifyLeftOver { kind, object, since, objects: 1 });
             }
         }
-        Ok((self.named, self.more))
+        Ok((self.named, self.more, problem))
     }
 }

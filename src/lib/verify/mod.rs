@@ -21,8 +21,8 @@
 //! The way of what is found: [`Finding`]s are values, one for each object. Damage in one object stops nothing. At the
 //! end, pure functions tell what each costs ([`Cost`]): `costs`, `wal_costs`.
 //!
-//! LIMIT: memory. The objects are listed in pages of a thousand keys; each thread holds a few MiB (a run of frames of a
-//! pack, or a window of another object); of WAL the ranges without holes are kept; of backups their records and tables
+//! LIMIT: memory. The objects are listed in pages of a thousand keys; each thread holds up to 16 MiB (a run of frames of
+//! a pack, or a window of another object); of WAL the ranges without holes are kept; of backups their records and tables
 //! of packs; of files what `family` says.
 
 mod catalog;

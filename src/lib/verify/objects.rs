@@ -8,18 +8,21 @@ use crate::repository::{
     BackupBegin, BackupPart, ClusterIdentity, Damage, ObjectReader, Repository, RepositoryError, SinkError,
     StoredObject, Writer, WriterDescription,
 };
-use crate::store::{ObjectKey, block_on};
+use crate::store::ObjectKey;
 
 /// Keys that are asked for at once.
 const KEYS_PAGE: usize = 1000;
 /// LIMIT: plain bytes of an object whose text is looked at beside its digest.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
-/// The keys below a prefix, page by page; ends after the first error.
+/// The keys below a prefix, page by page. A folder that cannot be listed is told and passed over; ends after any other
+/// error.
 struct Keys<'a> {
     repository: &'a Repository,
     prefix: String,
     page: std::vec::IntoIter<ObjectKey>,
+    /// What could not be listed behind the page.
+    hidden: Option<RepositoryError>,
     after: String,
     is_over: bool,
 }
@@ -35,7 +38,7 @@ pub(super) fn keys(repository: &Repository, prefixes: Vec<String>) -> Box<dyn It
 
 impl<'a> Keys<'a> {
     fn below(repository: &'a Repository, prefix: String) -> Self {
-        Self { repository, prefix, page: Vec::new().into_iter(), after: String::new(), is_over: false }
+        Self { repository, prefix, page: Vec::new().into_iter(), hidden: None, after: String::new(), is_over: false }
     }
 }
 
@@ -45,20 +48,28 @@ impl Iterator for Keys<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(key) = self.page.next() {
-                self.after = key.as_str().to_owned();
                 return Some(Ok(key));
+            }
+            if let Some(error) = self.hidden.take() {
+                return Some(Err(error));
             }
             if self.is_over {
                 return None;
             }
-            match block_on(self.repository.store().list_after(&self.prefix, &self.after, KEYS_PAGE)) {
+            match self.repository.page_after(&self.prefix, &self.after, KEYS_PAGE) {
                 Ok(page) => {
-                    self.is_over = page.len() < KEYS_PAGE;
-                    self.page = page.into_iter();
+                    self.page = page.keys.into_iter();
+                    match page.next {
+                        Some((after, hidden)) => {
+                            self.after = after;
+                            self.hidden = hidden.map(|hidden| hidden.error);
+                        }
+                        None => self.is_over = true,
+                    }
                 }
                 Err(error) => {
                     self.is_over = true;
-                    return Some(Err(error.into()));
+                    return Some(Err(error));
                 }
             }
         }
@@ -83,32 +94,49 @@ pub(super) struct CheckedObject {
     pub(super) bytes: u64,
     pub(super) is_whole: bool,
     pub(super) problem: Option<(String, ErrorClass)>,
+    /// Whether what it holds is whole all the same.
+    pub(super) is_content_whole: bool,
 }
 
 impl CheckedObject {
     pub(super) fn note(&self, findings: &mut Findings) {
-        if let Some((problem, class)) = &self.problem {
-            findings.add(&self.object, problem.clone(), *class);
+        match &self.problem {
+            Some((problem, class)) if self.is_content_whole => {
+                findings.add_spare(&self.object, problem.clone(), *class)
+            }
+            Some((problem, class)) => findings.add(&self.object, problem.clone(), *class),
+            None => {}
         }
+    }
+}
+
+/// What came of an object: the stored bytes that were read, and what is wrong.
+struct Checked {
+    bytes: u64,
+    outcome: Result<(), RepositoryError>,
+    /// Whether the damage lies where no reader looks: what the object holds is whole.
+    is_content_whole: bool,
+}
+
+impl Checked {
+    fn new(bytes: u64, outcome: Result<(), RepositoryError>) -> Self {
+        Self { bytes, outcome, is_content_whole: false }
     }
 }
 
 /// Looks at one object.
 pub(super) fn check(repository: &Repository, work: ObjectWork) -> CheckedObject {
-    let (bytes, checked) = check_bytes(repository, &work);
-    let problem = match checked {
-        Ok(()) => None,
-        // It was there when the keys were listed, so somebody takes objects away.
-        Err(error) => Some((problem_of(&error), error.class())),
-    };
-    CheckedObject { object: work.object, bytes, is_whole: work.is_whole, problem }
+    let Checked { bytes, outcome, is_content_whole } = check_bytes(repository, &work);
+    // What is not there was there when the keys were listed, so somebody takes objects away.
+    let problem = outcome.err().map(|error| (problem_of(&error), error.class()));
+    CheckedObject { object: work.object, bytes, is_whole: work.is_whole, problem, is_content_whole }
 }
 
-fn check_bytes(repository: &Repository, work: &ObjectWork) -> (u64, Result<(), RepositoryError>) {
-    let (Ok(key), Some(spec)) = (work.object.key(), work.object.spec()) else { return (0, Ok(())) };
+fn check_bytes(repository: &Repository, work: &ObjectWork) -> Checked {
+    let (Ok(key), Some(spec)) = (work.object.key(), work.object.spec()) else { return Checked::new(0, Ok(())) };
     let reader = match ObjectReader::open(repository, &key, &spec) {
         Ok(reader) => reader,
-        Err(error) => return (0, Err(error)),
+        Err(error) => return Checked::new(0, Err(error)),
     };
     if matches!(work.object, StoredObject::Pack { .. }) {
         return check_pack_alone(&reader, work.is_whole);
@@ -116,37 +144,56 @@ fn check_bytes(repository: &Repository, work: &ObjectWork) -> (u64, Result<(), R
     let header = reader.header();
     let invalid = |problem: String| Err(repository.damaged(&key, Damage::Invalid { problem }));
     if header.plain_bytes.is_none() || header.plain_digest.is_none() || header.body_digest.is_none() {
-        return (HEADER_BYTES as u64, invalid("its header lacks sizes or digests".to_owned()));
+        return Checked::new(HEADER_BYTES as u64, invalid("its header lacks sizes or digests".to_owned()));
     }
     let is_segment = work.object.segment().is_some();
     if let Some(size) = work.segment_size.filter(|_| is_segment)
         && header.plain_bytes != Some(size.bytes())
     {
         let found = header.plain_bytes.unwrap_or_default();
-        return (0, invalid(format!("it holds {found} bytes where a segment has {}", size.bytes())));
+        return Checked::new(0, invalid(format!("it holds {found} bytes where a segment has {}", size.bytes())));
     }
     if !work.is_whole {
-        return (HEADER_BYTES as u64, Ok(()));
+        return Checked::new(HEADER_BYTES as u64, Ok(()));
     }
     let bytes = reader.body_bytes() + HEADER_BYTES as u64;
-    let mut text = has_text(&work.object).then(Vec::new);
-    let checked = reader.check_whole(&mut |plain| {
-        if let Some(text) = text.as_mut().filter(|text| text.len() + plain.len() <= TEXT_BYTES_MAX) {
+    let (outcome, text, is_content_whole) = read_whole(&reader, has_text(&work.object));
+    match text.and_then(|text| wrong_text(repository, &work.object, &text)) {
+        Some(problem) => Checked::new(bytes, invalid(problem)),
+        None => Checked { bytes, outcome, is_content_whole },
+    }
+}
+
+/// Reads all of an object. When something is wrong with it, it is read again as readers do, who look at its content
+/// alone. Its text is returned when it is whole and wanted.
+fn read_whole(reader: &ObjectReader<'_>, with_text: bool) -> (Result<(), RepositoryError>, Option<Vec<u8>>, bool) {
+    let mut text = Vec::new();
+    let mut keep = |plain: &[u8]| {
+        if with_text && text.len() + plain.len() <= TEXT_BYTES_MAX {
             text.extend_from_slice(plain);
         }
-    });
-    let checked = checked.and_then(|()| match text.and_then(|text| wrong_text(repository, &work.object, &text)) {
-        Some(problem) => invalid(problem),
-        None => Ok(()),
-    });
-    (bytes, checked)
+    };
+    let outcome = reader.check_whole(&mut keep);
+    let is_damaged = outcome.as_ref().is_err_and(|error| error.class() == ErrorClass::Corrupt);
+    if is_damaged {
+        text.clear();
+    }
+    let mut keep = |plain: &[u8]| {
+        if with_text && text.len() + plain.len() <= TEXT_BYTES_MAX {
+            text.extend_from_slice(plain);
+        }
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let is_content_whole = is_damaged && reader.read_to(&mut keep).is_ok();
+    let is_text = with_text && (outcome.is_ok() || is_content_whole);
+    (outcome, is_text.then_some(text), is_content_whole)
 }
 
 /// A pack of a backup whose table of packs cannot be read: nothing says what it should hold but zstd's checksums.
-fn check_pack_alone(reader: &ObjectReader<'_>, is_whole: bool) -> (u64, Result<(), RepositoryError>) {
+fn check_pack_alone(reader: &ObjectReader<'_>, is_whole: bool) -> Checked {
     let checked = reader.check_copy_alone();
     if !is_whole || checked.is_err() {
-        return (HEADER_BYTES as u64, checked);
+        return Checked::new(HEADER_BYTES as u64, checked);
     }
     let read = reader.read_frames(0..reader.frames().len(), &mut |_, _| Ok::<(), std::convert::Infallible>(()));
     let checked = match read {
@@ -154,7 +201,7 @@ fn check_pack_alone(reader: &ObjectReader<'_>, is_whole: bool) -> (u64, Result<(
         Err(SinkError::Repository(error)) => Err(error),
         Err(SinkError::Sink(never)) => match never {},
     };
-    (reader.body_bytes() + HEADER_BYTES as u64, checked)
+    Checked::new(reader.body_bytes() + HEADER_BYTES as u64, checked)
 }
 
 /// Whether what an object says is looked at here. Records, roots and needs are read with what refers to them.

@@ -14,11 +14,13 @@ use super::finding::problem_of;
 use super::sample::Sampler;
 use crate::codec::{ContentDigest, FileHasher, PAGED_FILE_BYTES, PageDigest, PageListHasher, PlainHasher};
 use crate::error::{Classified, ErrorClass};
-use crate::repository::{ClusterRef, PackReader, Repository, RepositoryError, SinkError};
+use crate::repository::{ClusterRef, Damage, HEADER_COPY, PackReader, Repository, RepositoryError, SinkError};
 
-/// A run is ended once it has so many frames or stored bytes.
+/// A run is ended once it has so many frames, stored bytes, or plain ones: those are held until all of it is read, and
+/// the leaves of maps are large and compress well.
 const RUN_FRAMES: usize = 32;
 const RUN_STORED_BYTES: u64 = 4 << 20;
+const RUN_PLAIN_BYTES: u64 = 8 << 20;
 
 /// What a thread does.
 pub(super) enum PackWork<'a> {
@@ -37,6 +39,8 @@ pub(super) struct PackResult {
     pub(super) is_opened: bool,
     /// The pack as a whole.
     pub(super) problem: Option<(String, ErrorClass)>,
+    /// Whether that lies where no reader looks.
+    pub(super) is_content_whole: bool,
     /// Parts of its plain content.
     pub(super) damaged: Vec<(Range<u64>, String, ErrorClass)>,
     pub(super) proofs: Vec<Proof>,
@@ -84,11 +88,12 @@ impl<'a> PackRuns<'a> {
         let frames = &reader.index().frames;
         while *next < frames.len() {
             let begin = *next;
-            let mut stored = 0;
+            let (mut stored, mut plain) = (0, 0);
             for frame in frames.iter().skip(begin).take(RUN_FRAMES) {
                 stored += u64::from(frame.stored_bytes);
+                plain += u64::from(frame.plain_bytes);
                 *next += 1;
-                if stored >= RUN_STORED_BYTES {
+                if stored >= RUN_STORED_BYTES || plain >= RUN_PLAIN_BYTES {
                     break;
                 }
             }
@@ -132,11 +137,15 @@ impl<'a> Iterator for PackRuns<'a> {
 pub(super) fn check(repository: &Repository, family: &Family, work: PackWork<'_>) -> PackResult {
     match work {
         PackWork::Opened { pack, bytes, problem } => {
+            let of_copy = |error: &RepositoryError| {
+                matches!(error, RepositoryError::Damaged { damage: Damage::Digest { what: HEADER_COPY }, .. })
+            };
+            let is_content_whole = problem.as_ref().is_some_and(of_copy);
             let problem = problem.map(|error| {
                 let class = if error.is_not_found() { ErrorClass::Corrupt } else { error.class() };
                 (problem_of(&error), class)
             });
-            PackResult { pack, bytes, is_opened: true, problem, ..PackResult::default() }
+            PackResult { pack, bytes, is_opened: true, problem, is_content_whole, ..PackResult::default() }
         }
         PackWork::Run { reader, pack, frames } => check_run(repository, family, &reader, pack, frames),
     }

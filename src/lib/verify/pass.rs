@@ -19,7 +19,12 @@ use super::{Depth, VerifyError, VerifyOptions};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::parallel;
 use crate::report::{Cancel, Progress, Reporter};
-use crate::repository::{ArchiveFacts, BackupId, ClusterRef, Repository, RepositoryError, StoredObject, WalArchive};
+use crate::repository::{
+    ArchiveFacts, BackupId, ClusterRef, Repository, RepositoryError, StoredObject, UnlistedWal, WalArchive,
+};
+
+/// What to call the place where writers prepare what they store, when it cannot be looked at.
+const STAGING: &str = ".staging";
 
 /// What is known so far.
 pub(super) struct Pass<'a> {
@@ -33,6 +38,8 @@ pub(super) struct Pass<'a> {
     read: VerifyRead,
     /// Which segments there are.
     ranges: BTreeMap<ClusterRef, Ranges>,
+    /// Folders of segments that cannot be listed.
+    unlisted: BTreeMap<ClusterRef, Vec<UnlistedWal>>,
 }
 
 /// What came of the pass.
@@ -61,6 +68,7 @@ impl<'a> Pass<'a> {
             left_overs: LeftOvers::default(),
             read: VerifyRead { objects: 1, whole_objects: 1, ..VerifyRead::default() }, // repository.json
             ranges: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
         }
     }
 
@@ -96,17 +104,14 @@ impl<'a> Pass<'a> {
         if done.map_err(VerifyError::Thread)?.is_some() {
             return Err(VerifyError::Cancelled);
         }
-        for (name, error) in chooser.errors {
-            let cluster =
-                trees.iter().map(|tree| &tree.cluster).find(|cluster| name.starts_with(cluster.name.as_str()));
-            let Some(cluster) = cluster else { return Err(error.into()) };
-            self.findings.add_named(
-                cluster,
-                format!("objects below \"{name}\""),
-                chain(&error),
-                error.class(),
-                Subject::Folder,
-            );
+        for (folder, error) in chooser.errors {
+            if folder.is_empty() {
+                return Err(error.into());
+            }
+            let tree = self.findings.add_folder(trees, &folder, &error);
+            if let Some(tree) = tree {
+                self.unlisted.entry(tree.cluster.clone()).or_default().extend(tree.unlisted_wal(&folder, error));
+            }
         }
         (self.sampler, self.left_overs, self.ranges) = (chooser.sampler, chooser.left_overs, chooser.ranges);
         Ok(())
@@ -249,8 +254,8 @@ impl<'a> Pass<'a> {
         let archive = match self.archive(tree).transpose() {
             Ok(archive) => archive,
             Err(error) => {
-                let name = format!("WAL of cluster {}", tree.cluster);
-                self.findings.add_named(&tree.cluster, name, chain(&error), error.class(), Subject::Folder);
+                let folder = format!("{}/{}/wal", tree.cluster.name, tree.cluster.system_identifier);
+                self.findings.add_folder(std::slice::from_ref(tree), &folder, &error);
                 None
             }
         };
@@ -278,15 +283,24 @@ impl<'a> Pass<'a> {
             Some(_) => ArchiveFacts::gather(&archive, size),
             None => {
                 let ranges = self.ranges.remove(&tree.cluster).unwrap_or_default();
-                ArchiveFacts::with_ranges(&archive, size, ranges)
+                let unlisted = self.unlisted.remove(&tree.cluster).unwrap_or_default();
+                let histories = archive.histories().or_else(|error| match error.unlistable_folder() {
+                    // It is told as a folder; what is known to be missing of it follows from the segments.
+                    Some(_) => Ok(Vec::new()),
+                    None => Err(error),
+                });
+                histories.map(|known| ArchiveFacts::with_histories(&archive, size, ranges, unlisted, known))
             }
         })
     }
 
     /// Ends the pass.
-    pub(super) fn finish(self, trees: &[Tree]) -> Result<Outcome, VerifyError> {
+    pub(super) fn finish(mut self, trees: &[Tree]) -> Result<Outcome, VerifyError> {
         let with_store = self.options.cluster.is_none() && self.options.backup.is_none();
-        let (left_overs, more_left_overs) = self.left_overs.finish(self.repository, trees, with_store)?;
+        let (left_overs, more_left_overs, problem) = self.left_overs.finish(self.repository, trees, with_store)?;
+        if let Some(problem) = problem {
+            self.findings.add_folder(&[], STAGING, &problem);
+        }
         Ok(Outcome { findings: self.findings, read: self.read, left_overs, more_left_overs })
     }
 }
@@ -308,7 +322,9 @@ fn note_pack(
     let Some(need) = family.packs.get(result.pack as usize) else { return };
     let (backup, ordinal) = (need.backup, need.ordinal);
     let object = StoredObject::Pack { cluster: cluster.clone(), backup, ordinal };
-    if let Some((problem, class)) = &result.problem {
+    if let (Some((problem, class)), true) = (&result.problem, result.is_content_whole) {
+        findings.add_spare(&object, problem.clone(), *class);
+    } else if let Some((problem, class)) = &result.problem {
         damaged.entry(result.pack).or_default().push(0..need.plain_bytes.max(1));
         findings.add(&object, problem.clone(), *class);
     }

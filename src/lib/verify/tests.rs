@@ -2,6 +2,7 @@
 
 mod costs;
 mod damage;
+mod hidden;
 mod left_overs;
 mod proofs;
 mod scene;

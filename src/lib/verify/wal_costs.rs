@@ -81,9 +81,8 @@ pub(super) fn paths<'a>(
     damaged: &'a BTreeSet<WalSegmentName>,
     spans: &'a [BackupSpan],
 ) -> Vec<WalPath<'a>> {
-    let leads_somewhere = |timeline: &TimelineId| {
-        facts.ranges.contains_key(timeline) || spans.iter().any(|span| span.stop_timeline == *timeline)
-    };
+    let leads_somewhere =
+        |timeline: &TimelineId| facts.has_wal_of(*timeline) || spans.iter().any(|span| span.stop_timeline == *timeline);
     let path = |timeline: TimelineId| {
         let path = facts.history(timeline)?;
         let mut on_path: Vec<&BackupSpan> = spans.iter().filter(|span| span.is_on(&path)).collect();
@@ -124,7 +123,9 @@ impl WalPath<'_> {
                 reached = Some(coverage.end_lsn);
                 let reached = coverage.end_lsn;
                 let at_the_fork = || self.left.missing_fork_segment(&self.path);
-                holes.extend(coverage.hole.or_else(at_the_fork).or_else(|| self.damaged_end(reached)));
+                let found = coverage.hole.or_else(at_the_fork).or_else(|| self.damaged_end(reached));
+                // A backup inside a hole meets the rest of it.
+                holes.extend(found.filter(|found| !holes.iter().any(|hole| self.is_in(&found.first, hole))));
             }
             let is_known = |name: &WalSegmentName| holes.iter().any(|hole| self.is_in(name, hole));
             let missing = self.left.missing_between(&self.path, span.start_lsn, span.stop_lsn, MISSING_MAX);

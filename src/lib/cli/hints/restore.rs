@@ -37,6 +37,7 @@ fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
         | RestoreError::TargetBehindArchive { .. }
         | RestoreError::TimeBehindArchive { .. }
         | RestoreError::Hole { .. }
+        | RestoreError::UnlistedWal { .. }
         | RestoreError::BackupWithoutWal { .. } => of_unreachable(error, typed),
         RestoreError::NotOnTimeline { .. }
         | RestoreError::UnknownTimeline { .. }
@@ -87,6 +88,10 @@ fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
             };
             vec![until, nearest, in_pg_wal(&hole.first.to_string(), typed), FROM_DEAD.to_owned()]
         }
+        RestoreError::UnlistedWal { .. } => vec![
+            "When the folder can be listed again, the same command goes on; a target before it needs nothing of it."
+                .to_owned(),
+        ],
         RestoreError::BackupWithoutWal { segment, .. } => {
             vec![
                 in_pg_wal(&segment.to_string(), typed),

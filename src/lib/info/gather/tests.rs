@@ -189,7 +189,7 @@ fn a_damaged_or_missing_begin_is_named() {
     let problem = |object: String| report.problems.iter().find(|problem| problem.object == object).unwrap();
     for (object, id, says) in [
         (format!("begin of backup \"{bad}\""), bad, "is damaged"),
-        (format!("begin of backup \"{headless}\""), headless, "it is gone, while the backup has a record"),
+        (format!("begin of backup \"{headless}\""), headless, "it is missing, while the backup has a record"),
         (format!("unfinished backup \"{unfinished}\""), unfinished, "is damaged"),
     ] {
         let problem = problem(object);

@@ -7,7 +7,7 @@ use super::file_map::{FileMap, MapRoot};
 use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentRef};
 use crate::codec::{ContentDigest, HEADER_BYTES, ObjectKind};
 use crate::repository::error::{Damage, RepositoryError};
-use crate::repository::{ClusterRef, Repository, layout};
+use crate::repository::{ClusterRef, Repository, Unlistable, layout};
 use crate::store::block_on;
 
 /// LIMIT: bytes of one stored document.
@@ -35,11 +35,21 @@ pub struct UnfinishedBackup {
     pub begin: Result<BackupBegin, RepositoryError>,
 }
 
+/// What lies below the backups of a tree.
+struct BackupObjects {
+    /// The names of the objects of each.
+    backups: BTreeMap<BackupId, BTreeSet<String>>,
+    /// Backups whose objects cannot be listed. They count as listed: nothing says that they are not.
+    hidden: Vec<(BackupId, RepositoryError)>,
+}
+
 impl Repository {
     /// Every backup of a tree, in the order in which they were taken; those whose record cannot be read come last.
     pub fn backups(&self, cluster: &ClusterRef) -> Result<Vec<BackupEntry>, RepositoryError> {
-        let mut entries = Vec::new();
-        for (id, objects) in self.backup_objects(cluster)? {
+        let BackupObjects { backups, hidden } = self.backup_objects(cluster)?;
+        let mut entries: Vec<BackupEntry> =
+            hidden.into_iter().map(|(id, error)| BackupEntry { id, record: Err(error) }).collect();
+        for (id, objects) in backups {
             if objects.contains(layout::RECORD) && objects.contains(layout::BEGIN) && !objects.contains(layout::GONE) {
                 entries.push(BackupEntry { id, record: self.record(cluster, &id) });
             }
@@ -51,7 +61,7 @@ impl Repository {
     /// Every backup that was begun and has no record.
     pub fn unfinished_backups(&self, cluster: &ClusterRef) -> Result<Vec<UnfinishedBackup>, RepositoryError> {
         let mut unfinished = Vec::new();
-        for (id, objects) in self.backup_objects(cluster)? {
+        for (id, objects) in self.backup_objects(cluster)?.backups {
             if objects.contains(layout::BEGIN) && !objects.contains(layout::RECORD) {
                 let (key, spec) = self.backup_object(cluster, &id, layout::BEGIN, ObjectKind::Begin)?;
                 unfinished.push(UnfinishedBackup { id, begin: self.load_json(&key, &spec) });
@@ -63,17 +73,36 @@ impl Repository {
     /// What is wrong with the begins of backups that have a record. Without a begin a backup is not listed.
     pub fn begin_problems(&self, cluster: &ClusterRef) -> Result<Vec<(BackupId, RepositoryError)>, RepositoryError> {
         let mut problems = Vec::new();
-        for (id, objects) in self.backup_objects(cluster)? {
+        for (id, objects) in self.backup_objects(cluster)?.backups {
             if objects.contains(layout::RECORD) && !objects.contains(layout::GONE) {
                 let (key, spec) = self.backup_object(cluster, &id, layout::BEGIN, ObjectKind::Begin)?;
                 let loaded = self.load_json::<BackupBegin>(&key, &spec).map(|_| ());
-                let gone = || Damage::Invalid { problem: "it is gone, while the backup has a record".to_owned() };
-                let loaded =
-                    loaded.map_err(|error| if error.is_not_found() { self.damaged(&key, gone()) } else { error });
+                let gone = || self.begin_is_gone(&key);
+                let loaded = loaded.map_err(|error| if error.is_not_found() { gone() } else { error });
                 problems.extend(loaded.err().map(|error| (id, error)));
             }
         }
         Ok(problems)
+    }
+
+    /// Backups that are not listed because their begin is gone, while they have a record.
+    pub(crate) fn backups_without_begin(
+        &self,
+        cluster: &ClusterRef,
+    ) -> Result<Vec<(BackupId, RepositoryError)>, RepositoryError> {
+        let mut problems = Vec::new();
+        for (id, objects) in self.backup_objects(cluster)?.backups {
+            let is_unlisted = objects.contains(layout::RECORD) && !objects.contains(layout::BEGIN);
+            if is_unlisted && !objects.contains(layout::GONE) {
+                let (key, _) = self.backup_object(cluster, &id, layout::BEGIN, ObjectKind::Begin)?;
+                problems.push((id, self.begin_is_gone(&key)));
+            }
+        }
+        Ok(problems)
+    }
+
+    fn begin_is_gone(&self, key: &crate::store::ObjectKey) -> RepositoryError {
+        self.damaged(key, Damage::Invalid { problem: "it is missing, while the backup has a record".to_owned() })
     }
 
     /// The record of a backup.
@@ -167,10 +196,11 @@ impl Repository {
     }
 
     /// The names of the objects directly below each backup.
-    fn backup_objects(&self, cluster: &ClusterRef) -> Result<BTreeMap<BackupId, BTreeSet<String>>, RepositoryError> {
+    fn backup_objects(&self, cluster: &ClusterRef) -> Result<BackupObjects, RepositoryError> {
         let prefix = layout::backups(cluster);
         let mut backups: BTreeMap<BackupId, BTreeSet<String>> = BTreeMap::new();
-        for key in self.list(&prefix)? {
+        let (keys, unlistable) = self.list_readable(&prefix)?;
+        for key in keys {
             let rest = key.as_str().strip_prefix(&prefix).unwrap_or_default();
             if let Some((id, object)) = rest.split_once('/')
                 && let Ok(id) = id.parse::<BackupId>()
@@ -178,6 +208,11 @@ impl Repository {
                 backups.entry(id).or_default().insert(object.to_owned());
             }
         }
-        Ok(backups)
+        // What cannot be listed below a backup is told by who wants to read it.
+        let of_backup = |folder: Unlistable| {
+            let id = folder.folder.strip_prefix(&prefix)?.parse().ok()?;
+            Some((id, folder.error))
+        };
+        Ok(BackupObjects { backups, hidden: unlistable.into_iter().filter_map(of_backup).collect() })
     }
 }

@@ -10,6 +10,9 @@ use crate::codec::{
 };
 use crate::repository::error::{Damage, RepositoryError};
 
+/// What is damaged when only the copy of a header is: no reader looks at it while the header is there.
+pub(crate) const HEADER_COPY: &str = "copy of the header";
+
 /// Bytes of the frame header in front of the copy.
 const LEAD_BYTES: usize = 8;
 /// What is copied of a header, and what of that is zero in the copy.
@@ -128,7 +131,7 @@ impl ObjectReader<'_> {
         if is_framed && stored.get(LEAD_BYTES..) == Some(expected) {
             return Ok(());
         }
-        Err(self.damaged(Damage::Digest { what: "copy of the header" }))
+        Err(self.damaged(Damage::Digest { what: HEADER_COPY }))
     }
 
     fn invalid(&self, problem: &str) -> RepositoryError {

@@ -36,6 +36,7 @@ fn archive(ranges: &[(u64, u64)]) -> ArchiveFacts {
         ranges: BTreeMap::from([(tli(1), ranges.iter().map(range).collect())]),
         histories: BTreeMap::new(),
         unreadable_histories: BTreeMap::new(),
+        unlisted: Vec::new(),
         archived_at: BTreeMap::new(),
     }
 }

@@ -33,7 +33,7 @@ fn a_hole_between_two_backups_costs_the_targets_up_to_the_second() {
 #[test]
 fn a_damaged_segment_costs_what_a_missing_one_costs() {
     let (scene, _, second) = Scene::sound();
-    scene.flip(&scene.test.stored(&segment(1, 5).to_string()), 8 * 600);
+    scene.flip(&scene.test.stored(&segment(1, 5).to_string()), 8 * 1010);
     let report = scene.verify();
     assert_eq!(report.damaged.len(), 1);
     let finding = about(&report, "000000010000000000000005");
@@ -43,7 +43,7 @@ fn a_damaged_segment_costs_what_a_missing_one_costs() {
 #[test]
 fn a_segment_inside_a_backup_costs_the_backup_and_its_targets() {
     let (scene, first, second) = Scene::sound();
-    scene.flip(&scene.test.stored(&segment(1, 3).to_string()), 8 * 600);
+    scene.flip(&scene.test.stored(&segment(1, 3).to_string()), 8 * 1010);
     let report = scene.verify();
     let expected = [format!("all of {}", first.id), format!("targets on 1 from 0/300100 to 0/800100, {}", second.id)];
     assert_eq!(costs(about(&report, "000000010000000000000003")), expected);
@@ -54,10 +54,10 @@ fn a_segment_inside_a_backup_costs_the_backup_and_its_targets() {
 #[test]
 fn behind_the_last_backup_all_targets_are_lost() {
     let (scene, ..) = Scene::sound();
-    scene.flip(&scene.test.stored(&segment(1, 10).to_string()), 8 * 600);
+    scene.flip(&scene.test.stored(&segment(1, 10).to_string()), 8 * 1010);
     assert_eq!(costs(about(&scene.verify(), "00000000000A")), ["targets on 1 from 0/A00000 on"]);
     let (scene, ..) = Scene::sound();
-    scene.flip(&scene.test.stored(&segment(1, 12).to_string()), 8 * 600);
+    scene.flip(&scene.test.stored(&segment(1, 12).to_string()), 8 * 1010);
     let report = scene.verify();
     assert_eq!(costs(about(&report, "00000000000C")), ["targets on 1 from 0/C00000 on"]);
     assert_eq!(report.damaged.len(), 1);
@@ -66,7 +66,7 @@ fn behind_the_last_backup_all_targets_are_lost() {
 #[test]
 fn before_the_first_backup_nothing_is_lost() {
     let (scene, ..) = Scene::sound();
-    scene.flip(&scene.test.stored(&segment(1, 2).to_string()), 8 * 600);
+    scene.flip(&scene.test.stored(&segment(1, 2).to_string()), 8 * 1010);
     assert_eq!(costs(about(&scene.verify(), "000000000002")), ["nothing"]);
     std::fs::remove_file(scene.test.stored(&segment(1, 2).to_string())).unwrap();
     assert_eq!(scene.verify().damaged, []);
@@ -150,7 +150,54 @@ fn a_damaged_fork_segment_is_not_replaced_by_the_parents() {
     scene.backup(1, 3);
     scene.archive(2, 6..=8);
     scene.store("00000002.history", format!("1\t{}\tx\n", lsn("0/680000")).as_bytes());
-    scene.flip(&scene.test.stored(&segment(2, 6).to_string()), 8 * 600);
+    scene.flip(&scene.test.stored(&segment(2, 6).to_string()), 8 * 1010);
     let report = scene.verify();
     assert_eq!(costs(about(&report, "000000020000000000000006")), ["targets on 2 from 0/600000 on"]);
+}
+
+/// Damage in the copy of the header, at which no reader looks, is named and costs nothing.
+#[test]
+fn damage_where_no_reader_looks_costs_nothing() {
+    use crate::verify::{Depth, VerifyOptions};
+    let (scene, ..) = Scene::sound();
+    scene.store("00000002.history", b"1\t0/680000\tx\n");
+    for path in scene.objects() {
+        let name = path.to_string_lossy().into_owned();
+        if name.ends_with("repository.json") {
+            continue;
+        }
+        scene.flip(&path, 8 * 600);
+        let report = scene.verify();
+        assert_eq!(report.damaged.len(), 1, "{name}: {:#?}", report.damaged);
+        assert!(path.ends_with(&report.damaged[0].object), "{name}");
+        assert_eq!(costs(&report.damaged[0]), ["nothing"], "{name}");
+        assert!(report.backups.iter().all(|backup| backup.can_be_restored), "{name}");
+        let quick = VerifyOptions { depth: Depth::Quick, ..super::scene::options() };
+        assert!(scene.verify_with(quick).backups.iter().all(|backup| backup.can_be_restored), "{name}");
+        scene.flip(&path, 8 * 600);
+    }
+}
+
+#[test]
+fn a_pack_with_a_damaged_copy_and_a_damaged_frame_is_lost_with_its_files() {
+    let (scene, first, _) = Scene::sound();
+    let of_first = format!("/packs/{}/", first.id);
+    let pack = scene.objects().into_iter().find(|path| path.to_string_lossy().contains(&of_first)).unwrap();
+    scene.flip(&pack, 8 * 600);
+    scene.flip(&pack, 8 * 1100);
+    let report = scene.verify();
+    assert!(costs(about(&report, "/packs/")).iter().any(|line| line.contains("files of")), "{:#?}", report.damaged);
+}
+
+#[test]
+fn a_damaged_identity_costs_the_cluster() {
+    let (scene, ..) = Scene::sound();
+    let path = scene.root().join(format!("main/{}/identity", scene.test.cluster.system_identifier));
+    scene.flip(&path, 8 * 1010);
+    for _ in 0..2 {
+        let report = scene.verify();
+        assert_eq!(costs(about(&report, "/identity")), ["the cluster"]);
+        assert!(report.backups.len() == 2 && report.backups.iter().all(|backup| !backup.can_be_restored));
+        std::fs::remove_file(&path).unwrap_or_default();
+    }
 }

@@ -65,7 +65,7 @@ fn a_quick_look_and_a_sample_read_less_and_say_so() {
 fn one_backup_alone_is_looked_at() {
     let (scene, first, second) = Scene::sound();
     let only = |id| scene.verify_with(VerifyOptions { backup: Some(id), ..options() });
-    scene.flip(&scene.test.stored("000000010000000000000003"), 8 * 600);
+    scene.flip(&scene.test.stored("000000010000000000000003"), 8 * 1010);
     let report = only(second.id);
     assert_eq!(report.damaged, []);
     assert!(report.backups.iter().all(|backup| backup.id == second.id && backup.can_be_restored));
@@ -74,7 +74,7 @@ fn one_backup_alone_is_looked_at() {
         scene.flip(object, 8 * 100);
     }
     scene.store("00000003.history", b"2\t0/500000\tx\n");
-    scene.flip(&scene.test.stored("00000003.history"), 8 * 600);
+    scene.flip(&scene.test.stored("00000003.history"), 8 * 1010);
     assert_eq!(only(second.id).damaged, []);
     let report = only(first.id);
     assert_eq!(report.damaged.len(), 2, "{:?}", report.damaged); // begin and record

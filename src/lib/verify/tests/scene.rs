@@ -158,6 +158,7 @@ pub(super) fn costs(finding: &Finding) -> Vec<String> {
         Cost::Timeline { timeline } => format!("timeline {timeline}"),
         Cost::Unlisted { backup } => format!("{backup} is not listed"),
         Cost::Cluster => "the cluster".to_owned(),
+        Cost::Unknown => "unknown".to_owned(),
         Cost::Nothing { .. } => "nothing".to_owned(),
     };
     finding.costs.iter().map(line).collect()
