@@ -326,3 +326,7 @@ pub(super) fn control_file_path() -> Result<DataPath, BackupError> {
 #[cfg(test)]
 #[path = "content_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile_tests;
