@@ -57,7 +57,7 @@ struct Enemy {
 
 impl Enemy {
     fn new() -> Self {
-        let test = testing::repository();
+        let test = testing::repository_in_memory();
         let decoy = Decoy::new(test.temp.path());
         Self { test, decoy, cases: 0 }
     }
@@ -290,4 +290,25 @@ fn a_refusal_says_why() {
     assert_eq!(error.problem, DataPathProblem::DotComponent);
     let message = Enemy::new().refused("base.tar", &Raw::new(b"base/../x", b'0'));
     assert!(message.contains("base.tar"), "{message}");
+}
+
+/// The server that is restored makes a link of every line.
+#[test]
+fn a_tablespace_map_is_about_the_tablespaces_that_were_announced() {
+    let mut enemy = Enemy::new();
+    for line in
+        ["16385 /other\n", "16386 /ts\n", "16385 /ts\n1 DECOY\n", "1 DECOY\n", "1 pg_tblspc/2\n", "x y\n", "16385 /ts"]
+    {
+        let map = enemy.decoy.name(line.as_bytes());
+        let tar = super::tests::tar_of(&[("backup_label", b"label".to_vec()), ("tablespace_map", map)]);
+        let error = enemy.send("base.tar", tar, b"").err().unwrap();
+        assert!(matches!(error, BackupError::ArchiveContent { .. }), "{line:?}: {error:?}");
+        assert!(error.to_string().contains("tablespace_map"), "{error}");
+    }
+    for line in ["", "16385 /ts\n", "7 pg_tblspc/7\n"] {
+        let tar =
+            super::tests::tar_of(&[("backup_label", b"label".to_vec()), ("tablespace_map", line.as_bytes().to_vec())]);
+        let error = enemy.send("base.tar", tar, b"").err().unwrap();
+        assert!(matches!(error, BackupError::Manifest(_)), "{line:?}: {error:?}");
+    }
 }

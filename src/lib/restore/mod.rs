@@ -14,6 +14,7 @@ mod facts;
 mod file_writer;
 mod includes;
 mod listing;
+mod map_check;
 mod old_wal;
 mod original;
 mod paths;
@@ -33,6 +34,8 @@ mod branch_tests;
 mod choose_tests;
 #[cfg(test)]
 mod executor_tests;
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod target_directory_tests;
 #[cfg(test)]
