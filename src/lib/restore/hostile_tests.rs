@@ -117,7 +117,18 @@ impl Enemy {
         };
         std::fs::create_dir_all(self.at("space")).unwrap();
         let planned = super::plan(&options, &SilentReporter, &Cancel::new())?;
-        super::run(&options, planned, &SystemClock, &SilentReporter, &Cancel::new()).map(drop)
+        let report = super::run(&options, planned, &SystemClock, &SilentReporter, &Cancel::new())?;
+        // What the server is told to read lies in the directory.
+        for (name, value) in report.configuration.command_line.iter().filter(|(name, _)| name.ends_with("_file")) {
+            let place = Path::new(value);
+            let stays = value.is_empty() || place.components().all(|part| part != std::path::Component::ParentDir);
+            assert!(stays && (value.is_empty() || place.starts_with(data)), "{name} is \"{value}\"");
+        }
+        let main = std::fs::read_to_string(data.join("pgv-config/etc/main.conf")).unwrap_or_default();
+        let leaves =
+            |line: &str| line.contains("/../") || line.ends_with("/..'") || !line.contains(data.to_str().unwrap());
+        assert!(!main.lines().any(leaves), "{main}");
+        Ok(())
     }
 }
 
@@ -361,4 +372,25 @@ fn documents_stay_in_their_folder() {
         drop(outcome);
     }
     assert!(enemy.cases >= 120, "{}", enemy.cases);
+}
+
+/// A file that names another by an absolute path reads the copy in the directory, whatever the path is.
+#[test]
+fn included_files_are_those_of_the_copy() {
+    let mut enemy = Enemy::new();
+    for (name, _) in NAMES {
+        let Some(name) = text(&enemy.decoy.name(name)).filter(|name| !name.contains(['\0', '\n', '\x1b'])) else {
+            continue;
+        };
+        let line = crate::pg::config_lines(&[("include_if_exists", format!("/etc/{name}"))]).unwrap();
+        let inside = crate::pg::config_lines(&[("include_if_exists", format!("/data/{name}"))]).unwrap();
+        let outcome = enemy.restore(&format!("include {name:?}"), |made| {
+            made.settings.insert("data_directory".to_owned(), "/data".to_owned());
+            made.settings.insert("config_file".to_owned(), "/etc/main.conf".to_owned());
+            let path = Some(PathBuf::from("/etc/main.conf"));
+            made.document(DocumentKind::Configuration, "configuration-000", path, format!("{line}{inside}").as_bytes());
+        });
+        outcome.unwrap_or_else(|error| panic!("{name:?}: {error}"));
+    }
+    assert!(enemy.cases >= 30);
 }
