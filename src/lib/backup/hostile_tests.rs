@@ -207,7 +207,7 @@ fn sizes_and_prefixes_that_two_readers_could_read_differently_are_refused() {
         b"00000000008\0",
         b"1          \0",
         b"0000 000001\0",
-        b"00\0000000001",
+        b"00\x000000000001",
         b"            ",
         b"\0\0\0\0\0\0\0\0\0\0\0\0",
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
