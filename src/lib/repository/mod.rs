@@ -9,6 +9,8 @@ mod backup;
 mod cluster;
 mod description;
 mod error;
+#[cfg(test)]
+mod hostile_tests;
 mod layout;
 mod object;
 mod object_reader;
