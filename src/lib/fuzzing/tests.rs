@@ -145,8 +145,11 @@ fn accepted_archives_are_the_same_to_the_tar_of_the_system() {
     assert!(compared >= 10, "{compared} entries compared");
 }
 
-/// Name, type, size and link of each entry, as the system's tar lists them.
-fn listed_by_tar(archive: &[u8]) -> Vec<(Vec<u8>, u8, u64, Option<Vec<u8>>)> {
+/// Name, type, size and link of an entry.
+type Listed = (Vec<u8>, u8, u64, Option<Vec<u8>>);
+
+/// The entries as the system's tar lists them.
+fn listed_by_tar(archive: &[u8]) -> Vec<Listed> {
     use std::io::Write as _;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(archive).unwrap();

@@ -58,6 +58,8 @@ pub use config_text::{
     config_value, parse_config, quote_config_value, remove_settings,
 };
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
