@@ -25,6 +25,8 @@ pub mod error;
 pub mod fs;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz_check;
+#[cfg(test)]
+pub(crate) mod hostile;
 pub(crate) mod parallel;
 pub mod pg;
 pub mod report;

@@ -1,13 +1,14 @@
 //! What a stream holds: files into packs, documents aside, everything digested on the way.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 
 use super::BackupError;
 use crate::pg::{
-    ControlFile, DataPath, ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher, TarEnding, TarEntry,
-    TarEntryKind, TarError, TarReader, TarSink,
+    ControlFile, DataPath, ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher, TablespaceMap, TarEnding,
+    TarEntry, TarEntryKind, TarError, TarReader, TarSink,
 };
 use crate::repository::{BackupSizes, FileEntry, FileKind, PackStream, StoredFile, TablespaceRef};
 use crate::server::BackupTablespace;
@@ -77,7 +78,6 @@ impl Content {
         let mut tablespaces = Vec::new();
         for tablespace in announced {
             if let (Some(oid), Some(location)) = (tablespace.oid, &tablespace.location) {
-                use std::os::unix::ffi::OsStrExt as _;
                 let path = PathBuf::from(std::ffi::OsStr::from_bytes(location));
                 tablespaces.push(TablespaceRef { oid, path });
             }
@@ -123,6 +123,7 @@ impl Content {
         self.end_archive()?;
         let missing = |name| BackupError::DocumentMissing { name };
         let sink = self.sink;
+        check_tablespace_map(sink.tablespace_map.as_deref(), &sink.tablespaces)?;
         Ok(StreamedContent {
             entries: sink.entries,
             files: sink.files,
@@ -306,6 +307,22 @@ impl TarSink for Sink {
     }
 }
 
+/// A restored server follows every line of the map, so it must be about the tablespaces that were sent.
+fn check_tablespace_map(map: Option<&[u8]>, tablespaces: &[TablespaceRef]) -> Result<(), BackupError> {
+    let problem = |problem| BackupError::ArchiveContent { archive: "base.tar".to_owned(), problem };
+    let map = TablespaceMap::parse(map.unwrap_or_default())
+        .map_err(|error| problem(format!("in its tablespace_map, {error}")))?;
+    for entry in map.entries() {
+        let place = std::path::Path::new(std::ffi::OsStr::from_bytes(&entry.path));
+        let is_sent = tablespaces.iter().any(|sent| sent.oid == entry.oid && sent.path == place);
+        if !is_sent && !entry.is_in_place() {
+            let text = format!("its tablespace_map names tablespace {}, which was not announced there", entry.oid);
+            return Err(problem(text));
+        }
+    }
+    Ok(())
+}
+
 fn tablespace_path(oid: u32) -> Result<DataPath, BackupError> {
     Ok(DataPath::parse(format!("pg_tblspc/{oid}").as_bytes())?)
 }
@@ -326,3 +343,7 @@ pub(super) fn control_file_path() -> Result<DataPath, BackupError> {
 #[cfg(test)]
 #[path = "content_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile_tests;

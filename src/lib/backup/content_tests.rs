@@ -13,7 +13,7 @@ use crate::server::WalPosition;
 /// One archive of a stream: its name, and files with their content.
 type Archive<'a> = (&'a str, Vec<(&'a str, Vec<u8>)>);
 
-fn tar_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn tar_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, content) in files {
         let mut header = tar::Header::new_ustar();
@@ -36,7 +36,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The manifest that an honest server would send for these archives.
-fn manifest_of(archives: &[Archive<'_>]) -> Vec<u8> {
+pub(super) fn manifest_of(archives: &[Archive<'_>]) -> Vec<u8> {
     let mut files = Vec::new();
     for (archive, entries) in archives {
         let prefix = match archive.strip_suffix(".tar") {
@@ -88,7 +88,15 @@ fn received_tars(
     manifest: &[u8],
     ends_are_marked: bool,
 ) -> Result<StreamedContent, BackupError> {
-    let test: TestRepository = testing::repository();
+    received_in(&testing::repository(), archives, manifest, ends_are_marked)
+}
+
+pub(super) fn received_in(
+    test: &TestRepository,
+    archives: &[(&str, Vec<u8>)],
+    manifest: &[u8],
+    ends_are_marked: bool,
+) -> Result<StreamedContent, BackupError> {
     let begin = BackupBegin {
         id: BackupId::generate(Timestamp::UNIX_EPOCH),
         host: "h".to_owned(),

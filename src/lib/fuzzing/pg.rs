@@ -16,7 +16,7 @@ use crate::pg::{
 const BLOCK: usize = 512;
 
 /// What a reader of archives sees: name, type, size, mode, link, and a sum over the data.
-type Seen = Vec<(Vec<u8>, u8, u64, u32, Option<Vec<u8>>, u32)>;
+pub(super) type Seen = Vec<(Vec<u8>, u8, u64, u32, Option<Vec<u8>>, u32)>;
 
 #[derive(Default)]
 struct Collector {
@@ -60,6 +60,13 @@ impl TarSink for Collector {
 
 /// The tar stream. The first byte says in which pieces it comes and whether the checksums of headers are made right.
 pub(super) fn tar(data: &[u8]) {
+    if let Some((archive, seen)) = accepted(data) {
+        assert_eq!(same_form(seen_by_tar_crate(&archive).expect("the tar crate reads it")), seen);
+    }
+}
+
+/// The archive and what our reader sees in it, unless it refuses it.
+pub(super) fn accepted(data: &[u8]) -> Option<(Vec<u8>, Seen)> {
     let (choice, rest) = split_choice(data);
     let mut archive = rest.to_vec();
     if choice & 0x80 != 0 {
@@ -72,13 +79,17 @@ pub(super) fn tar(data: &[u8]) {
     let (mut reader, mut sink) = (TarReader::new(), Collector::default());
     for part in archive.chunks(piece) {
         if let Err(error) = reader.push(part, &mut sink) {
-            return seen(&error);
+            seen(&error);
+            return None;
         }
     }
     assert_eq!(reader.offset(), archive.len() as u64);
     match reader.finish() {
-        Ok(_) => assert_eq!(same_form(seen_by_tar_crate(&archive).expect("the tar crate reads it")), sink.seen),
-        Err(error) => seen(&error),
+        Ok(_) => Some((archive, sink.seen)),
+        Err(error) => {
+            seen(&error);
+            None
+        }
     }
 }
 
@@ -121,7 +132,7 @@ fn seen_by_tar_crate(archive: &[u8]) -> std::io::Result<Seen> {
 }
 
 /// Names without the slash and the "./" of directories; '\0' and '0' are the same type.
-fn same_form(mut seen: Seen) -> Seen {
+pub(super) fn same_form(mut seen: Seen) -> Seen {
     for entry in &mut seen {
         if entry.1 != b'0' && entry.1 != 0 && entry.0.ends_with(b"/") {
             entry.0.pop();

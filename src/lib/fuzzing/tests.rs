@@ -130,3 +130,77 @@ fn arbitrary_and_mutilated_bytes_are_read_or_refused() {
         }
     }
 }
+
+/// What we accept, the system's tar sees the same (failures.md D9); the target itself compares with the `tar` crate.
+#[test]
+fn accepted_archives_are_the_same_to_the_tar_of_the_system() {
+    let target = find("tar").unwrap();
+    let mut compared = 0;
+    for (path, data) in corpus(target) {
+        let Some((archive, seen)) = pg::accepted(&data) else { continue };
+        let ours: Vec<_> = seen.into_iter().map(|(name, kind, size, _, link, _)| (name, kind, size, link)).collect();
+        assert_eq!(listed_by_tar(&archive), ours, "{}", path.display());
+        compared += ours.len();
+    }
+    assert!(compared >= 10, "{compared} entries compared");
+}
+
+/// Name, type, size and link of an entry.
+type Listed = (Vec<u8>, u8, u64, Option<Vec<u8>>);
+
+/// The entries as the system's tar lists them.
+fn listed_by_tar(archive: &[u8]) -> Vec<Listed> {
+    use std::io::Write as _;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(archive).unwrap();
+    let output = std::process::Command::new("tar")
+        .args(["--list", "-v", "--full-time", "--numeric-owner", "--quoting-style=c", "-P", "--file"])
+        .arg(file.path())
+        .env("LC_ALL", "C")
+        .output()
+        .expect("tar is part of every system");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let list = output.stdout;
+    let lines = list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let listed = lines.map(|line| {
+        let text = String::from_utf8_lossy(line);
+        let kind = match line[0] {
+            b'-' => b'0',
+            b'd' => b'5',
+            b'l' => b'2',
+            other => other,
+        };
+        let size = text.split_whitespace().nth(2).unwrap().parse().unwrap();
+        let quote = line.iter().position(|byte| *byte == b'"').unwrap();
+        let (name, rest) = unquoted(&line[quote + 1..]);
+        let link = rest.strip_prefix(b" -> \"").map(|link| unquoted(link).0);
+        (name, kind, size, 0, link, 0)
+    });
+    let same = pg::same_form(listed.collect());
+    same.into_iter().map(|(name, kind, size, _, link, _)| (name, kind, size, link)).collect()
+}
+
+/// A text quoted as in C, up to its closing quote, and what follows.
+fn unquoted(mut text: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut plain = Vec::new();
+    while let Some((&byte, rest)) = text.split_first() {
+        text = rest;
+        match byte {
+            b'"' => break,
+            b'\\' => {
+                let digits = text.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+                if digits == 3 {
+                    plain.push(u8::from_str_radix(std::str::from_utf8(&text[..3]).unwrap(), 8).unwrap());
+                    text = &text[3..];
+                } else {
+                    let escapes = [(b'a', 7), (b'b', 8), (b't', 9), (b'n', 10), (b'v', 11), (b'f', 12), (b'r', 13)];
+                    plain
+                        .push(escapes.iter().find(|(letter, _)| *letter == text[0]).map_or(text[0], |(_, byte)| *byte));
+                    text = &text[1..];
+                }
+            }
+            byte => plain.push(byte),
+        }
+    }
+    (plain, text)
+}

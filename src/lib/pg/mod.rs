@@ -61,6 +61,8 @@ pub use config_text::{
 };
 pub use copy_settings::{CopySettings, RiskySetting, SettingRisk};
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};

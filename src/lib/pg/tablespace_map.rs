@@ -134,6 +134,11 @@ impl TablespaceMap {
 }
 
 impl TablespaceMapEntry {
+    /// Whether it lies in the data directory itself, where its link would be.
+    pub fn is_in_place(&self) -> bool {
+        self.path == format!("pg_tblspc/{}", self.oid).as_bytes()
+    }
+
     /// From a line with escapes undone. The path may begin with blanks of its own.
     fn parse(number: usize, line: &[u8]) -> Result<Self, TablespaceMapError> {
         let parse = || {

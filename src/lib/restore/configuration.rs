@@ -77,7 +77,7 @@ pub(super) fn place_of(plan: &RestorePlan, name: &str, usual: &str) -> PathBuf {
         return outside(&plan.directory, path);
     }
     match path.strip_prefix(data) {
-        Ok(inside) => plan.directory.join(inside),
+        Ok(inside) => plan.directory.join(plain(inside)),
         // It could not be read when the backup was taken.
         Err(_) => plan.directory.join(OUTSIDE_FOLDER).join(usual),
     }
@@ -89,7 +89,12 @@ fn is_stored(record: &BackupRecord, path: &Path) -> bool {
 
 /// Where a configuration file from outside is put: its whole path below one folder, so that relative includes work.
 fn outside(directory: &Path, path: &Path) -> PathBuf {
-    directory.join(OUTSIDE_FOLDER).join(path.strip_prefix("/").unwrap_or(path))
+    directory.join(below_outside_folder(path))
+}
+
+/// The path without anything that leads out of the directory it is joined to. Servers name their files without it.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|component| matches!(component, Component::Normal(_))).collect()
 }
 
 /// The settings of a file and of what it includes; none when the server could not read it either.
@@ -148,7 +153,7 @@ fn create_included_directories(data: &Tree, file: &Path, content: &[u8]) -> Resu
 }
 
 fn below_outside_folder(path: &Path) -> PathBuf {
-    Path::new(OUTSIDE_FOLDER).join(path.strip_prefix("/").unwrap_or(path))
+    Path::new(OUTSIDE_FOLDER).join(plain(path))
 }
 
 /// Creates a file and the directories above it.
@@ -187,6 +192,6 @@ fn redirected_line(line: &[u8], plan: &RestorePlan) -> Option<String> {
     }
     let inside = plan.record.setting("data_directory").and_then(|data| path.strip_prefix(data).ok());
     // Also what is not stored is not read from its original's place.
-    let place = inside.map_or_else(|| outside(&plan.directory, path), |inside| plan.directory.join(inside));
+    let place = inside.map_or_else(|| outside(&plan.directory, path), |inside| plan.directory.join(plain(inside)));
     config_lines(&[(entry.name.as_str(), place.to_str()?.to_owned())]).ok()
 }

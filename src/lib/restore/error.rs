@@ -292,6 +292,24 @@ pub enum RestoreError {
         #[source]
         source: TablespaceMapError,
     },
+    /// The tablespace map names a tablespace that the backup does not have.
+    #[error("the tablespace_map of backup {backup} names tablespace {oid}, which is none of its tablespaces")]
+    StrayTablespace {
+        /// The backup.
+        backup: BackupId,
+        /// The tablespace.
+        oid: u32,
+    },
+    /// The file map holds what no backup has.
+    #[error("the file map of backup {backup} holds \"{path}\", {problem}")]
+    UnsafeEntry {
+        /// The backup.
+        backup: BackupId,
+        /// The entry.
+        path: DataPath,
+        /// What it is.
+        problem: &'static str,
+    },
     /// The settings cannot be written.
     #[error("the recovery settings cannot be written")]
     Settings(#[from] RecoverySettingsError),
@@ -384,6 +402,8 @@ impl Classified for RestoreError {
             | Self::WrongContent { .. }
             | Self::NoDocument { .. }
             | Self::TablespaceMap { .. }
+            | Self::StrayTablespace { .. }
+            | Self::UnsafeEntry { .. }
             | Self::RestoredControlFile { .. }
             | Self::ControlFileDiffers { .. } => ErrorClass::Corrupt,
             Self::Thread(error) => ErrorClass::of_io(error),

@@ -11,6 +11,7 @@ use super::control_file;
 use super::error::RestoreError;
 use super::file_writer::{FileWriter, Piece, Target};
 use super::harmless::CopyConfiguration;
+use super::map_check;
 use super::old_wal::OldWalCopy;
 use super::places::{MOVED_ASIDE, Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
@@ -163,6 +164,7 @@ impl Executor<'_> {
         let mut targets = Vec::new();
         map.for_each(&mut |path, entry| {
             self.cancelled()?;
+            map_check::check(&self.plan.record, &path, &entry.kind)?;
             let (tree, relative) = places.place_of(&path);
             let mode = entry.mode & self.plan.mode_mask;
             match &entry.kind {
@@ -252,8 +254,7 @@ impl Executor<'_> {
                     ("backup_label", load()?)
                 }
                 DocumentKind::TablespaceMap => {
-                    let map = tablespace_map(&load()?, &self.plan.tablespaces);
-                    ("tablespace_map", map.map_err(|source| RestoreError::TablespaceMap { backup, source })?)
+                    ("tablespace_map", tablespace_map(backup, &load()?, &self.plan.tablespaces)?)
                 }
                 DocumentKind::BackupManifest => ("backup_manifest", load()?),
                 DocumentKind::Configuration => continue,

@@ -16,6 +16,7 @@ mod file_writer;
 mod harmless;
 mod includes;
 mod listing;
+mod map_check;
 mod old_wal;
 mod original;
 mod paths;
@@ -37,6 +38,8 @@ mod choose_tests;
 mod executor_tests;
 #[cfg(test)]
 mod hidden_tests;
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod target_directory_tests;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::choose::Choice;
 use super::error::RestoreError;
 use super::harmless::{CopyPlan, StoredFacts, StoredFiles};
 use super::includes::{self, ConfigurationFiles};
+use super::map_check;
 use super::old_wal::OldWalUse;
 use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
@@ -278,6 +279,7 @@ fn look_through(
 ) -> Result<(Sizes, ConfigurationFiles), RestoreError> {
     let (mut sizes, mut files) = (Sizes::default(), ConfigurationFiles::default());
     map.for_each(&mut |path, entry| {
+        map_check::check(record, &path, &entry.kind)?;
         if let FileKind::File { bytes, .. } = entry.kind {
             let mut components = path.components();
             let is_tablespace = components.next() == Some(b"pg_tblspc");

@@ -9,7 +9,7 @@ use super::error::RestoreError;
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Marker, Neighbour, absolute};
 use crate::fs;
 use crate::pg::{SystemIdentifier, TablespaceMap, TablespaceMapEntry};
-use crate::repository::{BackupRecord, TablespaceRef};
+use crate::repository::{BackupId, BackupRecord, TablespaceRef};
 use crate::server::running_postmaster;
 
 /// Where the person wants tablespaces.
@@ -106,17 +106,22 @@ pub(super) fn used_by_running_servers(data_directories: &[PathBuf]) -> Vec<Neigh
 }
 
 /// The `tablespace_map` from which the server makes the links when it starts: with the new places.
+///
+/// INVARIANT: it names the tablespaces of the backup alone: the server follows every line.
 pub(super) fn tablespace_map(
+    backup: BackupId,
     stored: &[u8],
     plans: &[TablespacePlan],
-) -> Result<Vec<u8>, crate::pg::TablespaceMapError> {
-    let map = TablespaceMap::parse(stored)?;
-    let moved = |entry: &TablespaceMapEntry| {
-        let plan = plans.iter().find(|plan| plan.oid == entry.oid);
-        let path = plan.map_or_else(|| entry.path.clone(), |plan| path_bytes(&plan.path));
-        TablespaceMapEntry { oid: entry.oid, path }
+) -> Result<Vec<u8>, RestoreError> {
+    let invalid = |source| RestoreError::TablespaceMap { backup, source };
+    let map = TablespaceMap::parse(stored).map_err(invalid)?;
+    let moved = |entry: &TablespaceMapEntry| match plans.iter().find(|plan| plan.oid == entry.oid) {
+        Some(plan) => Ok(TablespaceMapEntry { oid: entry.oid, path: path_bytes(&plan.path) }),
+        None if entry.is_in_place() => Ok(entry.clone()),
+        None => Err(RestoreError::StrayTablespace { backup, oid: entry.oid }),
     };
-    Ok(TablespaceMap::new(map.entries().iter().map(moved).collect())?.to_bytes())
+    let entries = map.entries().iter().map(moved).collect::<Result<_, _>>()?;
+    Ok(TablespaceMap::new(entries).map_err(invalid)?.to_bytes())
 }
 
 fn path_bytes(path: &Path) -> Vec<u8> {

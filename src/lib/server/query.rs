@@ -11,7 +11,7 @@ use postgres_protocol::message::frontend;
 use super::framing::{Body, MessageStream, ProtocolError, Received, Transport};
 use super::message::{NoticeBuffer, ServerMessage};
 
-/// LIMIT: bytes of all rows of one result.
+/// LIMIT: bytes that all rows of one result take, what holds them included: a row without columns is sent in seven.
 const MAX_RESULT_BYTES: usize = 64 * 1024 * 1024;
 
 /// One row: its columns in text form.
@@ -61,12 +61,13 @@ pub(crate) async fn rows<S: Transport>(
         match received.body {
             Body::Parsed(Message::RowDescription(_)) if rows.is_empty() => {}
             Body::Parsed(Message::DataRow(body)) => {
-                size += body.buffer().len();
+                let row = columns(&body).map_err(|source| ProtocolError::Malformed { tag: 'D', source })?;
+                size += body.buffer().len() + size_of::<Row>() + row.len() * size_of::<Option<Bytes>>();
                 if size > MAX_RESULT_BYTES {
                     let problem = format!("it is larger than {MAX_RESULT_BYTES} bytes");
                     return Err(ProtocolError::InvalidResult { what: "a command", problem }.into());
                 }
-                rows.push(columns(&body).map_err(|source| ProtocolError::Malformed { tag: 'D', source })?);
+                rows.push(row);
             }
             Body::Parsed(Message::CommandComplete(_) | Message::EmptyQueryResponse) => return Ok(rows),
             body => return Err(Received { tag: received.tag, body }.unexpected("the rows of a result").into()),
@@ -163,6 +164,19 @@ mod tests {
             let (outcome, _) = run_on(&bytes);
             assert!(matches!(outcome, Err(QueryError::Protocol(_))), "{bytes:?}");
         }
+    }
+
+    /// A column without a value takes four bytes to send and eight times as much to hold; a row without columns none.
+    #[test]
+    fn a_result_is_bounded_by_what_it_takes_to_hold() {
+        let nulls = [&u16::MAX.to_be_bytes()[..], &[0xff; 4 * u16::MAX as usize]].concat();
+        let row = message(b'D', &nulls);
+        let (outcome, _) = run_on(&[row.repeat(40), message(b'C', b"SELECT\0"), ready()].concat());
+        assert!(
+            matches!(outcome, Err(QueryError::Protocol(ProtocolError::InvalidResult { .. }))),
+            "{:?}",
+            outcome.err()
+        );
     }
 
     proptest! {

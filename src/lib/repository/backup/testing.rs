@@ -158,3 +158,81 @@ pub(crate) fn backup_referring_to_with(
     writer.finish(&record).unwrap();
     record
 }
+
+/// A backup whose map, documents and record say what a test wants, right or wrong.
+#[derive(Default)]
+pub(crate) struct HandMade {
+    files: Vec<(String, Vec<u8>)>,
+    /// Lines of the map without their braces, and what they are sorted by.
+    pub(crate) lines: Vec<(Vec<u8>, String)>,
+    documents: Vec<(DocumentKind, String, Option<std::path::PathBuf>, Vec<u8>)>,
+    pub(crate) tablespaces: Vec<super::TablespaceRef>,
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+impl HandMade {
+    /// A file with content.
+    pub(crate) fn file(&mut self, name: &str, content: &[u8]) {
+        self.files.push((name.to_owned(), content.to_vec()));
+    }
+
+    pub(crate) fn directory(&mut self, name: &str) {
+        let entry = FileEntry::new(&path(name), 0o700, epoch(), FileKind::Directory);
+        let line = serde_json::to_string(&entry).unwrap();
+        self.line(name, line.trim_matches(['{', '}']));
+    }
+
+    /// A line of the map, sorted where `name` belongs.
+    pub(crate) fn line(&mut self, name: &str, line: &str) {
+        self.line_bytes(name.as_bytes(), line);
+    }
+
+    pub(crate) fn line_bytes(&mut self, name: &[u8], line: &str) {
+        self.lines.push((name.to_vec(), line.to_owned()));
+    }
+
+    pub(crate) fn document(&mut self, kind: DocumentKind, name: &str, path: Option<std::path::PathBuf>, bytes: &[u8]) {
+        self.documents.push((kind, name.to_owned(), path, bytes.to_vec()));
+    }
+}
+
+/// Stores such a backup.
+pub(crate) fn hand_made(test: &TestRepository, made: HandMade) -> BackupRecord {
+    let id = BackupId::generate(epoch());
+    let mut writer = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin(id)).unwrap();
+    for (kind, name, path, bytes) in made.documents {
+        writer.store_document(kind, &name, path, &bytes).unwrap();
+    }
+    let mut packs = writer.packs(PackOptions::default()).unwrap();
+    let mut lines: Vec<(Vec<u8>, String)> =
+        made.lines.into_iter().map(|(name, line)| (name, format!("{{{line}}}\n"))).collect();
+    for (name, content) in made.files {
+        packs.begin_file(content.len() as u64).unwrap();
+        packs.write(&content).unwrap();
+        let StoredFile { extents, digest } = packs.end_file().unwrap();
+        let kind = FileKind::File { bytes: content.len() as u64, digest, extents };
+        let entry = FileEntry::new(&path(&name), 0o600, epoch(), kind);
+        lines.push((name.into_bytes(), serde_json::to_string(&entry).unwrap() + "\n"));
+    }
+    lines.sort();
+    let entries = lines.len() as u64;
+    let leaf: Vec<u8> = lines.into_iter().flat_map(|(_, line)| line.into_bytes()).collect();
+    let place = packs.write_frame(&leaf).unwrap();
+    let needs = packs.finish().unwrap();
+    let digest = test.repository.keys().plain_digest(&leaf);
+    let root = MapRoot { leaves: vec![LeafRef { first: String::new(), place, digest }], entries };
+    let store = |object, kind, json: Vec<u8>| {
+        let (key, spec) = test.repository.backup_object(&test.cluster, &id, object, kind).unwrap();
+        test.repository.create_object(&key, &spec, &json, &test.writer).unwrap().1
+    };
+    let content = StoredContent {
+        root_digest: store("root", ObjectKind::Root, serde_json::to_vec(&root).unwrap()),
+        needs_digest: store("needs", ObjectKind::Needs, serde_json::to_vec(&BackupNeeds { packs: needs }).unwrap()),
+        pack_bytes: 0,
+    };
+    let mut record = record(test, id, &writer, &content);
+    record.tablespaces = made.tablespaces;
+    record.server.settings = made.settings;
+    writer.finish(&record).unwrap();
+    record
+}
