@@ -169,7 +169,7 @@ fn without_a_server_of_that_version_nothing_is_touched() {
     site.restore(&data, &["--start-timeout", "5s"]).expect_code(2);
 }
 
-/// A server with more connections than its backup had: a copy with the configuration of the backup cannot replay that.
+/// A server with more connections than its backup had, and a copy that is started with fewer than its settings say.
 #[test]
 fn recovery_that_ends_short_of_the_proof_is_damage() {
     let folder = TestFolder::new("start-short");
@@ -181,8 +181,16 @@ fn recovery_that_ends_short_of_the_proof_is_damage() {
     ledger.commit_many(&site.primary, 2);
     site.primary.archive_all();
     let copy = Copy::at(&site, folder.join("copy"));
-    let restored = copy.restore(&site, &[]).expect_code(5);
+    let programs = folder.make("programs");
+    let real = VERSION.tool("pg_ctl").parent().unwrap().display().to_string();
+    let script = format!("#!/bin/sh\nexec {real}/pg_ctl \"$@\" -o '-c max_connections=30'\n");
+    std::os::unix::fs::symlink(format!("{real}/postgres"), programs.join("postgres")).unwrap();
+    let pg_ctl = folder.write("programs/pg_ctl", script);
+    std::fs::set_permissions(&pg_ctl, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let options = ["--start", "--pg-bindir", programs.to_str().unwrap(), "--output", "json"];
+    let restored = site.restore(&copy.data, &options).expect_code(5);
     let report = report_of(&restored);
+    assert_eq!(report["configuration"]["raised"][0]["needed"], 60);
     assert_eq!((&report["start"]["settled"], &report["start"]["comparison"]), (&"paused".into(), &"short".into()));
     assert!(report["start"]["difference_bytes"].as_u64().unwrap() > 0);
     for words in [
