@@ -11,7 +11,7 @@ use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use}
 use super::proof::{Proof, Prover, Searched, is_behind};
 use super::refusal::{Elsewhere, NotFound};
 use super::trees;
-use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId};
+use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::{
@@ -66,6 +66,8 @@ pub struct Decision {
     pub selected: SelectedCluster,
     /// What the archive holds, and the old pg_wal that was named.
     pub(super) facts: ArchiveFacts,
+    /// The last segment of the path that is archived.
+    pub(super) last_archived: Option<WalSegmentName>,
     /// Backup, path and WAL.
     pub choice: Choice,
     /// What reading the WAL has shown; none when it was not read.
@@ -149,7 +151,8 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
         }
         None => None,
     };
-    Ok(Decision { selected, facts, choice, proof, old_wal })
+    let last_archived = archived.coverage(&choice.path, choice.record.start_lsn, None).last;
+    Ok(Decision { selected, facts, last_archived, choice, proof, old_wal })
 }
 
 /// How much WAL is needed: all there is when it was not read for the target.
