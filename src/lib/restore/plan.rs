@@ -234,15 +234,11 @@ fn tablespace_warnings(tablespaces: &[TablespacePlan]) -> impl Iterator<Item = &
     let any_original = tablespaces.iter().any(|one| is_original(&one)).then_some(
         "tablespaces go to their original places; if the original still runs on this machine, map them elsewhere",
     );
-    let any_moved = tablespaces
-        .iter()
-        .any(|one| !is_original(&one))
-        .then_some("a CREATE TABLESPACE that is replayed uses the directory that it was given originally");
     let any_renamed = tablespaces.iter().any(|one| one.action == DirectoryAction::MoveAside).then_some(
         "the tablespace links of a data directory that is renamed lead to the restored tablespaces from then on: \
          rename the tablespaces back before its server is started again",
     );
-    [any_original, any_moved, any_renamed].into_iter().flatten()
+    [any_original, any_renamed].into_iter().flatten()
 }
 
 /// The path itself, or the nearest directory above it that is there.

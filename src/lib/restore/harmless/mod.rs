@@ -142,6 +142,13 @@ pub(super) fn plan(
             }
             let created = &on_the_way.created_tablespaces;
             warnings.extend(tablespaces::check(created, plan, &options.allowed_tablespace_paths)?);
+            if plan.mode == RecoveryMode::Standby && !plan.tablespaces.is_empty() {
+                warnings.push(
+                    "a CREATE TABLESPACE behind the end of the backup, which was not read, uses the directory that it was \
+                     given originally, also on this machine"
+                        .to_owned(),
+                );
+            }
             if on_the_way.unlisted_tablespaces > 0 {
                 warnings.push("the WAL creates more tablespaces than are looked at".to_owned());
             }
