@@ -120,8 +120,11 @@ fn hostile_settings_are_listed_and_switched_off_until_they_are_trusted() {
 
     // Trusted from the beginning, and in place.
     let trusted = folder.join("trusted");
-    let outcome = site.restore(&trusted, &["--trust-config", "--target-immediate", "--output", "json"]).success();
-    assert_eq!(json(&outcome)["configuration"]["trust"], "asked");
+    let options = ["--trust-config", "--target-immediate", "--output", "json"];
+    let planned = json(&site.restore(&trusted, &[&options[..], &["--dry-run"]].concat()).success());
+    let report = json(&site.restore(&trusted, &options).success());
+    assert_eq!(report["configuration"]["trust"], "asked");
+    assert_eq!(planned["configuration"], report["configuration"], "by the backup, and by the files");
     assert_eq!(seen_by_server(&site.primary, &trusted, "shared_preload_libraries"), "/tmp/pgv-evil");
     assert_eq!(seen_by_server(&site.primary, &trusted, "archive_mode"), "off");
     site.primary.stop();
