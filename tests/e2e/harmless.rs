@@ -131,6 +131,15 @@ fn hostile_settings_are_listed_and_switched_off_until_they_are_trusted() {
     let options = ["--move-aside", "--archive-only", "--dry-run", "--output", "json"];
     let in_place = json(&site.restore(&site.primary.data, &options).success());
     assert_eq!((&in_place["configuration"]["trust"], &in_place["archiving"]), (&"in_place".into(), &false.into()));
+    let always = ["--archive-only", "--dry-run", "--output", "json"];
+    for (options, trust) in [
+        (&["--standby"][..], "standby"),
+        (&["--keep-archiving", "--old-primary-is-gone"], "takes_over"),
+        (&[], "switched_off"),
+    ] {
+        let plan = json(&site.restore(&folder.join("other"), &[&always[..], options].concat()).success());
+        assert_eq!(plan["configuration"]["trust"], trust);
+    }
 }
 
 /// A file that is missing now may be there when the server starts: then all that is known is off, on every version.
