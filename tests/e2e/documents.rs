@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SERVER_PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// The blocks of each document in the order of the story.
 const README: [&str; 5] = ["build", "setup", "restore", "shell", "by-hand"];
-const RUNBOOKS: [&str; 18] = [
+const RUNBOOKS: [&str; 19] = [
     "check",
     "find",
     "moment",
@@ -22,6 +22,7 @@ const RUNBOOKS: [&str; 18] = [
     "later",
     "open",
     "start",
+    "trust",
     "in-place",
     "take-over",
     "latest",

@@ -19,6 +19,12 @@ fn seen_by_server(cluster: &TestCluster, data: &Path, name: &str) -> String {
     run(postgres).success().stdout.trim_end().to_owned()
 }
 
+/// Waits until the archiver has the configuration of the site: what is written now it must not read for it.
+#[track_caller]
+fn archives(site: &Site) {
+    site.primary.archive_all();
+}
+
 /// The hostile value of a setting, and what a harmless copy has instead.
 fn hostile(evidence: &str) -> Vec<(&'static str, String, &'static str)> {
     let command = format!("touch {evidence}");
@@ -57,6 +63,7 @@ fn hostile(evidence: &str) -> Vec<(&'static str, String, &'static str)> {
 fn hostile_settings_are_listed_and_switched_off_until_they_are_trusted() {
     let folder = TestFolder::new("harmless-settings");
     let mut site = Site::new(PgVersion::V15, &folder);
+    archives(&site);
     let evidence = folder.join("evidence");
     let rows = hostile(evidence.to_str().unwrap());
     assert!(rows.len() >= 15);
@@ -113,14 +120,61 @@ fn hostile_settings_are_listed_and_switched_off_until_they_are_trusted() {
 
     // Trusted from the beginning, and in place.
     let trusted = folder.join("trusted");
-    let outcome = site.restore(&trusted, &["--trust-config", "--target-immediate", "--output", "json"]).success();
-    assert_eq!(json(&outcome)["configuration"]["trust"], "asked");
+    let options = ["--trust-config", "--target-immediate", "--output", "json"];
+    let planned = json(&site.restore(&trusted, &[&options[..], &["--dry-run"]].concat()).success());
+    let report = json(&site.restore(&trusted, &options).success());
+    assert_eq!(report["configuration"]["trust"], "asked");
+    assert_eq!(planned["configuration"], report["configuration"], "by the backup, and by the files");
     assert_eq!(seen_by_server(&site.primary, &trusted, "shared_preload_libraries"), "/tmp/pgv-evil");
     assert_eq!(seen_by_server(&site.primary, &trusted, "archive_mode"), "off");
     site.primary.stop();
     let options = ["--move-aside", "--archive-only", "--dry-run", "--output", "json"];
     let in_place = json(&site.restore(&site.primary.data, &options).success());
     assert_eq!((&in_place["configuration"]["trust"], &in_place["archiving"]), (&"in_place".into(), &false.into()));
+    let always = ["--archive-only", "--dry-run", "--output", "json"];
+    for (options, trust) in [
+        (&["--standby"][..], "standby"),
+        (&["--keep-archiving", "--old-primary-is-gone"], "takes_over"),
+        (&[], "switched_off"),
+    ] {
+        let plan = json(&site.restore(&folder.join("other"), &[&always[..], options].concat()).success());
+        assert_eq!(plan["configuration"]["trust"], trust);
+    }
+}
+
+/// A file that is missing now may be there when the server starts: then all that is known is off, on every version.
+#[track_caller]
+fn is_off_as_a_whole(version: PgVersion) {
+    let folder = TestFolder::new("harmless-unread");
+    let site = Site::new(version, &folder);
+    archives(&site);
+    let missing = folder.join("missing.conf");
+    site.primary.configure(&[&format!("include '{}'", missing.display())]);
+    let (ledger, middle) = site.with_history();
+    let data = folder.join("copy");
+    let outcome = site.restore(&data, &["--target-time", &middle.text]).success();
+    let words = "not all of its files can be read here: every setting";
+    assert!(outcome.stderr.contains(words) && outcome.stdout.contains(words), "{outcome}");
+    folder.write("missing.conf", "shared_preload_libraries = 'evil'\njit_provider = 'evil'\nmax_connections = 5\n");
+    let mut copy = TestCluster::at(version, &folder, "copy-server", &data);
+    assert_eq!(copy.start_and_settle(), Settled::Paused, "log:\n{}", copy.log());
+    Ledger::assert(&copy, &ledger.until(&middle));
+    let shown = ["shared_preload_libraries", "jit_provider", "max_connections", "max_logical_replication_workers"];
+    assert_eq!(shown.map(|name| copy.query(&format!("SHOW {name}"))), ["", "llvmjit", "30", "0"]);
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_switched_off_as_a_whole() {
+    is_off_as_a_whole(PgVersion::V13);
+    is_off_as_a_whole(PgVersion::V18);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn a_configuration_that_cannot_be_read_is_switched_off_as_a_whole_on_the_others() {
+    for version in [PgVersion::V14, PgVersion::V15, PgVersion::V16, PgVersion::V17] {
+        is_off_as_a_whole(version);
+    }
 }
 
 /// What a copy must have: of the commands of a recovery, ours.
@@ -215,6 +269,7 @@ fn what_replay_needs_is_set_where_the_configuration_has_less() {
         builder = builder.line(format!("{name} = {value}"));
     }
     let mut site = Site::of(builder, &folder);
+    archives(&site);
     let lines = LOWERED.map(|(name, _, value)| format!("{name} = {value}"));
     site.primary.configure(&lines.each_ref().map(String::as_str));
     let mut ledger = Ledger::create(&site.primary);

@@ -213,7 +213,8 @@ fn a_tablespace_inside_the_data_directory_stays_inside() {
 #[test]
 fn in_place_after_everything_was_removed() {
     let folder = TestFolder::new("places-place");
-    let mut site = Site::new(PgVersion::V15, &folder);
+    let builder = TestCluster::builder(PgVersion::V15, &folder).line("session_preload_libraries = 'auto_explain'");
+    let mut site = Site::of(builder, &folder);
     let (ledger, _) = site.with_history();
     let data = site.primary.data.clone();
     site.primary.stop();
@@ -224,7 +225,10 @@ fn in_place_after_everything_was_removed() {
     let _server = Printed::start(&site, &data, &restored);
     crate::support::wait_until("it has opened", PATIENCE, || !site.primary.is_in_recovery());
     Ledger::assert(&site.primary, &ledger.all());
+    // It takes its original's place, but for the archive.
     assert_eq!(site.primary.query("SHOW archive_mode"), "off");
+    assert_eq!(site.primary.query("SHOW session_preload_libraries"), "auto_explain");
+    assert!(restored.stderr.contains("kept, since it is restored in its original's place"), "{restored}");
 }
 
 /// A cluster as Debian makes it, archiving into a repository.
@@ -271,7 +275,15 @@ fn on_debian_the_printed_command_starts_what_was_restored() {
     for gone in [false, true] {
         let data = folder.join(format!("restored-{gone}"));
         let away = folder.join("etc-away");
+        let planned = site.restore(&data, &["--output", "json", "--dry-run"]).success();
         let restored = site.restore(&data, &["--output", "json"]).success();
+        let configuration = |outcome: &Outcome| {
+            let answer: Value = serde_json::from_str(&outcome.stdout).unwrap();
+            answer["configuration"].clone()
+        };
+        // By the backup, and by the files.
+        assert_eq!(configuration(&planned), configuration(&restored));
+        assert_eq!(configuration(&planned)["is_known"], true, "{planned}");
         if gone {
             fs::rename(&etc, &away).unwrap();
         }

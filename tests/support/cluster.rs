@@ -172,7 +172,12 @@ impl TestCluster {
             text.push_str(line);
             text.push('\n');
         }
-        std::fs::write(&path, text).unwrap_or_else(|error| panic!("could not write {path:?}: {error}"));
+        // a process of the server that is late with an earlier reload must not read half of it
+        let new = path.with_extension("harness");
+        std::fs::write(&new, text).unwrap_or_else(|error| panic!("could not write {new:?}: {error}"));
+        std::fs::set_permissions(&new, std::fs::metadata(&path).expect("it was read").permissions()).unwrap();
+        TestAccount::get().take_over(&new);
+        std::fs::rename(&new, &path).unwrap_or_else(|error| panic!("could not write {path:?}: {error}"));
     }
 
     /// Makes the server read its configuration again.

@@ -8,6 +8,9 @@ use crate::restore::{ConfigTrust, CopyConfiguration};
 /// Lines of a plan: a word, and what it says.
 pub(super) fn lines(trust: ConfigTrust, settings: &CopyConfiguration) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
+    if !trust.is_kept() {
+        lines.push(("copy", "its subscriptions do not start".to_owned()));
+    }
     let head = match trust {
         ConfigTrust::SwitchedOff => "switched off, because it is a copy; --trust-config keeps them:",
         ConfigTrust::Asked => "kept, since its configuration is trusted:",
@@ -19,18 +22,9 @@ pub(super) fn lines(trust: ConfigTrust, settings: &CopyConfiguration) -> Vec<(&'
         lines.push(("settings", head.to_owned()));
     }
     lines.extend(settings.risky.iter().map(|setting| ("", risky_text(trust, setting))));
-    if !trust.is_kept() {
-        if !settings.is_known {
-            let all = "its files cannot all be read: every setting that is known to run code is switched off";
-            lines.push(("settings", all.to_owned()));
-        }
-        lines.push(("", "subscriptions do not start in a copy".to_owned()));
-        if settings.risky.is_empty()
-            && settings.is_known
-            && let Some((word, _)) = lines.last_mut()
-        {
-            *word = "settings";
-        }
+    if !trust.is_kept() && !settings.is_known {
+        let all = "not all of its files can be read here: every setting that is known to run code is switched off";
+        lines.push(("settings", all.to_owned()));
     }
     let word = |number: usize| if number == 0 { "raised" } else { "" };
     lines.extend(settings.raised.iter().enumerate().map(|(number, low)| (word(number), raised_text(low))));
@@ -41,14 +35,18 @@ fn risky_text(trust: ConfigTrust, setting: &RiskySetting) -> String {
     let RiskySetting { name, value, harmless, .. } = setting;
     match harmless {
         None if !trust.is_kept() => format!("{name} = '{value}' stays: pg_hba.conf may need it"),
+        Some(_) if *name == "ssl" => format!("{name} = '{value}', whose key needs ssl_passphrase_command"),
         _ => format!("{name} = '{value}'"),
     }
 }
 
 fn raised_text(low: &LowSetting) -> String {
     let LowSetting { name, needed, found } = low;
-    let has = found.map_or_else(|| "no number that is known".to_owned(), |found| found.to_string());
-    format!("{name} = {needed} for the time of recovery, which needs it; the configuration has {has}")
+    let has = match found {
+        Some(found) => format!("the configuration has {found}"),
+        None => "what the configuration has is not known".to_owned(),
+    };
+    format!("{name} = {needed} for the time of recovery, which needs it; {has}")
 }
 
 /// The last words about them; nothing when there is nothing to say.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::OutputFormat;
 use super::typed::Typed;
-use crate::pg::{RecoveryMode, RecoveryTarget};
+use crate::pg::{ClearScope, RecoveryMode, RecoveryTarget};
 use crate::recovery_conf::{ClearPlan, WritePlan};
 
 /// The answer to `--write`, and to a call that only shows.
@@ -179,7 +179,11 @@ impl ClearAnswer<'_> {
             names => names.join(", "),
         };
         let verb = if self.dry_run { "would remove" } else { "removed" };
-        format!("{verb} from {file}: {removed}\n")
+        let what_counts = match (self.plan.scope, self.plan.removed_settings.is_empty()) {
+            (ClearScope::Recovery, _) | (_, true) => "",
+            _ => "the values of the configuration count again, from the next start on\n",
+        };
+        format!("{verb} from {file}: {removed}\n{what_counts}")
     }
 }
 

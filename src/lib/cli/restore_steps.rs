@@ -68,8 +68,9 @@ fn of_settings(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) 
     let step = |what: &str, command: String| NextStep { what: what.to_owned(), command };
     let mut steps = Vec::new();
     let is_harmless = !plan.copy.trust.is_kept();
-    if is_harmless && !report.settings.risky.is_empty() {
-        let what = "If it needs the settings that were switched off: give them back, then restart it; it still does not archive:";
+    if is_harmless && report.settings.needs_giving_back() {
+        let what =
+            "If it needs settings that were switched off: give them back, then restart it; it still does not archive:";
         steps.push(step(what, clear("trust-config")));
     }
     if options.settings.archiving == RestoredArchiving::Off {

@@ -17,6 +17,8 @@ const SHOWN_BYTES_MAX: usize = 300;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SettingRisk {
+    /// The archiver runs or loads it.
+    Archives,
     /// The server runs it in a shell.
     RunsCommand,
     /// The server loads it into its processes, or finds what it loads there.
@@ -44,11 +46,11 @@ const fn known(name: &'static str, risk: SettingRisk, harmless: &'static str) ->
 }
 
 /// COMPAT: names that a version does not know keep it from starting, except those with a point.
-const KNOWN: [Known; 25] = {
-    use SettingRisk::{LoadsLibrary, ReachesOut, RunsCode, RunsCommand, Waits};
+const KNOWN: [Known; 26] = {
+    use SettingRisk::{Archives, LoadsLibrary, ReachesOut, RunsCode, RunsCommand, Waits};
     [
-        known("archive_command", RunsCommand, ""),
-        Known { since: 15, ..known("archive_library", LoadsLibrary, "") },
+        known("archive_command", Archives, ""),
+        Known { since: 15, ..known("archive_library", Archives, "") },
         known("archive_cleanup_command", RunsCommand, ""),
         known("recovery_end_command", RunsCommand, ""),
         known("restore_command", RunsCommand, ""),
@@ -73,6 +75,7 @@ const KNOWN: [Known; 25] = {
         Known { until: 15, ..known("promote_trigger_file", ReachesOut, "") },
         // Both servers would write the same files.
         Known { until: 14, ..known("stats_temp_directory", ReachesOut, "pg_stat_tmp") },
+        known("log_directory", ReachesOut, "log"),
         known(SUBSCRIPTIONS, ReachesOut, "0"),
         known("synchronous_standby_names", Waits, ""),
         known("recovery_min_apply_delay", Waits, "0"),
@@ -134,7 +137,10 @@ impl CopySettings {
 impl Known {
     fn found_in(&self, entries: &[ConfigEntry]) -> Option<RiskySetting> {
         let value = config_value(entries, self.name)?;
-        let is_harmless = value.is_empty() || self.harmless.is_some_and(|harmless| harmless.as_bytes() == value);
+        // A directory in the data directory is the copy's own.
+        let is_own = self.name.ends_with("_directory") && !value.starts_with(b"/");
+        let is_harmless =
+            is_own || value.is_empty() || self.harmless.is_some_and(|harmless| harmless.as_bytes() == value);
         (!is_harmless).then(|| RiskySetting {
             name: self.name,
             value: shown(value),
@@ -173,12 +179,14 @@ mod tests {
         assert_eq!(names, [("shared_preload_libraries", "b,c")]);
         assert_eq!(found.harmless, [("shared_preload_libraries", ""), (SUBSCRIPTIONS, "0")]);
         assert_eq!(find("", 15).harmless, [(SUBSCRIPTIONS, "0")]);
+        assert_eq!(find("log_directory = 'log2'\n", 15).harmless, [(SUBSCRIPTIONS, "0")]);
+        assert_eq!(find("log_directory = '/var/log/x'\n", 15).harmless[0], ("log_directory", "log"));
         assert_eq!(find("max_logical_replication_workers = 9\n", 15).harmless, [(SUBSCRIPTIONS, "0")]);
     }
 
     #[test]
     fn a_version_gets_only_what_it_knows() {
-        let text = "archive_library = x\nextension_control_path = x\npromote_trigger_file = x\nstats_temp_directory = x\n\
+        let text = "archive_library = x\nextension_control_path = x\npromote_trigger_file = x\nstats_temp_directory = '/x'\n\
                     oauth_validator_libraries = x\n";
         let names = |major| find(text, major).harmless.iter().map(|(name, _)| *name).collect::<Vec<_>>();
         assert_eq!(names(13), ["promote_trigger_file", "stats_temp_directory", SUBSCRIPTIONS]);

@@ -18,6 +18,8 @@ pub struct ClearPlan {
     pub data_directory: PathBuf,
     /// The file that loses lines.
     pub file: PathBuf,
+    /// What is taken out.
+    pub scope: ClearScope,
     /// The settings that lose a line, in order; those of the other configuration files count again.
     pub removed_settings: Vec<String>,
     /// What the person should know.
@@ -53,6 +55,7 @@ pub fn plan_clear(directory: &Path, scope: ClearScope) -> Result<ClearPlan, Reco
     }
     Ok(ClearPlan {
         data_directory: directory.path().to_owned(),
+        scope,
         file: directory.auto_file(),
         removed_settings: removed(&text, &new_text),
         warnings,

@@ -17,6 +17,7 @@ use super::object_reader::ObjectReader;
 use super::writer::Writer;
 use crate::codec::{
     BodyError, BodyLayout, CompressionLevel, ContentDigest, FrameCompressor, HEADER_BYTES, ObjectHeader, StoredHasher,
+    WriterId,
 };
 use crate::pg::{WalFileName, WalSegmentName, WalSegmentSize};
 use crate::store::{ObjectBody, ObjectKey, PartSource, PartsAbandoned, PutOutcome, block_on};
@@ -51,6 +52,8 @@ pub struct ArchivedWal {
     pub stored_bytes: u64,
     /// When it was stored, by the writer's clock: shown, and an upper bound of the times of the records in it.
     pub created: Timestamp,
+    /// Who stored it.
+    pub writer: WriterId,
 }
 
 /// The WAL archive of one cluster.
@@ -189,6 +192,7 @@ impl<'a> WalArchive<'a> {
                 digest,
                 stored_bytes: body_bytes + HEADER_BYTES as u64,
                 created: header.created,
+                writer: header.writer,
             }),
             _ => {
                 let problem = "its header lacks sizes or digest".to_owned();

@@ -70,6 +70,8 @@ pub struct Decision {
     pub selected: SelectedCluster,
     /// What the archive holds, and the old pg_wal that was named.
     pub(super) facts: ArchiveFacts,
+    /// The last segment of the path that is archived.
+    pub(super) last_archived: Option<WalSegmentName>,
     /// Backup, path and WAL.
     pub choice: Choice,
     /// What reading the WAL has shown; none when it was not read.
@@ -160,7 +162,8 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
         }
         None => None,
     };
-    Ok(Decision { selected, facts, choice, proof, old_wal })
+    let last_archived = archived.coverage(&choice.path, choice.record.start_lsn, None).last;
+    Ok(Decision { selected, facts, last_archived, choice, proof, old_wal })
 }
 
 /// What cannot be listed is not missing.

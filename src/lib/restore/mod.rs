@@ -173,7 +173,7 @@ pub fn plan(
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
     let asked = Unarchived { options, decision: &decision, directory: &directory, reporter, cancel };
     let unarchived = check_unarchived(&asked)?;
-    let Decision { selected, mut choice, proof, old_wal, .. } = decision;
+    let Decision { selected, mut choice, proof, old_wal, last_archived, .. } = decision;
     let cluster = selected.cluster;
     choice.warnings.extend(unarchived);
     choice.warnings.extend(other_pgdata(options, &directory));
@@ -202,7 +202,7 @@ pub fn plan(
     }
     plan.proof = proof;
     plan.old_wal = old_wal;
-    let (copy, about_copy) = harmless::plan(options, &cluster.name, &plan)?;
+    let (copy, about_copy) = harmless::plan(options, &cluster, &plan, last_archived)?;
     plan.copy = copy;
     plan.warnings.extend(about_copy);
     if options.timeline != RecoveryTargetTimeline::Latest {

@@ -147,15 +147,8 @@ impl RestorePlan {
             killed.as_ref(),
         )?;
         warnings.extend(tablespace_warnings(&tablespaces).map(str::to_owned));
-        let map = repository.file_map(cluster, &record)?;
-        let main = includes::main_file_inside(&record);
-        let (sizes, files) = look_through(&map, &record, main.as_deref())?;
-        let stored = StoredFiles { repository, cluster, record: &record, map: &map, files: &files }.facts()?;
-        // In place, they lead where they should.
-        let is_in_place = record.setting("data_directory").map(Path::new) == Some(destination.directory);
-        if let Some(main) = main.filter(|_| !is_in_place) {
-            warnings.extend(includes::leading_away(&map, &files, &main)?);
-        }
+        let (sizes, stored, leading_away) = look_into(repository, cluster, &record, destination.directory)?;
+        warnings.extend(leading_away);
         let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
         let mut plan = Self {
             directory: destination.directory.to_owned(),
@@ -242,15 +235,11 @@ fn tablespace_warnings(tablespaces: &[TablespacePlan]) -> impl Iterator<Item = &
     let any_original = tablespaces.iter().any(|one| is_original(&one)).then_some(
         "tablespaces go to their original places; if the original still runs on this machine, map them elsewhere",
     );
-    let any_moved = tablespaces
-        .iter()
-        .any(|one| !is_original(&one))
-        .then_some("a CREATE TABLESPACE that is replayed uses the directory that it was given originally");
     let any_renamed = tablespaces.iter().any(|one| one.action == DirectoryAction::MoveAside).then_some(
         "the tablespace links of a data directory that is renamed lead to the restored tablespaces from then on: \
          rename the tablespaces back before its server is started again",
     );
-    [any_original, any_moved, any_renamed].into_iter().flatten()
+    [any_original, any_renamed].into_iter().flatten()
 }
 
 /// The path itself, or the nearest directory above it that is there.
@@ -269,6 +258,26 @@ fn existing_above(path: &Path) -> Result<(PathBuf, PathFacts), RestoreError> {
 struct Sizes {
     data_directory: u64,
     tablespaces: BTreeMap<u32, u64>,
+}
+
+/// What a backup says of room and settings; with warnings of what leads away from a copy.
+fn look_into(
+    repository: &Repository,
+    cluster: &ClusterRef,
+    record: &BackupRecord,
+    directory: &Path,
+) -> Result<(Sizes, StoredFacts, Vec<String>), RestoreError> {
+    let map = repository.file_map(cluster, record)?;
+    let main = includes::main_file_inside(record);
+    let (sizes, files) = look_through(&map, record, main.as_deref())?;
+    let stored = StoredFiles { repository, cluster, record, map: &map, files: &files }.facts()?;
+    // In place, they lead where they should.
+    let is_in_place = record.setting("data_directory").map(Path::new) == Some(directory);
+    let warnings = match main.filter(|_| !is_in_place) {
+        Some(main) => includes::leading_away(&map, &files, &main)?,
+        None => Vec::new(),
+    };
+    Ok((sizes, stored, warnings))
 }
 
 /// What the map of a backup says of room and configuration.

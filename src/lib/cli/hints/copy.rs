@@ -28,3 +28,25 @@ pub(super) fn hint(error: &CopyError) -> Vec<String> {
         ],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_out_can_be_pasted() {
+        let lsn = "0/500".parse().unwrap();
+        let error = CopyError::TablespacePath { oid: 1, path: "/it's/full".into(), lsn, problem: "is not empty" };
+        let hints = hint(&error).join("\n");
+        for words in [
+            "--target-lsn 0/500 --target-exclusive",
+            r"mv '/it'\''s/full' '/it'\''s/full'.old && mkdir -m 0700 '/it'\''s/full'",
+            r"--allow-tablespace-path '/it'\''s/full'",
+        ] {
+            assert!(hints.contains(words), "{words}\n{hints}");
+        }
+        let library = CopyError::NeedsLibrary { manager: 128, libraries: "a".to_owned() };
+        assert!(hint(&library).join("\n").starts_with("--trust-config lets the copy load"));
+        assert!(hint(&CopyError::MinimalWal { lsn }).join("\n").contains("--target-lsn 0/500 --target-exclusive"));
+    }
+}
