@@ -6,7 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Ending, EndingKind, RecordSpan, RestorePoint, Search};
+use super::{CommitCount, Ending, EndingKind, RecordSpan, RestorePoint, Search};
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TransactionId, WalRecord};
 
 /// How far apart the stamps of transactions that end at the same time may be: each is taken before its record is
@@ -83,6 +83,8 @@ pub struct StopSearch {
     pub namesake_count: u64,
     /// Where the clock went back.
     pub clock_steps: Vec<ClockStep>,
+    /// The commits that are recovered from behind a position, when they are counted.
+    pub gained: Option<CommitCount>,
     /// The first commit that is recovered.
     first_commit: Option<Ending>,
     latest: Option<Ending>,
@@ -114,11 +116,17 @@ impl StopSearch {
             namesakes: Vec::new(),
             namesake_count: 0,
             clock_steps: Vec::new(),
+            gained: None,
             first_commit: None,
             latest: None,
             earliest: None,
             seen_until: None,
         }
+    }
+
+    /// The same, which counts the commits that are recovered from behind a position.
+    pub fn counting_behind(self, position: Option<Lsn>) -> Self {
+        Self { gained: position.map(|position| CommitCount::new(position, None)), ..self }
     }
 
     /// Whether recovery stops at this record, and on which side of it.
@@ -208,6 +216,9 @@ impl Search for StopSearch {
         }
         if is_recovered {
             self.last_record = Some(span);
+            if let Some(gained) = &mut self.gained {
+                gained.see(record);
+            }
         }
         if let Some(point) = point {
             self.see_point(point);
@@ -245,6 +256,9 @@ impl Search for StopSearch {
         }
         self.clock_steps.extend(later.clock_steps);
         self.clock_steps.truncate(SHOWN_MAX);
+        if let (Some(gained), Some(later)) = (&mut self.gained, later.gained) {
+            gained.merge(later);
+        }
         self.stop = later.stop;
         self.commit_before = later.commit_before.or(self.commit_before.take());
         self.first_commit = self.first_commit.take().or(later.first_commit);
