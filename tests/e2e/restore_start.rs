@@ -177,6 +177,17 @@ fn without_a_server_of_that_version_nothing_is_touched() {
     site.restore(&data, &["--start-timeout", "5s"]).expect_code(2);
 }
 
+/// The programs of a version, whose pg_ctl starts servers with fewer connections than any configuration says.
+fn with_few_connections(version: PgVersion, folder: &TestFolder) -> PathBuf {
+    let programs = folder.make("programs");
+    let real = version.tool("pg_ctl").parent().unwrap().display().to_string();
+    std::os::unix::fs::symlink(format!("{real}/postgres"), programs.join("postgres")).unwrap();
+    let script = format!("#!/bin/sh\nexec {real}/pg_ctl \"$@\" -o '-c max_connections=30'\n");
+    let pg_ctl = folder.write("programs/pg_ctl", script);
+    std::fs::set_permissions(&pg_ctl, std::fs::Permissions::from_mode(0o700)).unwrap();
+    programs
+}
+
 /// The rows that a server with more connections wrote, and a copy with the fewer of the backup: 13 ends, 14 and later
 /// pause (contract A3.10).
 fn with_too_few_connections(version: PgVersion) {
@@ -189,7 +200,9 @@ fn with_too_few_connections(version: PgVersion) {
     ledger.commit_many(&site.primary, 2);
     site.primary.archive_all();
     let copy = Copy::at(&site, folder.join("copy"));
-    let restored = copy.restore(&site, &[]);
+    let programs = with_few_connections(version, &folder);
+    let options = ["--start", "--pg-bindir", programs.to_str().unwrap(), "--output", "json"];
+    let restored = site.restore(&copy.data, &options);
     let report = report_of(&restored);
     let hint = "hint: Raise the settings that the log names";
     let words: &[&str] = if version == PgVersion::V13 {
@@ -264,8 +277,9 @@ fn recovery_that_ends_short_of_the_proof_is_damage_in_every_language() {
     run(postgres).expect_stderr("konnte nicht auf Datei");
 
     let copy = Copy::at(&site, folder.join("copy"));
-    let folder = VERSION.tool("pg_ctl").parent().unwrap().display().to_string();
-    let mut command = site.pgv.command("pgv-restore", &["--start", "--pg-bindir", &folder, "--output", "json", "-D"]);
+    let programs = with_few_connections(VERSION, &folder);
+    let options = ["--start", "--pg-bindir", programs.to_str().unwrap(), "--output", "json", "-D"];
+    let mut command = site.pgv.command("pgv-restore", &options);
     command.arg(&copy.data).env("LOCPATH", &locales);
     let restored = run(command).expect_code(5);
     let report = report_of(&restored);

@@ -138,7 +138,14 @@ mod tests {
         let request =
             Request { target: RecoveryTarget::Latest, timeline: RecoveryTargetTimeline::Latest, backup: None };
         let cancel = Cancel::new();
-        let prover = Prover { source: &Unread, facts: &facts, threads: 1, reporter: &SilentReporter, cancel: &cancel };
+        let prover = Prover {
+            source: &Unread,
+            facts: &facts,
+            archived: None,
+            threads: 1,
+            reporter: &SilentReporter,
+            cancel: &cancel,
+        };
         let mode = RecoveryMode::Standby;
         let decider = Decider { request: &request, backups: &backups, facts: &facts, mode, prover };
         let Err(RestoreError::AmbiguousTimeline { branches, .. }) = decider.decide() else { panic!("not refused") };

@@ -137,7 +137,8 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             (choice, None)
         }),
         Proving::Read { threads } => {
-            let prover = Prover { source: &source, facts: &facts, threads, reporter, cancel };
+            let archived = old.as_ref().map(|_| &archived);
+            let prover = Prover { source: &source, facts: &facts, archived, threads, reporter, cancel };
             let decider = Decider { request: &request, backups: &backups, facts: &facts, mode: query.mode, prover };
             decider.decide().map(|(choice, proof)| (choice, Some(proof)))
         }
@@ -158,7 +159,8 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
         Some(old) => {
             let gain = Gain { old, source: &source, archived: &archived, facts: &facts, threads };
             let reach = reach_of(&choice, proof.as_ref());
-            Some(find_use(&gain, (&choice.path, &choice.record), reach, reporter, cancel)?)
+            let read = proof.as_ref().and_then(|proof| proof.gain.as_ref());
+            Some(find_use(&gain, (&choice.path, &choice.record), reach, read, (reporter, cancel))?)
         }
         None => None,
     };

@@ -87,6 +87,8 @@ impl Enemy {
 
     fn run(&self, data: &Path, record: &BackupRecord) -> Result<(), RestoreError> {
         let options = RestoreOptions {
+            allowed_tablespace_paths: Vec::new(),
+            trust_config: false,
             proving: Proving::Skip,
             wal_from: None,
             archive_only: false,

@@ -35,12 +35,30 @@ pub struct Proof {
     pub on_the_way: OnTheWay,
     /// How many records were read.
     pub records: u64,
+    /// What was read behind the end of the archive, when an old pg_wal was read with it.
+    #[serde(skip)]
+    pub(super) gain: Option<ReadGain>,
+}
+
+/// What the reading for a proof has shown of the WAL behind the end of the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReadGain {
+    /// Where reading began.
+    pub(super) from: Lsn,
+    /// How many commits are recovered from there.
+    pub(super) commits: u64,
+    /// The last one.
+    pub(super) last_commit: Option<Ending>,
+    /// How far the WAL was read, every CRC checked.
+    pub(super) end_lsn: Lsn,
 }
 
 /// Reads the archive, and the old pg_wal where there is one.
 pub(super) struct Prover<'a> {
     pub(super) source: &'a dyn WalSource,
     pub(super) facts: &'a ArchiveFacts,
+    /// What the archive alone holds, when an old pg_wal is read with it.
+    pub(super) archived: Option<&'a ArchiveFacts>,
     pub(super) threads: usize,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) cancel: &'a Cancel,
@@ -74,7 +92,9 @@ impl Prover<'_> {
             threads: self.threads,
             run_bytes: RUN_BYTES,
         };
-        Ok(search.run(|| StopSearch::new(target.clone()), self.reporter, self.cancel)?)
+        let archived_end = self.archived.map(|archived| archived.coverage(path, record.start_lsn, None).end_lsn);
+        let new = || StopSearch::new(target.clone()).counting_behind(archived_end);
+        Ok(search.run(new, self.reporter, self.cancel)?)
     }
 
     /// Proves that the WAL is whole up to the end of the backup.
@@ -132,7 +152,14 @@ fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
     let Found { search, run } = found;
     // The first record of a backup's WAL is read in any case: a run without one is refused before.
     let nothing = RecordSpan { lsn: record.start_lsn, end_lsn: record.start_lsn };
+    let gain = search.gained.map(|gained| ReadGain {
+        from: record.start_lsn,
+        commits: gained.count,
+        last_commit: gained.last,
+        end_lsn: run.next_lsn,
+    });
     Proof {
+        gain,
         stop: search.stop,
         last_record: search.last_record.unwrap_or(nothing),
         commit_before: search.commit_before,

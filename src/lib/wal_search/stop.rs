@@ -6,7 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Ending, EndingKind, OnTheWay, RecordSpan, RestorePoint, Search};
+use super::{CommitCount, Ending, EndingKind, OnTheWay, RecordSpan, RestorePoint, Search};
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TransactionId, WalRecord};
 
 /// How far apart the stamps of transactions that end at the same time may be: each is taken before its record is
@@ -85,6 +85,8 @@ pub struct StopSearch {
     pub clock_steps: Vec<ClockStep>,
     /// What else is recovered.
     pub on_the_way: OnTheWay,
+    /// The commits that are recovered from behind a position, when they are counted.
+    pub gained: Option<CommitCount>,
     /// The first commit that is recovered.
     first_commit: Option<Ending>,
     latest: Option<Ending>,
@@ -117,11 +119,17 @@ impl StopSearch {
             namesake_count: 0,
             clock_steps: Vec::new(),
             on_the_way: OnTheWay::default(),
+            gained: None,
             first_commit: None,
             latest: None,
             earliest: None,
             seen_until: None,
         }
+    }
+
+    /// The same, which counts the commits that are recovered from behind a position.
+    pub fn counting_behind(self, position: Option<Lsn>) -> Self {
+        Self { gained: position.map(|position| CommitCount::new(position, None)), ..self }
     }
 
     /// Whether recovery stops at this record, and on which side of it.
@@ -212,6 +220,9 @@ impl Search for StopSearch {
         if is_recovered {
             self.last_record = Some(span);
             self.on_the_way.see(record);
+            if let Some(gained) = &mut self.gained {
+                gained.see(record);
+            }
         }
         if let Some(point) = point {
             self.see_point(point);
@@ -252,6 +263,9 @@ impl Search for StopSearch {
         self.on_the_way.merge(later.on_the_way);
         self.clock_steps.extend(later.clock_steps);
         self.clock_steps.truncate(SHOWN_MAX);
+        if let (Some(gained), Some(later)) = (&mut self.gained, later.gained) {
+            gained.merge(later);
+        }
         self.stop = later.stop;
         self.commit_before = later.commit_before.or(self.commit_before.take());
         self.first_commit = self.first_commit.take().or(later.first_commit);

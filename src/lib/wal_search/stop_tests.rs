@@ -182,11 +182,21 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
     ) {
         let records = log(contents);
+        let behind = Some(lsn(10));
+        let search = |target: &RecoveryTarget, records: &[WalRecord]| {
+            let mut search = StopSearch::new(target.clone()).counting_behind(behind);
+            records.iter().for_each(|record| search.see(record));
+            search
+        };
         let whole = search(&target, &records);
+        // As one counts who knows the last record that is recovered.
+        let mut counted = CommitCount::new(lsn(10), whole.last_record.map(|last| last.lsn));
+        let last = whole.last_record.map(|last| last.lsn);
+        records.iter().filter(|record| Some(record.lsn) <= last).for_each(|record| counted.see(record));
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(records.len() + 1)).collect();
         ends.push(records.len());
         ends.sort_unstable();
-        let mut merged = StopSearch::new(target.clone());
+        let mut merged = StopSearch::new(target.clone()).counting_behind(behind);
         let mut from = 0;
         for end in ends {
             let was_decided = merged.is_decided();
@@ -202,6 +212,9 @@ proptest! {
         prop_assert_eq!(merged.last_record, whole.last_record);
         prop_assert_eq!(&merged.restore_points, &whole.restore_points);
         prop_assert_eq!((&merged.namesakes, merged.namesake_count), (&whole.namesakes, whole.namesake_count));
+        let gained = |search: &StopSearch| search.gained.as_ref().map(|gained| (gained.count, gained.last.clone()));
+        prop_assert_eq!(gained(&merged), Some((counted.count, counted.last)));
+        prop_assert_eq!(gained(&whole), gained(&merged));
         prop_assert_eq!(&merged.nearest, &whole.nearest);
         prop_assert_eq!(merged.clock_steps.is_empty(), whole.clock_steps.is_empty());
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::super::error::RestoreError;
+use super::super::proof::ReadGain;
 use super::{CombinedSegments, OldWal, OldWalError};
 use crate::codec::ContentDigest;
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalPageScan, WalSegmentName};
@@ -71,13 +72,14 @@ pub(in super::super) struct Gain<'a> {
     pub(in super::super) threads: usize,
 }
 
-/// Reads what the folder adds along `path`, behind the archive's end, every CRC checked.
+/// Finds what the folder adds along `path`, behind the archive's end, every CRC checked: as it was `read` for the proof
+/// from that backup, else by reading it now.
 pub(in super::super) fn find_use(
     gain: &Gain<'_>,
     (path, record): (&TimelineHistory, &BackupRecord),
     reach: Reach,
-    reporter: &dyn Reporter,
-    cancel: &Cancel,
+    read: Option<&ReadGain>,
+    (reporter, cancel): (&dyn Reporter, &Cancel),
 ) -> Result<OldWalUse, RestoreError> {
     let Gain { old, source, archived, facts, threads } = gain;
     let size = facts.segment_size;
@@ -102,13 +104,20 @@ pub(in super::super) fn find_use(
         reached.last.and_then(|last| old.start_of(&last)).map_or(record.start_lsn, |start| start.max(record.start_lsn));
     let to = WalSegmentName::containing_previous_byte(path.timeline(), needed, size).end_lsn(size).unwrap_or(needed);
     if needed > reached.end_lsn {
-        let format = WalSearch::format(*source, path, record.start_lsn, size)?;
-        let search = WalSearch { source: *source, path, format, from, to, threads: *threads, run_bytes: RUN_BYTES };
-        let new = || CommitCount::new(reached.end_lsn, reach.last_record);
-        let read = search.run(new, reporter, cancel)?;
-        (found.commits, found.last_commit) = (read.search.count, read.search.last);
-        found.end_lsn = read.run.next_lsn;
-        found.segments = segments(gain, path, (record.start_lsn, needed), read.run.next_lsn)?;
+        let read = match read.filter(|read| read.from == record.start_lsn) {
+            Some(read) => ReadGain { end_lsn: read.end_lsn.min(to), ..read.clone() },
+            None => {
+                let format = WalSearch::format(*source, path, record.start_lsn, size)?;
+                let search =
+                    WalSearch { source: *source, path, format, from, to, threads: *threads, run_bytes: RUN_BYTES };
+                let new = || CommitCount::new(reached.end_lsn, reach.last_record);
+                let read = search.run(new, reporter, cancel)?;
+                let CommitCount { count: commits, last: last_commit, .. } = read.search;
+                ReadGain { from: record.start_lsn, commits, last_commit, end_lsn: read.run.next_lsn }
+            }
+        };
+        found.segments = segments(gain, path, (record.start_lsn, needed), read.end_lsn)?;
+        (found.commits, found.last_commit, found.end_lsn) = (read.commits, read.last_commit, read.end_lsn);
     }
     if reach.end.is_none_or(|end| end >= whole.end_lsn) {
         refuse_damaged_next(gain, path, record, whole.last)?;

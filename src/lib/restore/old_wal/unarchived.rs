@@ -126,7 +126,7 @@ impl Unarchived<'_> {
         let with_old = old.added_to(facts);
         let gain = Gain { old: &old, source: &source, archived: facts, facts: &with_old, threads };
         let reach = Reach { end: None, last_record: None };
-        match find_use(&gain, (&choice.path, &choice.record), reach, self.reporter, self.cancel) {
+        match find_use(&gain, (&choice.path, &choice.record), reach, None, (self.reporter, self.cancel)) {
             Ok(found) => Ok(Some(found)),
             Err(error) => self.unjudged(old.folder, error),
         }
