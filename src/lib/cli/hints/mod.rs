@@ -13,6 +13,7 @@ mod restore;
 mod server;
 mod start;
 mod target;
+mod verify;
 mod wal;
 
 use std::error::Error;
@@ -55,6 +56,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
         server::hint,
         start::hint,
         target::hint,
+        verify::hint,
         wal::hint,
     ];
     of_modules.into_iter().flat_map(|hint| hint(error, typed)).collect()
