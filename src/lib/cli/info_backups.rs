@@ -46,7 +46,7 @@ fn row(backup: &InfoBackup) -> Vec<String> {
 }
 
 /// The backups that are alike, in the order of the first of each sort.
-fn alike<'a>(backups: &'a [InfoBackup], sort: impl Fn(&InfoBackup) -> String) -> Vec<(String, Vec<&'a InfoBackup>)> {
+fn alike(backups: &[InfoBackup], sort: impl Fn(&InfoBackup) -> String) -> Vec<(String, Vec<&InfoBackup>)> {
     let mut sorts: Vec<(String, Vec<&InfoBackup>)> = Vec::new();
     for backup in backups {
         let of_it = sort(backup);
