@@ -24,7 +24,7 @@ fn a_sound_repository_is_status_0_and_left_overs_are_no_damage() {
         assert!(outcome.stdout.contains("There is no backup."), "{outcome}");
     }
     let outcome = host.sh("pgv verify").success();
-    for text in ["main/some notes: no name of ours", "of 5 objects in 0 s: nothing is damaged."] {
+    for text in ["main/some notes: not a file of pgv", "of 5 objects in 0 s: nothing is damaged."] {
         assert!(outcome.stdout.contains(text), "{text}\n{outcome}");
     }
     let sampled = host.sh("pgv verify --sample 5% --seed 7").success();

@@ -61,3 +61,68 @@ fn a_damaged_pack_is_told_of_both_backups_that_need_it() {
         assert!(files > 0 && names.len() as u64 <= files, "{finding:?}");
     }
 }
+
+/// What an object says is held against the place where it lies, though every digest of it is right.
+#[test]
+fn what_objects_say_is_held_against_their_places() {
+    use crate::{fixture, sealing};
+    let other = serde_json::Value::from("7000000000000000009");
+    let temp = tempfile::tempdir().unwrap();
+    let writers = |fixture: &fixture::Fixture| {
+        let folder = fixture.root.join("main/writers");
+        std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap()
+    };
+    type Change = Box<dyn Fn(&fixture::Fixture)>;
+    let changes: Vec<(&str, &str, Change)> = vec![
+        ("identity", "it is that of system identifier", {
+            let key = format!("main/{}/identity", fixture::SYSTEM);
+            Box::new(move |fixture| {
+                sealing::change_json(fixture, &key, |identity| identity["system_identifier"] = other.clone());
+            })
+        }),
+        (
+            "writers/",
+            "its id is not that of",
+            Box::new(move |fixture| {
+                let key = format!("main/writers/{}", writers(fixture));
+                sealing::change_json(fixture, &key, |writer| writer["host"] = "db2".into());
+            }),
+        ),
+        (
+            "begin",
+            "it is that of backup",
+            Box::new(|fixture| {
+                let key = sealing::backup_key(SECOND, "begin");
+                sealing::change_json(fixture, &key, |begin| begin["id"] = FIRST.into());
+            }),
+        ),
+        (
+            "needs",
+            "what others do not",
+            Box::new(|fixture| {
+                sealing::change_listed(fixture, SECOND, "needs", |needs| {
+                    let bytes = &mut needs["packs"][0]["plain_bytes"];
+                    *bytes = (bytes.as_u64().unwrap() + 1).into();
+                });
+            }),
+        ),
+        (
+            "/packs/",
+            "where its header says",
+            Box::new(|fixture| {
+                sealing::change_listed(fixture, SECOND, "needs", |needs| {
+                    let last = needs["packs"].as_array_mut().unwrap().last_mut().unwrap();
+                    last["plain_bytes"] = (last["plain_bytes"].as_u64().unwrap() + 1).into();
+                });
+            }),
+        ),
+    ];
+    for (number, (object, problem, change)) in changes.iter().enumerate() {
+        let fixture = fixture::write(&temp.path().join(number.to_string()), std::path::Path::new("/srv/space"));
+        change(&fixture);
+        let report = verified(&fixture.root);
+        let is_it = |finding: &&pgv::verify::Finding| finding.object.contains(object);
+        let finding = report.damaged.iter().find(is_it).unwrap_or_else(|| panic!("{object}: {:#?}", report.damaged));
+        assert!(finding.problem.contains(problem), "{object}: {finding:?}");
+    }
+}

@@ -11,6 +11,10 @@ use crate::verify::{Cost, Finding, VerifyLeftOver, VerifyLeftOverKind, VerifyRep
 
 /// Left-overs of one kind that are named.
 const NAMED_LEFT_OVERS_MAX: usize = 10;
+/// Damaged objects that are named, those that cost something first.
+const NAMED_FINDINGS_MAX: usize = 100;
+/// Lost backups that are named at the end; each is named where it is lost.
+const NAMED_BACKUPS_MAX: usize = 10;
 
 /// The answer in words.
 pub(crate) fn render(report: &VerifyReport) -> String {
@@ -21,9 +25,13 @@ pub(crate) fn render(report: &VerifyReport) -> String {
     if !report.damaged.is_empty() {
         text.push_str("\nDamaged, missing or not readable\n");
     }
-    report.damaged.iter().for_each(|finding| describe(&mut text, finding));
-    if report.more_damaged > 0 {
-        let _ = writeln!(text, "  and {} more objects", report.more_damaged);
+    let mut damaged: Vec<&Finding> = report.damaged.iter().collect();
+    damaged.sort_by_key(|finding| finding.costs.iter().map(weight).min().unwrap_or(u8::MAX));
+    damaged.iter().take(NAMED_FINDINGS_MAX).for_each(|finding| describe(&mut text, finding));
+    let more = damaged.len().saturating_sub(NAMED_FINDINGS_MAX) as u64;
+    if more + report.more_damaged > 0 {
+        let listed = if more > 0 { " (--output json)" } else { "" };
+        let _ = writeln!(text, "  and {} more objects{listed}", more + report.more_damaged);
     }
     left_overs(&mut text, report);
     backups(&mut text, report);
@@ -43,6 +51,17 @@ fn describe(text: &mut String, finding: &Finding) {
     }
 }
 
+/// What costs most comes first.
+fn weight(cost: &Cost) -> u8 {
+    match cost {
+        Cost::Cluster => 0,
+        Cost::Backup { .. } => 1,
+        Cost::Timeline { .. } | Cost::Targets { .. } => 2,
+        Cost::Unlisted { .. } | Cost::Unknown => 3,
+        Cost::Nothing { .. } => 4,
+    }
+}
+
 fn cost_text(cost: &Cost) -> String {
     match cost {
         Cost::Backup { backup, files, named_files } => {
@@ -58,7 +77,7 @@ fn cost_text(cost: &Cost) -> String {
         }
         Cost::Targets { timeline, after_lsn, after_time, before_lsn, before_time, before_backup } => {
             let after = match after_time {
-                Some(time) => format!("{after_lsn} (archived until {})", time_text(*time)),
+                Some(time) => format!("{after_lsn} (at the latest {})", time_text(*time)),
                 None => after_lsn.to_string(),
             };
             match (before_lsn, before_backup) {
@@ -72,8 +91,12 @@ fn cost_text(cost: &Cost) -> String {
             }
         }
         Cost::Timeline { timeline } => format!("timeline {timeline} cannot be followed: all targets on it are lost"),
-        Cost::Unlisted { backup } => format!("backup {backup} is not listed, so it is never chosen"),
-        Cost::Cluster => "nothing of this cluster can be chosen until the object is put back".to_owned(),
+        Cost::Unlisted { backup } => {
+            format!("backup {backup} is not listed, so it is never chosen; put back, the object brings it back")
+        }
+        Cost::Cluster => {
+            "nothing of this cluster can be restored, fetched or archived until the object is put back".to_owned()
+        }
         Cost::Unknown => "what this costs cannot be said until it can be read".to_owned(),
         Cost::Nothing { reason } => format!("nothing is lost: {reason}"),
     }
@@ -85,7 +108,7 @@ fn left_overs(text: &mut String, report: &VerifyReport) {
     }
     text.push_str("\nLeft over (no damage)\n");
     for (kind, what) in [
-        (VerifyLeftOverKind::Stray, "no name of ours"),
+        (VerifyLeftOverKind::Stray, "not a file of pgv"),
         (VerifyLeftOverKind::UnfinishedBackup, "not finished: running, or given up"),
         (VerifyLeftOverKind::UnneededPack, "a pack that no backup needs"),
         (VerifyLeftOverKind::Staged, "being written, or left behind by a writer"),
@@ -113,15 +136,19 @@ fn left_overs(text: &mut String, report: &VerifyReport) {
 fn backups(text: &mut String, report: &VerifyReport) {
     let lost: Vec<String> =
         report.backups.iter().filter(|backup| !backup.can_be_restored).map(|backup| backup.id.to_string()).collect();
-    let count = report.backups.len();
-    let _ = match (count, lost.len()) {
+    let (count, lost_count) = (report.backups.len(), lost.len());
+    let more = lost_count.saturating_sub(NAMED_BACKUPS_MAX);
+    let mut lost = lost.iter().take(NAMED_BACKUPS_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        let _ = write!(lost, " and {more} more");
+    }
+    let _ = match (count, lost_count) {
         (0, _) => writeln!(text, "\nThere is no backup."),
-        (1, 1) => writeln!(text, "\nThe backup CANNOT BE RESTORED: {}", lost.join(", ")),
+        (1, 1) => writeln!(text, "\nThe backup CANNOT BE RESTORED: {lost}"),
         (1, 0) => writeln!(text, "\nThe backup can be restored, by all that was read."),
         (_, 0) => writeln!(text, "\nAll {count} backups can be restored, by all that was read."),
-        (_, lost_count) => {
-            writeln!(text, "\nOf {count} backups {lost_count} CANNOT BE RESTORED: {}", lost.join(", "))
-        }
+        _ if count == lost_count => writeln!(text, "\nNone of the {count} backups can be restored: {lost}"),
+        _ => writeln!(text, "\nOf {count} backups {lost_count} CANNOT BE RESTORED: {lost}"),
     };
 }
 

@@ -5,4 +5,5 @@ mod damage;
 mod hidden;
 mod left_overs;
 mod proofs;
+mod records;
 mod scene;

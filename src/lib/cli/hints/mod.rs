@@ -14,6 +14,7 @@ mod restore;
 mod server;
 mod start;
 mod target;
+mod verify;
 mod wal;
 
 use std::error::Error;
@@ -56,6 +57,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
         server::hint,
         start::hint,
         target::hint,
+        verify::hint,
         wal::hint,
     ];
     of_modules.into_iter().flat_map(|hint| hint(error, typed)).collect()

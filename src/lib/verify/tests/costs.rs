@@ -201,3 +201,17 @@ fn a_damaged_identity_costs_the_cluster() {
         std::fs::remove_file(&path).unwrap_or_default();
     }
 }
+
+/// Recovery would take the parent's segment, and follow the parent behind the fork.
+#[test]
+fn a_missing_fork_segment_is_not_replaced_by_the_parents() {
+    let scene = Scene::empty();
+    scene.archive(1, 2..=8);
+    scene.backup(1, 3);
+    scene.archive(2, 7..=8);
+    scene.store("00000002.history", format!("1\t{}\tx\n", lsn("0/680000")).as_bytes());
+    let report = scene.verify();
+    let finding = about(&report, "WAL segment 000000020000000000000006");
+    // What lies before the fork in that segment is reached along the parent.
+    assert_eq!(costs(finding), ["targets on 2 from 0/600000 on"]);
+}
