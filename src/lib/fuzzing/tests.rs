@@ -137,7 +137,8 @@ fn accepted_archives_are_the_same_to_the_tar_of_the_system() {
     let target = find("tar").unwrap();
     let mut compared = 0;
     for (path, data) in corpus(target) {
-        let Some((archive, seen)) = pg::accepted(&data) else { continue };
+        // An archive of nothing, not even an end, is none to other readers.
+        let Some((archive, seen)) = pg::accepted(&data).filter(|(_, seen)| !seen.is_empty()) else { continue };
         let ours: Vec<_> = seen.into_iter().map(|(name, kind, size, _, link, _)| (name, kind, size, link)).collect();
         assert_eq!(listed_by_tar(&archive), ours, "{}", path.display());
         compared += ours.len();
