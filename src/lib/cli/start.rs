@@ -10,6 +10,7 @@ use super::args::ConnectionArgs;
 use super::context::Context;
 use super::copy_server::CopyServer;
 use super::opening;
+use super::printer::field;
 use super::program::Program;
 use super::proof_text::precise_text;
 use super::size::duration_text;
@@ -254,7 +255,7 @@ impl JsonStart {
 /// A line of the plan: what would be started.
 pub(super) fn plan_line(server: &CopyServer) -> String {
     let port = server.port.map(|port| format!(" at port {port}")).unwrap_or_default();
-    format!("  {:<11} the server is started{port}, with its log in \"{}\"\n", "start", server.log.display())
+    field("start", &format!("the server is started{port}, with its log in \"{}\"", server.log.display()))
 }
 
 #[cfg(test)]
