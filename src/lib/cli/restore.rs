@@ -157,6 +157,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
 fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<dyn Classified>> {
     // What was typed comes first: it is wrong whatever is configured.
     let target = args.recovery.target.target()?;
+    let action = args.recovery.action.action(&target)?;
     let backup = backup_choice(args.backup.as_deref())?;
     let configuration = context.configuration();
     let repo = configuration.repo()?;
@@ -195,7 +196,7 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         move_aside: args.move_aside,
         mode: if is_standby { RecoveryMode::Standby } else { RecoveryMode::Targeted },
         target,
-        action: args.recovery.target.action(),
+        action,
         timeline: args.recovery.target.timeline(),
         proving: args.proving.proving(),
         settings: PreparedSettings {
