@@ -11,7 +11,6 @@ mod control_file;
 mod decision;
 mod error;
 mod executor;
-mod facts;
 mod file_writer;
 mod harmless;
 mod includes;
