@@ -81,8 +81,8 @@ Examples:
   pgv-restore -D DIR --standby --primary-conninfo 'host=db1 user=replicator'
 
 Exit status: 0 restored; 1 no such backup; 2 usage or configuration; 3 refused, nothing was
-touched; 4 not reachable, no room or no permission; 5 damaged data; 70 a defect of pgv; 130 ended
-by a signal.";
+touched; 4 not reachable, no room, no permission, or somebody else came in between; 5 damaged data;
+70 a defect of pgv; 130 ended by a signal.";
 
 impl VerbArgs for RestoreArgs {
     const VERB: Verb = Verb::Restore;
