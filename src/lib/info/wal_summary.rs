@@ -56,8 +56,8 @@ fn beginning(wal: &ArchiveFacts, path: &TimelineHistory) -> Option<Lsn> {
     let own = wal.ranges.get(&path.timeline())?.first()?.first.start_lsn(size)?;
     let of_parents = path.parents().filter_map(|parent| {
         let left_at = path.end_of(parent)?;
-        let ranges = wal.ranges.get(&parent)?.iter();
-        let used = ranges.filter(|range| range.first.start_lsn(size).is_some_and(|start| start < left_at)).last()?;
+        let mut ranges = wal.ranges.get(&parent)?.iter();
+        let used = ranges.rfind(|range| range.first.start_lsn(size).is_some_and(|start| start < left_at))?;
         Some(used.last.end_lsn(size)?.min(left_at))
     });
     Some(of_parents.max().map_or(own, |end| end.min(own)))
