@@ -38,10 +38,10 @@ fn the_front_door_shows_the_whole_tool() {
 #[test]
 fn h_is_the_host_where_a_program_connects_and_help_elsewhere() {
     let host = Host::new("help");
-    for line in ["pgv -h", "pgv-archive -h", "pgv-fetch -h", "pgv-restore -h", "pgv info -h"] {
+    for line in ["pgv -h", "pgv-archive -h", "pgv-fetch -h", "pgv target -h", "pgv info -h"] {
         assert!(host.sh(line).expect_code(0).stdout.contains("Usage:"), "{line}");
     }
-    for line in ["pgv-basebackup -h", "pgv init -h"] {
+    for line in ["pgv-basebackup -h", "pgv init -h", "pgv-restore -h"] {
         host.sh(line).expect_code(2).expect_stderr("a value is required for \"--host <HOST>\"");
     }
 }

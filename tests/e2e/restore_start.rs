@@ -146,7 +146,10 @@ fn the_end_of_the_backup_a_stop_and_a_standby_are_ends_too() {
     assert_eq!(report["start"]["settled"], "shut_down");
     let comparison = report["start"]["comparison"].as_str().unwrap();
     assert!(["as_proven", "stopped_at_target"].contains(&comparison), "{report}");
-    assert!(!stopped.runs() && steps(&report)[0].starts_with("Start it"), "{report}");
+    assert!(!stopped.runs() && steps(&report)[0].starts_with("It stops at the target"), "{report}");
+    paste(VERSION, report["next_steps"][0]["command"].as_str().unwrap()).success();
+    wait_until("it has opened", PATIENCE, || stopped.query(&report, "SELECT pg_is_in_recovery()") == "f");
+    assert_eq!(stopped.query(&report, count), ledger.until(&middle).len().to_string());
 
     let standby = Copy::at(&site, folder.join("standby"));
     let conninfo = site.primary.conninfo();

@@ -277,12 +277,14 @@ fn across_a_promotion() {
 /// recovery is written anew.
 fn stays_on_its_timeline(scene: &Scene, archived_on_one: &[i64]) {
     let mut standby = scene.restored("stays", &["--standby", "--target-timeline", "1"]);
-    standby.start();
+    standby.start_with(&["wal_retrieve_retry_interval=100ms", "log_min_messages=debug2"]);
     let max = archived_on_one.iter().max().unwrap();
     let arrived = format!("SELECT count(*) FROM ledger WHERE id = {max}");
     wait_until("the end of timeline 1 is replayed", PATIENCE, || standby.query(&arrived) == "1");
-    // Once more around the loop in which a standby that follows the latest would find the other.
-    std::thread::sleep(std::time::Duration::from_secs(6));
+    // More than once around the loop in which a standby that follows the latest would find the other.
+    let asked = || standby.log().matches("from archive: ").count();
+    let before = asked();
+    wait_until("it has asked for more several times", PATIENCE, || asked() >= before + 4);
     assert!(standby.is_in_recovery());
     assert_eq!(standby.query("SHOW recovery_target_timeline"), "1");
     Ledger::assert(&standby, archived_on_one);

@@ -295,10 +295,11 @@ impl Bench<'_> {
         heal: Box<dyn FnOnce() + '_>,
     ) {
         let what = format!("standby, {fault:?} at the {place:?}");
-        copy.launch(settings);
+        copy.launch(&[settings, &["wal_retrieve_retry_interval=100ms", "log_min_messages=debug2"]].concat());
         if fault == Fault::FailingFetch || (fault, place) == (Fault::Missing, Place::Last) {
-            // Nothing is said of what seems to be the end: it is asked for again and again.
-            std::thread::sleep(Duration::from_millis(700));
+            // Without this level nothing is said of what seems to be the end: it is asked for again and again.
+            let asked = || copy.log().matches("from archive: ").count();
+            wait_until(&format!("{what} has asked several times"), PATIENCE, || asked() >= 4);
         } else {
             copy.wait_for_log(&self.words(fault, place));
         }

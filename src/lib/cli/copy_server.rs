@@ -39,8 +39,14 @@ pub(super) struct CopyServer {
 }
 
 impl CopyServer {
-    /// As it would be started now, with these settings on its command line in any case.
-    pub(super) fn of(plan: &RestorePlan, command_line: &[(String, String)], programs: Option<&ServerPrograms>) -> Self {
+    /// As it would be started now, with these settings on its command line in any case; not at the ports at which it
+    /// could not be started, whoever has them.
+    pub(super) fn of(
+        plan: &RestorePlan,
+        command_line: &[(String, String)],
+        programs: Option<&ServerPrograms>,
+        failed_ports: &[u16],
+    ) -> Self {
         let version = Some(plan.record.major_version.get());
         // A directory of server programs need not have clients.
         let program = |name: &str| match programs.map(|programs| programs.path(name)).filter(|path| is_executable(path))
@@ -54,7 +60,9 @@ impl CopyServer {
             settings.push((name.to_owned(), value.to_owned()));
         };
         let recorded = |name| plan.record.setting(name);
-        let other_port = other_port(plan);
+        let recorded_port = recorded("port").and_then(|port| port.parse().ok());
+        let other_port =
+            recorded_port.and_then(|port| other_port(port, recorded(SOCKETS).unwrap_or_default(), failed_ports));
         if let Some(port) = other_port {
             replace("port", &port.to_string());
         }
@@ -66,7 +74,7 @@ impl CopyServer {
         Self {
             settings,
             log: log_place(&plan.directory),
-            port: other_port.or_else(|| recorded("port")?.parse().ok()),
+            port: other_port.or(recorded_port),
             socket_directory: socket_folders(folders).next().map(PathBuf::from),
             settled: None,
             directory: plan.directory.clone(),
@@ -118,12 +126,13 @@ fn socket_folders(list: &str) -> impl Iterator<Item = &str> {
 
 /// A free port, when somebody else, the original most likely, answers at the recorded one: the copy could not start
 /// there, and what is meant for it would go to the other server.
-fn other_port(plan: &RestorePlan) -> Option<u16> {
-    let recorded: u16 = plan.record.setting("port")?.parse().ok()?;
-    let folders = plan.record.setting(SOCKETS).unwrap_or_default();
+fn other_port(recorded: u16, folders: &str, failed: &[u16]) -> Option<u16> {
     let is_used = |port: u16| {
         let socket = |folder: &str| UnixStream::connect(Path::new(folder).join(format!(".s.PGSQL.{port}"))).is_ok();
-        socket_folders(folders).any(socket) || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+        // It may be taken at an address that is not asked here.
+        failed.contains(&port)
+            || socket_folders(folders).any(socket)
+            || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
     };
     if !is_used(recorded) {
         return None;
@@ -176,6 +185,19 @@ mod tests {
         assert_eq!(other_socket_folder(&format!("{there}, {absent}"), data).as_deref(), Some("/srv/restored/main"));
         let long = PathBuf::from("/x".repeat(60));
         assert_eq!(other_socket_folder(&absent, &long), None);
+    }
+
+    #[test]
+    fn a_port_at_which_it_could_not_be_started_is_not_tried_again() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let recorded = taken.local_addr().unwrap().port();
+        let Some(first) = other_port(recorded, "", &[]) else { return assert_eq!(recorded, u16::MAX) };
+        assert!(first > recorded);
+        let second = other_port(recorded, "", &[first]).unwrap();
+        assert!(second > first);
+        drop(taken);
+        // Also when nobody answers at it.
+        assert_eq!(other_port(second, "", &[second]).map(|port| port > second), Some(true));
     }
 
     #[test]

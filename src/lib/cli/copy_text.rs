@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::printer::field;
 use crate::pg::{LowSetting, RiskySetting};
 use crate::restore::{ConfigTrust, CopyConfiguration};
 
@@ -51,7 +52,7 @@ fn raised_text(low: &LowSetting) -> String {
 
 /// The last words about them; nothing when there is nothing to say.
 pub(super) fn last_words(trust: ConfigTrust, settings: &CopyConfiguration) -> String {
-    lines(trust, settings).iter().map(|(word, text)| format!("  {word:<11} {text}\n")).collect()
+    lines(trust, settings).iter().map(|(word, text)| field(word, text)).collect()
 }
 
 /// The same for programs; fields are only ever added.

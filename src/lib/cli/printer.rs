@@ -154,6 +154,12 @@ pub(crate) fn escaped(message: &str) -> String {
     text
 }
 
+/// A line of an answer: a word and what it says. INVARIANT: one line, whatever is in the value: labels, paths, settings
+/// and the names of restore points come from elsewhere, and must not look like lines of ours.
+pub(crate) fn field(word: &str, value: &str) -> String {
+    format!("  {word:<11} {}\n", escaped(value))
+}
+
 /// Whether colours are seen and wanted: on a terminal that knows them, unless NO_COLOR says otherwise.
 fn wants_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
@@ -173,6 +179,13 @@ fn write_stderr(lines: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_one_line_whatever_is_in_it() {
+        assert_eq!(field("target", "latest"), "  target      latest\n");
+        let forged = field("", "label \"x\"\n  archiving   off\u{1b}[2J\"");
+        assert_eq!(forged, "              label \"x\"\\n  archiving   off\\u{1b}[2J\"\n");
+    }
     use crate::cli::usage::UsageError;
 
     #[derive(Debug, thiserror::Error)]

@@ -47,10 +47,6 @@ pub(crate) struct TargetArgs {
     /// Stop just before the target instead of just after it
     #[arg(long)]
     pub(crate) target_exclusive: bool,
-
-    /// What the server does at the target [default: pause for an explicit target, promote for the latest]
-    #[arg(long, value_name = "ACTION")]
-    pub(crate) target_action: Option<TargetActionChoice>,
 }
 
 impl TargetArgs {
@@ -78,25 +74,39 @@ impl TargetArgs {
         Ok(target)
     }
 
-    /// What the server does at the target: what was asked for, else pause at an explicit one and promote at the latest.
-    pub(crate) fn action(&self) -> RecoveryTargetAction {
-        let explicit = self.target_time.is_some()
-            || self.target_lsn.is_some()
-            || self.target_xid.is_some()
-            || self.target_name.is_some()
-            || self.target_immediate;
-        match self.target_action {
-            Some(TargetActionChoice::Pause) => RecoveryTargetAction::Pause,
-            Some(TargetActionChoice::Promote) => RecoveryTargetAction::Promote,
-            Some(TargetActionChoice::Shutdown) => RecoveryTargetAction::Shutdown,
-            None if explicit => RecoveryTargetAction::Pause,
-            None => RecoveryTargetAction::Promote,
-        }
-    }
-
     /// The timeline to follow.
     pub(crate) fn timeline(&self) -> RecoveryTargetTimeline {
         self.target_timeline.unwrap_or(RecoveryTargetTimeline::Latest)
+    }
+}
+
+/// What becomes of the server at the target; for programs that prepare a recovery.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Recovery target (none: the latest)")]
+pub(crate) struct TargetActionArgs {
+    /// What the server does at the target [default: pause for an explicit target, promote for the latest]
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) target_action: Option<TargetActionChoice>,
+}
+
+impl TargetActionArgs {
+    /// What was asked for, else pause at an explicit target and promote at the latest; which has no other action.
+    pub(crate) fn action(&self, target: &RecoveryTarget) -> Result<RecoveryTargetAction, UsageError> {
+        let is_latest = *target == RecoveryTarget::Latest;
+        let action = match self.target_action {
+            Some(TargetActionChoice::Pause) => RecoveryTargetAction::Pause,
+            Some(TargetActionChoice::Promote) => RecoveryTargetAction::Promote,
+            Some(TargetActionChoice::Shutdown) => RecoveryTargetAction::Shutdown,
+            None if is_latest => RecoveryTargetAction::Promote,
+            None => RecoveryTargetAction::Pause,
+        };
+        if is_latest && action != RecoveryTargetAction::Promote {
+            let error = UsageError::new(format!("without a target the server cannot {action} at it"));
+            let hint =
+                "The latest is opened at the end of the archive; name a target, \"pgv target\" shows where one ends.";
+            return Err(error.with_hint(hint));
+        }
+        Ok(action)
     }
 }
 
@@ -206,6 +216,9 @@ pub(crate) struct RecoveryArgs {
     pub(crate) target: TargetArgs,
 
     #[command(flatten)]
+    pub(crate) action: TargetActionArgs,
+
+    #[command(flatten)]
     pub(crate) standby: StandbyArgs,
 
     #[command(flatten)]
@@ -258,11 +271,17 @@ mod tests {
     struct Command {
         #[command(flatten)]
         target: TargetArgs,
+        #[command(flatten)]
+        action: TargetActionArgs,
+    }
+
+    fn command(words: &[&str]) -> Result<Command, clap::Error> {
+        let words = std::iter::once("x").chain(words.iter().copied());
+        <Command as clap::Parser>::try_parse_from(words)
     }
 
     fn target(words: &[&str]) -> Result<TargetArgs, clap::Error> {
-        let words = std::iter::once("x").chain(words.iter().copied());
-        <Command as clap::Parser>::try_parse_from(words).map(|command| command.target)
+        command(words).map(|command| command.target)
     }
 
     #[test]
@@ -279,11 +298,25 @@ mod tests {
                 RecoveryTargetAction::Promote,
             ),
         ] {
-            let args = target(words).unwrap();
-            assert_eq!(args.target().unwrap().to_string(), shown, "{words:?}");
-            assert_eq!(args.action(), action, "{words:?}");
+            let Command { target, action: asked } = command(words).unwrap();
+            let target = target.target().unwrap();
+            assert_eq!(target.to_string(), shown, "{words:?}");
+            assert_eq!(asked.action(&target).unwrap(), action, "{words:?}");
         }
         assert_eq!(target(&["--target-timeline", "3"]).unwrap().timeline().to_string(), "3");
+    }
+
+    #[test]
+    fn the_latest_has_no_action_but_promotion() {
+        let action = |words: &[&str]| {
+            let Command { target, action } = command(words).unwrap();
+            action.action(&target.target().unwrap())
+        };
+        for word in ["pause", "shutdown"] {
+            assert!(action(&["--target-action", word]).is_err());
+            assert!(action(&["--target-action", word, "--target-immediate"]).is_ok());
+        }
+        assert!(action(&["--target-action", "promote"]).is_ok());
     }
 
     #[test]

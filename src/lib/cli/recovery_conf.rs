@@ -17,9 +17,7 @@ use super::recovery_conf_text::{ClearAnswer, WriteAnswer};
 use super::usage::UsageError;
 use crate::clock::SystemClock;
 use crate::error::Classified;
-use crate::pg::{
-    ClearScope, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, WalReadAhead,
-};
+use crate::pg::{ClearScope, RecoveryMode, RecoverySettings, RestoredArchiving, WalReadAhead};
 use crate::recovery_conf::{self, ArchivingChoice, RecoveryConfOptions};
 use crate::report::Reporter as _;
 
@@ -126,7 +124,8 @@ fn clear(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
 
 fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
     // What was typed comes first: it is wrong whatever is configured.
-    args.recovery.target.target()?;
+    let target = args.recovery.target.target()?;
+    args.recovery.action.action(&target)?;
     let password_warning = args.recovery.standby.check_conninfo()?;
     let options = options(args, RecoveryCommands::of(context)?)?;
     let mut plan = match &args.pgdata {
@@ -149,11 +148,7 @@ fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
 /// The settings that the arguments ask for.
 fn options(args: &RecoveryConfArgs, commands: RecoveryCommands) -> Result<RecoveryConfOptions, Box<dyn Classified>> {
     let target = args.recovery.target.target()?;
-    let target_action = args.recovery.target.action();
-    if target == RecoveryTarget::Latest && target_action != RecoveryTargetAction::Promote {
-        let error = UsageError::new(format!("without a target the server cannot {target_action} at it"));
-        return Err(error.with_hint("PostgreSQL always promotes at the end of the archive; name a target.").into());
-    }
+    let target_action = args.recovery.action.action(&target)?;
     let (mode, archiving) = match (args.recovery.standby.standby, args.recovery.keep_archiving) {
         (true, false) => (RecoveryMode::Standby, ArchivingChoice::AsItIs),
         (true, true) => (RecoveryMode::Standby, ArchivingChoice::Own),
@@ -203,15 +198,6 @@ mod tests {
             let options = options_of(words).unwrap();
             assert_eq!((options.settings.mode, options.archiving), (mode, archiving), "{words:?}");
         }
-    }
-
-    #[test]
-    fn the_latest_has_no_action_but_promotion() {
-        for action in ["pause", "shutdown"] {
-            assert!(options_of(&["--target-action", action]).is_err());
-            assert!(options_of(&["--target-action", action, "--target-immediate"]).is_ok());
-        }
-        assert!(options_of(&["--target-action", "promote"]).is_ok());
     }
 
     #[test]

@@ -68,6 +68,9 @@ pub(crate) struct RestoreArgs {
     pub(crate) proving: ProvingArgs,
 
     #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+
+    #[command(flatten)]
     pub(crate) recovery: RecoveryArgs,
 }
 
@@ -80,9 +83,12 @@ Examples:
   pgv-restore -D DIR --backup latest --target-immediate      the backup alone
   pgv-restore -D DIR --standby --primary-conninfo 'host=db1 user=replicator'
 
+The connection options say where the original is: --keep-archiving asks whether it still runs. --start
+takes role and database from them, and reaches the copy where that listens.
+
 Exit status: 0 restored; 1 no such backup; 2 usage or configuration; 3 refused, nothing was
-touched; 4 not reachable, no room or no permission; 5 damaged data; 70 a defect of pgv; 130 ended
-by a signal.";
+touched; 4 not reachable, no room, no permission, or somebody else came in between; 5 damaged data;
+70 a defect of pgv; 130 ended by a signal.";
 
 impl VerbArgs for RestoreArgs {
     const VERB: Verb = Verb::Restore;
@@ -113,14 +119,14 @@ impl VerbArgs for RestoreArgs {
 pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
     let output = args.recovery.output.output;
     let dry_run = args.recovery.dry_run;
-    let start = args.start.clone();
+    let (start, connection) = (args.start.clone(), args.connection.clone());
     let password_warning = args.recovery.standby.check_conninfo()?;
     let options = options(args, context)?;
     let reporter = context.reporter();
     let (cluster, mut plan) = restore::plan(&options, &reporter, context.cancel())?;
     plan.warnings.extend(password_warning);
-    let starter = Starter::find(&start, &plan, context)?;
-    let planned = starter.as_ref().map(|starter| CopyServer::of(&plan, &[], Some(starter.programs())));
+    let starter = Starter::find(&start, &plan, &connection, context)?;
+    let planned = starter.as_ref().map(|starter| CopyServer::of(&plan, &[], Some(starter.programs()), &[]));
     for warning in &plan.warnings {
         reporter.warn(warning);
     }
@@ -140,7 +146,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     }
     let report = restore::run(&options, (cluster, plan), &SystemClock, &reporter, context.cancel())?;
     let command_line = &report.configuration.command_line;
-    let mut server = CopyServer::of(&report.plan, command_line, starter.as_ref().map(Starter::programs));
+    let mut server = CopyServer::of(&report.plan, command_line, starter.as_ref().map(Starter::programs), &[]);
     let started = starter.map(|starter| starter.run(&report.plan, command_line, &mut server, &reporter, context));
     drop(reporter);
     let done = Done { report: &report, server: &server, started: started.as_ref() };
@@ -157,6 +163,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
 fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<dyn Classified>> {
     // What was typed comes first: it is wrong whatever is configured.
     let target = args.recovery.target.target()?;
+    let action = args.recovery.action.action(&target)?;
     let backup = backup_choice(args.backup.as_deref())?;
     let configuration = context.configuration();
     let repo = configuration.repo()?;
@@ -172,11 +179,8 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         return Err(usage.with_hint(hint).into());
     }
     let must_ask = args.recovery.keep_archiving && !args.old_primary_is_gone && !is_standby;
-    let original = if must_ask {
-        Some(opening::connection(configuration, &ConnectionArgs::default(), Program::Restore)?)
-    } else {
-        None
-    };
+    let original =
+        if must_ask { Some(opening::connection(configuration, &args.connection, Program::Restore)?) } else { None };
     let tablespaces = TablespaceChoice {
         mapping: args.tablespace_mapping.iter().map(|mapping| (mapping.old.clone(), mapping.new.clone())).collect(),
         directory: configuration.restore().tablespace_dir.clone(),
@@ -195,7 +199,7 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         move_aside: args.move_aside,
         mode: if is_standby { RecoveryMode::Standby } else { RecoveryMode::Targeted },
         target,
-        action: args.recovery.target.action(),
+        action,
         timeline: args.recovery.target.timeline(),
         proving: args.proving.proving(),
         settings: PreparedSettings {

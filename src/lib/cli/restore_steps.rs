@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::copy_server::CopyServer;
 use super::program::Program;
+use super::proof_text::target_options;
 use super::typed::Typed;
 use crate::pg::{
     PgMajorVersion, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving,
@@ -35,7 +36,10 @@ pub(super) fn next_steps(
     let step = |what: &str, command: String| NextStep { what: what.to_owned(), command };
     let psql = |sql: &str| typed.other(&format!("{} -c {}", server.psql_command(), shell_quote(sql)));
     let mut steps = Vec::new();
-    if !server.is_running() {
+    let stops = plan.action == RecoveryTargetAction::Shutdown && plan.target != RecoveryTarget::Latest;
+    if stops && server.settled == Some(Settled::ShutDown) {
+        // It was started, and would stop again.
+    } else if !server.is_running() {
         let start = typed.other(&server.start_command());
         steps.push(step("Start it (its log is beside the data directory):", start));
     }
@@ -52,6 +56,11 @@ pub(super) fn next_steps(
         steps.push(step("Look: once it is paused at the target, it can be read:", psql(&sql)));
         steps.extend(other_moments(plan, options, server, typed));
         steps.push(step("Right? Open it for writing, on a new timeline:", psql("SELECT pg_promote()")));
+    } else if stops {
+        steps.push(step(
+            "It stops at the target, again whenever it is started. Once it has stopped, let it open there:",
+            opened_at_target(plan, options, server, typed),
+        ));
     } else if server.settled != Some(Settled::Opened) {
         steps.push(step("Wait until it has opened:", psql("SELECT pg_is_in_recovery()")));
     }
@@ -88,6 +97,16 @@ fn of_settings(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) 
 /// What tells whether replay is paused. COMPAT: 13 knows only that it was told to, by its target too.
 fn pause_state(major: PgMajorVersion) -> &'static str {
     if major.get() >= 14 { "pg_get_wal_replay_pause_state()" } else { "pg_is_wal_replay_paused()" }
+}
+
+/// Names the target once more with another action, and starts.
+fn opened_at_target(plan: &RestorePlan, options: &RestoreOptions, server: &CopyServer, typed: &Typed) -> String {
+    let target = target_options(&plan.target);
+    let mut open = format!("--write -D {} {target} --target-action promote", directory(plan));
+    if options.settings.archiving == RestoredArchiving::Unchanged {
+        open.push_str(" --keep-archiving");
+    }
+    format!("{} && {}", typed.program(Program::RecoveryConf, &open), typed.other(&server.start_command()))
 }
 
 /// To a later moment replay goes on from where it is; to an earlier one no server goes back.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::copy_server::CopyServer;
 use super::copy_text::{self, JsonConfiguration};
+use super::printer::{escaped, field};
 use super::proof_text;
 use super::restore_steps::{NextStep, next_steps};
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
@@ -31,12 +32,10 @@ pub(super) fn plan_text(
     let mut text = format!(
         "Restore of cluster {cluster} (PostgreSQL {}) into \"{}\", {}\n",
         record.major_version,
-        plan.directory.display(),
+        escaped(&plan.directory.display().to_string()),
         action_text(plan.directory_action),
     );
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "  {name:<11} {value}");
-    };
+    let mut line = |name: &str, value: String| text.push_str(&field(name, &value));
     line("backup", format!("{}, consistent at {}", record.id, record.stop_lsn));
     line("", time_text(record.stop_time));
     if !record.label.is_empty() {
@@ -139,10 +138,10 @@ pub(super) fn report_text(done: &Done<'_>, options: &RestoreOptions, typed: &Typ
     let mut text = format!(
         "restored backup {} into \"{}\": {}, every byte checked, {:.1} s\ntarget: {}\n",
         plan.record.id,
-        plan.directory.display(),
+        escaped(&plan.directory.display().to_string()),
         bytes_text(plan.file_bytes),
         report.took.as_secs_f64(),
-        target_text(plan),
+        escaped(&target_text(plan)),
     );
     text.push_str(&copy_text::last_words(plan.copy.trust, &report.settings));
     text.push_str(&started.map(|started| started.text(server)).unwrap_or_default());

@@ -10,6 +10,7 @@ use super::args::ConnectionArgs;
 use super::context::Context;
 use super::copy_server::CopyServer;
 use super::opening;
+use super::printer::field;
 use super::program::Program;
 use super::proof_text::precise_text;
 use super::size::duration_text;
@@ -69,6 +70,7 @@ impl Starter {
     pub(super) fn find(
         args: &StartArgs,
         plan: &RestorePlan,
+        connection: &ConnectionArgs,
         context: &Context,
     ) -> Result<Option<Self>, Box<dyn Classified>> {
         if !args.start {
@@ -78,7 +80,7 @@ impl Starter {
         let path: Vec<PathBuf> = std::env::split_paths(configuration.variable("PATH").unwrap_or_default()).collect();
         let named = configuration.restore().pg_bindir.as_deref();
         let programs = ServerPrograms::find(plan.record.major_version, named, &path)?;
-        let connection = opening::connection(configuration, &ConnectionArgs::default(), Program::Restore)?;
+        let connection = opening::connection(configuration, connection, Program::Restore)?;
         Ok(Some(Self { programs, connection, limit: args.start_timeout }))
     }
 
@@ -96,7 +98,7 @@ impl Starter {
         reporter: &dyn Reporter,
         context: &Context,
     ) -> Started {
-        let mut tries = STARTS_MAX;
+        let (mut tries, mut failed_ports) = (STARTS_MAX, Vec::new());
         let started = loop {
             tries -= 1;
             match start::start(plan, &self.start_of(server), reporter, context.cancel()) {
@@ -106,7 +108,8 @@ impl Starter {
                 }
                 Err(error) if tries > 0 && error.cause() == Some(LoggedCause::AddressInUse) => {
                     reporter.step("somebody else has taken its port or socket: looking for another one");
-                    *server = CopyServer::of(plan, command_line, Some(&self.programs));
+                    failed_ports.extend(server.port);
+                    *server = CopyServer::of(plan, command_line, Some(&self.programs), &failed_ports);
                 }
                 Err(error) => break Started::Failed(error),
             }
@@ -254,7 +257,7 @@ impl JsonStart {
 /// A line of the plan: what would be started.
 pub(super) fn plan_line(server: &CopyServer) -> String {
     let port = server.port.map(|port| format!(" at port {port}")).unwrap_or_default();
-    format!("  {:<11} the server is started{port}, with its log in \"{}\"\n", "start", server.log.display())
+    field("start", &format!("the server is started{port}, with its log in \"{}\"", server.log.display()))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const DEFAULT_COUNT: usize = 20;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TargetQueryArgs {
     /// List the commits before and after this time instead
-    #[arg(long, value_name = "TIME", conflicts_with_all = ["target", "drops"])]
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["target", "drops", "no_prove"])]
     pub(crate) around: Option<String>,
 
     /// How many commits --around lists on either side [default: 20]
@@ -31,7 +31,7 @@ pub(crate) struct TargetQueryArgs {
     pub(crate) count: Option<usize>,
 
     /// List what removed tables, indexes, databases or tablespaces instead
-    #[arg(long, conflicts_with = "target")]
+    #[arg(long, conflicts_with_all = ["target", "no_prove"])]
     pub(crate) drops: bool,
 
     /// Backup to start from: its id, or latest [default: the one that fits]

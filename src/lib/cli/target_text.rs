@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::printer::field;
 use super::proof_text::{self, precise_text, target_options};
 use super::table::table;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory};
@@ -163,12 +164,12 @@ impl Along {
 pub(super) fn text(shown: &Shown) -> String {
     let mut text = String::new();
     if let Some(point) = &shown.point {
-        let _ = writeln!(text, "  {:<11} {}", "target", point.target);
+        text.push_str(&field("target", &point.target));
         for (name, value) in &point.lines {
-            let _ = writeln!(text, "  {name:<11} {value}");
+            text.push_str(&field(name, value));
         }
-        let _ = writeln!(text, "  {:<11} {}", "backup", point.backup);
-        let _ = writeln!(text, "  {:<11} {}", "options", point.options);
+        text.push_str(&field("backup", &point.backup));
+        text.push_str(&field("options", &point.options));
     }
     if let Some(commits) = &shown.commits {
         text.push_str(&commits_text(commits, shown.around));

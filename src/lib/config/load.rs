@@ -108,7 +108,9 @@ fn merge(options: LoadOptions, system_file: &Path) -> Result<Merged, ConfigError
     let FileContent { values: mut merged, clusters } = found.content;
     let url_in_file = merged.get("repo.url").map(|value| value.text.clone());
     if let (None, Some(value)) = (&named_env_file, merged.get("env_file")) {
-        from_env_file = EnvFile::read(Path::new(&value.text), &value.origin, &mut warnings)?;
+        // Beside the file that names it: PostgreSQL runs commands in the data directory.
+        let folder = found.source.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        from_env_file = EnvFile::read(&folder.join(&value.text), &value.origin, &mut warnings)?;
     }
 
     merged.extend(from_env_file.settings);

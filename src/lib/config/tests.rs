@@ -164,6 +164,11 @@ fn a_file_that_was_named_must_exist_unless_it_will_be_written() {
     assert!(
         host.message().starts_with("environment file \"/nowhere/pgv.env\" does not exist (\"/etc/pgv.toml\" line 1)")
     );
+    // A relative path is one beside the file, wherever the program runs.
+    let beside = Host::new().write("etc/pgv.toml", "env_file = \"pgv.env\"\n");
+    assert!(beside.message().starts_with("environment file \"/etc/pgv.env\" does not exist"), "{}", beside.message());
+    let beside = beside.write("etc/pgv.env", "PGV_LOG_FORMAT=nonsense\n");
+    assert!(beside.message().contains("nonsense"), "{}", beside.message());
     host.env_file = Some(PathBuf::from("/nowhere/other.env"));
     assert_eq!(host.message(), "environment file \"/nowhere/other.env\" does not exist (option \"--env-file\")");
 }

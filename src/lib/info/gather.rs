@@ -7,11 +7,12 @@ use super::report::{
     InfoBackup, InfoCluster, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository, InfoTimeline, InfoTree,
     InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };
-use super::wal_summary::{BackupSpan, WalSummary};
+use super::wal_summary::{self, BackupSpan};
 use crate::error::{Classified, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{
-    BackupRecord, ClusterIdentity, ClusterName, ClusterRef, ListedWal, Repository, RepositoryError, WalArchive,
+    ArchiveFacts, BackupRecord, ClusterIdentity, ClusterName, ClusterRef, ListedWal, Repository, RepositoryError,
+    WalArchive,
 };
 
 /// What is asked for.
@@ -106,15 +107,15 @@ impl Gatherer<'_> {
         let from_backup = || records.last().map(|record| record.wal_segment_size);
         let size = identity.map(|identity| identity.wal_segment_size).or_else(from_backup);
         tree.wal_segment_bytes = size.map(WalSegmentSize::bytes);
-        let Some(summary) = size.and_then(|size| self.wal(cluster, size, &mut tree)) else {
+        let Some(facts) = size.and_then(|size| self.wal(cluster, size, &mut tree)) else {
             tree.backups = records.iter().map(|record| backup_of(record, None)).collect();
             return tree;
         };
         let spans: Vec<BackupSpan> = records.iter().map(span_of).collect();
         for timeline in &mut tree.wal {
-            timeline.holes = summary.holes(timeline.timeline, &spans);
+            timeline.holes = wal_summary::holes(&facts, timeline.timeline, &spans);
         }
-        tree.backups = records.iter().map(|record| backup_of(record, Some(&summary))).collect();
+        tree.backups = records.iter().map(|record| backup_of(record, Some(&facts))).collect();
         tree
     }
 
@@ -154,7 +155,7 @@ impl Gatherer<'_> {
     }
 
     /// The archived WAL, for the tree and for judging backups by.
-    fn wal(&mut self, cluster: &ClusterRef, size: WalSegmentSize, tree: &mut InfoTree) -> Option<WalSummary> {
+    fn wal(&mut self, cluster: &ClusterRef, size: WalSegmentSize, tree: &mut InfoTree) -> Option<ArchiveFacts> {
         let archive = WalArchive::new(self.repository, cluster);
         let ListedWal { ranges, unlisted } =
             self.noted(|| format!("WAL of cluster {cluster}"), archive.listed(size))?;
@@ -182,7 +183,9 @@ impl Gatherer<'_> {
             }
             tree.wal.push(InfoTimeline { timeline: *timeline, ranges: shown, holes: Vec::new() });
         }
-        Some(WalSummary { size, ranges, unlisted, histories })
+        // What could not be read is among the problems; times are shown, not compared.
+        let (unreadable_histories, archived_at) = (BTreeMap::new(), BTreeMap::new());
+        Some(ArchiveFacts { segment_size: size, ranges, unlisted, histories, unreadable_histories, archived_at })
     }
 
     fn archived_at(&mut self, archive: &WalArchive<'_>, segment: WalSegmentName) -> Option<jiff::Timestamp> {
@@ -202,10 +205,10 @@ fn span_of(record: &BackupRecord) -> BackupSpan {
     BackupSpan { id: record.id, start: record.start_lsn, stop: record.stop_lsn, timeline: record.stop_timeline }
 }
 
-fn backup_of(record: &BackupRecord, wal: Option<&WalSummary>) -> InfoBackup {
+fn backup_of(record: &BackupRecord, wal: Option<&ArchiveFacts>) -> InfoBackup {
     let span = span_of(record);
-    let missing_wal = wal.map(|wal| wal.missing(&span)).unwrap_or_default();
-    let wal_until = wal.filter(|_| missing_wal.is_empty()).and_then(|wal| wal.until(&span));
+    let missing_wal = wal.map(|wal| wal_summary::missing(wal, &span)).unwrap_or_default();
+    let wal_until = wal.filter(|_| missing_wal.is_empty()).and_then(|wal| wal_summary::until(wal, &span));
     InfoBackup {
         id: record.id,
         start_lsn: record.start_lsn,

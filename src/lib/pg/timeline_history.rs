@@ -128,6 +128,11 @@ impl TimelineHistory {
         Self { timeline: TimelineId::FIRST, entries: Vec::new(), ends: Vec::new() }
     }
 
+    /// A timeline whose history is not known, looked at as if it had no parents.
+    pub fn without_parents(timeline: TimelineId) -> Self {
+        Self { timeline, ..Self::first() }
+    }
+
     /// Reads the history of `timeline`.
     pub fn parse(timeline: TimelineId, text: &str) -> Result<Self, TimelineHistoryError> {
         Self::decode(timeline, text.as_bytes())

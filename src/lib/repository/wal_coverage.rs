@@ -178,9 +178,15 @@ impl ArchiveFacts {
 
     /// Whether a segment is in the archive.
     pub(crate) fn contains(&self, name: &WalSegmentName) -> bool {
-        let Some(ranges) = self.ranges.get(&name.timeline()) else { return false };
+        self.range_of(name).is_some()
+    }
+
+    /// The range in which a segment lies that is in the archive.
+    pub(crate) fn range_of(&self, name: &WalSegmentName) -> Option<&WalRange> {
+        let ranges = self.ranges.get(&name.timeline())?;
         let after = ranges.partition_point(|range| range.first <= *name);
-        after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|range| range.last >= *name)
+        let range = ranges.get(after.checked_sub(1)?)?;
+        (range.last >= *name).then_some(range)
     }
 
     /// The last segment of that timeline in the archive, listed or not.

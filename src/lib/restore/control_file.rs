@@ -13,11 +13,8 @@ pub(super) fn check(path: &Path, plan: &RestorePlan, cluster: &ClusterRef) -> Re
     let bytes = fs::read_at_most(path, ControlFile::FILE_LENGTH as u64)?;
     let (backup, record) = (plan.record.id, &plan.record);
     let control = ControlFile::decode(&bytes).map_err(|source| RestoreError::RestoredControlFile { backup, source })?;
-    if control.system_identifier != cluster.system_identifier {
-        let (expected, found) = (cluster.system_identifier, control.system_identifier);
-        return Err(RestoreError::OtherCluster { path: path.to_owned(), expected, found });
-    }
     for (what, expected, found) in [
+        ("system identifier", cluster.system_identifier.get(), control.system_identifier.get()),
         ("major version", record.major_version.get().into(), control.major().get().into()),
         ("block size", record.block_bytes.into(), control.block_bytes.into()),
         ("WAL segment size", record.wal_segment_size.bytes(), control.wal_segment_size.bytes()),

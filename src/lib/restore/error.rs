@@ -354,6 +354,18 @@ pub enum RestoreError {
     /// No thread could be started.
     #[error("could not start a thread")]
     Thread(#[source] std::io::Error),
+    /// Refused when something was touched already, which "refused" alone denies.
+    #[error("the restore into \"{}\" was given up after it had begun", path.display())]
+    GivenUp {
+        /// What was being restored.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<RestoreError>,
+    },
+    /// A signal came in time.
+    #[error("the restore was ended by a signal before it began; nothing was touched")]
+    CancelledBefore,
     /// A signal came.
     #[error("the restore was ended by a signal; \"{}\" cannot be started, and the same command restores it anew", path.display())]
     Cancelled {
@@ -407,7 +419,9 @@ impl Classified for RestoreError {
             | Self::RestoredControlFile { .. }
             | Self::ControlFileDiffers { .. } => ErrorClass::Corrupt,
             Self::Thread(error) => ErrorClass::of_io(error),
-            Self::Cancelled { .. } => ErrorClass::Interrupted,
+            // The same command may do it later.
+            Self::GivenUp { .. } => ErrorClass::Unavailable,
+            Self::CancelledBefore | Self::Cancelled { .. } => ErrorClass::Interrupted,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Carries a plan out.
 //!
-//! ORDER: marker, directories and files with every digest checked, tablespace links, settings, signal file,
-//! tablespace_map and backup_label, the segments of the old pg_wal (the complete ones also into the archive), sync of everything, the rename of `global/pg_control`, and last the marker goes.
+//! ORDER: marker, directories and tablespace links, files with every digest checked, settings, signal file,
+//! tablespace_map and backup_label, the segments of the old pg_wal (the complete ones also into the archive: when all
+//! else is there), sync of everything, the rename of `global/pg_control`, and last the marker goes.
 //! INVARIANT: without `global/pg_control` no server starts, so a restore that ends early never becomes a database.
 
 use std::collections::BTreeMap;
@@ -20,12 +21,14 @@ use super::tablespaces::tablespace_map;
 use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, may_be_emptied};
 use crate::clock::Clock;
 use crate::codec::CompressionLevel;
+use crate::error::{Classified, ErrorClass};
 use crate::fs::{self, Tree};
 use crate::pg::ControlFile;
 use crate::report::{Cancel, Reporter};
 use crate::repository::{
     ClusterRef, DocumentKind, FileEntry, FileKind, FileMap, Repository, RepositoryError, SinkError,
 };
+use crate::server::running_postmaster;
 
 /// What is needed to carry a plan out.
 pub(super) struct Executor<'a> {
@@ -43,10 +46,32 @@ pub(super) struct Executor<'a> {
 impl Executor<'_> {
     /// Also says what the settings of the copy are.
     pub(super) fn run(&self) -> Result<CopyConfiguration, RestoreError> {
-        let (data, aside) = self.prepare(&self.plan.directory, self.plan.directory_action)?;
+        if self.cancel.is_cancelled() {
+            return Err(RestoreError::CancelledBefore);
+        }
+        let mut begun = Begun::default();
+        self.carry_out(&mut begun).map_err(|error| {
+            for (from, to) in &begun.moved {
+                let (from, to) = (from.display(), to.display());
+                self.reporter.warn(&format!("what was \"{from}\" is \"{to}\" now, with all that was in it"));
+            }
+            // INVARIANT: "refused" says that nothing was touched (docs/exit-statuses.md).
+            match error.class() {
+                ErrorClass::Refused | ErrorClass::Conflict | ErrorClass::InvalidInput | ErrorClass::Unsupported
+                    if begun.is_touched =>
+                {
+                    RestoreError::GivenUp { path: self.plan.directory.clone(), source: Box::new(error) }
+                }
+                _ => error,
+            }
+        })
+    }
+
+    fn carry_out(&self, begun: &mut Begun) -> Result<CopyConfiguration, RestoreError> {
+        let (data, aside) = self.prepare(&self.plan.directory, self.plan.directory_action, begun)?;
         let mut trees = BTreeMap::new();
         for tablespace in &self.plan.tablespaces {
-            trees.insert(tablespace.oid, self.prepare(&tablespace.path, tablespace.action)?.0);
+            trees.insert(tablespace.oid, self.prepare(&tablespace.path, tablespace.action, begun)?.0);
         }
         let places = Places { data, tablespaces: trees };
         let map = self.repository.file_map(self.cluster, &self.plan.record)?;
@@ -54,12 +79,12 @@ impl Executor<'_> {
         self.write_content(&map, &targets, &places)?;
         control_file::check(&places.data.path().join(STAGED_CONTROL_FILE), self.plan, self.cluster)?;
         self.cancelled()?;
-        self.write_documents(&places)?;
-        self.copy_old_wal(&places, aside.as_deref())?;
         let written = settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)?;
         for warning in &written.warnings {
             self.reporter.warn(warning);
         }
+        self.write_documents(&places)?;
+        self.copy_old_wal(&places, aside.as_deref())?;
         self.reporter.step("making everything durable");
         for tree in places.all() {
             tree.sync_everything()?;
@@ -101,13 +126,24 @@ impl Executor<'_> {
     }
 
     /// Makes an empty directory with our marker in it; also says what the one in the way is called now.
-    fn prepare(&self, path: &Path, action: DirectoryAction) -> Result<(Tree, Option<PathBuf>), RestoreError> {
+    fn prepare(
+        &self,
+        path: &Path,
+        action: DirectoryAction,
+        begun: &mut Begun,
+    ) -> Result<(Tree, Option<PathBuf>), RestoreError> {
         let mut moved_to = None;
         match action {
             DirectoryAction::MoveAside => {
                 let aside = aside(path, self.clock);
+                // The plan was made some time ago.
+                if let Some(pid) = running_postmaster(path)? {
+                    return Err(RestoreError::ServerRuns { path: path.to_owned(), pid });
+                }
                 self.reporter.step(&format!("renaming \"{}\" to \"{}\"", path.display(), aside.display()));
                 fs::rename_aside(path, &aside)?;
+                begun.is_touched = true;
+                begun.moved.push((path.to_owned(), aside.clone()));
                 fs::create_directory(path)?;
                 moved_to = Some(aside);
             }
@@ -118,6 +154,7 @@ impl Executor<'_> {
         }
         let tree = Tree::open(path)?;
         self.hold(&tree, action)?;
+        begun.is_touched = true;
         if action == DirectoryAction::EmptyAndFill {
             self.reporter.step(&format!("removing what a killed restore left in \"{}\"", path.display()));
             tree.remove_content(&[MARKER.as_ref(), "lost+found".as_ref()])?;
@@ -264,6 +301,14 @@ impl Executor<'_> {
         }
         if has_label { Ok(()) } else { Err(RestoreError::NoDocument { backup, document: "backup_label" }) }
     }
+}
+
+/// What was done before a restore ended early.
+#[derive(Default)]
+struct Begun {
+    is_touched: bool,
+    /// What was renamed, and what to.
+    moved: Vec<(PathBuf, PathBuf)>,
 }
 
 /// The name that a directory in the way gets.

@@ -12,7 +12,7 @@ use crate::codec::{CompressionLevel, FileHasher};
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{
     ControlFile, DataPath, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline,
-    RestoredArchiving, TimelineId, WalFileName, WalSegmentName,
+    RestoredArchiving, SystemIdentifier, TimelineId, WalFileName, WalSegmentName,
 };
 use crate::report::{Cancel, Progress, Reporter, SilentReporter};
 use crate::repository::testing::TestRepository;
@@ -129,6 +129,21 @@ impl Scene {
         super::run(&options, planned, &SystemClock, reporter, cancel).map(drop)
     }
 
+    /// Once more, into what is there, and what is in the way is moved; after the plan was made, `meanwhile` happens.
+    fn again(
+        &self,
+        data: &Path,
+        meanwhile: impl FnOnce(&RestoreOptions),
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<(), RestoreError> {
+        let mut options = self.options(data);
+        options.move_aside = true;
+        let planned = super::plan(&options, &SilentReporter, &Cancel::new())?;
+        meanwhile(&options);
+        super::run(&options, planned, &SystemClock, reporter, cancel).map(drop)
+    }
+
     /// Everything is there as it was backed up, but for what a restore writes itself.
     fn assert_restored(&self, data: &Path) {
         let space = data.with_extension("space");
@@ -158,6 +173,26 @@ impl Scene {
         assert_private(data);
         assert_private(&space);
     }
+}
+
+/// The directories beside it whose names begin so.
+fn beside(data: &Path, prefix: &str) -> Vec<PathBuf> {
+    let names = std::fs::read_dir(data.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).collect()
+}
+
+/// Keeps the warnings.
+#[derive(Default)]
+struct Warnings(std::sync::Mutex<Vec<String>>);
+
+impl Reporter for Warnings {
+    fn step(&self, _message: &str) {}
+
+    fn warn(&self, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+
+    fn progress(&self, _progress: &Progress) {}
 }
 
 /// Nothing is for anybody but its owner (failures.md D14).
@@ -286,15 +321,72 @@ fn a_restore_that_is_stopped_anywhere_cannot_start_and_is_begun_anew() {
 }
 
 #[test]
-fn a_stop_before_anything_touches_at_most_our_own_directories() {
+fn a_stop_before_anything_touches_nothing() {
     let scene = Scene::new();
     let data = scene.at("data");
+    scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
     let cancel = Cancel::new();
     cancel.cancel();
-    let error = scene.restore(&data, &cancel, &SilentReporter).unwrap_err();
+    let error = scene.again(&data, |_| {}, &cancel, &SilentReporter).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Interrupted);
-    scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+    assert!(error.to_string().contains("nothing was touched"), "{error}");
+    assert_eq!(beside(&data, "data.pgv-"), [] as [PathBuf; 0]);
     scene.assert_restored(&data);
+}
+
+#[test]
+fn a_server_that_was_started_after_the_plan_keeps_its_directory() {
+    let scene = Scene::new();
+    let data = scene.at("data");
+    scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+    let mut server = None;
+    let start = |_: &RestoreOptions| {
+        let started = std::process::Command::new("sleep").arg("60").current_dir(&data).spawn().unwrap();
+        std::fs::write(data.join("postmaster.pid"), format!("{}\n", started.id())).unwrap();
+        server = Some(started);
+    };
+    let error = scene.again(&data, start, &Cancel::new(), &SilentReporter).unwrap_err();
+    let mut server = server.unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(matches!(error, RestoreError::ServerRuns { .. }), "{error}");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert_eq!(beside(&data, "data.pgv-"), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_refusal_after_something_was_touched_says_what() {
+    let scene = Scene::new();
+    let data = scene.at("data");
+    scene.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+    let space = data.with_extension("space");
+    std::fs::remove_dir_all(&space).unwrap();
+    std::fs::create_dir(&space).unwrap();
+    let said = Warnings::default();
+    let come_in = |_: &RestoreOptions| std::fs::write(space.join("theirs"), "x").unwrap();
+    let error = scene.again(&data, come_in, &Cancel::new(), &said).unwrap_err();
+    assert!(matches!(error, RestoreError::GivenUp { .. }), "{error}");
+    assert_eq!(error.class(), ErrorClass::Unavailable);
+    let moved = beside(&data, "data.pgv-");
+    assert_eq!(moved.len(), 1);
+    let said = said.0.into_inner().unwrap();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains(&format!("\"{}\" is \"{}\" now", data.display(), moved[0].display())), "{said:?}");
+    assert_eq!(std::fs::read(space.join("theirs")).unwrap(), b"x");
+}
+
+#[test]
+fn a_control_file_of_another_cluster_is_damage_of_the_backup() {
+    let scene = Scene::new();
+    let ours = scene.test.cluster.system_identifier;
+    let path = scene.at("control");
+    let other = SystemIdentifier::new(ours.get() + 1).unwrap();
+    std::fs::write(&path, testing::control_file(other)).unwrap();
+    let data = scene.at("data");
+    let (cluster, plan) = super::plan(&scene.options(&data), &SilentReporter, &Cancel::new()).unwrap();
+    let error = super::control_file::check(&path, &plan, &cluster).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Corrupt);
+    assert!(error.to_string().contains(&format!("system identifier {other}, its record {ours}")), "{error}");
 }
 
 #[test]
@@ -331,11 +423,7 @@ fn what_is_in_the_way_is_renamed_and_kept() {
     let planned = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap();
     super::run(&options, planned, &SystemClock, &SilentReporter, &Cancel::new()).unwrap();
     scene.assert_restored(&data);
-    let beside = |prefix: &str| {
-        let names = std::fs::read_dir(data.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
-        names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix)).collect::<Vec<_>>()
-    };
-    let moved = beside("data.pgv-");
-    assert_eq!((moved.len(), beside("data.space.pgv-").len()), (1, 1));
+    let moved = beside(&data, "data.pgv-");
+    assert_eq!((moved.len(), beside(&data, "data.space.pgv-").len()), (1, 1));
     assert_eq!(std::fs::read(moved[0].join("mine")).unwrap(), b"kept");
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::clock::FixedClock;
-use crate::error::{Classified as _, ErrorClass};
+use crate::error::ErrorClass;
 use crate::pg::testing as real;
 use crate::pg::{
     Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RestoredArchiving, TimelineHistory, WalSegmentName,

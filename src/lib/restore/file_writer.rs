@@ -21,8 +21,25 @@ const OPEN_FILES_MAX: usize = 64;
 struct OpenFile {
     file: File,
     hasher: FileHasher,
-    /// How much was written in order; what comes out of order is digested at the end.
-    in_order: u64,
+    digested: Digested,
+}
+
+/// How much of a file was digested while it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Digested {
+    /// All of it so far: this many bytes, written in order.
+    UpTo(u64),
+    /// Something came out of order, or the file was closed in between: it is read back at the end.
+    ReadBack,
+}
+
+/// How far a file has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// This many bytes, in whatever order.
+    Bytes(u64),
+    /// All, and its digest is right.
+    Checked,
 }
 
 /// Part of a pack's content and where it belongs.
@@ -46,7 +63,7 @@ pub(super) struct FileWriter<'a> {
     places: &'a Places,
     targets: &'a [(Target, FileEntry)],
     open: BTreeMap<usize, OpenFile>,
-    written: BTreeMap<usize, u64>,
+    written: BTreeMap<usize, Written>,
     done_bytes: u64,
 }
 
@@ -68,7 +85,7 @@ impl<'a> FileWriter<'a> {
         let (tree, relative) = self.places.place_of(&target.path);
         let file = tree.create_file(&relative, target.mode)?;
         let hasher = self.hasher(target);
-        self.open.insert(number, OpenFile { file, hasher, in_order: 0 });
+        self.open.insert(number, OpenFile { file, hasher, digested: Digested::UpTo(0) });
         Ok(())
     }
 
@@ -84,24 +101,29 @@ impl<'a> FileWriter<'a> {
             if self.written.contains_key(&piece.file) {
                 let file = tree.open_file(&relative)?;
                 let hasher = self.hasher(target);
-                // What was written before is digested again at the end.
-                self.open.insert(piece.file, OpenFile { file, hasher, in_order: u64::MAX });
+                self.open.insert(piece.file, OpenFile { file, hasher, digested: Digested::ReadBack });
             } else {
                 self.create(piece.file)?;
             }
         }
         let Some(open) = self.open.get_mut(&piece.file) else { return Ok(()) };
         tree.write_at(&open.file, &relative, offset, part)?;
-        if open.in_order == offset {
+        let length = part.len() as u64;
+        open.digested = if open.digested == Digested::UpTo(offset) {
             open.hasher.update(part);
-            open.in_order += part.len() as u64;
+            Digested::UpTo(offset + length)
         } else {
-            open.in_order = u64::MAX;
-        }
-        let written = self.written.entry(piece.file).or_default();
-        *written += part.len() as u64;
-        let is_complete = *written >= target.bytes;
-        self.done_bytes += part.len() as u64;
+            Digested::ReadBack
+        };
+        let written = match self.written.get(&piece.file) {
+            Some(Written::Bytes(before)) => before + length,
+            None => length,
+            // Extents that overlap: a map that is not ours.
+            Some(Written::Checked) => return Err(RestoreError::WrongContent { path: target.path.clone() }),
+        };
+        self.written.insert(piece.file, Written::Bytes(written));
+        let is_complete = written >= target.bytes;
+        self.done_bytes += length;
         let total_bytes = Some(self.executor.plan.file_bytes);
         self.executor.reporter.progress(&Progress { phase: "restoring", done_bytes: self.done_bytes, total_bytes });
         if is_complete {
@@ -115,14 +137,20 @@ impl<'a> FileWriter<'a> {
     /// Checks the digest of a whole file and closes it.
     pub(super) fn finish(&mut self, number: usize) -> Result<(), RestoreError> {
         let (Some(target), Some(open)) = (self.target(number), self.open.remove(&number)) else { return Ok(()) };
-        let digest = if open.in_order == target.bytes { open.hasher.finish() } else { self.read_back(target)? };
-        self.written.insert(number, u64::MAX);
-        if digest == target.digest { Ok(()) } else { Err(RestoreError::WrongContent { path: target.path.clone() }) }
+        let digest = match open.digested {
+            Digested::UpTo(bytes) if bytes == target.bytes => open.hasher.finish(),
+            Digested::UpTo(_) | Digested::ReadBack => self.read_back(target)?,
+        };
+        if digest != target.digest {
+            return Err(RestoreError::WrongContent { path: target.path.clone() });
+        }
+        self.written.insert(number, Written::Checked);
+        Ok(())
     }
 
     pub(super) fn finish_all(mut self) -> Result<(), RestoreError> {
         for (number, (target, _)) in self.targets.iter().enumerate() {
-            if self.written.get(&number) != Some(&u64::MAX) {
+            if self.written.get(&number) != Some(&Written::Checked) {
                 return Err(RestoreError::WrongContent { path: target.path.clone() });
             }
         }

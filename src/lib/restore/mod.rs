@@ -11,7 +11,6 @@ mod control_file;
 mod decision;
 mod error;
 mod executor;
-mod facts;
 mod file_writer;
 mod harmless;
 mod includes;
@@ -176,6 +175,11 @@ pub fn plan(
     let Decision { selected, mut choice, proof, old_wal, last_archived, .. } = decision;
     let cluster = selected.cluster;
     choice.warnings.extend(unarchived);
+    if options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest && proof.is_none() {
+        let without = "nothing is proven, so no target is written: the server recovers to the first WAL file that the \
+                       repository does not have, be it the end of the archive or a hole, and opens there";
+        choice.warnings.push(without.to_owned());
+    }
     choice.warnings.extend(other_pgdata(options, &directory));
     let destination = Destination {
         directory: &directory,
@@ -192,7 +196,7 @@ pub fn plan(
     if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
         (&options.original, options.settings.archiving, options.mode)
     {
-        original::refuse_living(original, cluster.system_identifier)?;
+        choice.warnings.extend(original::refuse_living(original, cluster.system_identifier)?);
     }
     let mut plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
     if let Some(old) = old_wal.as_ref().filter(|old| old.folder.starts_with(&plan.directory))

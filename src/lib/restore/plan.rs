@@ -11,7 +11,7 @@ use super::map_check;
 use super::old_wal::OldWalUse;
 use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Neighbour, killed_restore};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Marker, Neighbour, killed_restore};
 use crate::fs::{self, PathFacts};
 use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TargetBound, TimelineHistory,
@@ -134,10 +134,7 @@ impl RestorePlan {
             role: DirectoryRole::Data,
         };
         let directory_action = check.decide()?;
-        let killed = match directory_action {
-            DirectoryAction::EmptyAndFill => killed_restore(destination.directory)?,
-            _ => None,
-        };
+        let killed = killed_in(destination.directory, directory_action)?;
         apart_from.push(Neighbour::new(destination.directory, "the directory that is restored into"));
         let tablespaces = destination.tablespaces.plan(
             &record,
@@ -227,6 +224,11 @@ impl RestorePlan {
         }
         Ok(rooms.into_iter().map(|(_, _, room)| room).collect())
     }
+}
+
+/// The restore that is begun anew, when one is.
+fn killed_in(directory: &Path, action: DirectoryAction) -> Result<Option<Marker>, RestoreError> {
+    if action == DirectoryAction::EmptyAndFill { killed_restore(directory) } else { Ok(None) }
 }
 
 /// What a person should know of the tablespaces before they are written.

@@ -196,6 +196,9 @@ fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
             let known: Vec<String> = known.iter().map(|path| path.display().to_string()).collect();
             format!("Its tablespaces lay at: {}", known.join(", "))
         }
+        RestoreError::GivenUp { .. } => {
+            "The same command begins it anew; what it has renamed keeps its new name.".to_owned()
+        }
         RestoreError::OriginalIsAlive { .. } => {
             "Stop it first, or leave --keep-archiving out: a copy beside its original does not archive.".to_owned()
         }

@@ -56,14 +56,23 @@ pub(super) fn refuse_running(directory: &Path, folder: &Path) -> Result<(), OldW
 }
 
 impl OldWal {
-    /// Looks at a pg_wal, or that of a data directory.
+    /// Looks at a pg_wal, or that of a data directory, whose server does not run.
     pub(in super::super) fn open(
         directory: &Path,
         identity: &ClusterIdentity,
         archived: &ArchiveFacts,
     ) -> Result<Self, OldWalError> {
+        refuse_running(directory, &folder_of(directory)?)?;
+        Self::look(directory, identity, archived)
+    }
+
+    /// The same, whether or not a server writes there: what it says may be so no more.
+    pub(super) fn look(
+        directory: &Path,
+        identity: &ClusterIdentity,
+        archived: &ArchiveFacts,
+    ) -> Result<Self, OldWalError> {
         let folder = folder_of(directory)?;
-        refuse_running(directory, &folder)?;
         let mut old = Self {
             folder,
             segment_size: archived.segment_size,
@@ -105,7 +114,11 @@ impl OldWal {
         identity: &ClusterIdentity,
     ) -> Result<(), OldWalError> {
         let path = self.folder.join(&file);
-        let beginning = fs::read_range(&path, 0, WalSegmentHeader::LENGTH)?;
+        let beginning = match fs::read_range(&path, 0, WalSegmentHeader::LENGTH) {
+            // A running server recycles segments while we look.
+            Err(error) if error.is_not_found() => return Ok(()),
+            other => other?,
+        };
         let Ok(header) = WalSegmentHeader::decode(&beginning) else {
             self.unused.insert(name, file);
             return Ok(());

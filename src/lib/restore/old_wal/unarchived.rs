@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use super::super::RestoreOptions;
 use super::super::decision::Decision;
 use super::super::error::RestoreError;
-use super::super::facts;
 use super::super::places::MOVED_ASIDE;
 use super::folder::refuse_running;
 use super::{CombinedSegments, Gain, OldWal, OldWalError, OldWalUse, Reach, find_use};
-use crate::error::chain;
+use crate::error::{Classified, ErrorClass, chain};
 use crate::fs::{self, FileError};
 use crate::pg::{RecoveryMode, RecoveryTarget, WalSegmentName};
 use crate::report::{Cancel, Reporter};
@@ -38,12 +37,12 @@ pub(in super::super) fn check_unarchived(asked: &Unarchived<'_>) -> Result<Vec<S
     places.extend(asked.options.pgdata.clone());
     let mut warnings = Vec::new();
     for place in places {
-        warnings.extend(asked.warning_of(&place)?);
+        warnings.extend(asked.warning_of(&place, true)?);
         match moved_aside(&place) {
             // Of what lies there for long, commits alone matter.
             Ok(moved) => {
                 for place in moved {
-                    warnings.extend(asked.warning_of_commits(&place, &place.join(PG_WAL))?);
+                    warnings.extend(asked.warning_of(&place, false)?);
                 }
             }
             Err(error) => warnings.push(format!("could not look for what was moved aside: {}", chain(&error))),
@@ -65,77 +64,111 @@ fn moved_aside(place: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 impl Unarchived<'_> {
-    fn warning_of(&self, place: &Path) -> Result<Option<String>, RestoreError> {
+    /// Segments in which no commit is lost are told `with_segments` alone.
+    fn warning_of(&self, place: &Path, with_segments: bool) -> Result<Option<String>, RestoreError> {
         let folder = place.join(PG_WAL);
-        let (identifier, facts) = (self.decision.selected.cluster.system_identifier, &self.decision.facts);
-        // Advice about segments must never keep anybody from restoring; only commits do.
-        let missing = match facts::unarchived_segments(place, identifier, facts) {
-            Err(error) => {
-                let folder = folder.display();
-                return Ok(Some(format!("could not look for WAL in \"{folder}\": {}", error.source)));
-            }
-            Ok(missing) => missing,
+        let Decision { selected, facts, .. } = self.decision;
+        let counts = self.counts_commits(place, &folder);
+        let looked = match fs::is_directory(&folder) {
+            Ok(true) => OldWal::look(place, &selected.identity, facts),
+            Ok(false) => return Ok(None),
+            Err(error) => Err(error.into()),
         };
-        if let Some(warning) = self.warning_of_commits(place, &folder)? {
+        let old = match looked {
+            Ok(old) => old,
+            Err(error) if error.is_not_ours() => return Ok(None),
+            Err(error) if counts && !self.options.archive_only => {
+                return Err(OldWalError::Unjudged { path: folder, source: Box::new(error.into()) }.into());
+            }
+            // Advice about segments must never keep anybody from restoring; only commits do.
+            Err(error) => {
+                return Ok(Some(format!("could not look for WAL in \"{}\": {}", folder.display(), chain(&error))));
+            }
+        };
+        if counts && let Some(warning) = self.warning_of_commits(&old, &folder)? {
             return Ok(Some(warning));
         }
-        if missing.is_empty() {
-            return Ok(None);
-        }
-        let named: Vec<String> = missing.iter().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
-        let more = missing.len().saturating_sub(named.len());
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Ok(Some(format!(
-            "\"{}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
-            folder.display(),
-            named.join(", ")
-        )))
+        Ok(segments_text(&old, &folder).filter(|_| with_segments))
+    }
+
+    /// Whether commits count: for a restore to the latest, in a folder whose server does not archive them yet.
+    fn counts_commits(&self, place: &Path, folder: &Path) -> bool {
+        let options = self.options;
+        let is_latest = options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest;
+        is_latest
+            && options.wal_from.is_none()
+            && !matches!(refuse_running(place, folder), Err(OldWalError::ServerRuns { .. }))
     }
 
     /// Refuses to lose commits, or says which ones are.
-    fn warning_of_commits(&self, place: &Path, folder: &Path) -> Result<Option<String>, RestoreError> {
-        let options = self.options;
-        let is_latest = options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest;
-        if !is_latest || options.wal_from.is_some() || !fs::is_directory(folder)? {
-            return Ok(None);
-        }
-        let Some(lost) = self.lost_in(place, folder)? else { return Ok(None) };
-        let OldWalUse { commits, archived_end, last_commit, .. } = lost;
-        let Some(last) = last_commit else { return Ok(None) };
+    fn warning_of_commits(&self, old: &OldWal, folder: &Path) -> Result<Option<String>, RestoreError> {
+        let lost = judged(self.lost_in(old), self.options.archive_only, &old.folder)?;
+        let Some(OldWalUse { commits, archived_end, last_commit: Some(last), .. }) = lost else { return Ok(None) };
         let refusal = OldWalError::Unarchived { path: folder.to_owned(), commits, last: Box::new(last), archived_end };
-        match options.archive_only {
+        match self.options.archive_only {
             true => Ok(Some(format!("{refusal}; they are left out, as --archive-only says"))),
             false => Err(refusal.into()),
         }
     }
 
-    /// What the WAL in `place` would add; none when that is not asked.
-    fn lost_in(&self, place: &Path, folder: &Path) -> Result<Option<OldWalUse>, RestoreError> {
+    /// What the WAL there would add.
+    fn lost_in(&self, old: &OldWal) -> Result<OldWalUse, RestoreError> {
         let Decision { selected, facts, choice, .. } = self.decision;
-        if let Err(OldWalError::ServerRuns { .. }) = refuse_running(place, folder) {
-            return Ok(None);
-        }
-        let old = match OldWal::open(place, &selected.identity, facts) {
-            Ok(old) => old,
-            Err(error) if error.is_not_ours() => return Ok(None),
-            Err(error) => return self.unjudged(folder.to_owned(), error.into()),
-        };
         let archive = WalArchive::new(&self.options.repository, &selected.cluster);
-        let source = CombinedSegments::new(&self.options.repository, archive, Some(&old));
+        let source = CombinedSegments::new(&self.options.repository, archive, Some(old));
         let threads = self.options.proving.threads();
         let with_old = old.added_to(facts);
-        let gain = Gain { old: &old, source: &source, archived: facts, facts: &with_old, threads };
+        let gain = Gain { old, source: &source, archived: facts, facts: &with_old, threads };
         let reach = Reach { end: None, last_record: None };
-        match find_use(&gain, (&choice.path, &choice.record), reach, None, (self.reporter, self.cancel)) {
-            Ok(found) => Ok(Some(found)),
-            Err(error) => self.unjudged(old.folder, error),
-        }
+        find_use(&gain, (&choice.path, &choice.record), reach, None, (self.reporter, self.cancel))
     }
+}
 
-    fn unjudged(&self, path: PathBuf, source: RestoreError) -> Result<Option<OldWalUse>, RestoreError> {
-        if self.options.archive_only {
-            return Ok(None);
+/// What is lost; none when that cannot be told and the person wants the archive alone. A signal ends the restore in any
+/// case.
+fn judged(
+    found: Result<OldWalUse, RestoreError>,
+    archive_only: bool,
+    folder: &Path,
+) -> Result<Option<OldWalUse>, RestoreError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.class() == ErrorClass::Interrupted => Err(error),
+        Err(_) if archive_only => Ok(None),
+        Err(source) => Err(OldWalError::Unjudged { path: folder.to_owned(), source: Box::new(source) }.into()),
+    }
+}
+
+/// Names the segments that the archive lacks, when there are any.
+fn segments_text(old: &OldWal, folder: &Path) -> Option<String> {
+    let named: Vec<String> = old.segments.keys().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
+    let more = match old.segments.len().saturating_sub(named.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!named.is_empty()).then(|| {
+        format!(
+            "\"{}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
+            folder.display(),
+            named.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_neither_a_refusal_nor_a_reason_to_go_on() {
+        let folder = Path::new("/data/pg_wal");
+        let cancelled = || Err(RestoreError::Cancelled { path: folder.to_owned() });
+        for archive_only in [false, true] {
+            let error = judged(cancelled(), archive_only, folder).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Interrupted);
         }
-        Err(OldWalError::Unjudged { path, source: Box::new(source) }.into())
+        let unreadable = || Err(OldWalError::Changed { path: folder.to_owned() }.into());
+        assert_eq!(judged(unreadable(), false, folder).unwrap_err().class(), ErrorClass::Refused);
+        assert!(judged(unreadable(), true, folder).unwrap().is_none());
     }
 }
