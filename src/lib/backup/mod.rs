@@ -1,7 +1,7 @@
 //! `pgv-basebackup`: takes a base backup of a running server over the replication protocol.
 //!
 //! INVARIANT: the record is written last, once every file was checked against the server's manifest and the WAL from
-//! start to stop is in the archive. Whatever ends the run before, nothing is listed.
+//! start to stop is in the archive and proven to be this server's. Whatever ends the run before, nothing is listed.
 //!
 //! One plain thread talks to the server and the repository in turn; while data streams, it takes the archives apart,
 //! digests the files and cuts them into frames, and the pack writer's threads compress and store them.
@@ -11,6 +11,7 @@ mod content;
 mod description;
 mod error;
 mod manifest_check;
+mod own_wal;
 mod session;
 mod stream;
 
@@ -30,6 +31,7 @@ use archived::ArchiveWait;
 use content::StreamedContent;
 use description::Description;
 pub use error::BackupError;
+use own_wal::{Expected, OwnWal};
 use session::ServerSession;
 
 /// What to back up, from where, and how.
@@ -86,7 +88,12 @@ pub fn run(
     let begin =
         BackupBegin { id: BackupId::generate(now), host: options.host.clone(), parents: Vec::new(), began: now };
     let mut backup = BackupWriter::begin(&options.repository, &selected.cluster, &writer, &begin)?;
-    let source = Source { selected: &selected, writer: &writer, block_bytes: description.block_bytes };
+    let source = Source {
+        selected: &selected,
+        writer: &writer,
+        block_bytes: description.block_bytes,
+        is_standby: server.is_standby,
+    };
     let streamed = stream_content(options, &mut session, &source, &backup, reporter)?;
     let record = store(&mut session, &selected, &server, description, streamed, &mut backup, options, reporter)?;
     session.close();
@@ -100,6 +107,7 @@ struct Source<'a> {
     writer: &'a Writer,
     /// Size of the server's pages.
     block_bytes: u32,
+    is_standby: bool,
 }
 
 /// What the stream came to.
@@ -118,7 +126,7 @@ fn stream_content(
     backup: &BackupWriter,
     reporter: &dyn Reporter,
 ) -> Result<Streamed, BackupError> {
-    let Source { selected, writer, block_bytes } = source;
+    let Source { selected, writer, block_bytes, .. } = source;
     let wait = ArchiveWait {
         archive: WalArchive::new(&options.repository, &selected.cluster),
         size: selected.identity.wal_segment_size,
@@ -137,13 +145,25 @@ fn stream_content(
         page_bytes: *block_bytes,
         ..PackOptions::default()
     })?;
+    let mut last_checkpoint = None;
     let (content, start, stop) = session.stream(options, packs, reporter, &mut |session, start| {
         let history = session.archive_history(&wait.archive, start.timeline, writer, options.level)?;
+        last_checkpoint = session.last_checkpoint()?;
         wait.for_segment_before(start.lsn, &history, reporter)
     })?;
     let stop_time = session.now()?;
     let history = session.archive_history(&wait.archive, stop.timeline, writer, options.level)?;
     wait.for_range(start.lsn, stop.lsn, &history, reporter)?;
+    let label = &content.backup_label;
+    let expected = Expected::of_label(label, start.lsn, stop.lsn, last_checkpoint, source.is_standby)?;
+    let own_wal = OwnWal {
+        archive: &wait.archive,
+        history: &history,
+        size: wait.size,
+        server: session.server_text(),
+        cancel: &wait.cancel,
+    };
+    own_wal.check(&expected)?;
     Ok(Streamed { content, start, stop, start_time, stop_time })
 }
 

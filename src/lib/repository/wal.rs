@@ -14,7 +14,7 @@ use super::layout;
 use super::object::{OBJECT_FRAME_BYTES, ObjectSpec, Stored};
 use super::object_reader::ObjectReader;
 use super::wal_range::{WalRange, contiguous};
-use super::writer::Writer;
+use super::writer::{Writer, WriterDescription};
 use crate::codec::{
     BodyError, BodyLayout, CompressionLevel, ContentDigest, FrameCompressor, HEADER_BYTES, ObjectHeader, StoredHasher,
 };
@@ -117,6 +117,13 @@ impl<'a> WalArchive<'a> {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Who stored a file; `None` when there is none, or nobody knows.
+    pub fn stored_by(&self, name: &WalFileName) -> Result<Option<WriterDescription>, RepositoryError> {
+        let (key, spec) = (self.key(name)?, self.spec(name));
+        let Some(header) = self.repository.stored_header(&key, &spec)? else { return Ok(None) };
+        self.repository.writer(&self.cluster.name, &header.writer)
     }
 
     /// When the store says that it got a file.
