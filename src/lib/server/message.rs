@@ -34,7 +34,8 @@ impl SqlState {
             ("42501", _) | (_, "28") => ErrorClass::PermissionDenied,
             ("3D000", _) => ErrorClass::Usage,
             ("55000" | "55006", _) => ErrorClass::Refused,
-            ("58P01" | "42704", _) => ErrorClass::NotFound,
+            // Not a negative answer: what the server lacks is an obstacle to what was asked for.
+            ("58P01" | "42704", _) => ErrorClass::Unavailable,
             ("57014", _) => ErrorClass::TimedOut,
             ("XX001" | "XX002", _) => ErrorClass::Corrupt,
             (_, "0A" | "42" | "22") => ErrorClass::Unsupported,
@@ -182,6 +183,8 @@ mod tests {
             ("42501", ErrorClass::PermissionDenied),
             ("57P03", ErrorClass::Unavailable),
             ("53300", ErrorClass::Unavailable),
+            ("58P01", ErrorClass::Unavailable),
+            ("42704", ErrorClass::Unavailable),
             ("3D000", ErrorClass::Usage),
             ("55000", ErrorClass::Refused),
             ("XX001", ErrorClass::Corrupt),
