@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::writer::WriterDescription;
 use crate::codec::{BodyError, CompressionError, EnvelopeError, ObjectKind, RepositoryId, SeekTableError};
 use crate::error::{Classified, ErrorClass};
-use crate::pg::SystemIdentifier;
+use crate::pg::{PgVersionError, SystemIdentifier};
 use crate::store::{ObjectKey, StoreError};
 
 /// A repository operation that failed.
@@ -50,6 +50,17 @@ pub enum RepositoryError {
         store: String,
         /// Which feature.
         feature: String,
+    },
+    /// Is of a PostgreSQL that this pgv does not know.
+    #[error("\"{object}\" in {store} is of a PostgreSQL that this pgv does not know")]
+    UnknownVersion {
+        /// Which object says so.
+        object: String,
+        /// Where.
+        store: String,
+        /// Which version.
+        #[source]
+        source: PgVersionError,
     },
     /// An object is not what it should be.
     #[error("object \"{key}\" in {store} is damaged")]
@@ -213,9 +224,10 @@ impl Classified for RepositoryError {
             Self::NotARepository { .. } => ErrorClass::Unavailable,
             Self::OtherRepository { .. } | Self::OtherSystem { .. } => ErrorClass::Refused,
             Self::UnknownCluster { .. } => ErrorClass::Usage,
-            Self::NewerFormat { .. } | Self::UnknownFeature { .. } | Self::NewerObject { .. } => {
-                ErrorClass::Unsupported
-            }
+            Self::NewerFormat { .. }
+            | Self::UnknownFeature { .. }
+            | Self::UnknownVersion { .. }
+            | Self::NewerObject { .. } => ErrorClass::Unsupported,
             Self::Damaged { .. } => ErrorClass::Corrupt,
             Self::Conflict { .. } => ErrorClass::Conflict,
             Self::Assemble { source, .. } => source.class(),

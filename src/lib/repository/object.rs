@@ -1,7 +1,7 @@
 //! Creating and loading whole objects: the envelope around plain bytes, and the checks on the way back.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::Repository;
 use super::error::{Damage, RepositoryError};
@@ -12,7 +12,7 @@ use crate::codec::{
     assemble_object,
 };
 use crate::error::{Classified, ErrorClass};
-use crate::pg::SystemIdentifier;
+use crate::pg::{PgMajorVersion, SystemIdentifier};
 use crate::store::{ObjectBody, ObjectKey, ObjectKeyError, PutOutcome, StoreError, block_on};
 
 /// Plain bytes per frame of objects that are assembled whole.
@@ -38,6 +38,15 @@ pub enum Stored {
     Created,
     /// The identical content was stored already.
     Identical,
+}
+
+/// What is looked at before anything else.
+#[derive(Deserialize)]
+struct NeededFirst {
+    #[serde(default)]
+    required_features: Vec<String>,
+    #[serde(default)]
+    major_version: Option<u32>,
 }
 
 impl Repository {
@@ -140,6 +149,25 @@ impl Repository {
     ) -> Result<T, RepositoryError> {
         let text = self.load_object(key, spec, TEXT_BYTES_MAX)?;
         serde_json::from_slice(&text).map_err(|error| self.damaged(key, Damage::Text(error)))
+    }
+
+    /// Loads an object of JSON text that may need something that this pgv does not know: that is told before the rest is
+    /// read, of which nothing can be expected then.
+    pub(crate) fn load_versioned_json<T: DeserializeOwned>(
+        &self,
+        key: &ObjectKey,
+        spec: &ObjectSpec,
+    ) -> Result<T, RepositoryError> {
+        let text = self.load_object(key, spec, TEXT_BYTES_MAX)?;
+        let damaged = |error| self.damaged(key, Damage::Text(error));
+        let needed: NeededFirst = serde_json::from_slice(&text).map_err(damaged)?;
+        if let Some(feature) = needed.required_features.into_iter().next() {
+            return Err(RepositoryError::UnknownFeature { object: key.to_string(), store: self.describe(), feature });
+        }
+        if let Some(Err(source)) = needed.major_version.map(PgMajorVersion::new) {
+            return Err(RepositoryError::UnknownVersion { object: key.to_string(), store: self.describe(), source });
+        }
+        serde_json::from_slice(&text).map_err(damaged)
     }
 
     /// Reads an object's header; `None` when the store says that there is no such object.

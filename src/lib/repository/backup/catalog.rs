@@ -79,11 +79,7 @@ impl Repository {
     /// The record of a backup.
     pub fn record(&self, cluster: &ClusterRef, id: &BackupId) -> Result<BackupRecord, RepositoryError> {
         let (key, spec) = self.backup_object(cluster, id, layout::RECORD, ObjectKind::Record)?;
-        let record: BackupRecord = self.load_json(&key, &spec)?;
-        if let Some(feature) = record.required_features.first() {
-            let (object, feature) = (key.to_string(), feature.clone());
-            return Err(RepositoryError::UnknownFeature { object, store: self.describe(), feature });
-        }
+        let record: BackupRecord = self.load_versioned_json(&key, &spec)?;
         if record.id != *id || record.system_identifier != cluster.system_identifier {
             let problem = format!("it is the record of {} of another place", record.id);
             return Err(self.damaged(&key, Damage::Invalid { problem }));
