@@ -152,6 +152,12 @@ pub enum BackupError {
         /// Whether no data had been read yet.
         before_data: bool,
     },
+    /// More files than pgv keeps in mind at once.
+    #[error("the server sent more than {limit} files, directories and links")]
+    TooManyEntries {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The range of WAL is impossible.
     #[error("the server says that the backup stops at {stop}, before its start at {start}")]
     StopBeforeStart {
@@ -232,7 +238,17 @@ pub enum BackupError {
 }
 
 impl Classified for BackupError {
+    /// Never the class of a negative answer: a backup that was not taken is a failure, whatever was missing for it.
     fn class(&self) -> ErrorClass {
+        match self.own_class() {
+            ErrorClass::NotFound => ErrorClass::Unavailable,
+            class => class,
+        }
+    }
+}
+
+impl BackupError {
+    fn own_class(&self) -> ErrorClass {
         match self {
             Self::Connect(error) => error.class(),
             Self::Server(error) => error.class(),
@@ -248,6 +264,7 @@ impl Classified for BackupError {
             | Self::OtherVersion { .. }
             | Self::UnsentTablespace { .. }
             | Self::TablespaceName { .. }
+            | Self::TooManyEntries { .. }
             | Self::OtherServersWal { .. }
             | Self::OtherServersHistory { .. } => ErrorClass::Refused,
             Self::Archive { .. }
@@ -271,4 +288,18 @@ impl Classified for BackupError {
 
 fn stored_by_text(writer: Option<&WriterDescription>) -> String {
     writer.map(|writer| format!(" (stored by {writer})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{ObjectKey, StoreError};
+
+    #[test]
+    fn what_is_missing_for_a_backup_is_no_negative_answer() {
+        let key = ObjectKey::parse("main/identity").unwrap();
+        let absent = RepositoryError::Store(StoreError::NotFound { key, store: "repository".to_owned() });
+        assert_eq!(absent.class(), ErrorClass::NotFound);
+        assert_eq!(BackupError::from(absent).class(), ErrorClass::Unavailable);
+    }
 }

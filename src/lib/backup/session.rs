@@ -1,6 +1,7 @@
 //! The two connections of a backup: SQL for facts and the server's clock, replication for the data.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::{PackStream, WalArchive, WalContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
-    BackupTablespace, BaseBackupOptions, ConnectionSettings, ManifestChecksum, ServerError, SqlClient, WalPosition,
-    Walsender,
+    BackupTablespace, BaseBackupOptions, ConnectionSettings, LocalDirectory, ManifestChecksum, ServerError, SqlClient,
+    WalPosition, Walsender,
 };
 
 /// How often a wait looks whether a signal came.
@@ -85,9 +86,18 @@ impl<'a> ServerSession<'a> {
         self.settings_host().map(|host| host.port).unwrap_or_default()
     }
 
-    /// Whether the server runs on this machine.
-    pub(super) fn is_local(&self) -> bool {
-        self.settings_host().is_some_and(|host| host.address.is_loopback())
+    /// Where the server's data directory is, seen from this host.
+    pub(super) fn local_directory(&self, told: Option<&Path>, system_identifier: SystemIdentifier) -> LocalDirectory {
+        let find = |sql: &SqlClient| LocalDirectory::find(sql.endpoint(), told, system_identifier);
+        self.sql.as_ref().map_or(LocalDirectory::Elsewhere, find)
+    }
+
+    /// The server's `archive_timeout`; `None` when it has none.
+    pub(super) fn archive_timeout(&mut self) -> Result<Option<Duration>, BackupError> {
+        let settings = self.sql(async |sql| sql.settings(&["archive_timeout"]).await)?;
+        // In seconds, whatever it was written in.
+        let seconds = settings.get("archive_timeout").and_then(|setting| setting.value.parse().ok());
+        Ok(seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs))
     }
 
     fn settings_host(&self) -> Option<&ServerHost> {

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +21,11 @@ const COMPONENT_BYTES_MAX: usize = 255;
 
 /// A relative path inside a data directory: bytes, since file names need not be UTF-8.
 ///
-/// Ordered by its bytes. Serialised as `{"path": "..."}` when it is UTF-8, else as `{"encoded_path": "<hex>"}`, which
+/// Cheap to clone. Ordered by its bytes. Serialised as `{"path": "..."}` when it is UTF-8, else as `{"encoded_path": "<hex>"}`, which
 /// flattens into a record with both names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "DataPathText", into = "DataPathText")]
-pub struct DataPath(Box<[u8]>);
+pub struct DataPath(Arc<[u8]>);
 
 /// Why a path is not one inside a data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

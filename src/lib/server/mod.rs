@@ -8,6 +8,7 @@ mod auth;
 mod basebackup;
 mod config_files;
 pub mod conninfo;
+mod data_directory;
 mod error;
 mod facts;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use basebackup::{
 };
 pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
+pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file};
 pub use error::{ConnectError, Endpoint};
 pub use facts::{RoleRights, ServerFacts, ServerFileStatus, ServerSetting};
 pub use framing::ProtocolError;
