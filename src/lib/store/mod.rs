@@ -158,9 +158,9 @@ pub enum StoreError {
         #[source]
         source: PartsAbandoned,
     },
-    /// A name in the store that is no valid key.
-    #[error("{store} holds a name that pgv did not write")]
-    ForeignName {
+    /// A name that an object should get, and that is no valid key.
+    #[error("{store} can have no object of such a name")]
+    InvalidKey {
         /// Where.
         store: String,
         /// Why it is none.
@@ -176,7 +176,8 @@ impl Classified for StoreError {
             Self::RootMissing { .. } => ErrorClass::Unavailable,
             Self::File { source, .. } => source.class(),
             Self::Abandoned { .. } => ErrorClass::Interrupted,
-            Self::NotAFile { .. } | Self::ForeignName { .. } => ErrorClass::Corrupt,
+            Self::NotAFile { .. } => ErrorClass::Corrupt,
+            Self::InvalidKey { .. } => ErrorClass::InvalidInput,
         }
     }
 }
