@@ -122,7 +122,7 @@ impl Repository {
 
     /// The identity of one tree; `None` when it is not registered.
     pub fn identity(&self, cluster: &ClusterRef) -> Result<Option<ClusterIdentity>, RepositoryError> {
-        let key = layout::identity(cluster).map_err(|source| self.foreign_name(source))?;
+        let key = layout::identity(cluster).map_err(|source| self.invalid_key(source))?;
         match self.load_versioned_json(&key, &identity_spec(cluster)) {
             Ok(identity) => Ok(Some(identity)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -130,11 +130,11 @@ impl Repository {
         }
     }
 
-    /// Registers a cluster. Registering the same one again keeps what is there.
+    /// Registers a cluster. Registering the same one again keeps what is there. The writer need not be one of the
+    /// cluster's own host, so it is for the caller to introduce it, or not.
     pub fn register(&self, identity: &ClusterIdentity, writer: &Writer) -> Result<(), RepositoryError> {
         let cluster = ClusterRef { name: identity.cluster.clone(), system_identifier: identity.system_identifier };
-        let key = layout::identity(&cluster).map_err(|source| self.foreign_name(source))?;
-        self.introduce(&cluster.name, writer)?;
+        let key = layout::identity(&cluster).map_err(|source| self.invalid_key(source))?;
         self.create_json(&key, &identity_spec(&cluster), identity, writer)?;
         Ok(())
     }

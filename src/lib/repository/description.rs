@@ -30,6 +30,9 @@ pub struct RepositoryDescription {
 }
 
 impl RepositoryDescription {
+    /// The name of the object that makes a directory a repository.
+    pub const NAME: &str = layout::DESCRIPTION;
+
     /// A description with a new random id.
     pub fn new(clock: &dyn Clock) -> Self {
         let id = RepositoryId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
@@ -46,7 +49,7 @@ struct FormatOnly {
 }
 
 fn key(store: &dyn Store) -> Result<ObjectKey, RepositoryError> {
-    layout::description().map_err(|source| StoreError::ForeignName { store: store.describe(), source }.into())
+    layout::description().map_err(|source| StoreError::InvalidKey { store: store.describe(), source }.into())
 }
 
 pub(crate) fn load(store: &dyn Store) -> Result<RepositoryDescription, RepositoryError> {

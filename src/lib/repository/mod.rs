@@ -44,7 +44,7 @@ pub use pack::{
 };
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub(crate) use stored_object::{BackupPart, StoredObject};
-pub use wal::{ArchivedWal, WalArchive, WalContent};
+pub use wal::{ArchivedWal, LostWal, WalArchive, WalContent};
 pub(crate) use wal_coverage::ArchiveFacts;
 pub use wal_coverage::{WalCoverage, WalHole};
 pub use wal_range::WalRange;

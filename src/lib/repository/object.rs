@@ -50,8 +50,8 @@ struct NeededFirst {
 }
 
 impl Repository {
-    pub(crate) fn foreign_name(&self, source: ObjectKeyError) -> RepositoryError {
-        StoreError::ForeignName { store: self.describe(), source }.into()
+    pub(crate) fn invalid_key(&self, source: ObjectKeyError) -> RepositoryError {
+        StoreError::InvalidKey { store: self.describe(), source }.into()
     }
 
     pub(crate) fn damaged(&self, key: &ObjectKey, damage: Damage) -> RepositoryError {
