@@ -22,7 +22,7 @@ const MANIFEST_BYTES_MAX: usize = 1 << 30;
 /// lists about as many.
 const ENTRIES_MAX: usize = 5 << 20;
 /// The checksum that the server is asked to put into its manifest.
-const MANIFEST_CHECKSUM: ManifestChecksumAlgorithm = ManifestChecksumAlgorithm::Crc32c;
+pub(super) const MANIFEST_CHECKSUM: ManifestChecksumAlgorithm = ManifestChecksumAlgorithm::Crc32c;
 /// The tar reader tells each file's begin before its data and its end.
 const NO_FILE: BackupError = BackupError::Internal { what: "data came before a file began" };
 

@@ -18,8 +18,8 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::{PackStream, WalArchive, WalContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
-    BackupTablespace, BaseBackupOptions, ConnectionSettings, LocalDirectory, ManifestChecksum, ServerError, SqlClient,
-    WalPosition, Walsender,
+    BackupTablespace, BaseBackupOptions, ConnectionSettings, LocalDirectory, ServerError, SqlClient, WalPosition,
+    Walsender,
 };
 
 /// How often a wait looks whether a signal came.
@@ -215,7 +215,7 @@ impl<'a> ServerSession<'a> {
             checkpoint: options.checkpoint,
             max_rate_kib: options.max_rate_kib,
             // What arrives is digested by us in any case: the server's part is to be quick.
-            manifest_checksum: ManifestChecksum::Crc32c,
+            manifest_checksum: super::content::MANIFEST_CHECKSUM,
             ..BaseBackupOptions::default()
         };
         let in_place = self.sql(async |sql| in_place_tablespaces(sql).await)?;

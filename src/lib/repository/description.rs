@@ -77,8 +77,7 @@ pub(crate) fn load(store: &dyn Store) -> Result<RepositoryDescription, Repositor
 
 pub(crate) fn create(store: &dyn Store, new: &RepositoryDescription) -> Result<bool, RepositoryError> {
     let key = key(store)?;
-    let failed =
-        |error| RepositoryError::Damaged { key: key.clone(), store: store.describe(), damage: Damage::Text(error) };
+    let failed = |source| RepositoryError::Text { name: key.to_string(), source };
     let mut text = serde_json::to_vec_pretty(new).map_err(failed)?;
     text.push(b'\n');
     Ok(block_on(store.put_new(&key, &text, ObjectBody::Whole(&[])))? == PutOutcome::Created)

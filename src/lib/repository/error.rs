@@ -127,6 +127,25 @@ pub enum RepositoryError {
         #[source]
         source: BodyError,
     },
+    /// An object could not be written as text.
+    #[error("could not write object \"{name}\" as text")]
+    Text {
+        /// Its name.
+        name: String,
+        /// What failed.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An object that no reader would take.
+    #[error("object \"{name}\" would have {found} bytes, more than the {limit} that are read")]
+    TooLarge {
+        /// Its logical name.
+        name: String,
+        /// Its size.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// What should be stored could not be read.
     #[error("could not read what should be stored as \"{name}\"")]
     ReadSource {
@@ -231,6 +250,8 @@ impl Classified for RepositoryError {
             Self::Damaged { .. } => ErrorClass::Corrupt,
             Self::Conflict { .. } => ErrorClass::Conflict,
             Self::Assemble { source, .. } => source.class(),
+            Self::Text { .. } => ErrorClass::Internal,
+            Self::TooLarge { .. } => ErrorClass::Refused,
             Self::ReadSource { source, .. } => ErrorClass::of_io(source),
             Self::SourceChanged { .. } => ErrorClass::InvalidInput,
         }

@@ -20,6 +20,9 @@ pub(crate) const OBJECT_FRAME_BYTES: usize = 1 << 20;
 /// LIMIT: plain bytes of an object of JSON text.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
 
+/// LIMIT: plain bytes of an object that is written and read as a whole.
+pub(crate) const WHOLE_BYTES_MAX: u64 = 1 << 30;
+
 /// What an object must be, whatever key it lies under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectSpec {
@@ -97,6 +100,10 @@ impl Repository {
         plain: &[u8],
         writer: &Writer,
     ) -> Result<(PutOutcome, ContentDigest), RepositoryError> {
+        let found = plain.len() as u64;
+        if found > WHOLE_BYTES_MAX {
+            return Err(RepositoryError::TooLarge { name: spec.name.clone(), found, limit: WHOLE_BYTES_MAX });
+        }
         let object = self.assemble(spec, plain, CompressionLevel::DEFAULT, writer)?;
         let body = ObjectBody::Whole(&object.body);
         let outcome = block_on(self.store.put_new(key, &object.header_bytes, body))?;
@@ -111,7 +118,8 @@ impl Repository {
         value: &T,
         writer: &Writer,
     ) -> Result<(PutOutcome, ContentDigest), RepositoryError> {
-        let mut text = serde_json::to_vec_pretty(value).map_err(|error| self.damaged(key, Damage::Text(error)))?;
+        let failed = |source| RepositoryError::Text { name: spec.name.clone(), source };
+        let mut text = serde_json::to_vec_pretty(value).map_err(failed)?;
         text.push(b'\n');
         self.create_object(key, spec, &text, writer)
     }

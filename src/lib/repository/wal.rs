@@ -47,7 +47,7 @@ pub struct ArchivedWal {
     pub digest: ContentDigest,
     /// Its size as stored, header included.
     pub stored_bytes: u64,
-    /// When it was stored, by the writer's clock: shown, and an upper bound of the times of the records in it.
+    /// When the program that stored it began, by its host's clock: shown, and an upper bound of the times of the records in it.
     pub created: Timestamp,
 }
 

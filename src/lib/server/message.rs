@@ -125,8 +125,17 @@ pub(crate) fn clean(bytes: &[u8]) -> String {
 
 /// Makes a text from a server fit for a terminal and a log.
 pub(crate) fn clean_text(text: &str) -> String {
-    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
-    text.chars().take(MAX_FIELD_CHARS).map(shown).collect()
+    let mut shown = String::new();
+    for character in text.chars().take(MAX_FIELD_CHARS) {
+        match character {
+            // A line of its own would pass for one of ours.
+            '\n' => shown.push_str("\\n"),
+            '\t' => shown.push_str("\\t"),
+            character if character.is_control() => shown.push(char::REPLACEMENT_CHARACTER),
+            character => shown.push(character),
+        }
+    }
+    shown
 }
 
 /// Notices that arrived and were not fetched yet.
@@ -171,7 +180,7 @@ mod tests {
 
     #[test]
     fn terminal_controls_of_a_server_are_not_shown() {
-        assert_eq!(clean(b"a\x1b[31mb\x07c\nd\xff"), "a\u{fffd}[31mb\u{fffd}c\nd\u{fffd}");
+        assert_eq!(clean(b"a\x1b[31mb\x07c\nd\xff"), "a\u{fffd}[31mb\u{fffd}c\\nd\u{fffd}");
         assert_eq!(clean(&[b'x'; 10_000]).len(), MAX_FIELD_CHARS);
     }
 

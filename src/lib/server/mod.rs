@@ -29,9 +29,7 @@ mod stream;
 mod tls;
 mod walsender;
 
-pub use basebackup::{
-    BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode, ManifestChecksum,
-};
+pub use basebackup::{BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode};
 pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
 pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file};

@@ -7,13 +7,10 @@ use super::file_map::{FileMap, MapRoot};
 use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentRef};
 use crate::codec::{ContentDigest, HEADER_BYTES, ObjectKind};
 use crate::repository::error::{Damage, RepositoryError};
+use crate::repository::object::WHOLE_BYTES_MAX;
 use crate::repository::{ClusterRef, Repository, layout};
 use crate::store::block_on;
 
-/// LIMIT: bytes of one stored document.
-const DOCUMENT_BYTES_MAX: u64 = 4 << 30;
-/// LIMIT: bytes of a map's root, or of a table of packs.
-const MAP_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of the MAC at the end of a header.
 const MAC_BYTES: usize = 32;
 
@@ -118,7 +115,7 @@ impl Repository {
     ) -> Result<Vec<u8>, RepositoryError> {
         let object = layout::document(&document.name);
         let (key, spec) = self.backup_object(cluster, backup, &object, ObjectKind::Document)?;
-        let content = self.load_object(&key, &spec, DOCUMENT_BYTES_MAX.min(document.bytes))?;
+        let content = self.load_object(&key, &spec, WHOLE_BYTES_MAX.min(document.bytes))?;
         if self.keys().plain_digest(&content) != document.digest {
             return Err(self.damaged(&key, Damage::Digest { what: "content" }));
         }
@@ -155,7 +152,7 @@ impl Repository {
         spec: &crate::repository::object::ObjectSpec,
         digest: ContentDigest,
     ) -> Result<T, RepositoryError> {
-        let text = self.load_object(key, spec, MAP_BYTES_MAX)?;
+        let text = self.load_object(key, spec, WHOLE_BYTES_MAX)?;
         if self.keys().plain_digest(&text) != digest {
             return Err(self.damaged(key, Damage::Digest { what: "content" }));
         }
