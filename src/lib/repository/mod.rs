@@ -10,6 +10,7 @@ mod cluster;
 mod description;
 mod error;
 mod layout;
+mod lost_wal;
 mod object;
 mod object_reader;
 mod pack;
@@ -36,6 +37,7 @@ pub use backup::{
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
+pub use lost_wal::LostWal;
 pub use object::{ObjectSpec, Stored};
 pub use object_reader::{ObjectReader, SinkError};
 pub use pack::{
@@ -44,7 +46,7 @@ pub use pack::{
 };
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub(crate) use stored_object::{BackupPart, StoredObject};
-pub use wal::{ArchivedWal, LostWal, WalArchive, WalContent};
+pub use wal::{ArchivedWal, WalArchive, WalContent};
 pub(crate) use wal_coverage::ArchiveFacts;
 pub use wal_coverage::{WalCoverage, WalHole};
 pub use wal_range::WalRange;
