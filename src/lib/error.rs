@@ -52,7 +52,8 @@ impl ErrorClass {
     /// The class of an error of the operating system.
     ///
     /// A file that is not where it was expected is *unavailable*, not proven absent: its file system may have gone.
-    /// Only a caller that has made sure may say [`Self::NotFound`].
+    /// Only a caller that has made sure may say [`Self::NotFound`]. A limit of pgv's own has no number of the system's:
+    /// what exceeds it, or is no file, does not become one by waiting.
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
         match error.kind() {
@@ -60,6 +61,8 @@ impl ErrorClass {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
             ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             ErrorKind::TimedOut => Self::TimedOut,
+            ErrorKind::FileTooLarge if error.raw_os_error().is_some() => Self::NoSpace,
+            ErrorKind::FileTooLarge | ErrorKind::InvalidData | ErrorKind::IsADirectory => Self::InvalidInput,
             _ => Self::Unavailable,
         }
     }
@@ -72,6 +75,21 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Level(&'static str, #[source] Option<Box<Level>>);
+
+    #[test]
+    fn what_no_waiting_mends_is_told_from_what_may_pass() {
+        use std::io::{Error, ErrorKind};
+        for (error, class) in [
+            (Error::from(ErrorKind::FileTooLarge), ErrorClass::InvalidInput),
+            (Error::from_raw_os_error(27), ErrorClass::NoSpace), // EFBIG
+            (Error::from(ErrorKind::InvalidData), ErrorClass::InvalidInput),
+            (Error::from_raw_os_error(21), ErrorClass::InvalidInput), // EISDIR
+            (Error::from_raw_os_error(5), ErrorClass::Unavailable),   // EIO
+            (Error::from_raw_os_error(2), ErrorClass::Unavailable),   // ENOENT
+        ] {
+            assert_eq!(ErrorClass::of_io(&error), class, "{error}");
+        }
+    }
 
     #[test]
     fn a_chain_names_every_cause_once() {

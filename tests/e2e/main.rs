@@ -7,6 +7,7 @@ mod support;
 
 mod backup;
 mod canaries;
+mod clone;
 mod connection;
 mod connection_oracle;
 mod crash_archive;

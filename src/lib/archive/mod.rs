@@ -76,7 +76,7 @@ pub fn run_within(options: ArchiveOptions, limit: Duration) -> Result<ArchiveRep
         Err(mpsc::RecvTimeoutError::Timeout) => Err(ArchiveError::TimedOut { path, limit }),
         Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
             Err(panic) => std::panic::resume_unwind(panic),
-            Ok(()) => Err(ArchiveError::TimedOut { path, limit }),
+            Ok(()) => Err(ArchiveError::Thread(std::io::Error::other("it ended without an answer"))),
         },
     }
 }
@@ -111,7 +111,8 @@ fn data_directory(path: &Path, working_directory: &Path) -> PathBuf {
     pg_wal.and_then(Path::parent).unwrap_or(working_directory).to_owned()
 }
 
-/// A clone must never archive into its original's tree.
+/// A clone must never archive into its original's tree. One on another host whose directory has the same path is not
+/// told by it: its first segment that differs from the original's is refused, and so is every backup of it.
 fn refuse_clone(selected: &SelectedCluster, working_directory: &Path) -> Result<(), ArchiveError> {
     let Some(pgdata) = &selected.pgdata else { return Ok(()) };
     let here = fs::real_path(working_directory)?;

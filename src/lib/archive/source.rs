@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
 use crate::fs;
-use crate::pg::{
-    ControlFile, Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName,
-};
+use crate::pg::{Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName};
 use crate::repository::ClusterIdentity;
+use crate::server::{ControlFileReadError, read_control_file};
 
 /// LIMIT: larger segments are read three times, as they are stored, instead of being held in memory.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
@@ -31,6 +30,8 @@ pub(super) struct Source {
     /// The system identifier that it, or its data directory, has.
     pub(super) system_identifier: Option<SystemIdentifier>,
     header: Option<WalSegmentHeader>,
+    /// What was read already, of a `.history` or `.backup` file.
+    text: Option<Vec<u8>>,
 }
 
 /// What was read of it.
@@ -51,7 +52,8 @@ impl Source {
             other => other?,
         };
         let bytes = fs::bytes_of(&file, path)?;
-        let mut source = Self { path: path.to_owned(), file, name, bytes, system_identifier: None, header: None };
+        let mut source =
+            Self { path: path.to_owned(), file, name, bytes, system_identifier: None, header: None, text: None };
         match name {
             WalFileName::Segment(_) | WalFileName::Partial(_) => source.check_segment()?,
             WalFileName::BackupHistory { .. } | WalFileName::TimelineHistory(_) => {
@@ -79,22 +81,28 @@ impl Source {
         Ok(())
     }
 
-    fn check_text(&self) -> Result<(), ArchiveError> {
-        let problem = |problem| ArchiveError::Text { path: self.path.clone(), problem };
+    /// What is stored is what was checked: the file is read once.
+    fn check_text(&mut self) -> Result<(), ArchiveError> {
+        let path = self.path.clone();
+        let problem = |problem| ArchiveError::Text { path: path.clone(), problem };
         if self.bytes > TEXT_BYTES_MAX {
             return Err(problem("it is larger than 1 MiB"));
         }
-        let content = fs::read_at_most(&self.path, TEXT_BYTES_MAX)?;
+        let content = self.read_whole()?;
         match self.name {
             // It comes from no other timeline, so the server has none to write (`writeTimeLineHistory`).
-            WalFileName::TimelineHistory(TimelineId::FIRST) => Err(problem("the first timeline has no history")),
+            WalFileName::TimelineHistory(TimelineId::FIRST) => {
+                return Err(problem("the first timeline has no history"));
+            }
             WalFileName::TimelineHistory(timeline) => {
                 let parsed = TimelineHistory::decode(timeline, &content);
-                parsed.map(|_| ()).map_err(|source| ArchiveError::History { path: self.path.clone(), source })
+                parsed.map_err(|source| ArchiveError::History { path: path.clone(), source })?;
             }
-            _ if is_unsynced(&content) || begins_as_named(&content, &self.name) => Ok(()),
-            _ => Err(problem("it does not begin with the start location in its name")),
+            _ if is_unsynced(&content) || begins_as_named(&content, &self.name) => {}
+            _ => return Err(problem("it does not begin with the start location in its name")),
         }
+        self.text = Some(content);
+        Ok(())
     }
 
     /// What is registered of the cluster must fit the segment's header.
@@ -112,18 +120,26 @@ impl Source {
         Ok(())
     }
 
-    /// Reads it once, when it fits in memory; its size must be the same at the end.
+    /// What is to be stored: read once, when it fits in memory.
     pub(super) fn read(mut self) -> Result<SourceContent, ArchiveError> {
+        if let Some(text) = self.text.take() {
+            return Ok(SourceContent::Whole(text));
+        }
         if self.bytes > WHOLE_BYTES_MAX {
             return Ok(SourceContent::File(self.file));
         }
+        self.read_whole().map(SourceContent::Whole)
+    }
+
+    /// Its size must be the same at the end.
+    fn read_whole(&mut self) -> Result<Vec<u8>, ArchiveError> {
         let mut content = Vec::with_capacity(usize::try_from(self.bytes).unwrap_or_default());
         let read = Read::take(&mut self.file, self.bytes.saturating_add(1)).read_to_end(&mut content);
         read.map_err(|error| fs::FileError::new("read", &self.path, error))?;
         if content.len() as u64 != self.bytes || fs::bytes_of(&self.file, &self.path)? != self.bytes {
-            return Err(ArchiveError::Changed { path: self.path });
+            return Err(ArchiveError::Changed { path: self.path.clone() });
         }
-        Ok(SourceContent::Whole(content))
+        Ok(content)
     }
 }
 
@@ -150,11 +166,9 @@ fn begins_as_named(content: &[u8], name: &WalFileName) -> bool {
 
 /// The system identifier of a data directory; `None` when it has no control file.
 fn read_system_identifier(data_directory: &Path) -> Result<Option<SystemIdentifier>, ArchiveError> {
-    let path = data_directory.join(ControlFile::PATH);
-    let bytes = match fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64) {
-        Err(error) if error.is_not_found() => return Ok(None),
-        other => other?,
-    };
-    let control = ControlFile::decode(&bytes).map_err(|source| ArchiveError::ControlFile { path, source })?;
-    Ok(Some(control.system_identifier))
+    match read_control_file(data_directory) {
+        Ok(control) => Ok(control.map(|control| control.system_identifier)),
+        Err(ControlFileReadError::Invalid { path, source }) => Err(ArchiveError::ControlFile { path, source }),
+        Err(ControlFileReadError::File(error)) => Err(error.into()),
+    }
 }

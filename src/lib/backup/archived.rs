@@ -25,8 +25,9 @@ pub(super) struct ArchiveWait<'a> {
 }
 
 impl ArchiveWait<'_> {
-    /// Waits for the segment before the one that the backup starts in. The server has just switched to a new segment,
-    /// so a working archive_command stores the one before within moments.
+    /// Waits for the segment before the one that the backup starts in. A primary has just switched to a new segment, so a
+    /// working archive_command stores the one before within moments. A standby starts from its last restartpoint, whose
+    /// segment its primary has left, or will leave when it is full or `archive_timeout` has passed.
     pub(super) fn for_segment_before(
         &self,
         start: Lsn,

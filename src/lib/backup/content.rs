@@ -19,8 +19,11 @@ const LABEL_BYTES_MAX: usize = 64 << 10;
 const MAP_BYTES_MAX: usize = 16 << 20;
 /// LIMIT: bytes of a manifest; it has about 200 bytes a file.
 const MANIFEST_BYTES_MAX: usize = 1 << 30;
+/// LIMIT: files, directories and links of a backup, which are kept in mind until all came; a manifest at its own limit
+/// lists about as many.
+const ENTRIES_MAX: usize = 5 << 20;
 /// The checksum that the server is asked to put into its manifest.
-const MANIFEST_CHECKSUM: ManifestChecksumAlgorithm = ManifestChecksumAlgorithm::Crc32c;
+pub(super) const MANIFEST_CHECKSUM: ManifestChecksumAlgorithm = ManifestChecksumAlgorithm::Crc32c;
 /// The tar reader tells each file's begin before its data and its end.
 const NO_FILE: BackupError = BackupError::Internal { what: "data came before a file began" };
 
@@ -233,6 +236,12 @@ impl Sink {
         Ok(())
     }
 
+    /// What a server sends without end must not fill the memory.
+    fn refuse_too_many(&self, limit: usize) -> Result<(), BackupError> {
+        let is_full = self.entries.len() >= limit || self.files.len() >= limit;
+        if is_full { Err(BackupError::TooManyEntries { limit }) } else { Ok(()) }
+    }
+
     fn destination(&self, path: &DataPath) -> Destination {
         if self.prefix.is_some() {
             return Destination::Packs;
@@ -249,6 +258,7 @@ impl TarSink for Sink {
     type Error = SinkFailure;
 
     fn begin(&mut self, entry: TarEntry) -> Result<(), SinkFailure> {
+        self.refuse_too_many(ENTRIES_MAX)?;
         let path = match &self.prefix {
             Some(prefix) => prefix.join(&entry.path)?,
             None => entry.path.clone(),

@@ -211,3 +211,19 @@ fn an_archive_without_a_mark_is_whole_only_where_the_server_writes_none() {
         assert!(matches!(error.class(), ErrorClass::Corrupt | ErrorClass::InvalidInput), "{cut}: {error}");
     }
 }
+
+#[test]
+fn what_is_kept_in_mind_of_a_stream_has_a_bound() {
+    let test = testing::repository();
+    let begin = BackupBegin {
+        id: "20260101T000000Z-00000000".parse().unwrap(),
+        host: "h".to_owned(),
+        parents: Vec::new(),
+        began: Timestamp::UNIX_EPOCH,
+    };
+    let backup = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin).unwrap();
+    let content = Content::new(backup.packs(PackOptions::default()).unwrap(), &[], true).unwrap();
+    assert!(content.sink.refuse_too_many(1).is_ok());
+    let error = content.sink.refuse_too_many(0).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Refused, "{error}");
+}

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::BackupError;
 use super::session::ServerSession;
 use crate::fs;
+use crate::pg::SystemIdentifier;
 use crate::report::Reporter;
 use crate::repository::ServerDescription;
-use crate::server::{ServerError, SqlClient};
+use crate::server::{LocalDirectory, ServerError, SqlClient};
 
 /// LIMIT: bytes of one configuration file.
 const CONFIGURATION_BYTES_MAX: u32 = 4 << 20;
@@ -67,10 +68,16 @@ pub(super) struct Description {
     pub(super) data_checksums: bool,
     /// Configuration files outside the data directory.
     pub(super) outside_files: Vec<(PathBuf, Vec<u8>)>,
+    /// Where the data directory is, seen from this host.
+    pub(super) local_directory: LocalDirectory,
 }
 
 impl Description {
-    pub(super) fn gather(session: &mut ServerSession<'_>, reporter: &dyn Reporter) -> Result<Self, BackupError> {
+    pub(super) fn gather(
+        session: &mut ServerSession<'_>,
+        system_identifier: SystemIdentifier,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, BackupError> {
         let settings = session.sql(async |sql| show(sql, RECORDED_SETTINGS).await)?;
         let libraries = session.sql(async |sql| libraries(sql).await)?;
         let version = session.sql(async |sql| sql.query_text("tell its version", "SELECT version()").await)?;
@@ -83,12 +90,15 @@ impl Description {
             block_bytes,
             data_checksums,
             outside_files: Vec::new(),
+            local_directory: LocalDirectory::Elsewhere,
         };
+        let told = description.data_directory();
+        description.local_directory = session.local_directory(told.as_deref(), system_identifier);
         description.read_outside_files(session, included, reporter)?;
         Ok(description)
     }
 
-    pub(super) fn data_directory(&self) -> Option<PathBuf> {
+    fn data_directory(&self) -> Option<PathBuf> {
         self.server.settings.get("data_directory").map(PathBuf::from)
     }
 
@@ -111,8 +121,9 @@ impl Description {
         paths.retain(|path| !path.starts_with(&data_directory));
         paths.sort();
         paths.dedup();
+        let is_local = self.local_directory.proven().is_some();
         for path in paths {
-            match read_file(session, &path)? {
+            match read_file(session, &path, is_local)? {
                 Some(bytes) => self.outside_files.push((path, bytes)),
                 None => reporter.warn(&format!(
                     "configuration file \"{}\" lies outside the data directory and could not be read, so it is not \
@@ -133,7 +144,7 @@ fn block_bytes(told: Option<&str>) -> Result<u32, BackupError> {
 }
 
 /// Reads a file by the server, or here when the server does not let the role.
-fn read_file(session: &mut ServerSession<'_>, path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
+fn read_file(session: &mut ServerSession<'_>, path: &Path, is_local: bool) -> Result<Option<Vec<u8>>, BackupError> {
     if let Some(text) = path.to_str() {
         let read = session.sql(async |sql| match sql.read_binary_file(text, CONFIGURATION_BYTES_MAX).await {
             Err(error) if error.is_permission_denied() || matches!(error, ServerError::Server { .. }) => Ok(None),
@@ -143,8 +154,8 @@ fn read_file(session: &mut ServerSession<'_>, path: &Path) -> Result<Option<Vec<
             return Ok(read);
         }
     }
-    // Only a server on this machine has its files here.
-    if !session.is_local() {
+    // Only a server that is proven to be on this host has its files here.
+    if !is_local {
         return Ok(None);
     }
     Ok(fs::read_at_most(path, u64::from(CONFIGURATION_BYTES_MAX)).ok())

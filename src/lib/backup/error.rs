@@ -5,11 +5,14 @@ use std::time::Duration;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
-    DataPath, DataPathError, Lsn, ManifestError, PgMajorVersion, PgVersionError, SystemIdentifier, TarError,
-    TimelineHistoryError, TimelineId, WalSegmentName,
+    BackupLabelError, DataPath, DataPathError, Lsn, ManifestError, PgMajorVersion, PgVersionError, SystemIdentifier,
+    TarError, TimelineHistoryError, TimelineId, WalSegmentName,
 };
-use crate::repository::{BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError};
+use crate::repository::{
+    BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError, WriterDescription,
+};
 use crate::server::{ConnectError, ReplicationError, ServerError};
+use crate::wal_search::WalSearchError;
 
 /// A backup that was not taken. Nothing of it is listed.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +152,12 @@ pub enum BackupError {
         /// Whether no data had been read yet.
         before_data: bool,
     },
+    /// More files than pgv keeps in mind at once.
+    #[error("the server sent more than {limit} files, directories and links")]
+    TooManyEntries {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The range of WAL is impossible.
     #[error("the server says that the backup stops at {stop}, before its start at {start}")]
     StopBeforeStart {
@@ -174,13 +183,72 @@ pub enum BackupError {
         /// Where it lies, with escapes.
         location: String,
     },
+    /// The backup_label cannot be read.
+    #[error("the server sent an invalid backup_label")]
+    Label(#[from] BackupLabelError),
+    /// The backup_label contradicts the protocol.
+    #[error("the server's backup_label says that the backup starts at {found}, the server itself at {expected}")]
+    LabelStart {
+        /// By the label.
+        found: Lsn,
+        /// By the protocol.
+        expected: Lsn,
+    },
+    /// The archive holds WAL of the backup's names that another server wrote, a copy of this one or its original.
+    #[error(
+        "the archived WAL is not that of server {server}: segment \"{segment}\"{} does not fit at {lsn}: {problem}",
+        stored_by_text(stored_by.as_deref())
+    )]
+    OtherServersWal {
+        /// The server of the backup.
+        server: String,
+        /// The segment that does not fit.
+        segment: WalSegmentName,
+        /// Where it does not.
+        lsn: Lsn,
+        /// In which way.
+        problem: String,
+        /// Who stored it, as far as that is known.
+        stored_by: Option<Box<WriterDescription>>,
+        /// Why it could not be read on, if it could not.
+        #[source]
+        source: Option<Box<WalSearchError>>,
+    },
+    /// The archive holds the history of another timeline of that number.
+    #[error(
+        "the archived history of timeline {timeline}{} is not that of server {server}: it is {archived}, the server's \
+         {own}",
+        stored_by_text(stored_by.as_deref())
+    )]
+    OtherServersHistory {
+        /// The server of the backup.
+        server: String,
+        /// The timeline.
+        timeline: TimelineId,
+        /// Where the server's timeline comes from.
+        own: String,
+        /// Where the archived one comes from.
+        archived: String,
+        /// Who stored it, as far as that is known.
+        stored_by: Option<Box<WriterDescription>>,
+    },
     /// A signal came.
     #[error("the backup was ended by a signal; nothing of it is listed")]
     Cancelled,
 }
 
 impl Classified for BackupError {
+    /// Never the class of a negative answer: a backup that was not taken is a failure, whatever was missing for it.
     fn class(&self) -> ErrorClass {
+        match self.own_class() {
+            ErrorClass::NotFound => ErrorClass::Unavailable,
+            class => class,
+        }
+    }
+}
+
+impl BackupError {
+    fn own_class(&self) -> ErrorClass {
         match self {
             Self::Connect(error) => error.class(),
             Self::Server(error) => error.class(),
@@ -195,13 +263,18 @@ impl Classified for BackupError {
             Self::TwoServers { .. }
             | Self::OtherVersion { .. }
             | Self::UnsentTablespace { .. }
-            | Self::TablespaceName { .. } => ErrorClass::Refused,
+            | Self::TablespaceName { .. }
+            | Self::TooManyEntries { .. }
+            | Self::OtherServersWal { .. }
+            | Self::OtherServersHistory { .. } => ErrorClass::Refused,
             Self::Archive { .. }
             | Self::ArchiveContent { .. }
             | Self::Path(_)
             | Self::DocumentTooLarge { .. }
             | Self::DocumentMissing { .. }
             | Self::Manifest(_)
+            | Self::Label(_)
+            | Self::LabelStart { .. }
             | Self::NotAsManifest { .. }
             | Self::ManifestMismatch { .. }
             | Self::History { .. }
@@ -210,5 +283,23 @@ impl Classified for BackupError {
             Self::Cancelled => ErrorClass::Interrupted,
             Self::Internal { .. } => ErrorClass::Internal,
         }
+    }
+}
+
+fn stored_by_text(writer: Option<&WriterDescription>) -> String {
+    writer.map(|writer| format!(" (stored by {writer})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{ObjectKey, StoreError};
+
+    #[test]
+    fn what_is_missing_for_a_backup_is_no_negative_answer() {
+        let key = ObjectKey::parse("main/identity").unwrap();
+        let absent = RepositoryError::Store(StoreError::NotFound { key, store: "repository".to_owned() });
+        assert_eq!(absent.class(), ErrorClass::NotFound);
+        assert_eq!(BackupError::from(absent).class(), ErrorClass::Unavailable);
     }
 }

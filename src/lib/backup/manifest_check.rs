@@ -54,7 +54,7 @@ fn check_system(manifest: &BackupManifest, expected: SystemIdentifier) -> Result
     }
 }
 
-/// The manifest's ranges of WAL must end where the protocol says, and begin at or before it.
+/// The manifest's ranges of WAL must begin and end where the protocol says.
 fn check_range(manifest: &BackupManifest, start: WalPosition, stop: WalPosition) -> Result<(), BackupError> {
     let ranges = manifest.wal_ranges();
     let begins = ranges.iter().any(|range| range.timeline == start.timeline && range.start_lsn == start.lsn);

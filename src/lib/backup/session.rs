@@ -1,6 +1,7 @@
 //! The two connections of a backup: SQL for facts and the server's clock, replication for the data.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 
 use super::content::StreamedContent;
+use super::own_wal::ServerCheckpoint;
 use super::stream;
 use super::{BackupError, BackupOptions};
 use crate::codec::CompressionLevel;
@@ -16,7 +18,7 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::{PackStream, WalArchive, WalContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
-    BackupTablespace, BaseBackupOptions, ConnectionSettings, ManifestChecksum, ServerError, SqlClient, WalPosition,
+    BackupTablespace, BaseBackupOptions, ConnectionSettings, LocalDirectory, ServerError, SqlClient, WalPosition,
     Walsender,
 };
 
@@ -84,9 +86,18 @@ impl<'a> ServerSession<'a> {
         self.settings_host().map(|host| host.port).unwrap_or_default()
     }
 
-    /// Whether the server runs on this machine.
-    pub(super) fn is_local(&self) -> bool {
-        self.settings_host().is_some_and(|host| host.address.is_loopback())
+    /// Where the server's data directory is, seen from this host.
+    pub(super) fn local_directory(&self, told: Option<&Path>, system_identifier: SystemIdentifier) -> LocalDirectory {
+        let find = |sql: &SqlClient| LocalDirectory::find(sql.endpoint(), told, system_identifier);
+        self.sql.as_ref().map_or(LocalDirectory::Elsewhere, find)
+    }
+
+    /// The server's `archive_timeout`; `None` when it has none.
+    pub(super) fn archive_timeout(&mut self) -> Result<Option<Duration>, BackupError> {
+        let settings = self.sql(async |sql| sql.settings(&["archive_timeout"]).await)?;
+        // In seconds, whatever it was written in.
+        let seconds = settings.get("archive_timeout").and_then(|setting| setting.value.parse().ok());
+        Ok(seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs))
     }
 
     fn settings_host(&self) -> Option<&ServerHost> {
@@ -141,7 +152,17 @@ impl<'a> ServerSession<'a> {
         Ok(wait(&self.runtime, &self.cancel, ask(sql))??)
     }
 
-    /// The history of a timeline, from the archive; stored there first when it is missing.
+    /// The server that answered, as messages name it.
+    pub(super) fn server_text(&self) -> String {
+        self.sql.as_ref().map(|sql| sql.endpoint().to_string()).unwrap_or_default()
+    }
+
+    /// The last checkpoint in the server's control file; `None` when the role may not see it.
+    pub(super) fn last_checkpoint(&mut self) -> Result<Option<ServerCheckpoint>, BackupError> {
+        self.sql(async |sql| last_checkpoint(sql).await)
+    }
+
+    /// The history of a timeline: the server's, which the archive must have too; stored there first when it is missing.
     pub(super) fn archive_history(
         &mut self,
         archive: &WalArchive<'_>,
@@ -152,25 +173,33 @@ impl<'a> ServerSession<'a> {
         if timeline == TimelineId::FIRST {
             return Ok(TimelineHistory::first());
         }
-        let name = WalFileName::TimelineHistory(timeline);
-        let content = match archive.load_text(&name)? {
-            Some(content) => content,
-            None => {
-                // The walsender may be in the middle of its backup, so another connection asks.
-                let mut walsender = self.wait(Walsender::connect(self.settings))??;
-                let answered = self.wait(walsender.identify_system())??.system_identifier;
-                if let Some(sql) = self.identified.filter(|expected| *expected != answered) {
-                    return Err(BackupError::TwoServers { sql, replication: answered });
-                }
-                let file = self.wait(walsender.timeline_history(timeline))??;
-                self.wait(walsender.close())?;
-                TimelineHistory::decode(timeline, &file.content)
-                    .map_err(|source| BackupError::History { timeline, source })?;
-                archive.store(&name, WalContent::Whole(&file.content), level, writer)?;
-                file.content
-            }
+        // The walsender may be in the middle of its backup, so another connection asks.
+        let mut walsender = self.wait(Walsender::connect(self.settings))??;
+        let answered = self.wait(walsender.identify_system())??.system_identifier;
+        if let Some(sql) = self.identified.filter(|expected| *expected != answered) {
+            return Err(BackupError::TwoServers { sql, replication: answered });
+        }
+        let file = self.wait(walsender.timeline_history(timeline))??;
+        self.wait(walsender.close())?;
+        let decode = |content: &[u8]| {
+            TimelineHistory::decode(timeline, content).map_err(|source| BackupError::History { timeline, source })
         };
-        TimelineHistory::decode(timeline, &content).map_err(|source| BackupError::History { timeline, source })
+        let own = decode(&file.content)?;
+        let name = WalFileName::TimelineHistory(timeline);
+        let Some(archived) = archive.load_text(&name)? else {
+            archive.store(&name, WalContent::Whole(&file.content), level, writer)?;
+            return Ok(own);
+        };
+        if archived == file.content {
+            return Ok(own);
+        }
+        Err(BackupError::OtherServersHistory {
+            server: self.server_text(),
+            timeline,
+            own: String::from_utf8_lossy(&file.content).trim_end().escape_debug().to_string(),
+            archived: String::from_utf8_lossy(&archived).trim_end().escape_debug().to_string(),
+            stored_by: archive.stored_by(&name).ok().flatten().map(Box::new),
+        })
     }
 
     /// Streams a base backup into `packs`. `before_data` runs once the start is known and nothing was read yet.
@@ -186,7 +215,7 @@ impl<'a> ServerSession<'a> {
             checkpoint: options.checkpoint,
             max_rate_kib: options.max_rate_kib,
             // What arrives is digested by us in any case: the server's part is to be quick.
-            manifest_checksum: ManifestChecksum::Crc32c,
+            manifest_checksum: super::content::MANIFEST_CHECKSUM,
             ..BaseBackupOptions::default()
         };
         let in_place = self.sql(async |sql| in_place_tablespaces(sql).await)?;
@@ -222,6 +251,16 @@ async fn in_place_tablespaces(sql: &SqlClient) -> Result<Vec<u32>, ServerError> 
     let query = "SELECT oid FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE 'pg_tblspc/%'";
     let rows = sql.query_text("list its tablespaces", query).await?;
     Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
+}
+
+async fn last_checkpoint(sql: &SqlClient) -> Result<Option<ServerCheckpoint>, ServerError> {
+    let query = "SELECT checkpoint_lsn, redo_lsn, next_xid, extract(epoch FROM checkpoint_time)::bigint \
+                 FROM pg_control_checkpoint()";
+    let rows = match sql.query_text("tell its last checkpoint", query).await {
+        Err(error) if error.is_permission_denied() => return Ok(None),
+        rows => rows?,
+    };
+    Ok(rows.first().and_then(|row| ServerCheckpoint::of_row(row)))
 }
 
 /// Refuses locations that the record, which is JSON, cannot hold: at once, not when all data has been sent.

@@ -156,7 +156,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         BACKUP,
         Text,
         Some("60s"),
-        "how long a backup waits for WAL, counted from the last one that arrived"
+        "how long a backup waits for WAL, counted from the last one that arrived; of a standby at least 5 minutes"
     ),
     setting!(
         "backup.compression_level",

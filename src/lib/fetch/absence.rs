@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::FetchError;
 use crate::clock::Clock;
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
-use crate::repository::{RepositoryError, WalArchive};
+use crate::repository::{LostWal, RepositoryError, WalArchive};
 
 /// The archiver's deadline, and room for clocks that differ: what is younger may have overtaken what is missing.
 const IN_FLIGHT: Duration = Duration::from_secs(60);
@@ -39,15 +39,16 @@ impl Question<'_> {
         let (name, store) = (self.name, self.store.to_owned());
         let successors = self.successors()?;
         let Some(first) = successors.first().copied() else {
-            if let Some(segment) = name.segment().filter(|_| matches!(name, WalFileName::Segment(_))) {
-                let backup = self.archive.backup_behind(&segment, self.segment_size);
-                if let Some(backup) = backup.map_err(|source| self.failed(source))? {
+            let segment = name.segment().filter(|_| matches!(name, WalFileName::Segment(_)));
+            let lost = self.archive.lost_wal(segment.as_ref(), self.segment_size);
+            match lost.map_err(|source| self.failed(source))? {
+                Some(LostWal::BehindBackup(backup)) => {
                     return Ok(FetchError::LostBehindBackup { name, backup, store });
                 }
-            }
-            let lost = self.archive.newest_backup_without_wal().map_err(|source| self.failed(source))?;
-            if let Some((backup, lost)) = lost {
-                return Ok(FetchError::WalOfBackupLost { name, backup, lost, store });
+                Some(LostWal::OfNewestBackup(backup, lost)) => {
+                    return Ok(FetchError::WalOfBackupLost { name, backup, lost, store });
+                }
+                None => {}
             }
             let cluster = self.archive.cluster().clone();
             return Ok(FetchError::Absent { name, cluster, store });

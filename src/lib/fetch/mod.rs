@@ -18,9 +18,10 @@ use std::time::Duration;
 use crate::clock::{Clock, Deadline, wait};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::fs;
-use crate::pg::{ControlFile, SystemIdentifier, WalFileName};
+use crate::pg::{SystemIdentifier, WalFileName};
 use crate::report::{Activity, Reporter};
 use crate::repository::{ClusterRef, ClusterSelection, Repository, RepositoryError, WalArchive};
+use crate::server::{ControlFileReadError, read_control_file};
 
 pub use error::FetchError;
 pub use recovery_mode::{RecoveryMode, recovery_mode};
@@ -156,14 +157,13 @@ fn data_directory(destination: &Path, working_directory: &Path) -> Option<PathBu
 fn local_system_identifier(options: &FetchOptions) -> Result<Option<SystemIdentifier>, FetchError> {
     let beside = data_directory(&options.destination, &options.working_directory);
     for directory in beside.iter().chain([&options.working_directory]) {
-        let path = directory.join(ControlFile::PATH);
-        match fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64) {
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(FetchError::File(error)),
-            Ok(bytes) => {
-                let control = ControlFile::decode(&bytes).map_err(|source| FetchError::ControlFile { path, source })?;
-                return Ok(Some(control.system_identifier));
+        match read_control_file(directory) {
+            Ok(None) => {}
+            Ok(Some(control)) => return Ok(Some(control.system_identifier)),
+            Err(ControlFileReadError::Invalid { path, source }) => {
+                return Err(FetchError::ControlFile { path, source });
             }
+            Err(ControlFileReadError::File(error)) => return Err(FetchError::File(error)),
         }
     }
     Ok(None)

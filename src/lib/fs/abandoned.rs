@@ -29,6 +29,11 @@ pub(super) fn name_of_locked(directory: &Path) -> Option<String> {
     Some(with_random(&place(directory)?))
 }
 
+/// A random name among those of staged files: one that stays behind is removed as they are.
+pub fn staged_name() -> String {
+    name_of_unlocked()
+}
+
 /// A name for a staged file that is not locked.
 pub(super) fn name_of_unlocked() -> String {
     with_random("")

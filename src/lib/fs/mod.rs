@@ -13,7 +13,7 @@ mod replace;
 mod staged;
 mod tree;
 
-pub use abandoned::remove_abandoned_beside;
+pub use abandoned::{remove_abandoned_beside, staged_name};
 pub use directory::{
     DirectoryEntry, available_bytes, check_absent, create_directory, create_directory_chain, is_directory,
     is_empty_directory, remove_file, sorted_entries, sync_directory, sync_directory_chain,

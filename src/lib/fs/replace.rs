@@ -10,8 +10,9 @@ use super::{FileError, StagedFile};
 /// Puts a file with this content in the place of `path`, atomically and durably: whoever reads it, also after a crash,
 /// finds all of the old content or all of the new. Where there is no file yet, it is created with `mode`.
 ///
-/// Mode and owner stay those of the file that was there; a new one belongs to the owner of its directory. Only root can
-/// write for another account. A link is replaced, not followed.
+/// Mode, owner and group stay those of the file that was there; a new one belongs to the owner of its directory. Only
+/// root can write for another account, and gives a new file the directory's group, too: that may be none of ours, as of
+/// a directory that root has made. A link is replaced, not followed.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     replace(path, content, mode, 0o777)
 }
@@ -25,17 +26,19 @@ pub fn replace_private_file(path: &Path, content: &[u8]) -> Result<(), FileError
 fn replace(path: &Path, content: &[u8], mode: u32, kept: u32) -> Result<(), FileError> {
     let failed = |error| FileError::new("look at", path, error);
     let directory = std::fs::metadata(parent_of(path)).map_err(failed)?;
+    let new_group = Some(directory.gid()).filter(|_| rustix::process::geteuid().is_root());
     let (owner, group, mode) = match std::fs::metadata(path) {
-        Ok(old) => (old.uid(), old.gid(), old.permissions().mode() & kept),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (directory.uid(), directory.gid(), mode),
+        Ok(old) => (old.uid(), Some(old.gid()), old.permissions().mode() & kept),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (directory.uid(), new_group, mode),
         Err(error) => return Err(failed(error)),
     };
     let mut staged = StagedFile::create_beside(path, super::PRIVATE_FILE_MODE & mode)?;
     staged.write_all(content)?;
     staged.change(|file| {
         let ours = file.metadata()?;
-        if (ours.uid(), ours.gid()) != (owner, group) {
-            std::os::unix::fs::fchown(file, Some(owner), Some(group))?;
+        let (owner, group) = (Some(owner).filter(|uid| *uid != ours.uid()), group.filter(|gid| *gid != ours.gid()));
+        if owner.is_some() || group.is_some() {
+            std::os::unix::fs::fchown(file, owner, group)?;
         }
         // The umask took bits away that readers of the old file had.
         file.set_permissions(std::fs::Permissions::from_mode(mode))

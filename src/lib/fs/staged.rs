@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::{Advice, RenameFlags};
 use rustix::io::Errno;
 
@@ -78,6 +79,11 @@ impl StagedFile {
             self.written_back = self.written;
         }
         Ok(())
+    }
+
+    /// When it was last written, by the clock of its file system.
+    pub fn modified(&self) -> Result<Timestamp, FileError> {
+        super::modified(&self.path)
     }
 
     /// Bytes written so far.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use crate::codec::RepositoryId;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{ConfigValueError, ControlFileError, PgVersionError, SystemIdentifier, WalSegmentSizeError};
+use crate::pg::{ConfigValueError, PgVersionError, SystemIdentifier, WalSegmentSizeError};
 use crate::repository::{ClusterName, RepositoryError};
-use crate::server::ServerError;
+use crate::server::{ControlFileReadError, ServerError};
 use crate::store::StoreError;
 
 /// Why `pgv init` stopped.
@@ -32,15 +32,9 @@ pub enum InitError {
         /// The directory.
         path: PathBuf,
     },
-    /// The control file cannot be believed.
-    #[error("could not use \"{}\"", path.display())]
-    ControlFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: ControlFileError,
-    },
+    /// The control file cannot be used.
+    #[error(transparent)]
+    ControlFile(#[from] ControlFileReadError),
     /// The role may not see what a registration needs.
     #[error("server {server} did not tell its {what}")]
     Untold {
@@ -134,7 +128,7 @@ impl Classified for InitError {
             Self::Store(error) => error.class(),
             Self::File(error) => error.class(),
             Self::Server(error) => error.class(),
-            Self::ControlFile { source, .. } => source.class(),
+            Self::ControlFile(error) => error.class(),
             Self::NoDataDirectory { .. } | Self::NotText { .. } | Self::Command(_) => ErrorClass::Usage,
             Self::NoPlaceForConfiguration => ErrorClass::Usage,
             Self::Untold { .. } => ErrorClass::PermissionDenied,

@@ -1,19 +1,12 @@
 //! What a registration needs to know of a cluster: asked of its server, or read from its control file.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::InitError;
 use super::server_state::{JUDGED_SETTINGS, ServerState};
-use crate::clock;
 use crate::fs;
-use crate::pg::{ControlFile, ControlFileError, PgMajorVersion, SystemIdentifier, WalSegmentSize};
-use crate::server::{ConnectError, ConnectionSettings, ServerFacts, SqlClient, Walsender};
-
-/// How often a control file is read again that a server was writing, and how long that is apart
-/// (`src/common/controldata_utils.c`).
-const CONTROL_FILE_TRIES: u32 = 10;
-const CONTROL_FILE_PAUSE: Duration = Duration::from_millis(10);
+use crate::pg::{PgMajorVersion, SystemIdentifier, WalSegmentSize};
+use crate::server::{ConnectError, ConnectionSettings, LocalDirectory, SqlClient, Walsender, read_control_file};
 
 /// Where facts come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -80,7 +73,11 @@ impl ClusterFacts {
             state.replication_refused = try_replication(settings).await;
         }
         let is_local = client.endpoint().host.address.is_loopback();
-        let local_data_directory = is_local.then(|| local_data_directory(&facts, system_identifier)).flatten();
+        let told = facts.data_directory.as_deref();
+        let local_data_directory = match LocalDirectory::find(client.endpoint(), told, system_identifier) {
+            LocalDirectory::Proven(path) | LocalDirectory::Unreadable(path) => Some(path),
+            LocalDirectory::Elsewhere => None,
+        };
         Ok(Self {
             source: FactSource::Server,
             system_identifier,
@@ -89,43 +86,6 @@ impl ClusterFacts {
             local_data_directory,
             state,
         })
-    }
-}
-
-/// The control file of a data directory; `None` when it has none.
-fn read_control_file(pgdata: &Path) -> Result<Option<ControlFile>, InitError> {
-    let path = pgdata.join(ControlFile::PATH);
-    let mut last = None;
-    for _ in 0..CONTROL_FILE_TRIES {
-        let bytes = match fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64) {
-            Err(error) if error.is_not_found() => return Ok(None),
-            bytes => bytes?,
-        };
-        match ControlFile::decode(&bytes) {
-            // The server may have been writing it; damage stays the same.
-            Err(error @ ControlFileError::Crc { .. }) if last.as_ref() != Some(&error) => last = Some(error),
-            Err(source) => return Err(InitError::ControlFile { path, source }),
-            Ok(control) => return Ok(Some(control)),
-        }
-        clock::wait(CONTROL_FILE_PAUSE);
-    }
-    match last {
-        Some(source) => Err(InitError::ControlFile { path, source }),
-        None => Ok(None),
-    }
-}
-
-/// The server's data directory, unless this host has another cluster there or nothing: loopback may lead into a
-/// container or to another host.
-fn local_data_directory(facts: &ServerFacts, system_identifier: SystemIdentifier) -> Option<PathBuf> {
-    let path = facts.data_directory.as_ref()?;
-    match read_control_file(path) {
-        Ok(Some(control)) if control.system_identifier == system_identifier => {
-            Some(fs::real_path(path).unwrap_or_else(|_| path.clone()))
-        }
-        Ok(_) => None,
-        // It is there, and not ours to read.
-        Err(_) => Some(path.clone()),
     }
 }
 
@@ -145,6 +105,7 @@ async fn try_replication(settings: &ConnectionSettings) -> Option<String> {
 mod tests {
     use super::*;
     use crate::error::{Classified as _, ErrorClass};
+    use crate::pg::ControlFile;
 
     fn data_directory(control: &[u8]) -> tempfile::TempDir {
         let temp = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::InitError;
 use super::facts::ClusterFacts;
@@ -19,10 +19,8 @@ use crate::repository::{
 };
 use crate::store::{LocalStore, StoreProbe};
 
-/// The object that makes a directory a repository.
-const DESCRIPTION: &str = "repository.json";
 /// What may be in a directory that becomes a repository: a file system's own folder, and what we make first.
-const HARMLESS_NAMES: [&str; 2] = ["lost+found", ".staging"];
+const HARMLESS_NAMES: [&str; 2] = ["lost+found", LocalStore::STAGING];
 
 /// What to register where.
 pub struct RegistrationOptions<'a> {
@@ -102,7 +100,7 @@ fn examine(root: &Path) -> Result<bool, InitError> {
         Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         entries => entries?,
     };
-    if entries.iter().any(|entry| entry.name == DESCRIPTION) {
+    if entries.iter().any(|entry| entry.name == RepositoryDescription::NAME) {
         return Ok(true);
     }
     match entries.iter().find(|entry| HARMLESS_NAMES.iter().all(|name| entry.name != *name)) {
@@ -156,12 +154,16 @@ fn register_cluster(
         return Err(InitError::OtherName { name, registered, system_identifier, store });
     }
     let now = options.clock.now();
+    // By it the newest tree of a name is known, which this one shall be, whatever this host's clock says.
+    let newest = trees.iter().map(|tree| tree.since).max();
+    let after_newest = newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok());
+    let since = after_newest.map_or(now, |after| now.max(after));
     let identity = ClusterIdentity {
         cluster: name.clone(),
         system_identifier: facts.system_identifier,
         major_version: facts.state.version,
         wal_segment_size: facts.wal_segment_size,
-        since: now,
+        since,
     };
     // A cluster of another host has no data directory here, and this host may never write for it again.
     let local = facts.local_data_directory.as_deref();
@@ -171,7 +173,7 @@ fn register_cluster(
         repository.introduce(name, &writer)?;
     }
     repository.register(&identity, &writer)?;
-    Ok((if trees.is_empty() { Registered::Now } else { Registered::Upgraded }, now))
+    Ok((if trees.is_empty() { Registered::Now } else { Registered::Upgraded }, since))
 }
 
 /// Other names of the same cluster: those of copies, which have its system identifier.

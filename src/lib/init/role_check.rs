@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::finding::{Finding, FindingAction, Need};
 use super::server_state::ServerState;
-use crate::pg::PgMajorVersion;
 use crate::server::RoleRights;
 
 /// The role that is proposed.
@@ -28,7 +27,7 @@ pub(super) fn assess(state: &ServerState) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     if !rights.superuser {
         let outside = has_configuration_outside(state);
-        let lacking = needed(rights, state.version, outside).into_iter().filter(|right| !right.held);
+        let lacking = needed(rights, outside).into_iter().filter(|right| !right.held);
         findings.extend(lacking.map(|right| Finding {
             what: "role right".to_owned(),
             found: Some("missing".to_owned()),
@@ -67,17 +66,11 @@ pub fn create_role_sql(state: &ServerState) -> Vec<String> {
         // CREATE ROLE gives it.
         replication: true,
         read_all_settings: false,
-        monitor: false,
-        checkpoint: false,
         read_server_files: false,
         read_binary_file: false,
-        stat_file: false,
-        backup_functions: false,
-        switch_wal: false,
-        create_restore_point: false,
     };
     let mut lines = vec![format!("CREATE ROLE {PROPOSED_ROLE} LOGIN REPLICATION;")];
-    for right in needed(&nothing, state.version, has_configuration_outside(state)) {
+    for right in needed(&nothing, has_configuration_outside(state)) {
         if right.need == Need::Optional {
             lines.push(format!("-- optional: {}", right.reason));
         }
@@ -88,8 +81,8 @@ pub fn create_role_sql(state: &ServerState) -> Vec<String> {
     lines
 }
 
-fn needed(rights: &RoleRights, version: PgMajorVersion, configuration_outside: bool) -> Vec<Right> {
-    use Need::{Advised, Optional, Required};
+fn needed(rights: &RoleRights, configuration_outside: bool) -> Vec<Right> {
+    use Need::{Optional, Required};
     let role = identifier(&rights.role);
     let right = |held, what, need, reason, sql| Right { held, what, need, reason, sql };
     let mut needed = vec![
@@ -107,23 +100,11 @@ fn needed(rights: &RoleRights, version: PgMajorVersion, configuration_outside: b
             "backups keep the settings that a restore needs",
             format!("GRANT pg_read_all_settings TO {role};"),
         ),
-        right(
-            rights.switch_wal,
-            "EXECUTE on pg_switch_wal()",
-            Required,
-            "a backup sees in its first minute whether archiving works",
-            format!("GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO {role};"),
-        ),
     ];
-    if version.get() >= 15 {
-        let sql = format!("GRANT pg_checkpoint TO {role};");
-        needed.push(right(rights.checkpoint, "pg_checkpoint", Advised, "a backup need not wait for a checkpoint", sql));
-    }
     if configuration_outside {
-        let functions = "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean), \
-                         pg_catalog.pg_stat_file(text, boolean)";
-        let held = rights.read_server_files && rights.read_binary_file && rights.stat_file;
-        let sql = format!("GRANT pg_read_server_files TO {role}; GRANT EXECUTE ON FUNCTION {functions} TO {role};");
+        let function = "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)";
+        let held = rights.read_server_files && rights.read_binary_file;
+        let sql = format!("GRANT pg_read_server_files TO {role}; GRANT EXECUTE ON FUNCTION {function} TO {role};");
         needed.push(right(held, "pg_read_server_files", Optional, READ_FILES, sql));
     }
     needed

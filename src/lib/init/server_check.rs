@@ -50,16 +50,6 @@ fn expectations<'a>(state: &ServerState, command: &'a str) -> Vec<Expectation<'a
         let reason = "with a library set, the server does not run archive_command";
         expectations.push(expect("archive_library", "", Reload, Required, reason, &str::is_empty));
     }
-    if state.version.get() >= 17 {
-        expectations.push(expect(
-            "summarize_wal",
-            "on",
-            Reload,
-            Advised,
-            "summaries save reading unchanged data",
-            &is_on,
-        ));
-    }
     expectations
 }
 
@@ -112,7 +102,7 @@ fn is_unknown(state: &ServerState, name: &str) -> bool {
     let asked = state.rights.is_some();
     match name {
         "archive_command" => true,
-        "archive_mode" | "archive_timeout" | "summarize_wal" => !asked,
+        "archive_mode" | "archive_timeout" => !asked,
         _ => false,
     }
 }

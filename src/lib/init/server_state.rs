@@ -7,7 +7,7 @@ use crate::pg::{ControlFile, DatabaseState, PgMajorVersion};
 use crate::server::{RoleRights, ServerError, ServerFacts, ServerSetting, SqlClient};
 
 /// The settings that are judged.
-pub(super) const JUDGED_SETTINGS: [&str; 8] = [
+pub(super) const JUDGED_SETTINGS: [&str; 7] = [
     "wal_level",
     "archive_mode",
     "archive_command",
@@ -15,7 +15,6 @@ pub(super) const JUDGED_SETTINGS: [&str; 8] = [
     "archive_timeout",
     "max_wal_senders",
     "full_page_writes",
-    "summarize_wal",
 ];
 
 /// What `SHOW archive_command` says instead of its value while `archive_mode` is off.

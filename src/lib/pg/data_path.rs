@@ -7,24 +7,21 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use super::data_file_kind::DataFileKind;
 use crate::error::{Classified, ErrorClass};
 
-/// LIMIT: bytes in a whole path; PostgreSQL's `MAXPGPATH` is 1024 with the terminating zero.
-const PATH_BYTES_MAX: usize = 1024;
+/// LIMIT: bytes in a whole path; PostgreSQL's `MAXPGPATH` has the terminating zero too.
+const PATH_BYTES_MAX: usize = 1023;
 /// LIMIT: bytes in a component; what Linux file systems take.
 const COMPONENT_BYTES_MAX: usize = 255;
 
 /// A relative path inside a data directory: bytes, since file names need not be UTF-8.
 ///
-/// Ordered by its bytes. Serialised as `{"path": "..."}` when it is UTF-8, else as `{"encoded_path": "<hex>"}`, which
-/// flattens into a record with both names.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "DataPathText", into = "DataPathText")]
-pub struct DataPath(Box<[u8]>);
+/// Cheap to clone. Ordered by its bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DataPath(Arc<[u8]>);
 
 /// Why a path is not one inside a data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -198,35 +195,6 @@ impl DataPathError {
     }
 }
 
-/// How a path stands in our JSON documents.
-#[derive(Serialize, Deserialize)]
-enum DataPathText {
-    #[serde(rename = "path")]
-    Text(String),
-    #[serde(rename = "encoded_path")]
-    Hex(String),
-}
-
-impl From<DataPath> for DataPathText {
-    fn from(path: DataPath) -> Self {
-        match path.to_text() {
-            Some(text) => Self::Text(text.to_owned()),
-            None => Self::Hex(path.to_hex()),
-        }
-    }
-}
-
-impl TryFrom<DataPathText> for DataPath {
-    type Error = DataPathError;
-
-    fn try_from(text: DataPathText) -> Result<Self, Self::Error> {
-        match text {
-            DataPathText::Text(text) => Self::parse(text.as_bytes()),
-            DataPathText::Hex(digits) => Self::parse_hex(&digits),
-        }
-    }
-}
-
 /// Shows bytes as text: control characters and quotes escaped, other bytes than UTF-8 as `\xe9`.
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
@@ -354,12 +322,8 @@ mod tests {
     }
 
     #[test]
-    fn stands_in_json_as_text_or_hexadecimal() {
-        let text = |path: &[u8]| serde_json::to_string(&DataPath::parse(path).unwrap()).unwrap();
-        assert_eq!(text(b"a b/\n"), r#"{"path":"a b/\n"}"#);
-        assert_eq!(text(b"caf\xe9"), r#"{"encoded_path":"636166e9"}"#);
-        assert!(serde_json::from_str::<DataPath>(r#"{"path":"../x"}"#).is_err());
-        assert!(serde_json::from_str::<DataPath>(r#"{"encoded_path":"2e2e2f78"}"#).is_err());
+    fn hexadecimal_digits_are_pairs_and_of_no_hostile_path() {
+        assert_eq!(DataPath::parse_hex("2e2e2f78").unwrap_err().problem, DataPathProblem::DotComponent);
         assert_eq!(DataPath::parse_hex("636").unwrap_err().problem, DataPathProblem::NotHex);
         assert_eq!(DataPath::parse_hex("+1").unwrap_err().problem, DataPathProblem::NotHex);
         assert_eq!(DataPath::parse_hex("636166E9").unwrap().as_bytes(), b"caf\xe9");
@@ -381,16 +345,13 @@ mod tests {
         fn prints_what_it_parses(parts in prop::collection::vec("[^/\\\\\0]{1,20}", 1..6)) {
             if let Ok(path) = DataPath::parse(parts.join("/").as_bytes()) {
                 prop_assert_eq!(&DataPath::parse_hex(&path.to_hex()).unwrap(), &path);
-                let json = serde_json::to_vec(&path).unwrap();
-                prop_assert_eq!(&serde_json::from_slice::<DataPath>(&json).unwrap(), &path);
             }
         }
 
         #[test]
-        fn json_keeps_any_bytes(bytes in prop::collection::vec(any::<u8>(), 1..60)) {
+        fn hexadecimal_digits_keep_any_bytes(bytes in prop::collection::vec(any::<u8>(), 1..60)) {
             if let Ok(path) = DataPath::parse(&bytes) {
-                let json = serde_json::to_vec(&path).unwrap();
-                prop_assert_eq!(&serde_json::from_slice::<DataPath>(&json).unwrap(), &path);
+                prop_assert_eq!(&DataPath::parse_hex(&path.to_hex()).unwrap(), &path);
                 prop_assert!(!path.display().to_string().contains(char::is_control));
             }
         }

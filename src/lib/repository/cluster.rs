@@ -122,19 +122,19 @@ impl Repository {
 
     /// The identity of one tree; `None` when it is not registered.
     pub fn identity(&self, cluster: &ClusterRef) -> Result<Option<ClusterIdentity>, RepositoryError> {
-        let key = layout::identity(cluster).map_err(|source| self.foreign_name(source))?;
-        match self.load_json(&key, &identity_spec(cluster)) {
+        let key = layout::identity(cluster).map_err(|source| self.invalid_key(source))?;
+        match self.load_versioned_json(&key, &identity_spec(cluster)) {
             Ok(identity) => Ok(Some(identity)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Registers a cluster. Registering the same one again keeps what is there.
+    /// Registers a cluster. Registering the same one again keeps what is there. The writer need not be one of the
+    /// cluster's own host, so it is for the caller to introduce it, or not.
     pub fn register(&self, identity: &ClusterIdentity, writer: &Writer) -> Result<(), RepositoryError> {
         let cluster = ClusterRef { name: identity.cluster.clone(), system_identifier: identity.system_identifier };
-        let key = layout::identity(&cluster).map_err(|source| self.foreign_name(source))?;
-        self.introduce(&cluster.name, writer)?;
+        let key = layout::identity(&cluster).map_err(|source| self.invalid_key(source))?;
         self.create_json(&key, &identity_spec(&cluster), identity, writer)?;
         Ok(())
     }
@@ -151,6 +151,7 @@ fn identity_spec(cluster: &ClusterRef) -> ObjectSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Classified as _, ErrorClass};
     use crate::repository::testing;
 
     #[test]
@@ -161,6 +162,18 @@ mod tests {
         for text in ["a", "main", "15-main", "A_b-9", &"a".repeat(63)] {
             assert!(ClusterName::parse(text).is_ok(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_identity_of_a_newer_server_is_no_damage() {
+        let test = testing::repository();
+        let cluster =
+            ClusterRef { name: test.cluster.name.clone(), system_identifier: SystemIdentifier::new(7).unwrap() };
+        let key = layout::identity(&cluster).unwrap();
+        let newer = serde_json::json!({ "major_version": 19, "everything": "else" });
+        test.repository.create_json(&key, &identity_spec(&cluster), &newer, &test.writer).unwrap();
+        let error = test.repository.identity(&cluster).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Unsupported, "{error}");
     }
 
     #[test]

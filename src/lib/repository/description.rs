@@ -30,6 +30,9 @@ pub struct RepositoryDescription {
 }
 
 impl RepositoryDescription {
+    /// The name of the object that makes a directory a repository.
+    pub const NAME: &str = layout::DESCRIPTION;
+
     /// A description with a new random id.
     pub fn new(clock: &dyn Clock) -> Self {
         let id = RepositoryId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
@@ -41,10 +44,12 @@ impl RepositoryDescription {
 #[derive(Deserialize)]
 struct FormatOnly {
     format: u32,
+    #[serde(default)]
+    required_features: Vec<String>,
 }
 
 fn key(store: &dyn Store) -> Result<ObjectKey, RepositoryError> {
-    layout::description().map_err(|source| StoreError::ForeignName { store: store.describe(), source }.into())
+    layout::description().map_err(|source| StoreError::InvalidKey { store: store.describe(), source }.into())
 }
 
 pub(crate) fn load(store: &dyn Store) -> Result<RepositoryDescription, RepositoryError> {
@@ -60,19 +65,19 @@ pub(crate) fn load(store: &dyn Store) -> Result<RepositoryDescription, Repositor
     if format.format > FORMAT {
         return Err(RepositoryError::NewerFormat { store: store.describe(), found: format.format, known: FORMAT });
     }
-    let description: RepositoryDescription =
-        serde_json::from_slice(&bytes).map_err(|error| damaged(Damage::Text(error)))?;
-    if let Some(feature) = description.required_features.first() {
-        let (object, feature) = (key.to_string(), feature.clone());
-        return Err(RepositoryError::UnknownFeature { object, store: store.describe(), feature });
+    if let Some(feature) = format.required_features.into_iter().next() {
+        return Err(RepositoryError::UnknownFeature { object: key.to_string(), store: store.describe(), feature });
     }
-    Ok(description)
+    if format.format < FORMAT {
+        let problem = format!("it has format {}, expected {FORMAT}", format.format);
+        return Err(damaged(Damage::Invalid { problem }));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| damaged(Damage::Text(error)))
 }
 
 pub(crate) fn create(store: &dyn Store, new: &RepositoryDescription) -> Result<bool, RepositoryError> {
     let key = key(store)?;
-    let failed =
-        |error| RepositoryError::Damaged { key: key.clone(), store: store.describe(), damage: Damage::Text(error) };
+    let failed = |source| RepositoryError::Text { name: key.to_string(), source };
     let mut text = serde_json::to_vec_pretty(new).map_err(failed)?;
     text.push(b'\n');
     Ok(block_on(store.put_new(&key, &text, ObjectBody::Whole(&[])))? == PutOutcome::Created)
@@ -98,10 +103,11 @@ mod tests {
         let id = "00000000000000000000000000000001";
         let newer = reopened(r#"{"format": 2, "something": "else"}"#).unwrap_err();
         assert!(matches!(newer, RepositoryError::NewerFormat { found: 2, .. }), "{newer:?}");
-        let feature =
-            format!(r#"{{"format":1,"id":"{id}","created":"2026-01-01T00:00:00Z","required_features":["x"]}}"#);
-        let feature = reopened(&feature).unwrap_err();
+        // Of what needs a feature, nothing else need be understood.
+        let feature = reopened(r#"{"format":1,"id":{"new":1},"required_features":["x"]}"#).unwrap_err();
         assert!(matches!(feature, RepositoryError::UnknownFeature { .. }), "{feature:?}");
+        let zero = format!(r#"{{"format":0,"id":"{id}","created":"2026-01-01T00:00:00Z"}}"#);
+        assert_eq!(reopened(&zero).unwrap_err().class(), ErrorClass::Corrupt);
         assert_eq!(reopened("{").unwrap_err().class(), ErrorClass::Corrupt);
         let unknown = format!(r#"{{"format":1,"id":"{id}","created":"2026-01-01T00:00:00Z","colour":"blue"}}"#);
         assert_eq!(reopened(&unknown).unwrap().id().to_string(), id);

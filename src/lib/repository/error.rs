@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::writer::WriterDescription;
 use crate::codec::{BodyError, CompressionError, EnvelopeError, ObjectKind, RepositoryId, SeekTableError};
 use crate::error::{Classified, ErrorClass};
-use crate::pg::SystemIdentifier;
+use crate::pg::{PgVersionError, SystemIdentifier};
 use crate::store::{ObjectKey, StoreError};
 
 /// A repository operation that failed.
@@ -50,6 +50,17 @@ pub enum RepositoryError {
         store: String,
         /// Which feature.
         feature: String,
+    },
+    /// Is of a PostgreSQL that this pgv does not know.
+    #[error("\"{object}\" in {store} is of a PostgreSQL that this pgv does not know")]
+    UnknownVersion {
+        /// Which object says so.
+        object: String,
+        /// Where.
+        store: String,
+        /// Which version.
+        #[source]
+        source: PgVersionError,
     },
     /// An object is not what it should be.
     #[error("object \"{key}\" in {store} is damaged")]
@@ -115,6 +126,25 @@ pub enum RepositoryError {
         /// What failed.
         #[source]
         source: BodyError,
+    },
+    /// An object could not be written as text.
+    #[error("could not write object \"{name}\" as text")]
+    Text {
+        /// Its name.
+        name: String,
+        /// What failed.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An object that no reader would take.
+    #[error("object \"{name}\" would have {found} bytes, more than the {limit} that are read")]
+    TooLarge {
+        /// Its logical name.
+        name: String,
+        /// Its size.
+        found: u64,
+        /// The limit.
+        limit: u64,
     },
     /// What should be stored could not be read.
     #[error("could not read what should be stored as \"{name}\"")]
@@ -221,12 +251,15 @@ impl Classified for RepositoryError {
             Self::NotARepository { .. } => ErrorClass::Unavailable,
             Self::OtherRepository { .. } | Self::OtherSystem { .. } => ErrorClass::Refused,
             Self::UnknownCluster { .. } => ErrorClass::Usage,
-            Self::NewerFormat { .. } | Self::UnknownFeature { .. } | Self::NewerObject { .. } => {
-                ErrorClass::Unsupported
-            }
+            Self::NewerFormat { .. }
+            | Self::UnknownFeature { .. }
+            | Self::UnknownVersion { .. }
+            | Self::NewerObject { .. } => ErrorClass::Unsupported,
             Self::Damaged { .. } => ErrorClass::Corrupt,
             Self::Conflict { .. } => ErrorClass::Conflict,
             Self::Assemble { source, .. } => source.class(),
+            Self::Text { .. } => ErrorClass::Internal,
+            Self::TooLarge { .. } => ErrorClass::Refused,
             Self::ReadSource { source, .. } => ErrorClass::of_io(source),
             Self::SourceChanged { .. } => ErrorClass::InvalidInput,
         }

@@ -12,6 +12,7 @@ mod error;
 #[cfg(test)]
 mod hostile_tests;
 mod layout;
+mod lost_wal;
 mod object;
 mod object_reader;
 mod pack;
@@ -38,6 +39,7 @@ pub use backup::{
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
+pub use lost_wal::LostWal;
 pub use object::{ObjectSpec, Stored};
 pub(crate) use object_reader::HEADER_COPY;
 pub use object_reader::{ObjectReader, SinkError};

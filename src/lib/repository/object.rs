@@ -1,7 +1,7 @@
 //! Creating and loading whole objects: the envelope around plain bytes, and the checks on the way back.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::Repository;
 use super::error::{Damage, RepositoryError};
@@ -12,13 +12,16 @@ use crate::codec::{
     assemble_object,
 };
 use crate::error::{Classified, ErrorClass};
-use crate::pg::SystemIdentifier;
+use crate::pg::{PgMajorVersion, SystemIdentifier};
 use crate::store::{ObjectBody, ObjectKey, ObjectKeyError, PutOutcome, StoreError, block_on};
 
 /// Plain bytes per frame of objects that are assembled whole.
 pub(crate) const OBJECT_FRAME_BYTES: usize = 1 << 20;
 /// LIMIT: plain bytes of an object of JSON text.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
+
+/// LIMIT: plain bytes of an object that is written and read as a whole.
+pub(crate) const WHOLE_BYTES_MAX: u64 = 1 << 30;
 
 /// What an object must be, whatever key it lies under.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +43,18 @@ pub enum Stored {
     Identical,
 }
 
+/// What is looked at before anything else.
+#[derive(Deserialize)]
+struct NeededFirst {
+    #[serde(default)]
+    required_features: Vec<String>,
+    #[serde(default)]
+    major_version: Option<u32>,
+}
+
 impl Repository {
-    pub(crate) fn foreign_name(&self, source: ObjectKeyError) -> RepositoryError {
-        StoreError::ForeignName { store: self.describe(), source }.into()
+    pub(crate) fn invalid_key(&self, source: ObjectKeyError) -> RepositoryError {
+        StoreError::InvalidKey { store: self.describe(), source }.into()
     }
 
     pub(crate) fn damaged(&self, key: &ObjectKey, damage: Damage) -> RepositoryError {
@@ -88,6 +100,10 @@ impl Repository {
         plain: &[u8],
         writer: &Writer,
     ) -> Result<(PutOutcome, ContentDigest), RepositoryError> {
+        let found = plain.len() as u64;
+        if found > WHOLE_BYTES_MAX {
+            return Err(RepositoryError::TooLarge { name: spec.name.clone(), found, limit: WHOLE_BYTES_MAX });
+        }
         let object = self.assemble(spec, plain, CompressionLevel::DEFAULT, writer)?;
         let body = ObjectBody::Whole(&object.body);
         let outcome = block_on(self.store.put_new(key, &object.header_bytes, body))?;
@@ -102,7 +118,8 @@ impl Repository {
         value: &T,
         writer: &Writer,
     ) -> Result<(PutOutcome, ContentDigest), RepositoryError> {
-        let mut text = serde_json::to_vec_pretty(value).map_err(|error| self.damaged(key, Damage::Text(error)))?;
+        let failed = |source| RepositoryError::Text { name: spec.name.clone(), source };
+        let mut text = serde_json::to_vec_pretty(value).map_err(failed)?;
         text.push(b'\n');
         self.create_object(key, spec, &text, writer)
     }
@@ -140,6 +157,25 @@ impl Repository {
     ) -> Result<T, RepositoryError> {
         let text = self.load_object(key, spec, TEXT_BYTES_MAX)?;
         serde_json::from_slice(&text).map_err(|error| self.damaged(key, Damage::Text(error)))
+    }
+
+    /// Loads an object of JSON text that may need something that this pgv does not know: that is told before the rest is
+    /// read, of which nothing can be expected then.
+    pub(crate) fn load_versioned_json<T: DeserializeOwned>(
+        &self,
+        key: &ObjectKey,
+        spec: &ObjectSpec,
+    ) -> Result<T, RepositoryError> {
+        let text = self.load_object(key, spec, TEXT_BYTES_MAX)?;
+        let damaged = |error| self.damaged(key, Damage::Text(error));
+        let needed: NeededFirst = serde_json::from_slice(&text).map_err(damaged)?;
+        if let Some(feature) = needed.required_features.into_iter().next() {
+            return Err(RepositoryError::UnknownFeature { object: key.to_string(), store: self.describe(), feature });
+        }
+        if let Some(Err(source)) = needed.major_version.map(PgMajorVersion::new) {
+            return Err(RepositoryError::UnknownVersion { object: key.to_string(), store: self.describe(), source });
+        }
+        serde_json::from_slice(&text).map_err(damaged)
     }
 
     /// Reads an object's header; `None` when the store says that there is no such object.

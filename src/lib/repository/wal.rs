@@ -8,18 +8,17 @@ use jiff::Timestamp;
 mod listing;
 
 use super::Repository;
-use super::backup::{BackupId, BackupRecord};
 use super::cluster::ClusterRef;
 use super::error::{Damage, RepositoryError};
 use super::layout;
 use super::object::{OBJECT_FRAME_BYTES, ObjectSpec, Stored};
 use super::object_reader::ObjectReader;
-use super::writer::Writer;
+use super::writer::{Writer, WriterDescription};
 use crate::codec::{
     BodyError, BodyLayout, CompressionLevel, ContentDigest, FrameCompressor, HEADER_BYTES, ObjectHeader, StoredHasher,
     WriterId,
 };
-use crate::pg::{WalFileName, WalSegmentName, WalSegmentSize};
+use crate::pg::{WalFileName, WalSegmentName};
 use crate::store::{ObjectBody, ObjectKey, PartSource, PartsAbandoned, PutOutcome, block_on};
 
 pub(crate) use listing::{ListedWal, UnlistedWal};
@@ -50,7 +49,7 @@ pub struct ArchivedWal {
     pub digest: ContentDigest,
     /// Its size as stored, header included.
     pub stored_bytes: u64,
-    /// When it was stored, by the writer's clock: shown, and an upper bound of the times of the records in it.
+    /// When the program that stored it began, by its host's clock: shown, and an upper bound of the times of the records in it.
     pub created: Timestamp,
     /// Who stored it.
     pub writer: WriterId,
@@ -59,8 +58,8 @@ pub struct ArchivedWal {
 /// The WAL archive of one cluster.
 #[derive(Debug, Clone)]
 pub struct WalArchive<'a> {
-    repository: &'a Repository,
-    cluster: &'a ClusterRef,
+    pub(super) repository: &'a Repository,
+    pub(super) cluster: &'a ClusterRef,
 }
 
 impl<'a> WalArchive<'a> {
@@ -124,6 +123,13 @@ impl<'a> WalArchive<'a> {
         }
     }
 
+    /// Who stored a file; `None` when there is none, or nobody knows.
+    pub fn stored_by(&self, name: &WalFileName) -> Result<Option<WriterDescription>, RepositoryError> {
+        let (key, spec) = (self.key(name)?, self.spec(name));
+        let Some(header) = self.repository.stored_header(&key, &spec)? else { return Ok(None) };
+        self.repository.writer(&self.cluster.name, &header.writer)
+    }
+
     /// When the store says that it got a file.
     pub fn stored_at(&self, name: &WalFileName) -> Result<Timestamp, RepositoryError> {
         Ok(block_on(self.repository.store.time_of(&self.key(name)?))?)
@@ -142,39 +148,8 @@ impl<'a> WalArchive<'a> {
         Ok(None)
     }
 
-    /// A listed backup whose own WAL reaches up to or beyond that segment, so that it was in the archive once: a record
-    /// is stored only when its WAL is. Records that cannot be read prove nothing.
-    pub fn backup_behind(
-        &self,
-        segment: &WalSegmentName,
-        size: WalSegmentSize,
-    ) -> Result<Option<BackupId>, RepositoryError> {
-        let Some(number) = segment.number(size) else { return Ok(None) };
-        let reaches = |record: &BackupRecord| {
-            let last = WalSegmentName::containing_previous_byte(record.stop_timeline, record.stop_lsn, size);
-            record.stop_timeline == segment.timeline() && last.number(size).is_some_and(|last| number <= last)
-        };
-        Ok(self.backup_records()?.into_iter().find(reaches).map(|record| record.id))
-    }
-
-    /// The newest listed backup, when the segment in which it ends is gone: a record is stored only when its WAL is, and
-    /// what is expired is never the WAL of a listed backup. Records that cannot be read prove nothing.
-    pub fn newest_backup_without_wal(&self) -> Result<Option<(BackupId, WalSegmentName)>, RepositoryError> {
-        let Some(newest) = self.backup_records()?.pop() else { return Ok(None) };
-        let size = newest.wal_segment_size;
-        let last = WalSegmentName::containing_previous_byte(newest.stop_timeline, newest.stop_lsn, size);
-        // What was written before a fork may be there on a parent alone.
-        let timelines = self.timelines()?.into_iter().filter(|timeline| *timeline < newest.stop_timeline);
-        for timeline in std::iter::once(newest.stop_timeline).chain(timelines) {
-            if self.look_up(&WalFileName::Segment(last.with_timeline(timeline)))?.is_some() {
-                return Ok(None);
-            }
-        }
-        Ok(Some((newest.id, last)))
-    }
-
     fn key(&self, name: &WalFileName) -> Result<ObjectKey, RepositoryError> {
-        layout::wal(self.cluster, name).map_err(|source| self.repository.foreign_name(source))
+        layout::wal(self.cluster, name).map_err(|source| self.repository.invalid_key(source))
     }
 
     fn spec(&self, name: &WalFileName) -> ObjectSpec {

@@ -75,7 +75,7 @@ impl Writer {
 impl Repository {
     /// Stores what a writer's id stands for, unless it is known.
     pub fn introduce(&self, cluster: &ClusterName, writer: &Writer) -> Result<(), RepositoryError> {
-        let key = layout::writer(cluster, &writer.id).map_err(|source| self.foreign_name(source))?;
+        let key = layout::writer(cluster, &writer.id).map_err(|source| self.invalid_key(source))?;
         match block_on(self.store.size(&key)) {
             Ok(_) => Ok(()),
             Err(error) if error.class() == ErrorClass::NotFound => {
@@ -88,7 +88,7 @@ impl Repository {
 
     /// What a writer's id stands for; `None` when it is not known.
     pub fn writer(&self, cluster: &ClusterName, id: &WriterId) -> Result<Option<WriterDescription>, RepositoryError> {
-        let key = layout::writer(cluster, id).map_err(|source| self.foreign_name(source))?;
+        let key = layout::writer(cluster, id).map_err(|source| self.invalid_key(source))?;
         match self.load_json(&key, &writer_spec(id)) {
             Ok(description) => Ok(Some(description)),
             Err(error) if error.class() == ErrorClass::NotFound => Ok(None),

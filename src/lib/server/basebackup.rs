@@ -19,7 +19,7 @@ mod dialect;
 mod options;
 
 use dialect::Dialect;
-pub use options::{BaseBackupOptions, CheckpointMode, ManifestChecksum};
+pub use options::{BaseBackupOptions, CheckpointMode};
 
 const COMMAND: &str = "BASE_BACKUP";
 

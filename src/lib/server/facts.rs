@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::sql::{ServerError, SqlClient};
-use crate::pg::{Lsn, SystemIdentifier};
+use crate::pg::SystemIdentifier;
 
 /// What a server tells about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,31 +72,10 @@ pub struct RoleRights {
     pub replication: bool,
     /// May see all settings and where they come from.
     pub read_all_settings: bool,
-    /// May see all statistics.
-    pub monitor: bool,
-    /// May run `CHECKPOINT`; only superusers may before 15.
-    pub checkpoint: bool,
     /// May read files outside the data directory.
     pub read_server_files: bool,
     /// May call `pg_read_binary_file`.
     pub read_binary_file: bool,
-    /// May call `pg_stat_file`.
-    pub stat_file: bool,
-    /// May start and stop a backup by SQL.
-    pub backup_functions: bool,
-    /// May switch to a new WAL segment.
-    pub switch_wal: bool,
-    /// May create restore points.
-    pub create_restore_point: bool,
-}
-
-/// What `pg_stat_file` tells of a file on the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerFileStatus {
-    /// Its size.
-    pub size_bytes: u64,
-    /// Whether it is a directory.
-    pub is_directory: bool,
 }
 
 const READ_SETTINGS: &str = "show its settings";
@@ -199,16 +178,6 @@ impl SqlClient {
         text.parse().map_err(|_| self.invalid(ACTION, format!("\"{text}\" is not a time")))
     }
 
-    /// Where the log ends; an error on a standby.
-    pub async fn current_wal_lsn(&self) -> Result<Lsn, ServerError> {
-        self.lsn("tell where its log ends", "SELECT pg_current_wal_lsn()::text").await
-    }
-
-    /// Ends the present WAL segment, so that it gets archived; returns the end of what was written to it.
-    pub async fn switch_wal(&self) -> Result<Lsn, ServerError> {
-        self.lsn("switch to a new WAL segment", "SELECT pg_switch_wal()::text").await
-    }
-
     /// What the role of this session may do.
     pub async fn role_rights(&self) -> Result<RoleRights, ServerError> {
         const ACTION: &str = "tell the rights of the role";
@@ -217,25 +186,13 @@ impl SqlClient {
                 "EXISTS (SELECT FROM pg_roles g WHERE g.rolname = '{group}' AND pg_has_role(r.oid, g.oid, 'USAGE'))"
             )
         };
-        let may_call = |functions: &[&str]| {
-            let list = functions.iter().map(|name| format!("to_regprocedure('{name}')")).collect::<Vec<_>>().join(", ");
-            format!("coalesce(has_function_privilege(r.oid, coalesce({list}), 'EXECUTE'), false)")
-        };
         let columns = [
             "r.rolname::text".to_owned(),
             "r.rolsuper".to_owned(),
             "r.rolreplication".to_owned(),
             member("pg_read_all_settings"),
-            member("pg_monitor"),
-            member("pg_checkpoint"),
             member("pg_read_server_files"),
-            may_call(&["pg_read_binary_file(text,bigint,bigint,boolean)"]),
-            may_call(&["pg_stat_file(text,boolean)"]),
-            // COMPAT: renamed in 15.
-            may_call(&["pg_backup_start(text,boolean)", "pg_start_backup(text,boolean,boolean)"]),
-            may_call(&["pg_backup_stop(boolean)", "pg_stop_backup(boolean,boolean)"]),
-            may_call(&["pg_switch_wal()"]),
-            may_call(&["pg_create_restore_point(text)"]),
+            "has_function_privilege(r.oid, 'pg_read_binary_file(text,bigint,bigint,boolean)', 'EXECUTE')".to_owned(),
         ];
         let sql = format!("SELECT {} FROM pg_roles r WHERE r.rolname = current_user", columns.join(", "));
         let rows = self.query(ACTION, &sql, &[]).await?;
@@ -247,14 +204,8 @@ impl SqlClient {
             superuser,
             replication: superuser || right(2)?,
             read_all_settings: right(3)?,
-            monitor: right(4)?,
-            checkpoint: superuser || right(5)?,
-            read_server_files: right(6)?,
-            read_binary_file: right(7)?,
-            stat_file: right(8)?,
-            backup_functions: right(9)? && right(10)?,
-            switch_wal: right(11)?,
-            create_restore_point: right(12)?,
+            read_server_files: right(4)?,
+            read_binary_file: right(5)?,
         })
     }
 
@@ -273,24 +224,6 @@ impl SqlClient {
             }
             content => Ok(content),
         }
-    }
-
-    /// Size and kind of a file on the server; `None` when there is none.
-    pub async fn stat_file(&self, path: &str) -> Result<Option<ServerFileStatus>, ServerError> {
-        const ACTION: &str = "look at a file";
-        let rows = self.query(ACTION, "SELECT size, isdir FROM pg_stat_file($1, true)", &[&path]).await?;
-        let row = self.only_row(ACTION, &rows)?;
-        let (size, is_directory) = (self.value::<Option<i64>>(ACTION, row, 0)?, self.value(ACTION, row, 1)?);
-        match (size.map(u64::try_from), is_directory) {
-            (Some(Ok(size_bytes)), Some(is_directory)) => Ok(Some(ServerFileStatus { size_bytes, is_directory })),
-            (None, _) => Ok(None),
-            _ => Err(self.invalid(ACTION, "an impossible size")),
-        }
-    }
-
-    async fn lsn(&self, action: &'static str, sql: &str) -> Result<Lsn, ServerError> {
-        let text: String = self.only_value(action, sql).await?;
-        text.parse().map_err(|_| self.invalid(action, format!("\"{text}\" is not a position")))
     }
 
     async fn only_value<T: for<'a> FromSql<'a>>(&self, action: &'static str, sql: &str) -> Result<T, ServerError> {

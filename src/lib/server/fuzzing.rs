@@ -176,7 +176,7 @@ pub(crate) fn conninfo(data: &[u8]) {
             Err(error) => shown(&error),
         },
         2 => {
-            let _ = PostmasterFile::parse(&String::from_utf8_lossy(rest));
+            let _ = PostmasterFile::of(rest);
             let _ = super::role::account_name(rest, 0);
         }
         _ => {

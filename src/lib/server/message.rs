@@ -34,7 +34,8 @@ impl SqlState {
             ("42501", _) | (_, "28") => ErrorClass::PermissionDenied,
             ("3D000", _) => ErrorClass::Usage,
             ("55000" | "55006", _) => ErrorClass::Refused,
-            ("58P01" | "42704", _) => ErrorClass::NotFound,
+            // Not a negative answer: what the server lacks is an obstacle to what was asked for.
+            ("58P01" | "42704", _) => ErrorClass::Unavailable,
             ("57014", _) => ErrorClass::TimedOut,
             ("XX001" | "XX002", _) => ErrorClass::Corrupt,
             (_, "0A" | "42" | "22") => ErrorClass::Unsupported,
@@ -124,8 +125,17 @@ pub(crate) fn clean(bytes: &[u8]) -> String {
 
 /// Makes a text from a server fit for a terminal and a log.
 pub(crate) fn clean_text(text: &str) -> String {
-    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
-    text.chars().take(MAX_FIELD_CHARS).map(shown).collect()
+    let mut shown = String::new();
+    for character in text.chars().take(MAX_FIELD_CHARS) {
+        match character {
+            // A line of its own would pass for one of ours.
+            '\n' => shown.push_str("\\n"),
+            '\t' => shown.push_str("\\t"),
+            character if character.is_control() => shown.push(char::REPLACEMENT_CHARACTER),
+            character => shown.push(character),
+        }
+    }
+    shown
 }
 
 /// Notices that arrived and were not fetched yet.
@@ -170,7 +180,7 @@ mod tests {
 
     #[test]
     fn terminal_controls_of_a_server_are_not_shown() {
-        assert_eq!(clean(b"a\x1b[31mb\x07c\nd\xff"), "a\u{fffd}[31mb\u{fffd}c\nd\u{fffd}");
+        assert_eq!(clean(b"a\x1b[31mb\x07c\nd\xff"), "a\u{fffd}[31mb\u{fffd}c\\nd\u{fffd}");
         assert_eq!(clean(&[b'x'; 10_000]).len(), MAX_FIELD_CHARS);
     }
 
@@ -182,6 +192,8 @@ mod tests {
             ("42501", ErrorClass::PermissionDenied),
             ("57P03", ErrorClass::Unavailable),
             ("53300", ErrorClass::Unavailable),
+            ("58P01", ErrorClass::Unavailable),
+            ("42704", ErrorClass::Unavailable),
             ("3D000", ErrorClass::Usage),
             ("55000", ErrorClass::Refused),
             ("XX001", ErrorClass::Corrupt),

@@ -8,6 +8,7 @@ mod auth;
 mod basebackup;
 mod config_files;
 pub mod conninfo;
+mod data_directory;
 mod error;
 mod facts;
 #[cfg(test)]
@@ -28,13 +29,12 @@ mod stream;
 mod tls;
 mod walsender;
 
-pub use basebackup::{
-    BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode, ManifestChecksum,
-};
+pub use basebackup::{BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode};
 pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
+pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file};
 pub use error::{ConnectError, Endpoint};
-pub use facts::{RoleRights, ServerFacts, ServerFileStatus, ServerSetting};
+pub use facts::{RoleRights, ServerFacts, ServerSetting};
 pub use framing::ProtocolError;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::{

@@ -7,10 +7,38 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::fs::{self, FileError};
 
-/// The file in which a server names its process.
+/// The file in which a server names its process, and where it listens (`src/include/utils/pidfile.h`).
 const LOCK_FILE: &str = "postmaster.pid";
 /// LIMIT: bytes of that file; it has eight short lines.
 const LOCK_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// The lines of that file.
+pub(super) struct LockFile(Vec<String>);
+
+impl LockFile {
+    /// `None` when there is none.
+    pub(super) fn read(data_directory: &Path) -> Result<Option<Self>, FileError> {
+        match fs::read_at_most(&data_directory.join(LOCK_FILE), LOCK_FILE_BYTES_MAX) {
+            Ok(text) => Ok(Some(Self::of(&text))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn of(text: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(text).lines().map(|line| line.trim_end().to_owned()).collect())
+    }
+
+    /// A line, counted from 0, that says something.
+    pub(super) fn line(&self, index: usize) -> Option<&str> {
+        self.0.get(index).map(String::as_str).filter(|line| !line.is_empty())
+    }
+
+    /// The number of the process; negative of a single-user backend.
+    pub(super) fn process(&self) -> Option<i32> {
+        self.line(0)?.trim().parse().ok().filter(|number| *number != 0)
+    }
+}
 
 /// The process of the server (or single-user backend) that runs in a data directory of the present account.
 ///
@@ -18,15 +46,8 @@ const LOCK_FILE_BYTES_MAX: u64 = 64 << 10;
 /// process counts if it does that too, or if that cannot be told.
 pub fn running_postmaster(data_directory: &Path) -> Result<Option<i32>, FileError> {
     let path = data_directory.join(LOCK_FILE);
-    let text = match fs::read_at_most(&path, LOCK_FILE_BYTES_MAX) {
-        Ok(text) => text,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let first_line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let number = std::str::from_utf8(first_line).ok().and_then(|line| line.trim().parse::<i32>().ok());
-    // Negative for a single-user backend.
-    let pid = number.and_then(|number| Pid::from_raw(number.saturating_abs()));
+    let Some(file) = LockFile::read(data_directory)? else { return Ok(None) };
+    let pid = file.process().and_then(|number| Pid::from_raw(number.saturating_abs()));
     let Some(pid) = pid else {
         return Err(FileError::new("find a process number in", &path, std::io::ErrorKind::InvalidData));
     };

@@ -4,14 +4,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::postmaster::LockFile;
 use super::sql::{ServerError, SqlClient};
-use crate::fs::{self, FileError};
+use crate::fs::FileError;
 use crate::pg::Lsn;
 
-/// The file in which a server names its process, and where it listens (`src/include/utils/pidfile.h`).
-const LOCK_FILE: &str = "postmaster.pid";
-/// LIMIT: bytes of that file; it has eight short lines.
-const LOCK_FILE_BYTES_MAX: u64 = 64 << 10;
 /// The first version that tells a pause that was asked for from one that has begun.
 const PAUSE_STATE_SINCE: u32 = 140_000;
 
@@ -85,18 +82,19 @@ pub enum PostmasterStatus {
 impl PostmasterFile {
     /// Reads it; `None` when there is none, or none that is complete.
     pub fn read(data_directory: &Path) -> Result<Option<Self>, FileError> {
-        match fs::read_at_most(&data_directory.join(LOCK_FILE), LOCK_FILE_BYTES_MAX) {
-            Ok(text) => Ok(Self::parse(&String::from_utf8_lossy(&text))),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(LockFile::read(data_directory)?.and_then(|file| Self::parse(&file)))
     }
 
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-        let line = |index: usize| lines.get(index).copied().filter(|line| !line.is_empty());
+    /// From the bytes of the file.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn of(text: &[u8]) -> Option<Self> {
+        Self::parse(&LockFile::of(text))
+    }
+
+    fn parse(file: &LockFile) -> Option<Self> {
+        let line = |index: usize| file.line(index);
         Some(Self {
-            pid: line(0)?.parse().ok().filter(|pid| *pid > 0)?,
+            pid: file.process().filter(|pid| *pid > 0)?,
             port: line(3).and_then(|port| port.parse().ok()),
             socket_directory: line(4).map(PathBuf::from),
             address: line(5).map(str::to_owned),
@@ -116,7 +114,7 @@ mod tests {
     #[test]
     fn the_file_of_a_server_says_how_to_reach_it() {
         let text = "4711\n/srv/data\n1795000000\n5433\n/run/pg\nlocalhost\n  1234  5\nready   \n";
-        let file = PostmasterFile::parse(text).unwrap();
+        let file = PostmasterFile::of(text.as_bytes()).unwrap();
         let expected = PostmasterFile {
             pid: 4711,
             port: Some(5433),
@@ -125,7 +123,7 @@ mod tests {
             status: PostmasterStatus::Ready,
         };
         assert_eq!(file, expected);
-        let without_socket = PostmasterFile::parse(&text.replace("/run/pg", "")).unwrap();
+        let without_socket = PostmasterFile::of(text.replace("/run/pg", "").as_bytes()).unwrap();
         assert_eq!((without_socket.socket_directory, without_socket.port), (None, Some(5433)));
     }
 
@@ -135,10 +133,10 @@ mod tests {
             ("4711\n/srv/data\n", PostmasterStatus::Starting),
             ("1\n\n\n\n\n\n\nstandby\n", PostmasterStatus::ReplayingOnly),
         ] {
-            assert_eq!(PostmasterFile::parse(text).unwrap().status, status, "{text:?}");
+            assert_eq!(PostmasterFile::of(text.as_bytes()).unwrap().status, status, "{text:?}");
         }
         for text in ["", "\n", "x\n", "-5\n", "0\n"] {
-            assert_eq!(PostmasterFile::parse(text), None, "{text:?}");
+            assert_eq!(PostmasterFile::of(text.as_bytes()), None, "{text:?}");
         }
     }
 }

@@ -11,12 +11,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture, UnlistableFolder};
-use crate::clock::{Clock as _, SystemClock};
 use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
 
 mod left_overs;
 
-const STAGING: &str = ".staging";
+const STAGING: &str = LocalStore::STAGING;
 /// A staged file to which nothing was added for so long has no writer, wherever that was.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -36,6 +35,9 @@ pub struct StoreProbe {
 }
 
 impl LocalStore {
+    /// The folder of what is being written; it is no object's, and there is no store without it.
+    pub const STAGING: &str = ".staging";
+
     /// The store at `root`, which must have been created.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let store = Self { root: root.to_owned() };
@@ -62,7 +64,8 @@ impl LocalStore {
     pub fn probe(&self) -> Result<StoreProbe, StoreError> {
         let failed = |error| self.failed(error);
         let staging = self.root.join(STAGING);
-        let target = staging.join(format!("probe-{}", uuid::Uuid::new_v4().simple()));
+        // Left behind, it is removed like every staged file.
+        let target = staging.join(fs::staged_name());
         let publish = |content: &[u8]| {
             let mut staged = StagedFile::create_in(&staging)?;
             staged.write_all(content)?;
@@ -130,8 +133,8 @@ impl LocalStore {
     fn put(&self, key: &ObjectKey, header: &[u8], body: ObjectBody<'_>) -> Result<PutOutcome, StoreError> {
         let failed = |error| self.failed(error);
         let staging = self.root.join(STAGING);
-        remove_abandoned(&staging);
         let mut staged = StagedFile::create_in(&staging).map_err(failed)?;
+        remove_abandoned(&staging, &staged);
         staged.write_all(header).map_err(failed)?;
         match body {
             ObjectBody::Whole(bytes) => staged.write_all(bytes).map_err(failed)?,
@@ -153,6 +156,21 @@ impl LocalStore {
         match staged.publish_new(&self.path_of(key)).map_err(failed)? {
             Published::Created => Ok(PutOutcome::Created),
             Published::AlreadyPresent => Ok(PutOutcome::AlreadyPresent),
+        }
+    }
+
+    fn remove(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+        let path = self.path_of(key);
+        if fs::remove_file(&path).map_err(|error| self.failed(error))? {
+            return Ok(true);
+        }
+        self.check_root()?;
+        let failed = |error| self.failed(error);
+        fs::check_absent(&self.root, Path::new(key.as_str())).map_err(failed)?;
+        // DURABILITY: whoever removed it may have been killed before that was durable.
+        match path.parent().map(fs::sync_directory) {
+            Some(Err(error)) if !error.is_not_found() => Err(failed(error)),
+            _ => Ok(false),
         }
     }
 
@@ -181,9 +199,10 @@ impl LocalStore {
     }
 }
 
-/// Removes what writers left behind that were killed: a store must not fill up with it.
-fn remove_abandoned(staging: &Path) {
-    if let Ok(limit) = SystemClock.now().checked_sub(ABANDONED_AFTER) {
+/// Removes what writers left behind that were killed: a store must not fill up with it. Ages are told by the clock of
+/// the file system, which has just given `staged` its time; the clock of this host may be another.
+fn remove_abandoned(staging: &Path, staged: &StagedFile) {
+    if let Some(limit) = staged.modified().ok().and_then(|now| now.checked_sub(ABANDONED_AFTER).ok()) {
         fs::remove_abandoned_beside(&staging.join("any"), limit);
     }
 }
@@ -304,7 +323,7 @@ impl Store for LocalStore {
     }
 
     fn delete<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, bool> {
-        Box::pin(async move { fs::remove_file(&self.path_of(key)).map_err(|error| self.failed(error)) })
+        Box::pin(async move { self.remove(key) })
     }
 
     fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
@@ -350,6 +369,15 @@ mod tests {
         }
         assert!(block_on(store.delete(&key("a/b/c"))).unwrap());
         assert!(!block_on(store.delete(&key("a/b/c"))).unwrap());
+    }
+
+    #[test]
+    fn what_is_removed_from_nowhere_is_not_absent() {
+        let (temp, store) = store();
+        assert!(!block_on(store.delete(&key("a/b"))).unwrap());
+        std::fs::rename(store.root(), temp.path().join("elsewhere")).unwrap();
+        let error = block_on(store.delete(&key("a/b"))).unwrap_err();
+        assert!(matches!(error, StoreError::RootMissing { .. }), "{error}");
     }
 
     struct Abandoning(u32);

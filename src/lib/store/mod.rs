@@ -162,9 +162,9 @@ pub enum StoreError {
         #[source]
         source: PartsAbandoned,
     },
-    /// A name in the store that is no valid key.
-    #[error("{store} holds a name that pgv did not write")]
-    ForeignName {
+    /// A name that an object should get, and that is no valid key.
+    #[error("{store} can have no object of such a name")]
+    InvalidKey {
         /// Where.
         store: String,
         /// Why it is none.
@@ -196,7 +196,8 @@ impl Classified for StoreError {
             Self::File { source, .. } => source.class(),
             Self::Unlistable(folder) => folder.source.class(),
             Self::Abandoned { .. } => ErrorClass::Interrupted,
-            Self::NotAFile { .. } | Self::ForeignName { .. } => ErrorClass::Corrupt,
+            Self::NotAFile { .. } => ErrorClass::Corrupt,
+            Self::InvalidKey { .. } => ErrorClass::InvalidInput,
         }
     }
 }

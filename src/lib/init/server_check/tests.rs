@@ -31,14 +31,8 @@ fn rights(role: &str, superuser: bool) -> RoleRights {
         superuser,
         replication: superuser,
         read_all_settings: superuser,
-        monitor: superuser,
-        checkpoint: superuser,
         read_server_files: superuser,
         read_binary_file: superuser,
-        stat_file: superuser,
-        backup_functions: superuser,
-        switch_wal: superuser,
-        create_restore_point: superuser,
     }
 }
 
@@ -53,7 +47,6 @@ fn good(version: u32) -> ServerState {
         ("archive_timeout", "60"),
         ("max_wal_senders", "10"),
         ("full_page_writes", "on"),
-        ("summarize_wal", "on"),
     ] {
         settings.insert(name.to_owned(), setting(value));
     }
@@ -112,7 +105,6 @@ fn each_setting_has_its_line_file_and_action() {
         ("archive_timeout", "0", format!("0 -> archive_timeout = 60s @ {CONFIG} (Reload, Advised)")),
         ("max_wal_senders", "0", format!("0 -> max_wal_senders = 10 @ {CONFIG} (Restart, Required)")),
         ("full_page_writes", "off", format!("off -> full_page_writes = on @ {CONFIG} (Reload, Advised)")),
-        ("summarize_wal", "off", format!("off -> summarize_wal = on @ {CONFIG} (Reload, Advised)")),
     ] {
         let mut state = good(17);
         state.settings.insert(name.to_owned(), setting(value));
@@ -127,10 +119,9 @@ fn each_setting_has_its_line_file_and_action() {
 
 #[test]
 fn settings_that_a_version_lacks_are_not_asked_for() {
-    for (version, expected) in [(14, 0), (15, 1), (16, 1), (17, 2)] {
+    for (version, expected) in [(14, 0), (15, 1), (16, 1), (17, 1)] {
         let mut state = good(version);
         state.settings.insert("archive_library".to_owned(), setting("x"));
-        state.settings.insert("summarize_wal".to_owned(), setting("off"));
         assert_eq!(found(&state).len(), expected, "{version}");
     }
 }
@@ -188,7 +179,7 @@ fn a_server_that_was_not_asked_needs_the_lines_that_have_no_good_default() {
     state.rights = None;
     state.settings.retain(|name, _| ["wal_level", "max_wal_senders", "full_page_writes"].contains(&name.as_str()));
     let names: Vec<String> = assess(&state, &command()).into_iter().map(|finding| finding.what).collect();
-    assert_eq!(names, ["archive_mode", "archive_command", "archive_timeout", "summarize_wal"]);
+    assert_eq!(names, ["archive_mode", "archive_command", "archive_timeout"]);
 }
 
 #[test]
@@ -221,18 +212,14 @@ fn a_role_is_given_what_it_lacks_and_no_more() {
         [
             "ALTER ROLE \"back\"\"up\" REPLICATION;",
             "GRANT pg_read_all_settings TO \"back\"\"up\";",
-            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO \"back\"\"up\";",
-            "GRANT pg_checkpoint TO \"back\"\"up\";",
             "GRANT pg_read_server_files TO \"back\"\"up\"; GRANT EXECUTE ON FUNCTION \
-             pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean), pg_catalog.pg_stat_file(text, boolean) \
-             TO \"back\"\"up\";",
+             pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO \"back\"\"up\";",
         ]
     );
-    // Before 15 there is no such right, and with all configuration inside the data directory no need for files.
-    state.version = PgMajorVersion::new(14).unwrap();
+    // With all configuration inside the data directory there is no need for files.
     state.config_file = Some("/var/lib/postgresql/15/main/postgresql.conf".into());
     state.hba_file = Some("/var/lib/postgresql/15/main/pg_hba.conf".into());
-    assert_eq!(commands(&state).len(), 3);
+    assert_eq!(commands(&state).len(), 2);
 }
 
 #[test]

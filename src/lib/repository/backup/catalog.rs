@@ -7,13 +7,10 @@ use super::file_map::{FileMap, MapRoot};
 use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentRef};
 use crate::codec::{ContentDigest, HEADER_BYTES, ObjectKind};
 use crate::repository::error::{Damage, RepositoryError};
+use crate::repository::object::WHOLE_BYTES_MAX;
 use crate::repository::{ClusterRef, Repository, Unlistable, layout};
 use crate::store::block_on;
 
-/// LIMIT: bytes of one stored document.
-const DOCUMENT_BYTES_MAX: u64 = 4 << 30;
-/// LIMIT: bytes of a map's root, or of a table of packs.
-const MAP_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of the MAC at the end of a header.
 const MAC_BYTES: usize = 32;
 
@@ -108,11 +105,7 @@ impl Repository {
     /// The record of a backup.
     pub fn record(&self, cluster: &ClusterRef, id: &BackupId) -> Result<BackupRecord, RepositoryError> {
         let (key, spec) = self.backup_object(cluster, id, layout::RECORD, ObjectKind::Record)?;
-        let record: BackupRecord = self.load_json(&key, &spec)?;
-        if let Some(feature) = record.required_features.first() {
-            let (object, feature) = (key.to_string(), feature.clone());
-            return Err(RepositoryError::UnknownFeature { object, store: self.describe(), feature });
-        }
+        let record: BackupRecord = self.load_versioned_json(&key, &spec)?;
         if record.id != *id || record.system_identifier != cluster.system_identifier {
             let problem = format!("it is the record of {} of another place", record.id);
             return Err(self.damaged(&key, Damage::Invalid { problem }));
@@ -151,7 +144,7 @@ impl Repository {
     ) -> Result<Vec<u8>, RepositoryError> {
         let object = layout::document(&document.name);
         let (key, spec) = self.backup_object(cluster, backup, &object, ObjectKind::Document)?;
-        let content = self.load_object(&key, &spec, DOCUMENT_BYTES_MAX.min(document.bytes))?;
+        let content = self.load_object(&key, &spec, WHOLE_BYTES_MAX.min(document.bytes))?;
         if self.keys().plain_digest(&content) != document.digest {
             return Err(self.damaged(&key, Damage::Digest { what: "content" }));
         }
@@ -188,7 +181,7 @@ impl Repository {
         spec: &crate::repository::object::ObjectSpec,
         digest: ContentDigest,
     ) -> Result<T, RepositoryError> {
-        let text = self.load_object(key, spec, MAP_BYTES_MAX)?;
+        let text = self.load_object(key, spec, WHOLE_BYTES_MAX)?;
         if self.keys().plain_digest(&text) != digest {
             return Err(self.damaged(key, Damage::Digest { what: "content" }));
         }

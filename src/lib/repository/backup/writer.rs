@@ -240,7 +240,7 @@ impl Repository {
         object: &str,
         kind: ObjectKind,
     ) -> Result<(ObjectKey, ObjectSpec), RepositoryError> {
-        let key = layout::backup_object(cluster, id, object).map_err(|source| self.foreign_name(source))?;
+        let key = layout::backup_object(cluster, id, object).map_err(|source| self.invalid_key(source))?;
         let name = layout::backup_object_name(id, object);
         Ok((key, ObjectSpec { kind, system_identifier: Some(cluster.system_identifier), name }))
     }

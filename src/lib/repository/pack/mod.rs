@@ -82,7 +82,7 @@ fn pack_key(
     backup: &BackupId,
     ordinal: u32,
 ) -> Result<ObjectKey, RepositoryError> {
-    layout::pack(cluster, backup, ordinal).map_err(|source| repository.foreign_name(source))
+    layout::pack(cluster, backup, ordinal).map_err(|source| repository.invalid_key(source))
 }
 
 fn pack_spec(cluster: &ClusterRef, backup: &BackupId, ordinal: u32) -> ObjectSpec {

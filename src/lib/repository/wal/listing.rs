@@ -75,7 +75,7 @@ impl UnlistedWal {
 
 impl WalArchive<'_> {
     /// The records that can be read. A backup that cannot be listed is an error: who asks proves that WAL is absent.
-    pub(super) fn backup_records(&self) -> Result<Vec<BackupRecord>, RepositoryError> {
+    pub(in crate::repository) fn backup_records(&self) -> Result<Vec<BackupRecord>, RepositoryError> {
         let mut records = Vec::new();
         for entry in self.repository.backups(self.cluster)? {
             match entry.record {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::dialect::Dialect;
+use crate::pg::ManifestChecksumAlgorithm;
 use crate::server::walsender::ReplicationError;
 
 /// LIMIT: bytes of a label, PostgreSQL's `MAXPGPATH` less one.
@@ -17,16 +18,6 @@ pub enum CheckpointMode {
     Spread,
     /// At once.
     Fast,
-}
-
-/// How the server checks the files in the manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ManifestChecksum {
-    /// Cryptographic.
-    #[default]
-    Sha256,
-    /// PostgreSQL's default: quick, weak against tampering.
-    Crc32c,
 }
 
 /// What to ask the server for.
@@ -45,7 +36,7 @@ pub struct BaseBackupOptions {
     /// Whether the server verifies the checksums of pages; failures end the backup with an error after all data.
     pub verify_checksums: bool,
     /// The checksums in the manifest.
-    pub manifest_checksum: ManifestChecksum,
+    pub manifest_checksum: ManifestChecksumAlgorithm,
     /// How long the server may be silent while it sends data; for ever when absent.
     pub idle_timeout: Option<Duration>,
 }
@@ -59,7 +50,7 @@ impl Default for BaseBackupOptions {
             wait_for_archive: false,
             max_rate_kib: None,
             verify_checksums: true,
-            manifest_checksum: ManifestChecksum::default(),
+            manifest_checksum: ManifestChecksumAlgorithm::Sha256,
             idle_timeout: Some(Duration::from_secs(300)),
         }
     }
@@ -73,8 +64,11 @@ impl BaseBackupOptions {
         }
         let label = format!("LABEL '{}'", self.label.replace('\'', "''"));
         let checksums = match self.manifest_checksum {
-            ManifestChecksum::Sha256 => "MANIFEST_CHECKSUMS 'SHA256'",
-            ManifestChecksum::Crc32c => "MANIFEST_CHECKSUMS 'CRC32C'",
+            ManifestChecksumAlgorithm::Crc32c => "MANIFEST_CHECKSUMS 'CRC32C'",
+            ManifestChecksumAlgorithm::Sha224 => "MANIFEST_CHECKSUMS 'SHA224'",
+            ManifestChecksumAlgorithm::Sha256 => "MANIFEST_CHECKSUMS 'SHA256'",
+            ManifestChecksumAlgorithm::Sha384 => "MANIFEST_CHECKSUMS 'SHA384'",
+            ManifestChecksumAlgorithm::Sha512 => "MANIFEST_CHECKSUMS 'SHA512'",
         };
         Ok(match dialect {
             Dialect::Copies => format!("BASE_BACKUP {}", self.words(label, checksums).join(" ")),

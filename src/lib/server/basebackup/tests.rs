@@ -214,7 +214,7 @@ fn the_command_quotes_what_people_choose() {
         label: "it's \"mine\"; DROP".to_owned(),
         checkpoint: CheckpointMode::Fast,
         max_rate_kib: Some(4096),
-        manifest_checksum: ManifestChecksum::Crc32c,
+        manifest_checksum: crate::pg::ManifestChecksumAlgorithm::Crc32c,
         ..BaseBackupOptions::default()
     };
     assert_eq!(
