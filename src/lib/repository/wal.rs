@@ -338,6 +338,7 @@ mod tests {
     use super::*;
     use crate::error::{Classified, ErrorClass};
     use crate::pg::TimelineId;
+    use crate::pg::WalSegmentSize;
     use crate::repository::testing;
 
     fn segment(number: u64) -> WalSegmentName {
