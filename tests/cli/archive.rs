@@ -327,3 +327,12 @@ fn of_two_clusters_of_one_system_the_one_that_runs_here_archives() {
     host.configure_both(&host.folder.join("elsewhere"), &host.folder.join("copy"));
     host.archive(SEGMENT).expect_code(10).expect_stderr("which cluster is meant: copy, main?");
 }
+
+/// Above 125, as death by SIGXFSZ is, PostgreSQL would end its archiver.
+#[test]
+fn a_limit_on_the_size_of_files_is_no_room() {
+    let host = WalHost::new("archive-ulimit");
+    let noise: Vec<u8> = segment(SEGMENT, 0);
+    host.write(SEGMENT, &noise);
+    host.sh(&format!("ulimit -f 0; ARCHIVE pg_wal/{SEGMENT} {SEGMENT}")).expect_code(16);
+}

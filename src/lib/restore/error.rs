@@ -89,7 +89,7 @@ pub enum RestoreError {
         older: Option<Box<OlderBackup>>,
     },
     /// The target lies behind the end of the archive.
-    #[error("the target LSN {target} lies behind the end of the archive at {end} on timeline {timeline}")]
+    #[error("the target LSN {target} lies after the end of the archive at {end} on timeline {timeline}")]
     TargetBehindArchive {
         /// The target.
         target: Lsn,
