@@ -56,6 +56,15 @@ pub(super) fn of_file(error: &FileError) -> Vec<String> {
             format!("This runs with uid {uid}; \"namei -l {}\" shows who may go there.", error.path.display())
         }
         ErrorKind::StorageFull => format!("\"df -h {}\" shows the room that is left.", lasting(&error.path).display()),
+        ErrorKind::FileTooLarge => {
+            "A limit on the size of files is in force (ulimit -f, LimitFSIZE of a unit), or the file system has one."
+                .to_owned()
+        }
+        ErrorKind::CrossesDevices => {
+            "It cannot be renamed within its directory, as on some overlays. Nothing was changed: move it away yourself, \
+             or name another directory."
+                .to_owned()
+        }
         ErrorKind::QuotaExceeded => "The quota of this account is used up.".to_owned(),
         ErrorKind::ReadOnlyFilesystem => {
             "The file system is mounted read-only; the kernel log may say that it became so after an error.".to_owned()
