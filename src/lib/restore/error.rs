@@ -240,7 +240,7 @@ pub enum RestoreError {
         found: SystemIdentifier,
     },
     /// A file system is too small.
-    #[error("the file system of \"{}\" has {available} bytes left, and {needed} are needed", path.display())]
+    #[error("the file system of \"{}\" has {} MiB left, and {} MiB are needed", path.display(), available >> 20, needed.div_ceil(1 << 20))]
     NoRoom {
         /// Where.
         path: PathBuf,

@@ -61,7 +61,7 @@ pub(super) fn of_file(error: &FileError) -> Vec<String> {
                 .to_owned()
         }
         ErrorKind::CrossesDevices => {
-            "It cannot be renamed within its directory, as on some overlays. Nothing was changed: move it away yourself, \
+            "It cannot be renamed within its directory, as on some overlays, and was not changed: move it away yourself, \
              or name another directory."
                 .to_owned()
         }
