@@ -315,3 +315,23 @@ fn json_has_the_status_the_class_and_the_hints() {
     assert_eq!(line["hints"].as_array().unwrap().len(), 3);
     assert!(TestAccount::get().uid != 0, "root is refused");
 }
+
+#[test]
+fn of_two_clusters_of_one_system_the_one_that_runs_here_archives() {
+    let host = WalHost::new("archive-two-of-one-system");
+    host.register("copy");
+    host.configure_both(&host.data, &host.folder.join("copy"));
+    host.write(SEGMENT, &segment(SEGMENT, 0));
+    host.archive(SEGMENT).success();
+    assert!(host.stored(SEGMENT).exists());
+    host.configure_both(&host.folder.join("elsewhere"), &host.folder.join("copy"));
+    host.archive(SEGMENT).expect_code(10).expect_stderr("which cluster is meant: copy, main?");
+}
+
+/// Above 125, as death by SIGXFSZ is, PostgreSQL would end its archiver.
+#[test]
+fn a_limit_on_the_size_of_files_is_no_room() {
+    let host = WalHost::new("archive-ulimit");
+    host.write(SEGMENT, &segment(SEGMENT, 0));
+    host.sh(&format!("ulimit -f 0; ARCHIVE pg_wal/{SEGMENT} {SEGMENT} 2>/dev/null")).expect_code(16);
+}

@@ -247,3 +247,32 @@ fn sigterm_ends_the_wait_at_once() {
     assert_eq!(status.unwrap().signal(), Some(Signal::TERM.as_raw()));
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
+
+/// A server and its copy have one system identifier: taken for the other, the end of its archive would end a recovery.
+#[test]
+fn of_two_clusters_of_one_system_none_is_guessed() {
+    let host = WalHost::new("two-of-one-system");
+    host.archived(SEGMENT);
+    host.register("copy");
+    host.configure_both(&host.folder.join("elsewhere"), &host.folder.join("copy"));
+    host.folder.write("data/recovery.signal", "");
+    host.fetch(SEGMENT).expect_code(210).expect_stderr("which cluster is meant: copy, main?");
+    host.sh(&format!("FETCH --cluster main {SEGMENT} pg_wal/RECOVERYXLOG")).success();
+    host.configure_both(&host.data, &host.folder.join("copy"));
+    host.fetch(SEGMENT).success();
+    fs::remove_file(host.data.join("recovery.signal")).unwrap();
+    host.configure_both(&host.folder.join("elsewhere"), &host.folder.join("copy"));
+    host.fetch(SEGMENT).expect_code(110);
+}
+
+#[test]
+fn the_restore_command_names_the_cluster() {
+    let host = WalHost::new("named-cluster");
+    let print = "RECOVERY-CONF --target-immediate";
+    let printed = host.sh(print).success();
+    assert!(printed.stdout.contains(" --cluster main %f %p'"), "{printed}");
+    host.configure_both(&host.data, &host.folder.join("copy"));
+    host.sh(print).expect_code(2).expect_stderr("several clusters");
+    let printed = host.sh(&format!("{print} --cluster copy")).success();
+    assert!(printed.stdout.contains(" --cluster copy %f %p'"), "{printed}");
+}

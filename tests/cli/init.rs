@@ -224,3 +224,22 @@ fn json_is_one_object_with_the_documented_keys() {
     assert_eq!(value["server"]["findings"][0]["action"], "restart");
     assert_eq!(value["cluster"]["registered"], "now");
 }
+
+/// What a restore has left in postgresql.auto.conf goes before every line of postgresql.conf.
+#[test]
+fn a_restored_directory_is_told_what_overrides_its_lines() {
+    let (host, _cluster) = host();
+    host.sh(&format!("{INIT} --cluster main")).success();
+    let text = "archive_command = '/usr/local/bin/pgv-archive --config /etc/pgv/pgv.toml %p %f'\narchive_mode = off\n";
+    host.folder.write("primary/postgresql.auto.conf", text);
+    let copy = host.sh("pgv init --pgdata primary --cluster copy").success().stdout;
+    for wanted in [
+        "  ALTER SYSTEM SET archive_mode = 'on';",
+        "  ALTER SYSTEM SET archive_command = '",
+        "\"copy\" and \"main\" have one system identifier",
+        " --cluster copy %p %f",
+        " --cluster main %p %f",
+    ] {
+        assert!(copy.contains(wanted), "{wanted}\n{copy}");
+    }
+}

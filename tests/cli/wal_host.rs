@@ -79,6 +79,27 @@ impl WalHost {
         self.folder.write("pgv.toml", text);
     }
 
+    /// The same with a second cluster of the same system identifier, "copy".
+    pub(crate) fn configure_both(&self, main: &Path, copy: &Path) {
+        let system = ControlFile::decode(CONTROL_FILE).unwrap().system_identifier;
+        let mut text = format!("[[repo]]\nurl = \"{}\"\n", self.repository.display());
+        for (name, pgdata) in [("copy", copy), ("main", main)] {
+            let pgdata = pgdata.display();
+            text += &format!("[cluster.{name}]\npgdata = \"{pgdata}\"\nsystem_identifier = \"{system}\"\n");
+        }
+        self.folder.write("pgv.toml", text);
+    }
+
+    /// Registers the cluster under another name, too.
+    pub(crate) fn register(&self, name: &str) {
+        let repository = Repository::open(Arc::new(LocalStore::open(&self.repository).unwrap()), None).unwrap();
+        let mut identities = repository.identities(&ClusterName::parse("main").unwrap()).unwrap();
+        let identity = ClusterIdentity { cluster: ClusterName::parse(name).unwrap(), ..identities.remove(0) };
+        let writer = Writer::new(&repository, WriterDescription::new("db1", &self.data, identity.since));
+        repository.register(&identity, &writer).unwrap();
+        take_over(&self.repository);
+    }
+
     /// A WAL file that waits in pg_wal.
     pub(crate) fn write(&self, name: &str, content: &[u8]) {
         self.folder.write(Path::new("data/pg_wal").join(name), content);
@@ -90,7 +111,7 @@ impl WalHost {
         let mut command = TestAccount::get().command("/bin/sh");
         let config = self.folder.join("pgv.toml");
         let mut line = line.to_owned();
-        for name in ["pgv-archive", "pgv-fetch"] {
+        for name in ["pgv-archive", "pgv-fetch", "pgv-recovery-conf"] {
             let absolute = format!("{} --config {}", program(name).display(), config.display());
             line = line.replace(&name.replace("pgv-", "").to_uppercase(), &absolute);
         }

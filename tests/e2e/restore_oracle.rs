@@ -365,7 +365,7 @@ fn targets_that_do_not_exist_are_refused_with_the_nearest_that_do() {
         (&["--target-name", "two-more-1", "--target-timeline", "3"], &[two, "--target-timeline 2"]),
         (&[idle, &history.idle_time, "--target-timeline", "1"], &[in_none, &last_commit, "Without a target"]),
         (&[idle, "2100-01-01 00:00:00+00"], &["is later than everything in the archive"]),
-        (&["--target-lsn", "7/0", "--target-timeline", "3"], &["lies behind the end of the archive at "]),
+        (&["--target-lsn", "7/0", "--target-timeline", "3"], &["lies after the end of the archive at "]),
         (
             &[idle, "2026-10-25 02:30:00+02:00"],
             &["2026-10-25 00:30:00.000000+00", "lies before the end of the earliest"],

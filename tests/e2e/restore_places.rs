@@ -295,7 +295,8 @@ fn on_debian_the_printed_command_starts_what_was_restored() {
         let at = |name: &str| text(&ours.join(name)).to_owned();
         let files = ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"].map(at);
         let [config, hba, ident] = files;
-        assert_eq!(shown, [text(&data).to_owned(), config, hba, ident, String::new(), "7MB".to_owned()]);
+        let pid_file = text(&data.join("external.pid")).to_owned();
+        assert_eq!(shown, [text(&data).to_owned(), config, hba, ident, pid_file, "7MB".to_owned()]);
         let sources = site.primary.query("SELECT DISTINCT sourcefile FROM pg_file_settings ORDER BY 1");
         assert!(sources.lines().all(|file| Path::new(file).starts_with(&data)), "{sources}");
         Ledger::assert(&site.primary, &ledger.all());

@@ -120,7 +120,7 @@ fn unsafe_and_unreachable_restores_are_refused_before_anything_is_touched() {
     // Where no restore can lead.
     refused(site.restore(&data, &["--target-time", &before_all.text]), "before the end of");
     refused(site.restore(&data, &["--target-lsn", "0/10"]), "before the end of");
-    refused(site.restore(&data, &["--target-lsn", "F/0"]), "behind the end of the archive");
+    refused(site.restore(&data, &["--target-lsn", "F/0"]), "after the end of the archive");
     refused(site.restore(&data, &["--target-timeline", "7"]), "timeline 7 is not in the archive");
     let no_offset = site.restore(&data, &["--target-time", "2026-11-20 14:30:00"]);
     assert_eq!(no_offset.status.code(), Some(2), "{no_offset}");

@@ -82,7 +82,14 @@ fn the_next_steps_can_be_pasted() {
     });
     let cleared = steps.paste("If it takes its original's place", ("", ""));
     assert!(cleared.stdout.contains("archive_mode"), "{cleared}");
-    // The configured server is the original still.
-    steps.paste("Take a backup", ("", ""));
+    let (_, pgdata) = steps.commands.iter().find(|(what, _)| what.starts_with("So that pgv-archive")).unwrap();
+    let config = std::fs::read_to_string(&site.pgv.config).unwrap();
+    let lines = config.lines().map(|line| if line.starts_with("pgdata") { pgdata } else { line });
+    std::fs::write(&site.pgv.config, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    steps.paste("To restart it", ("", ""));
+    // Of the copy, not of the original beside it.
+    steps.paste("Once it archives, take a backup", ("", ""));
     assert_eq!(site.backups().len(), 2);
+    let info = site.pgv.run("pgv", &["info", "--output", "json"]).success();
+    assert!(info.stdout.contains("\"timeline\": 2"), "{info}");
 }

@@ -107,7 +107,7 @@ fn refusals_and_the_plan() {
     scene.refused(&["--target-time", &early.text], 3, &[&before[0], &before[1]]);
     let nearest = format!("from it: --target-lsn {stop_lsn}");
     scene.refused(&["--target-lsn", "0/500028"], 3, &["lies before the end of the earliest backup", &nearest]);
-    let behind = ["lies behind the end of the archive at", "Without a target, everything in the archive is restored"];
+    let behind = ["lies after the end of the archive at", "Without a target, everything in the archive is restored"];
     scene.refused(&["--target-lsn", &end], 3, &behind);
     scene.refused(&["--target-time", "2100-01-01 00:00:00+00"], 3, &["is later than everything", behind[1]]);
     scene.refused(&["--target-time", &last.committed_at.text, "--target-xid", "700"], 2, &["cannot be used with"]);
@@ -252,7 +252,7 @@ fn across_a_promotion() {
     scene.refused(
         &["--target-timeline", "1", "--target-lsn", &streamed.lsn],
         3,
-        &["lies behind the end of the archive", "on timeline 1"],
+        &["lies after the end of the archive", "on timeline 1"],
     );
 
     // A backup of timeline 2 brings the history that the archive lacks.

@@ -89,7 +89,7 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     let failed = |source| ArchiveError::Repository { path: path.clone(), source };
     let repository = (options.open_repository)().map_err(failed)?;
     let selected = repository
-        .select_cluster(&options.selection, source.system_identifier)
+        .select_cluster_at(&options.selection, source.system_identifier, Some(&options.working_directory))
         .map_err(|source| ArchiveError::Selection { path: path.clone(), source })?;
     source.check_identity(&selected.identity)?;
     refuse_clone(&selected, &options.working_directory)?;

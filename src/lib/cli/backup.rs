@@ -120,10 +120,11 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
     let reporter = context.reporter();
     let report = backup::run(&options, &SystemClock, &reporter, context.cancel())?;
     drop(reporter);
-    context.printer().answer(&match args.output.output {
+    let answer = match args.output.output {
         OutputFormat::Text => text_answer(&report),
         OutputFormat::Json => json_answer(&report),
-    })?;
+    };
+    context.printer().report(&answer, "backup")?;
     Ok(Outcome::Done)
 }
 

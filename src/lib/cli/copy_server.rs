@@ -102,6 +102,11 @@ impl CopyServer {
         format!("{} {} start", self.pg_ctl, pg_ctl_options(&self.directory, &self.settings, &self.log))
     }
 
+    /// The command that restarts it in the same way.
+    pub(super) fn restart_command(&self) -> String {
+        format!("{} {} restart", self.pg_ctl, pg_ctl_options(&self.directory, &self.settings, &self.log))
+    }
+
     /// The command that stops it.
     pub(super) fn stop_command(&self) -> String {
         format!("{} -D {} stop", self.pg_ctl, shell_quote(&self.directory.display().to_string()))
@@ -109,14 +114,19 @@ impl CopyServer {
 
     /// `psql` with all that it needs to reach it.
     pub(super) fn psql_command(&self) -> String {
-        let mut command = self.psql.clone();
+        format!("{}{} -d postgres", self.psql, self.connection_options())
+    }
+
+    /// The options by which any client reaches it, and not its original.
+    pub(super) fn connection_options(&self) -> String {
+        let mut options = String::new();
         if let Some(folder) = &self.socket_directory {
-            let _ = write!(command, " -h {}", shell_quote(&folder.display().to_string()));
+            let _ = write!(options, " -h {}", shell_quote(&folder.display().to_string()));
         }
         if let Some(port) = self.port {
-            let _ = write!(command, " -p {port}");
+            let _ = write!(options, " -p {port}");
         }
-        command + " -d postgres"
+        options
     }
 }
 

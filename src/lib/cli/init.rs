@@ -16,10 +16,12 @@ use super::usage::UsageError;
 use crate::clock::SystemClock;
 use crate::config::{ClusterSettings, ConfigError, Configuration, account_name};
 use crate::error::{Classified, ErrorClass};
+use crate::fs::read_at_most;
 use crate::init::{
     ArchiveCommand, ClusterFacts, FindingAction, InitCluster, InitError, InitReport, InitRepository, InitServer,
     Registration, RegistrationOptions, assess, check_configuration_places, create_role_sql, register,
 };
+use crate::pg::{ClearScope, clear_recovery_settings, shell_quote};
 use crate::repository::ClusterName;
 use crate::server::{ConnectError, SqlClient};
 
@@ -75,6 +77,8 @@ impl VerbArgs for InitArgs {
     }
 }
 
+/// LIMIT: bytes of `postgresql.auto.conf` that are read.
+const AUTO_CONF_BYTES_MAX: u64 = 1 << 20;
 /// The cluster's name when nobody said another.
 const DEFAULT_CLUSTER: &str = "main";
 
@@ -140,16 +144,29 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
     let env_file = env_file.map(|(_, path)| path);
     // A copy and its original in one configuration are told apart by nothing but their names.
     let same = configuration.clusters_by_system_identifier(facts.system_identifier);
-    let is_copy = same.iter().any(|other| other.name != cluster.name);
-    let name = is_copy.then_some(&cluster.name);
-    let command = ArchiveCommand::new(&program, Some(&settled.file), env_file.map(Path::new), name)?;
+    let is_configured = |name: &&ClusterName| configuration.clusters().contains_key(*name);
+    let original = same.iter().map(|other| &other.name).chain(registration.other_names.iter().filter(is_configured));
+    let original = original.filter(|name| **name != cluster.name).min();
+    let command_of = |name| ArchiveCommand::new(&program, Some(&settled.file), env_file.map(Path::new), name);
+    let command = command_of(original.map(|_| &cluster.name))?;
+    let mut warnings = warnings(&facts, &program, &registration.other_names);
+    if let Some(original) = original {
+        warnings.push(two_of_one_system(&cluster.name, original, &command, &command_of(Some(original))?)?);
+    }
+    if let Some(directory) = args.pgdata.as_deref().filter(|directory| is_switched_off(directory)) {
+        let clear = format!("--clear --everything -D {}", shell_quote(&directory.to_string_lossy()));
+        warnings.push(format!(
+            "pgv has switched off archiving in this directory. Once it is open for writing, before all of the above: {}",
+            context.typed().program_alone(Program::RecoveryConf, &clear)
+        ));
+    }
     let report = InitReport {
         schema_version: 1,
         repository: repository_part(&repo.url, &repo.path, &registration),
         cluster: cluster_part(&cluster.name, &facts, &registration),
         configuration: settled,
         server: server_part(&facts, &command, context.typed()),
-        warnings: warnings(&facts, &program, &registration.other_names),
+        warnings,
     };
     let text = match args.output.output {
         OutputFormat::Text => init_text::render(&report),
@@ -157,6 +174,28 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
     };
     context.printer().answer(&text)?;
     Ok(Outcome::Done)
+}
+
+/// What a second cluster of one system identifier means for the commands of both.
+fn two_of_one_system(
+    name: &ClusterName,
+    original: &ClusterName,
+    command: &ArchiveCommand,
+    of_original: &ArchiveCommand,
+) -> Result<String, InitError> {
+    Ok(format!(
+        "\"{name}\" and \"{original}\" have one system identifier: from now on every program must be told which one is \
+         meant. Without --cluster pgv-archive and pgv-fetch take the one whose pgdata they run in, and refuse where \
+         there is none. In the configuration of \"{original}\": {}; in that of \"{name}\": {}",
+        of_original.line()?,
+        command.line()?
+    ))
+}
+
+/// Whether archiving was switched off there by a restore.
+fn is_switched_off(directory: &Path) -> bool {
+    let text = read_at_most(&directory.join("postgresql.auto.conf"), AUTO_CONF_BYTES_MAX).unwrap_or_default();
+    clear_recovery_settings(&text, ClearScope::Recovery) != clear_recovery_settings(&text, ClearScope::Everything)
 }
 
 /// The cluster that was named, else the only configured one, else "main".

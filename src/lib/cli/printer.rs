@@ -37,6 +37,21 @@ impl Classified for OutputError {
     }
 }
 
+/// What was asked for is done, and only the report of it is lost.
+#[derive(Debug, thiserror::Error)]
+#[error("the {complete} is complete, only its report is lost")]
+pub(crate) struct ReportError {
+    complete: &'static str,
+    #[source]
+    source: OutputError,
+}
+
+impl Classified for ReportError {
+    fn class(&self) -> ErrorClass {
+        self.source.class()
+    }
+}
+
 impl Printer {
     pub(crate) fn new(program: Program, format: LogFormat, level: LogLevel) -> Self {
         Self { program, format, level, typed: None }
@@ -62,6 +77,11 @@ impl Printer {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             written => written.map_err(|source| OutputError { source }),
         }
+    }
+
+    /// The same for the report of a work that is complete, whatever becomes of the report.
+    pub(crate) fn report(&self, text: &str, complete: &'static str) -> Result<(), ReportError> {
+        self.answer(text).map_err(|source| ReportError { complete, source })
     }
 
     /// Writes an error with its causes and hints.

@@ -16,6 +16,9 @@ use crate::repository::BackupIdError;
 use crate::restore::{BackupChoice, Proving};
 use crate::server::conninfo::{ConninfoError, check_for_libpq};
 
+/// LIMIT: threads of one program, as for `backup.jobs`; far more cannot be started.
+const JOBS_MAX: usize = 256;
+
 /// The recovery target; none of them means the latest.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Recovery target (none: the latest)")]
@@ -170,7 +173,7 @@ pub(crate) struct ProvingArgs {
     pub(crate) no_prove: bool,
 
     /// Threads that read [default: one for each processor]
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', long, value_name = "N", value_parser = jobs)]
     pub(crate) jobs: Option<NonZeroUsize>,
 
     /// Also use WAL that the archive lacks from this old pg_wal, or data directory, of a server that died
@@ -187,6 +190,12 @@ impl ProvingArgs {
             false => Proving::Read { threads: self.jobs.map_or(processors, NonZeroUsize::get) },
         }
     }
+}
+
+/// A number of threads.
+pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= JOBS_MAX);
+    number.ok_or_else(|| format!("expected a number from 1 to {JOBS_MAX}"))
 }
 
 /// The backup that `--backup` names.
@@ -337,6 +346,14 @@ mod tests {
             &["--target-exclusive", "--target-name", "x"],
         ] {
             assert!(target(words).unwrap().target().is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn threads_are_from_1_to_256() {
+        assert_eq!(["1", "256"].map(|text| jobs(text).unwrap().get()), [1, 256]);
+        for text in ["", "0", "257", "100000", "18446744073709551615", "x"] {
+            assert!(jobs(text).is_err(), "{text}");
         }
     }
 

@@ -1,16 +1,20 @@
 //! The commands that a restored server runs: absolute paths, and all they need to find the same repository.
 //!
-//! INVARIANT: they work under `env -i` with umask 077, without HOME and PATH.
+//! INVARIANT: they work under `env -i` with umask 077, without HOME and PATH. They name the cluster: one that is
+//! configured later, a copy of the same system identifier for one, must not change whose WAL a recovery gets.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::context::Context;
 use super::front_door::is_executable;
+use super::opening;
 use super::program::Program;
 use super::usage::UsageError;
+use crate::config::Configuration;
 use crate::error::Classified;
 use crate::pg::{CommandWord, command_text, recovery_end_command};
+use crate::repository::{ClusterName, SelectionError};
 
 /// What pgv puts into recovery configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +33,13 @@ impl RecoveryCommands {
         let executable = std::env::current_exe();
         let folder = executable.as_deref().ok().and_then(Path::parent);
         let folder = folder.ok_or_else(|| UsageError::new("it cannot be told where this program lies"))?;
-        Ok(Self::new(folder, configuration.command_options())?)
+        let mut options: Vec<(&'static str, OsString)> = configuration.command_options().to_vec();
+        if let Some(cluster) = cluster_of(configuration)?
+            && options.iter().all(|(flag, _)| *flag != "--cluster")
+        {
+            options.push(("--cluster", cluster.as_str().into()));
+        }
+        Ok(Self::new(folder, &options)?)
     }
 
     fn new(folder: &Path, options: &[(&'static str, impl AsRef<OsStr>)]) -> Result<Self, UsageError> {
@@ -41,6 +51,20 @@ impl RecoveryCommands {
         words.extend([CommandWord::Placeholder('f'), CommandWord::Placeholder('p')]);
         let recovery_end = recovery_end_command(&program_in(folder, Program::RecoveryConf)?);
         Ok(Self { restore: command_text(&words), recovery_end })
+    }
+}
+
+/// The cluster that is meant: refused when that is a guess. None where the repository alone knows and cannot be asked;
+/// pgv-fetch then asks it, and guesses neither.
+fn cluster_of(configuration: &Configuration) -> Result<Option<ClusterName>, Box<dyn Classified>> {
+    if configuration.named_cluster().is_some() || !configuration.clusters().is_empty() {
+        return Ok(Some(configuration.cluster()?.name));
+    }
+    let Ok(repository) = opening::open_repository(configuration.repo()?) else { return Ok(None) };
+    match repository.select_cluster(&opening::selection(configuration), None) {
+        Ok(selected) => Ok(Some(selected.cluster.name)),
+        Err(error @ SelectionError::Ambiguous { .. }) => Err(error.into()),
+        Err(_) => Ok(None),
     }
 }
 

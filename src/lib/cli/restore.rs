@@ -150,10 +150,11 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     let started = starter.map(|starter| starter.run(&report.plan, command_line, &mut server, &reporter, context));
     drop(reporter);
     let done = Done { report: &report, server: &server, started: started.as_ref() };
-    context.printer().answer(&match output {
+    let answer = match output {
         OutputFormat::Text => restore_text::report_text(&done, &options, context.typed()),
         OutputFormat::Json => restore_text::report_json(&done, &options, context.typed()),
-    })?;
+    };
+    context.printer().report(&answer, "restore")?;
     match started.and_then(|started| started.into_error(&report.plan)) {
         Some(error) => Err(error.into()),
         None => Ok(Outcome::Done),

@@ -9,6 +9,7 @@ use super::copy_server::CopyServer;
 use super::program::Program;
 use super::proof_text::target_options;
 use super::typed::Typed;
+use crate::fs::real_path;
 use crate::pg::{
     PgMajorVersion, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving,
     shell_quote,
@@ -64,13 +65,15 @@ pub(super) fn next_steps(
     } else if server.settled != Some(Settled::Opened) {
         steps.push(step("Wait until it has opened:", psql("SELECT pg_is_in_recovery()")));
     }
-    steps.extend(of_settings(report, options, typed));
-    steps.push(step("Take a backup of it soon:", typed.program(Program::BaseBackup, "--checkpoint fast")));
+    steps.extend(of_settings(report, options, server, typed));
+    let options = format!("{} --checkpoint fast", server.connection_options());
+    let what = "Once it archives, take a backup of it soon:";
+    steps.push(step(what, typed.program(Program::BaseBackup, options.trim_start())));
     steps
 }
 
 /// What gives back what was switched off.
-fn of_settings(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) -> Vec<NextStep> {
+fn of_settings(report: &RestoreReport, options: &RestoreOptions, server: &CopyServer, typed: &Typed) -> Vec<NextStep> {
     let plan = &report.plan;
     let clear =
         |what: &str| typed.program_alone(Program::RecoveryConf, &format!("--clear --{what} -D {}", directory(plan)));
@@ -90,6 +93,16 @@ fn of_settings(report: &RestoreReport, options: &RestoreOptions, typed: &Typed) 
             false => "If it takes its original's place: let it archive again, then restart it:",
         };
         steps.push(step(what, clear("everything")));
+        let is_configured = options.pgdata.as_ref().is_none_or(|pgdata| {
+            *pgdata == plan.directory || real_path(pgdata).is_ok_and(|real| real == plan.directory)
+        });
+        if !is_configured {
+            let line = format!("pgdata = \"{}\"", plan.directory.display());
+            steps.push(step("So that pgv-archive serves it there, in the configuration of pgv:", line));
+        }
+    }
+    if !steps.is_empty() {
+        steps.push(step("To restart it:", typed.other(&server.restart_command())));
     }
     steps
 }

@@ -6,12 +6,13 @@
 //! * `pgv-fetch` dies of SIGTERM as if nothing had been arranged: PostgreSQL takes exactly that for its own shutdown.
 //! * `pgv-recovery-conf --clear` finishes: PostgreSQL takes a status above 125, or death by a signal, of its
 //!   `recovery_end_command` for a reason to stop the server. It is the work of a moment and waits for nothing.
+//! * in all of them SIGXFSZ does nothing.
 //! * the others are asked to end, tidily; a second signal ends them at once.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use super::context::Invocation;
@@ -25,6 +26,9 @@ use crate::report::Cancel;
 ///
 /// It comes before the arguments are read as such: a word tells what may be ended.
 pub(crate) fn arrange(invocation: &Invocation) -> Cancel {
+    // A limit on the size of files (ulimit -f) is then an error of the write, with a status of ours. Programs that this
+    // one becomes or starts get the default back, as of every signal with a handler.
+    let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let program = invocation.program;
     if program == Program::RecoveryConf && invocation.arguments.iter().any(|word| word == "--clear") {
         return finish_despite();

@@ -40,7 +40,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) wal_records: bool,
 
     /// How many threads read; one for each processor when absent
-    #[arg(short = 'j', long, value_name = "COUNT")]
+    #[arg(short = 'j', long, value_name = "COUNT", value_parser = super::recovery_args::jobs)]
     pub(crate) jobs: Option<NonZero<usize>>,
 
     #[command(flatten)]

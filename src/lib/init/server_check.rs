@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use super::archive_command::ArchiveCommand;
 use super::finding::{Finding, FindingAction, Need};
 use super::role_check;
-use super::server_state::ServerState;
+use super::server_state::{AUTO_CONF, ServerState};
 use crate::pg::quote_config_value;
-
-/// The file that `ALTER SYSTEM` writes; it goes before every other.
-const AUTO_CONF: &str = "postgresql.auto.conf";
 
 /// One setting and what is expected of it.
 struct Expectation<'a> {
@@ -74,7 +71,7 @@ fn judge(state: &ServerState, expected: &Expectation<'_>) -> Option<Finding> {
         action: expected.action,
     };
     match (in_force, in_files) {
-        (Some(true), None | Some(true)) => differs(state, expected, base),
+        (Some(true), None) | (Some(true) | None, Some(true)) => differs(state, expected, base),
         (Some(false), _) if is_option => {
             Some(Finding { action: FindingAction::StartOption, reason: OPTION_WINS.to_owned(), ..base })
         }

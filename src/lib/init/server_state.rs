@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::pg::{ControlFile, DatabaseState, PgMajorVersion};
+use crate::fs;
+use crate::pg::{ControlFile, DatabaseState, PgMajorVersion, config_value, parse_config};
 use crate::server::{RoleRights, ServerError, ServerFacts, ServerSetting, SqlClient};
 
 /// The settings that are judged.
@@ -16,6 +17,11 @@ pub(super) const JUDGED_SETTINGS: [&str; 7] = [
     "max_wal_senders",
     "full_page_writes",
 ];
+
+/// The file that `ALTER SYSTEM` writes; it goes before every other.
+pub(super) const AUTO_CONF: &str = "postgresql.auto.conf";
+/// LIMIT: bytes of it that are read.
+const AUTO_CONF_BYTES_MAX: u64 = 1 << 20;
 
 /// What `SHOW archive_command` says instead of its value while `archive_mode` is off.
 const HIDDEN_COMMAND: &str = "(disabled)";
@@ -89,7 +95,7 @@ impl ServerState {
             ident_file: None,
             data_checksums: Some(control.data_checksum_version.is_some()),
             settings: settings.into_iter().map(|(name, value)| (name.to_owned(), remembered(value))).collect(),
-            written: BTreeMap::new(),
+            written: written_by_alter_system(pgdata),
             rights: None,
             replication_refused: None,
             client_address: None,
@@ -131,6 +137,19 @@ impl ServerState {
             has_proposed_role: told(1).as_deref() == Some("t"),
         })
     }
+}
+
+/// What `postgresql.auto.conf` says of the judged settings: it goes before the file that a person would write to, and
+/// that of a restored directory holds what its original and pgv have put there. Empty when it cannot be read.
+fn written_by_alter_system(pgdata: &Path) -> BTreeMap<String, PendingSetting> {
+    let file = pgdata.join(AUTO_CONF);
+    let text = fs::read_at_most(&file, AUTO_CONF_BYTES_MAX).unwrap_or_default();
+    let entries = parse_config(&text).unwrap_or_default();
+    let setting = |name: &str| {
+        let value = String::from_utf8_lossy(config_value(&entries, name)?).into_owned();
+        Some((name.to_owned(), PendingSetting { value, file: file.clone() }))
+    };
+    JUDGED_SETTINGS.into_iter().filter_map(setting).collect()
 }
 
 /// What the configuration files say of the judged settings; the last mention counts. Empty when the role may not see it.

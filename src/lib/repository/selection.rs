@@ -1,11 +1,12 @@
 //! Which cluster's tree a WAL file or a data directory belongs to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Repository;
 use super::cluster::{ClusterIdentity, ClusterName, ClusterRef};
 use super::error::RepositoryError;
 use crate::error::{Classified, ErrorClass};
+use crate::fs;
 use crate::pg::SystemIdentifier;
 
 /// A cluster as the configuration has it.
@@ -86,9 +87,20 @@ impl Repository {
         selection: &ClusterSelection,
         system_identifier: Option<SystemIdentifier>,
     ) -> Result<SelectedCluster, SelectionError> {
+        self.select_cluster_at(selection, system_identifier, None)
+    }
+
+    /// The same for a program that runs in the data directory `here`: of several clusters with one system identifier,
+    /// as a server and its copy have, it is the one whose data directory that is.
+    pub fn select_cluster_at(
+        &self,
+        selection: &ClusterSelection,
+        system_identifier: Option<SystemIdentifier>,
+        here: Option<&Path>,
+    ) -> Result<SelectedCluster, SelectionError> {
         match selection {
             ClusterSelection::Named(name) => self.select_named(name, system_identifier, None),
-            ClusterSelection::Configured(clusters) => self.select_configured(clusters, system_identifier),
+            ClusterSelection::Configured(clusters) => self.select_configured(clusters, system_identifier, here),
         }
     }
 
@@ -108,23 +120,54 @@ impl Repository {
         &self,
         clusters: &[ConfiguredCluster],
         system_identifier: Option<SystemIdentifier>,
+        here: Option<&Path>,
     ) -> Result<SelectedCluster, SelectionError> {
         if clusters.is_empty() {
             return self.select_among(self.cluster_names()?, system_identifier);
         }
-        if let Some(wanted) = system_identifier {
-            let remembered = clusters.iter().find(|cluster| cluster.system_identifier == Some(wanted));
-            if let Some(cluster) = remembered {
-                return self.select_named(&cluster.name, system_identifier, cluster.pgdata.clone());
-            }
-        }
         if let [cluster] = clusters {
             return self.select_named(&cluster.name, system_identifier, cluster.pgdata.clone());
         }
-        let selected =
-            self.select_among(clusters.iter().map(|cluster| cluster.name.clone()).collect(), system_identifier)?;
-        let configured = clusters.iter().find(|cluster| cluster.name == selected.cluster.name);
-        Ok(SelectedCluster { pgdata: configured.and_then(|cluster| cluster.pgdata.clone()), ..selected })
+        let Some(wanted) = system_identifier else {
+            return Err(ambiguous(clusters));
+        };
+        let matching = self.of_system(clusters, wanted)?;
+        let chosen = match matching.as_slice() {
+            [] => return Err(SelectionError::UnknownSystem { system_identifier: wanted, store: self.describe() }),
+            [one] => *one,
+            several => match several.iter().filter(|cluster| is_at(cluster, here)).collect::<Vec<_>>().as_slice() {
+                [one] => **one,
+                // Any of them would be a guess, and a wrong one ends a recovery early or mixes two archives.
+                _ => return Err(ambiguous(several.iter().copied())),
+            },
+        };
+        self.select_named(&chosen.name, system_identifier, chosen.pgdata.clone())
+    }
+
+    /// The configured clusters of this system: those that the configuration remembers as such, and those that are
+    /// registered as such while it remembers nothing, or another one, of them.
+    fn of_system<'a>(
+        &self,
+        clusters: &'a [ConfiguredCluster],
+        wanted: SystemIdentifier,
+    ) -> Result<Vec<&'a ConfiguredCluster>, SelectionError> {
+        let is_remembered = clusters.iter().any(|cluster| cluster.system_identifier == Some(wanted));
+        let mut matching = Vec::new();
+        for cluster in clusters {
+            let is_match = match cluster.system_identifier {
+                Some(remembered) if remembered == wanted => true,
+                // Before pg_upgrade it was another one.
+                Some(_) if is_remembered => false,
+                _ => {
+                    let named = ClusterRef { name: cluster.name.clone(), system_identifier: wanted };
+                    self.identity(&named)?.is_some()
+                }
+            };
+            if is_match {
+                matching.push(cluster);
+            }
+        }
+        Ok(matching)
     }
 
     /// The one of these names that has the system identifier; without one, the only name.
@@ -188,6 +231,17 @@ impl Repository {
     }
 }
 
+/// Whether the cluster's data directory is this one, whatever links lead there.
+fn is_at(cluster: &ConfiguredCluster, here: Option<&Path>) -> bool {
+    let real = |path: &Path| fs::real_path(path).ok();
+    let there = cluster.pgdata.as_deref().and_then(real);
+    there.is_some() && there == here.and_then(real)
+}
+
+fn ambiguous<'a>(clusters: impl IntoIterator<Item = &'a ConfiguredCluster>) -> SelectionError {
+    SelectionError::Ambiguous { names: clusters.into_iter().map(|cluster| cluster.name.to_string()).collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,6 +297,7 @@ mod tests {
         let named = |text| ClusterSelection::Named(name(text));
         let two: &[(&str, u64)] = &[("a", 1), ("b", 2)];
         let upgraded: &[(&str, u64)] = &[("a", 1), ("a", 2)];
+        let copied: &[(&str, u64)] = &[("a", 1), ("b", 1)];
         type Row<'a> =
             (&'a [(&'a str, u64)], ClusterSelection, Option<SystemIdentifier>, Result<(&'a str, u64), ErrorClass>);
         let rows: Vec<Row> = vec![
@@ -258,6 +313,11 @@ mod tests {
             (two, configured(&[("a", None)]), id(2), Err(ErrorClass::Refused)),
             (two, configured(&[("a", Some(1))]), id(2), Err(ErrorClass::Refused)),
             (two, configured(&[("a", Some(1)), ("b", Some(2))]), id(2), Ok(("b", 2))),
+            (copied, configured(&[("a", Some(1)), ("b", Some(1))]), id(1), Err(ErrorClass::Usage)),
+            (copied, configured(&[("a", None), ("b", Some(1))]), id(1), Err(ErrorClass::Usage)),
+            (copied, configured(&[("a", None), ("b", None)]), id(1), Err(ErrorClass::Usage)),
+            (copied, configured(&[]), id(1), Err(ErrorClass::Usage)),
+            (copied, configured(&[("b", Some(1))]), id(1), Ok(("b", 1))),
             (upgraded, configured(&[("a", None)]), id(1), Ok(("a", 1))),
             (upgraded, configured(&[("a", Some(1))]), id(2), Ok(("a", 2))),
             (upgraded, configured(&[("a", None)]), None, Ok(("a", 2))),
@@ -271,5 +331,35 @@ mod tests {
             let expected = expected.map(|(name, system)| (name.to_owned(), system));
             assert_eq!(found.map_err(|error| error.class()), expected, "row {number}");
         }
+    }
+
+    /// A server and its copy have one system identifier: where the program runs says which one it is, or nothing does.
+    #[test]
+    fn of_one_system_the_one_that_runs_here_is_chosen() {
+        let test = with_clusters(&[("copy", 1), ("main", 1)]);
+        let temp = tempfile::tempdir().unwrap();
+        let folder = |text: &str| {
+            let path = temp.path().join(text);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let link = temp.path().join("link");
+        std::os::unix::fs::symlink(folder("main"), &link).unwrap();
+        let cluster = |text: &str, pgdata: PathBuf| ConfiguredCluster {
+            name: name(text),
+            system_identifier: id(1),
+            pgdata: Some(pgdata),
+        };
+        let selection = ClusterSelection::Configured(vec![cluster("copy", folder("copy")), cluster("main", link)]);
+        let at = |here: &Path| test.repository.select_cluster_at(&selection, id(1), Some(here));
+        for (here, expected) in [("main", "main"), ("copy", "copy")] {
+            let found = at(&folder(here)).unwrap();
+            assert_eq!((found.cluster.name.to_string(), found.pgdata.is_some()), (expected.to_owned(), true));
+        }
+        for here in [folder("other"), temp.path().join("absent")] {
+            let error = at(&here).unwrap_err();
+            assert!(matches!(&error, SelectionError::Ambiguous { names } if names == &["copy", "main"]), "{error}");
+        }
+        assert!(test.repository.select_cluster(&selection, id(1)).is_err());
     }
 }

@@ -56,7 +56,8 @@ impl ConfigurationPlace {
                 add(name, value.to_owned());
             }
         }
-        add("external_pid_file", String::new());
+        // Its original's is not its own, and an empty one the server cannot open.
+        add("external_pid_file", plan.directory.join("external.pid").display().to_string());
         Self { command_line }
     }
 }

@@ -89,7 +89,7 @@ pub enum RestoreError {
         older: Option<Box<OlderBackup>>,
     },
     /// The target lies behind the end of the archive.
-    #[error("the target LSN {target} lies behind the end of the archive at {end} on timeline {timeline}")]
+    #[error("the target LSN {target} lies after the end of the archive at {end} on timeline {timeline}")]
     TargetBehindArchive {
         /// The target.
         target: Lsn,
@@ -240,7 +240,7 @@ pub enum RestoreError {
         found: SystemIdentifier,
     },
     /// A file system is too small.
-    #[error("the file system of \"{}\" has {available} bytes left, and {needed} are needed", path.display())]
+    #[error("the file system of \"{}\" has {} MiB left, and {} MiB are needed", path.display(), available >> 20, needed.div_ceil(1 << 20))]
     NoRoom {
         /// Where.
         path: PathBuf,

@@ -73,8 +73,10 @@ impl LocalStore {
         };
         let outcomes = publish(b"first").and_then(|first| Ok((first, publish(b"second")?)));
         let content = fs::read_at_most(&target, 16);
-        fs::remove_file(&target).map_err(failed)?;
+        let removed = fs::remove_file(&target);
+        // What could not be created cannot be removed either, and is what a person must hear of.
         let (outcomes, content) = (outcomes.map_err(failed)?, content.map_err(failed)?);
+        removed.map_err(failed)?;
         if outcomes != (Published::Created, Published::AlreadyPresent) || content != b"first" {
             let problem = std::io::Error::other("the file system lets a second writer replace a file that it creates");
             return Err(failed(FileError::new("rely on", &self.root, problem)));

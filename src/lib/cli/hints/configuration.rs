@@ -1,11 +1,15 @@
 //! Hints about settings and files.
 
 use std::error::Error;
+use std::path::Path;
 
 use crate::cli::typed::Typed;
 use crate::config::{ConfigError, meaning_of};
 use crate::fs::FileError;
 use crate::pg::shell_quote;
+
+/// What the names of files begin with that are being written.
+const STAGED_PREFIX: &str = ".pgv-staged-";
 
 pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<FileError>(error) {
@@ -35,6 +39,15 @@ pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
     vec![hint]
 }
 
+/// The path, or for a file that was being written under a name of ours the directory: the file is gone again.
+fn lasting(path: &Path) -> &Path {
+    let is_staged = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(STAGED_PREFIX);
+    match path.parent() {
+        Some(directory) if path.file_name().is_some_and(is_staged) => directory,
+        _ => path,
+    }
+}
+
 pub(super) fn of_file(error: &FileError) -> Vec<String> {
     use std::io::ErrorKind;
     let hint = match error.source.kind() {
@@ -42,7 +55,16 @@ pub(super) fn of_file(error: &FileError) -> Vec<String> {
             let uid = rustix::process::geteuid().as_raw();
             format!("This runs with uid {uid}; \"namei -l {}\" shows who may go there.", error.path.display())
         }
-        ErrorKind::StorageFull => format!("\"df -h {}\" shows the room that is left.", error.path.display()),
+        ErrorKind::StorageFull => format!("\"df -h {}\" shows the room that is left.", lasting(&error.path).display()),
+        ErrorKind::FileTooLarge => {
+            "A limit on the size of files is in force (ulimit -f, LimitFSIZE of a unit), or the file system has one."
+                .to_owned()
+        }
+        ErrorKind::CrossesDevices => {
+            "It cannot be renamed within its directory, as on some overlays, and was not changed: move it away yourself, \
+             or name another directory."
+                .to_owned()
+        }
         ErrorKind::QuotaExceeded => "The quota of this account is used up.".to_owned(),
         ErrorKind::ReadOnlyFilesystem => {
             "The file system is mounted read-only; the kernel log may say that it became so after an error.".to_owned()
@@ -50,4 +72,18 @@ pub(super) fn of_file(error: &FileError) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![hint]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_being_written_is_not_named() {
+        let full = |path: &str| {
+            of_file(&FileError::new("write", Path::new(path), std::io::Error::from(std::io::ErrorKind::StorageFull)))
+        };
+        assert_eq!(full("/srv/a/.pgv-staged-1x"), ["\"df -h /srv/a\" shows the room that is left."]);
+        assert_eq!(full("/srv/a/pack"), ["\"df -h /srv/a/pack\" shows the room that is left."]);
+    }
 }

@@ -45,7 +45,10 @@ fn of_selection(error: &SelectionError, typed: &Typed) -> Vec<String> {
             "\"pgv init --cluster NAME\" registers this cluster; --upgraded when NAME had another system identifier \
              before."
         }
-        SelectionError::Ambiguous { .. } => "Name one with --cluster or PGV_CLUSTER.",
+        SelectionError::Ambiguous { .. } => {
+            "Name it with --cluster or PGV_CLUSTER: in archive_command the one whose data directory this is, for a copy \
+             has a name of its own; in restore_command the one that the backup is of."
+        }
         SelectionError::NoCluster { .. } => "\"pgv init --cluster NAME\" registers one.",
     };
     vec![hint.to_owned()]

@@ -25,7 +25,9 @@ fn of_connection(error: &ConnectError, typed: &Typed) -> Vec<String> {
         )];
     }
     let hint = match error {
-        ConnectError::Unreachable { .. } => "Is the server running there, and does it listen on that address?",
+        ConnectError::Unreachable { .. } => {
+            "Is the server running there, and does it listen on that address? Another is named with -h HOST and -p PORT."
+        }
         ConnectError::PasswordMissing { .. } => {
             "Put a line HOST:PORT:DATABASE:ROLE:PASSWORD into ~/.pgpass (mode 0600), or PGPASSWORD into a file of \
              variables (--env-file). pgv never asks for it."

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
 use crate::cli::size::local_zone;
 use crate::cli::typed::Typed;
@@ -22,15 +22,28 @@ pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
     }
 }
 
-/// The two lines that the person may have meant: a clock in UTC, or one of this machine.
+/// The lines that the person may have meant: a clock in UTC, or one of this machine, which may have shown it twice.
 fn readings(civil: DateTime, zone: &TimeZone) -> Vec<String> {
-    let line = |what: &str, zone: &TimeZone| {
-        let time = civil.to_zoned(zone.clone()).ok()?.timestamp();
+    let line = |what: &str, offset: Offset| {
+        let time = offset.to_timestamp(civil).ok()?;
         Some(format!("If {what} is meant: --target-time '{}'", format_target_time(time)))
     };
+    let utc = line("UTC", Offset::UTC);
     let name = zone.iana_name().unwrap_or("the time of this machine");
-    let here = (*zone != TimeZone::UTC && name != "UTC" && name != "Etc/UTC").then(|| line(name, zone)).flatten();
-    line("UTC", &TimeZone::UTC).into_iter().chain(here).collect()
+    if *zone == TimeZone::UTC || name == "UTC" || name == "Etc/UTC" {
+        return utc.into_iter().collect();
+    }
+    let here = match zone.to_ambiguous_timestamp(civil).offset() {
+        AmbiguousOffset::Unambiguous { offset } => vec![line(name, offset)],
+        AmbiguousOffset::Fold { before, after } => vec![
+            line(&format!("{name} before the clocks were set back"), before),
+            line(&format!("{name} after the clocks were set back"), after),
+        ],
+        AmbiguousOffset::Gap { .. } => {
+            vec![Some(format!("In {name} there was no such time: the clocks were set forward over it."))]
+        }
+    };
+    utc.into_iter().chain(here.into_iter().flatten()).collect()
 }
 
 #[cfg(test)]
@@ -48,5 +61,25 @@ mod tests {
             ]
         );
         assert_eq!(readings(civil, &TimeZone::UTC).len(), 1);
+    }
+
+    #[test]
+    fn a_time_that_came_twice_or_never_is_said_to() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(
+            readings(jiff::civil::date(2026, 10, 25).at(2, 30, 0, 0), &berlin),
+            [
+                "If UTC is meant: --target-time '2026-10-25 02:30:00.000000+00'",
+                "If Europe/Berlin before the clocks were set back is meant: --target-time '2026-10-25 00:30:00.000000+00'",
+                "If Europe/Berlin after the clocks were set back is meant: --target-time '2026-10-25 01:30:00.000000+00'",
+            ]
+        );
+        assert_eq!(
+            readings(jiff::civil::date(2026, 3, 29).at(2, 30, 0, 0), &berlin),
+            [
+                "If UTC is meant: --target-time '2026-03-29 02:30:00.000000+00'",
+                "In Europe/Berlin there was no such time: the clocks were set forward over it.",
+            ]
+        );
     }
 }
