@@ -58,7 +58,7 @@ impl ErrorClass {
         use std::io::ErrorKind;
         match error.kind() {
             ErrorKind::PermissionDenied => Self::PermissionDenied,
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::NoSpace,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
             ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::FileTooLarge if error.raw_os_error().is_some() => Self::NoSpace,

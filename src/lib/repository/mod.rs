@@ -133,6 +133,7 @@ impl Repository {
             let page = self.page_after(prefix, &after, LISTING_PAGE)?;
             keys.extend(page.keys);
             match page.next {
+                Some((_, Some(folder))) if hidden.len() >= HIDDEN_FOLDERS_MAX => return Err(folder.error),
                 Some((next, folder)) => {
                     after = next;
                     hidden.extend(folder);
@@ -193,6 +194,9 @@ impl Repository {
         }
     }
 }
+
+/// LIMIT: folders that are passed over in one listing. Links that lead round in circles make any number of them.
+pub(crate) const HIDDEN_FOLDERS_MAX: usize = 100;
 
 /// A folder whose content cannot be listed.
 #[derive(Debug)]

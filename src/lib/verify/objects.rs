@@ -5,8 +5,8 @@ use crate::codec::HEADER_BYTES;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{TimelineHistory, WalFileName, WalSegmentSize};
 use crate::repository::{
-    BackupBegin, BackupPart, ClusterIdentity, Damage, ObjectReader, Repository, RepositoryError, SinkError,
-    StoredObject, Writer, WriterDescription,
+    BackupBegin, BackupPart, ClusterIdentity, Damage, HIDDEN_FOLDERS_MAX, ObjectReader, Repository, RepositoryError,
+    SinkError, StoredObject, Writer, WriterDescription,
 };
 use crate::store::ObjectKey;
 
@@ -23,6 +23,7 @@ struct Keys<'a> {
     page: std::vec::IntoIter<ObjectKey>,
     /// What could not be listed behind the page.
     hidden: Option<RepositoryError>,
+    hidden_folders: usize,
     after: String,
     is_over: bool,
 }
@@ -38,7 +39,8 @@ pub(super) fn keys(repository: &Repository, prefixes: Vec<String>) -> Box<dyn It
 
 impl<'a> Keys<'a> {
     fn below(repository: &'a Repository, prefix: String) -> Self {
-        Self { repository, prefix, page: Vec::new().into_iter(), hidden: None, after: String::new(), is_over: false }
+        let (page, after) = (Vec::new().into_iter(), String::new());
+        Self { repository, prefix, page, hidden: None, hidden_folders: 0, after, is_over: false }
     }
 }
 
@@ -62,6 +64,8 @@ impl Iterator for Keys<'_> {
                     match page.next {
                         Some((after, hidden)) => {
                             self.after = after;
+                            self.hidden_folders += usize::from(hidden.is_some());
+                            self.is_over = self.hidden_folders >= HIDDEN_FOLDERS_MAX;
                             self.hidden = hidden.map(|hidden| hidden.error);
                         }
                         None => self.is_over = true,
