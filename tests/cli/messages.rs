@@ -105,5 +105,5 @@ fn a_primary_that_could_not_be_reached_is_refused_before_anything_is_written() {
     let conninfo = "  host=db1   password=canary service=x";
     let outcome = host.sh(&format!("pgv-recovery-conf --config pgv.toml --standby --primary-conninfo '{conninfo}'"));
     let outcome = outcome.success().expect_stderr("warning: the connection string of the primary holds a password");
-    assert!(outcome.stdout.contains(&format!("primary_conninfo = '{conninfo}'")), "{outcome}");
+    assert!(outcome.stdout.contains("primary_conninfo = 'host=db1 password=NOT-SHOWN service=x'"), "{outcome}");
 }

@@ -10,7 +10,8 @@ use super::error::RestoreError;
 use super::harmless::CopyError;
 use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use};
 use super::proof::{Proof, Prover, Searched, is_behind};
-use super::refusal::{Elsewhere, NotFound, time_text};
+use super::proof_warnings::proof_warnings;
+use super::refusal::{Elsewhere, NotFound};
 use super::trees;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId, WalSegmentName};
@@ -20,7 +21,6 @@ use crate::repository::UnlistedWal;
 use crate::repository::{
     BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, SelectedCluster, WalArchive,
 };
-use crate::wal_search::RestorePoint;
 
 /// Whether the target is looked for in the WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +151,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
     let decided = decided.map_err(|error| may_be_unlisted(error, &facts));
     let (mut choice, proof) = decided.map_err(|error| trees::with_older_backup(error, query, &selected))?;
     warnings.append(&mut choice.warnings);
-    warnings.extend(proof.iter().flat_map(clock_warnings));
-    warnings.extend(proof.as_ref().and_then(|proof| namesakes_warning(proof, choice.path.timeline())));
+    warnings.extend(proof.iter().flat_map(|proof| proof_warnings(proof, choice.path.timeline())));
     choice.warnings = warnings;
     let threads = query.proving.threads();
     let old_wal = match &old {
@@ -236,38 +235,6 @@ fn readable_backups(
         return Err(error);
     }
     Ok((readable, warnings))
-}
-
-/// A clock that went back changes which transactions a time includes.
-fn clock_warnings(proof: &Proof) -> impl Iterator<Item = String> + '_ {
-    proof.clock_steps.iter().map(|step| {
-        format!(
-            "the server's clock went back at {}, from {} to {}: recovery to a time stops at the first transaction that \
-             is later than it, whatever follows",
-            step.to.span.lsn, step.from.time, step.to.time
-        )
-    })
-}
-
-/// A name that was used more than once: recovery stops at the first one, whichever was meant.
-fn namesakes_warning(proof: &Proof, timeline: TimelineId) -> Option<String> {
-    let count = proof.namesake_count?;
-    let (first, others) = proof.namesakes.split_first()?;
-    let other = |point: &RestorePoint| {
-        let (lsn, time) = (point.span.lsn, time_text(point.time));
-        format!("at {lsn}, {time}: --target-lsn {lsn} --target-timeline {timeline}")
-    };
-    let shown: Vec<String> = others.iter().map(other).collect();
-    let more = count.saturating_sub(proof.namesakes.len() as u64);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Some(format!(
-        "the name \"{}\" was given to {count} restore points; recovery stops at the first, at {}, {}. To stop at \
-         another instead of --target-name: {}{more}",
-        first.name,
-        first.span.lsn,
-        time_text(first.time),
-        shown.join("; ")
-    ))
 }
 
 /// Decides with the WAL at hand.
