@@ -128,7 +128,8 @@ fn fetch(options: &FetchOptions, name: &WalFileName, activity: &Activity) -> Res
     activity.begin(format!("opening {}", options.repository));
     let repository = (options.open_repository)().map_err(failed)?.watched(activity.clone());
     let selected = repository
-        .select_cluster_at(&options.selection, system_identifier, Some(&options.working_directory))
+        // Whose data directory this is does not tell whose WAL it recovers: a copy begins with its original's.
+        .select_cluster(&options.selection, system_identifier)
         .map_err(|source| FetchError::Selection { name: *name, source })?;
     let archive = WalArchive::new(&repository, &selected.cluster);
     let Some(reader) = archive.open(name).map_err(failed)? else {
