@@ -246,7 +246,7 @@ fn wal_of_the_level_minimal_is_refused_before_anything_is_touched() {
     let xid = ledger.rows.last().unwrap().xid.to_string();
     for options in [&[] as &[&str], &["--target-xid", &xid]] {
         let refused = site.restore(&data, options).expect_code(3);
-        assert!(refused.stderr.contains("wal_level=minimal"), "{refused}");
+        assert!(refused.stderr.contains("wal_level = minimal"), "{refused}");
         assert!(!data.exists());
     }
     // What was committed before can be had, and what PostgreSQL would have said is not made up.

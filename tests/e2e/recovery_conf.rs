@@ -203,7 +203,7 @@ fn clear_never_has_a_status_that_stops_the_server() {
     std::fs::write(cluster.data.join("PG_VERSION"), "15\n").unwrap();
     std::fs::rename(cluster.data.join("postgresql.auto.conf"), &away).unwrap();
     folder.make("primary/postgresql.auto.conf");
-    cluster.run_as_server(&clear, &[]).expect_code(4).expect_stderr("postgresql.auto.conf");
+    cluster.run_as_server(&clear, &[]).expect_code(3).expect_stderr("postgresql.auto.conf");
 }
 
 /// The writes of a full or read-only file system: a message, a status, and the old file.

@@ -196,8 +196,8 @@ fn a_disk_that_is_full_or_read_only_is_told() {
     site.with_history();
     let small = SmallFileSystem::mount(&folder, "small", 12 << 20);
     let data = small.path().join("data");
-    site.restore(&data, &[]).expect_code(4).expect_stderr("bytes left, and");
-    site.restore(small.path(), &[]).expect_code(4).expect_stderr("bytes left, and");
+    site.restore(&data, &[]).expect_code(4).expect_stderr("MiB left, and");
+    site.restore(small.path(), &[]).expect_code(4).expect_stderr("MiB left, and");
     assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0);
 
     // How much a killed restore will free is not known before.

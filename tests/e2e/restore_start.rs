@@ -333,7 +333,7 @@ fn with_fetch(site: &Site, folder: &TestFolder, name: &str, script: &str) -> Pat
     }
     let (real, config) = (program("pgv-fetch"), site.pgv.config.display());
     let text = format!(
-        "#!/bin/sh\nfile=\"$3\"\nreal() {{ exec '{}' --config '{config}' \"$3\" \"$4\"; }}\n{script}\nreal \"$@\"\n",
+        "#!/bin/sh\nfor path; do file=\"$last\"; last=\"$path\"; done\nreal() {{ exec '{}' --config '{config}' \"$file\" \"$last\"; }}\n{script}\nreal\n",
         real.display()
     );
     let fetch = folder.write(format!("{name}/pgv-fetch"), &text);

@@ -29,9 +29,10 @@ pub(super) fn name_of_locked(directory: &Path) -> Option<String> {
     Some(with_random(&place(directory)?))
 }
 
-/// A random name among those of staged files: one that stays behind is removed as they are.
-pub fn staged_name() -> String {
-    name_of_unlocked()
+/// A random name among those of staged files in `directory`: one that stays behind is removed as they are, at once where
+/// locks are known, since nobody holds one.
+pub fn staged_name(directory: &Path) -> String {
+    name_of_locked(directory).unwrap_or_else(name_of_unlocked)
 }
 
 /// A name for a staged file that is not locked.

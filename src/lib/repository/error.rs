@@ -238,6 +238,11 @@ impl RepositoryError {
         }
     }
 
+    /// Whether an object was read to its end, and is not what its digest says.
+    pub(crate) fn is_wrong_digest(&self) -> bool {
+        matches!(self, Self::Damaged { damage: Damage::Digest { .. }, .. })
+    }
+
     /// Whether the store itself said that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Store(StoreError::NotFound { .. }))

@@ -289,7 +289,7 @@ mod tests {
                 };
                 reader.read_as_stored(take).is_ok()
             });
-            prop_assert!(!read, "the digest of the stored bytes covers every bit of the body");
+            prop_assert!(!read || as_stored == plain);
             match test.repository.load_object(&key(), &spec("o"), u64::MAX) {
                 Ok(read) => prop_assert!(read == plain),
                 Err(error) => prop_assert_eq!(error.class() == ErrorClass::Corrupt || error.class() == ErrorClass::Unsupported, true),

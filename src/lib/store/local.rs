@@ -16,6 +16,8 @@ use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
 mod left_overs;
 
 const STAGING: &str = LocalStore::STAGING;
+/// How often the promises are tried before one is called broken.
+const PROBES_MAX: usize = 3;
 /// A staged file to which nothing was added for so long has no writer, wherever that was.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -62,10 +64,20 @@ impl LocalStore {
     /// Tries what the store promises on this very file system: that creating never replaces, and that files and
     /// directories can be synced.
     pub fn probe(&self) -> Result<StoreProbe, StoreError> {
+        // Another writer that begins meanwhile may take the file for one that was left behind.
+        for _ in 1..PROBES_MAX {
+            if let Ok(probe) = self.probe_once() {
+                return Ok(probe);
+            }
+        }
+        self.probe_once()
+    }
+
+    fn probe_once(&self) -> Result<StoreProbe, StoreError> {
         let failed = |error| self.failed(error);
         let staging = self.root.join(STAGING);
         // Left behind, it is removed like every staged file.
-        let target = staging.join(fs::staged_name());
+        let target = staging.join(fs::staged_name(&staging));
         let publish = |content: &[u8]| {
             let mut staged = StagedFile::create_in(&staging)?;
             staged.write_all(content)?;
