@@ -150,6 +150,8 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
         });
     let decided = decided.map_err(|error| may_be_unlisted(error, &facts));
     let (mut choice, proof) = decided.map_err(|error| trees::with_older_backup(error, query, &selected))?;
+    // A server that reads ahead would meet it, and end.
+    choice.has_hole |= proof.as_ref().is_some_and(|proof| proof.ends_in_trouble);
     warnings.append(&mut choice.warnings);
     warnings.extend(proof.iter().flat_map(|proof| proof_warnings(proof, choice.path.timeline())));
     choice.warnings = warnings;

@@ -35,6 +35,9 @@ pub struct Proof {
     pub on_the_way: OnTheWay,
     /// How many records were read.
     pub records: u64,
+    /// Whether WAL that cannot be read follows, near enough for a server that reads ahead.
+    #[serde(skip)]
+    pub(super) ends_in_trouble: bool,
     /// What was read behind the end of the archive, when an old pg_wal was read with it.
     #[serde(skip)]
     pub(super) gain: Option<ReadGain>,
@@ -149,7 +152,7 @@ pub(super) fn is_behind(stop: &Stop, record: &BackupRecord) -> bool {
 }
 
 fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
-    let Found { search, run } = found;
+    let Found { search, run, ends_in_trouble } = found;
     // The first record of a backup's WAL is read in any case: a run without one is refused before.
     let nothing = RecordSpan { lsn: record.start_lsn, end_lsn: record.start_lsn };
     let gain = search.gained.map(|gained| ReadGain {
@@ -169,6 +172,7 @@ fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
         clock_steps: search.clock_steps,
         on_the_way: search.on_the_way,
         records: run.records,
+        ends_in_trouble,
     }
 }
 
@@ -178,7 +182,7 @@ fn not_found(
     record: &BackupRecord,
     found: Found<StopSearch>,
 ) -> NotFound {
-    let Found { search, run } = found;
+    let Found { search, run, .. } = found;
     let (before, after) = match target {
         RecoveryTarget::TransactionId(..) => (search.nearest.below, search.nearest.above),
         _ => (search.commit_before, None),

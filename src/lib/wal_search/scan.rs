@@ -15,6 +15,9 @@ use crate::report::{Cancel, Progress, Reporter};
 /// first frame is decompressed twice.
 pub const RUN_BYTES: u64 = 64 << 20;
 
+/// How far a server reads ahead of the record that it replays: 15 and later up to `wal_decode_buffer_size`, 512 kB.
+const READ_AHEAD_BYTES: u64 = 1 << 20;
+
 /// What is read, and how.
 pub struct WalSearch<'a> {
     /// Where the segments are.
@@ -40,6 +43,8 @@ pub struct Found<S> {
     pub search: S,
     /// What was read of the log: up to its end, or up to where the search was decided.
     pub run: WalRun,
+    /// Whether something that cannot be read lies behind what was found.
+    pub ends_in_trouble: bool,
 }
 
 /// Part of the log that one thread reads.
@@ -117,13 +122,18 @@ impl WalSearch<'_> {
             let found_to = found.as_ref().and_then(|found| found.search.found_to());
             if let Some(Trouble { at, error }) = trouble {
                 let is_enough = found_to.is_some_and(|to| to <= at);
+                if let Some(found) = &mut found {
+                    found.ends_in_trouble = true;
+                }
                 return ControlFlow::Break(if is_enough { Ok(()) } else { Err(error) });
             }
             let Some(found) = &found else { return ControlFlow::Continue(()) };
             let done_bytes = found.run.next_lsn.distance_from(self.from).unwrap_or_default();
             reporter.progress(&Progress { phase: "reading WAL", done_bytes, total_bytes });
-            // A record that goes on behind a piece counts once the segment that holds its end was read whole.
-            let is_checked = until.is_none_or(|until| found_to.is_none_or(|to| to <= until));
+            // A record that goes on behind a piece counts once the segment that holds its end was read whole; and what
+            // servers read ahead of it is to be known, too.
+            let read_ahead = |to: Lsn| to.checked_add(READ_AHEAD_BYTES).unwrap_or(to);
+            let is_checked = until.is_none_or(|until| found_to.is_none_or(|to| read_ahead(to) <= until));
             let is_over = is_end || (is_checked && found.search.is_decided());
             if is_over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
         });
@@ -253,7 +263,7 @@ impl<S: Search> Found<S> {
         let ReadPiece { start, search, run, last, trouble, .. } = piece;
         let Some(segment) = last else { return trouble };
         match found {
-            None => *found = Some(Self { search, run }),
+            None => *found = Some(Self { search, run, ends_in_trouble: false }),
             Some(earlier) => match earlier.run.clone().join(run) {
                 Ok(joined) => {
                     earlier.run = joined;
