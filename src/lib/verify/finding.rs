@@ -151,6 +151,8 @@ pub(super) struct Findings {
     by_object: BTreeMap<(Option<ClusterRef>, String), Finding>,
     /// Damaged objects beyond the limit.
     pub(super) more: u64,
+    /// The segments among them, which still decide what can be reached.
+    unnamed_segments: BTreeMap<ClusterRef, BTreeSet<WalSegmentName>>,
 }
 
 impl Findings {
@@ -238,7 +240,15 @@ impl Findings {
             known.subject.widen(subject);
             return;
         }
-        if self.by_object.len() >= FINDINGS_MAX {
+        // What decides whether a backup can be restored is always kept: there is no more of it than of backups.
+        let decides = matches!(
+            subject,
+            Subject::Identity | Subject::History(_) | Subject::Begin(_) | Subject::BackupPart(_) | Subject::Folder
+        );
+        if self.by_object.len() >= FINDINGS_MAX && !decides {
+            if let (Some(cluster), Subject::Segment(segment)) = (cluster, subject) {
+                self.unnamed_segments.entry(cluster).or_default().insert(segment);
+            }
             self.more += 1;
             return;
         }
@@ -281,7 +291,8 @@ impl Findings {
             Subject::Segment(segment) => Some(segment),
             _ => None,
         };
-        self.of_tree(cluster).filter_map(segment).collect()
+        let unnamed = self.unnamed_segments.get(cluster).cloned().unwrap_or_default();
+        self.of_tree(cluster).filter_map(segment).chain(unnamed).collect()
     }
 
     /// Whether a backup is known to be lost but for its packs.
@@ -328,4 +339,33 @@ pub(super) fn problem_of(error: &RepositoryError) -> String {
 /// The class of something that must be there and is not.
 fn class_of(error: &RepositoryError) -> ErrorClass {
     if error.is_not_found() { ErrorClass::Corrupt } else { error.class() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::{WalFileName, WalSegmentSize};
+
+    #[test]
+    fn what_decides_is_kept_behind_the_limit() {
+        let tree = |name: &str| ClusterRef {
+            name: ClusterName::parse(name).unwrap(),
+            system_identifier: "7000000000000000001".parse().unwrap(),
+        };
+        let (many, other) = (tree("many"), tree("other"));
+        let mut findings = Findings::default();
+        let count = FINDINGS_MAX as u64 + 5;
+        for number in 1..=count {
+            let size = WalSegmentSize::new(1 << 20).unwrap();
+            let name = WalSegmentName::from_number(TimelineId::FIRST, number, size).unwrap();
+            let object = StoredObject::Wal { cluster: many.clone(), name: WalFileName::Segment(name) };
+            findings.add(&object, "damaged".to_owned(), ErrorClass::Corrupt);
+        }
+        let backup: BackupId = "20261121T071526Z-fee516e1".parse().unwrap();
+        let lost = Subject::BackupPart(backup);
+        findings.add_named(&other, "root".to_owned(), "damaged".to_owned(), ErrorClass::Corrupt, lost);
+        assert!(findings.has_lost(&other, &backup));
+        assert_eq!(findings.damaged_segments(&many).len() as u64, count);
+        assert_eq!((findings.more, findings.by_object.len()), (5, FINDINGS_MAX + 1));
+    }
 }
