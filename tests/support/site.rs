@@ -63,13 +63,14 @@ impl Site {
     pub(crate) fn backups(&self) -> Vec<String> {
         let folder = self.tree().join("backups");
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-        let mut ids: Vec<String> = entries
-            .map(|entry| entry.expect("a directory can be read").path())
-            .filter(|path| path.join("record").exists())
-            .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
-            .collect();
-        ids.sort();
-        ids
+        let record_of = |entry: std::io::Result<std::fs::DirEntry>| {
+            let path = entry.expect("a directory can be read").path();
+            let written = std::fs::metadata(path.join("record")).and_then(|record| record.modified()).ok()?;
+            Some((written, path.file_name()?.to_string_lossy().into_owned()))
+        };
+        let mut backups: Vec<_> = entries.filter_map(record_of).collect();
+        backups.sort();
+        backups.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Rows, a backup, rows, a moment, rows, everything archived: what most restores begin with.
