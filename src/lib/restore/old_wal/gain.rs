@@ -13,7 +13,7 @@ use crate::pg::{Lsn, TimelineHistory, TimelineId, WalPageScan, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
-use crate::wal_search::{CommitCount, Ending, RUN_BYTES, WalSearch};
+use crate::wal_search::{CommitCount, Ending, WalSearch};
 
 /// A segment that recovery needs from the old pg_wal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -107,9 +107,7 @@ pub(in super::super) fn find_use(
         let read = match read.filter(|read| read.from == record.start_lsn) {
             Some(read) => ReadGain { end_lsn: read.end_lsn.min(to), ..read.clone() },
             None => {
-                let format = WalSearch::format(*source, path, record.start_lsn, size)?;
-                let search =
-                    WalSearch { source: *source, path, format, from, to, threads: *threads, run_bytes: RUN_BYTES };
+                let search = WalSearch::new(*source, path, (from, to), size, *threads)?;
                 let new = || CommitCount::new(reached.end_lsn, reach.last_record);
                 let read = search.run(new, reporter, cancel)?;
                 let CommitCount { count: commits, last: last_commit, .. } = read.search;
