@@ -140,7 +140,8 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             let archived = old.as_ref().map(|_| &archived);
             let prover = Prover { source: &source, facts: &facts, archived, threads, reporter, cancel };
             let decider = Decider { request: &request, backups: &backups, facts: &facts, mode: query.mode, prover };
-            decider.decide().map(|(choice, proof)| (choice, Some(proof)))
+            let decided = decider.decide().map_err(|error| decider.with_last_commit(error));
+            decided.map(|(choice, proof)| (choice, Some(proof)))
         }
     };
     let decided =
