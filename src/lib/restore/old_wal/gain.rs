@@ -69,6 +69,8 @@ pub(in super::super) struct Gain<'a> {
     pub(in super::super) archived: &'a ArchiveFacts,
     /// Archive and folder together.
     pub(in super::super) facts: &'a ArchiveFacts,
+    /// Behind where commits count; none for the end of what is archived.
+    pub(in super::super) behind: Option<Lsn>,
     pub(in super::super) threads: usize,
 }
 
@@ -81,7 +83,7 @@ pub(in super::super) fn find_use(
     read: Option<&ReadGain>,
     (reporter, cancel): (&dyn Reporter, &Cancel),
 ) -> Result<OldWalUse, RestoreError> {
-    let Gain { old, source, archived, facts, threads } = gain;
+    let Gain { old, source, archived, facts, behind, threads } = gain;
     let size = facts.segment_size;
     let reached = archived.coverage(path, record.start_lsn, None);
     let whole = facts.coverage(path, record.start_lsn, None);
@@ -89,9 +91,10 @@ pub(in super::super) fn find_use(
     let histories = path.parents().chain([path.timeline()]);
     let history_texts: Vec<_> =
         histories.filter_map(|timeline| Some((timeline, old.histories.get(&timeline)?.text.clone()))).collect();
+    let behind = behind.unwrap_or(reached.end_lsn);
     let mut found = OldWalUse {
         folder: old.folder.clone(),
-        archived_end: reached.end_lsn,
+        archived_end: behind,
         end_lsn: needed.min(reached.end_lsn),
         commits: 0,
         last_commit: None,
@@ -108,7 +111,7 @@ pub(in super::super) fn find_use(
             Some(read) => ReadGain { end_lsn: read.end_lsn.min(to), ..read.clone() },
             None => {
                 let search = WalSearch::new(*source, path, (from, to), size, *threads)?;
-                let new = || CommitCount::new(reached.end_lsn, reach.last_record);
+                let new = || CommitCount::new(behind, reach.last_record);
                 let read = search.run(new, reporter, cancel)?;
                 let CommitCount { count: commits, last: last_commit, .. } = read.search;
                 ReadGain { from: record.start_lsn, commits, last_commit, end_lsn: read.run.next_lsn }
