@@ -147,6 +147,7 @@ fn stream_content(
         archive: WalArchive::new(&options.repository, &selected.cluster),
         size: selected.identity.wal_segment_size,
         timeout: source.archive_timeout,
+        of_standby: source.is_standby,
         cancel: session.cancel().clone(),
     };
     let start_time = session.now()?;

@@ -376,7 +376,7 @@ fn documents_stay_in_their_folder() {
     assert!(enemy.cases >= 120, "{}", enemy.cases);
 }
 
-/// A file that names another by an absolute path reads the copy in the directory, whatever the path is.
+/// A file that names another by an absolute path, or upwards, reads the copy in the directory, whatever the path is.
 #[test]
 fn included_files_are_those_of_the_copy() {
     let mut enemy = Enemy::new();
@@ -390,7 +390,8 @@ fn included_files_are_those_of_the_copy() {
             made.settings.insert("data_directory".to_owned(), "/data".to_owned());
             made.settings.insert("config_file".to_owned(), "/etc/main.conf".to_owned());
             let path = Some(PathBuf::from("/etc/main.conf"));
-            made.document(DocumentKind::Configuration, "configuration-000", path, format!("{line}{inside}").as_bytes());
+            let text = format!("{line}{inside}include_dir '../../../../up'\n");
+            made.document(DocumentKind::Configuration, "configuration-000", path, text.as_bytes());
         });
         outcome.unwrap_or_else(|error| panic!("{name:?}: {error}"));
     }

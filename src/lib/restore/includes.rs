@@ -1,5 +1,5 @@
-//! Includes by absolute path in configuration that lies in the data directory: a copy beside its original would read the
-//! original's files. What lies in the data directory is restored as it was backed up, so they are told, not changed.
+//! Includes that lead out of the data directory, by an absolute path or by `..`: a copy beside its original would read the
+//! original's files, or anybody's. What lies in the data directory is restored as it was backed up, so they are told, not changed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -92,7 +92,16 @@ fn follow(
             ));
             continue;
         }
-        let Some(named) = normal(&path.parent().unwrap_or(Path::new("")).join(named)) else { continue };
+        let Some(named) = normal(&path.parent().unwrap_or(Path::new("")).join(named)) else {
+            found.push(format!(
+                "\"{}\" line {} includes \"{}\", which leads out of the directory, so the copy reads what lies there, \
+                 seen from where it is restored to",
+                path.display(),
+                entry.line,
+                named.display()
+            ));
+            continue;
+        };
         if entry.kind == ConfigEntryKind::IncludeDirectory {
             for file in files.below(&named).filter(|file| file.extension() == Some(OsStr::new("conf"))) {
                 follow(map, files, file, depth + 1, found)?;
@@ -116,6 +125,20 @@ pub(super) fn normal(path: &Path) -> Option<PathBuf> {
         }
     }
     Some(normal)
+}
+
+/// The absolute path without `.` and `..`, as the server resolves it (`canonicalize_path`): above the root there is
+/// nothing.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    let mut resolved = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => resolved.push(name),
+            Component::ParentDir => drop(resolved.pop()),
+            _ => {}
+        }
+    }
+    resolved
 }
 
 /// The content of a file; of one that is larger than it should be, nothing.
@@ -142,5 +165,9 @@ mod tests {
         assert_eq!(of("conf.d/./a.conf").as_deref(), Some("conf.d/a.conf"));
         assert_eq!(of("x/../a.conf").as_deref(), Some("a.conf"));
         assert_eq!((of("../a.conf"), of("/a.conf")), (None, None));
+        for (path, found) in [("/etc/pg/./../a.conf", "/etc/a.conf"), ("/etc/../../../a.conf", "/a.conf"), ("/..", "/")]
+        {
+            assert_eq!(resolved(Path::new(path)), Path::new(found));
+        }
     }
 }

@@ -15,6 +15,7 @@ mod executor;
 mod file_writer;
 mod harmless;
 mod includes;
+mod last_commit;
 mod listing;
 mod map_check;
 mod old_wal;

@@ -9,7 +9,7 @@ use crate::error::{Classified, chain};
 use crate::pg::{Lsn, WalFileName, WalRecord, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{ArchiveFacts, ClusterRef, Repository, StoredObject, WalArchive};
-use crate::wal_search::{ArchivedSegments, RUN_BYTES, Search, WalSearch, WalSearchError};
+use crate::wal_search::{ArchivedSegments, Search, WalSearch, WalSearchError};
 
 /// Wants nothing of the records but that they are valid.
 struct Nothing;
@@ -63,16 +63,7 @@ impl RecordReader<'_> {
 
     fn read(&self, path: &WalPath<'_>, from: Lsn, to: Lsn) -> Result<u64, WalSearchError> {
         let source = ArchivedSegments(WalArchive::new(self.repository, self.cluster));
-        let format = WalSearch::format(&source, &path.path, from, self.archive.segment_size)?;
-        let search = WalSearch {
-            source: &source,
-            path: &path.path,
-            format,
-            from,
-            to,
-            threads: self.threads,
-            run_bytes: RUN_BYTES,
-        };
+        let search = WalSearch::new(&source, &path.path, (from, to), self.archive.segment_size, self.threads)?;
         Ok(search.run(|| Nothing, self.reporter, self.cancel)?.run.records)
     }
 

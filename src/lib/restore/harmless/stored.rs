@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::pg::{
     ClearScope, ConfigEntry, ConfigEntryKind, ControlFile, ReplayNeeds, clear_recovery_settings, parse_config,
@@ -11,7 +11,7 @@ use crate::pg::{
 use crate::repository::{BackupRecord, ClusterRef, FileMap, Repository};
 use crate::restore::configuration::{AUTO_FILE, MAIN_FILE};
 use crate::restore::error::RestoreError;
-use crate::restore::includes::{ConfigurationFiles, content, normal};
+use crate::restore::includes::{ConfigurationFiles, content, normal, resolved};
 use crate::restore::settings::minimal_settings;
 use crate::server::{CONFIG_FILE_BYTES_MAX, read_config_file};
 
@@ -160,10 +160,7 @@ impl StoredFiles<'_> {
             Place::Inside(_) if named.is_absolute() => Some(Place::Here(named.to_owned())),
             Place::Inside(path) => normal(&path.parent().unwrap_or(Path::new("")).join(named)).map(Place::Inside),
             Place::Outside(path) => {
-                let path = path.parent().unwrap_or(Path::new("/")).join(named);
-                path.components()
-                    .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
-                    .then(|| self.place_of(&path))
+                Some(self.place_of(&resolved(&path.parent().unwrap_or(Path::new("/")).join(named))))
             }
             Place::Here(_) => None,
         }
