@@ -8,9 +8,9 @@ use super::info_backups;
 use super::printer::escaped;
 use super::size::bytes_text;
 use super::table::table;
-use crate::info::{InfoCluster, InfoHole, InfoReport, InfoTimeline, InfoTree};
+use crate::info::{InfoCluster, InfoReport, InfoTimeline, InfoTree};
 use crate::pg::WalSegmentName;
-use crate::repository::{BackupId, ClusterName};
+use crate::repository::{BackupId, ClusterName, CostlyHole};
 
 /// Backups that are named for one hole.
 const NAMED_BACKUPS_MAX: usize = 3;
@@ -98,7 +98,7 @@ fn range_rows(timeline: &InfoTimeline) -> impl Iterator<Item = Vec<String>> {
     })
 }
 
-fn describe_hole(text: &mut String, hole: &InfoHole) {
+fn describe_hole(text: &mut String, hole: &CostlyHole) {
     let what = if hole.count == 1 { "segment is" } else { "segments are" };
     let _ = writeln!(text, "  HOLE: {} {what} missing: {}", hole.count, span_text(hole.first, hole.last));
     if !hole.inside_backups.is_empty() {

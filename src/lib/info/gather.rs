@@ -7,12 +7,11 @@ use super::report::{
     InfoBackup, InfoCluster, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository, InfoTimeline, InfoTree,
     InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };
-use super::wal_summary::{self, BackupSpan};
 use crate::error::{Classified, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{
-    ArchiveFacts, BackupRecord, ClusterIdentity, ClusterName, ClusterRef, ListedWal, Repository, RepositoryError,
-    WalArchive,
+    ArchiveFacts, BackupRecord, BackupSpan, ClusterIdentity, ClusterName, ClusterRef, ListedWal, Repository,
+    RepositoryError, WalArchive, wal_summary,
 };
 
 /// What is asked for.
@@ -111,7 +110,7 @@ impl Gatherer<'_> {
             tree.backups = records.iter().map(|record| backup_of(record, None)).collect();
             return tree;
         };
-        let spans: Vec<BackupSpan> = records.iter().map(span_of).collect();
+        let spans: Vec<BackupSpan> = records.iter().map(BackupSpan::of).collect();
         for timeline in &mut tree.wal {
             timeline.holes = wal_summary::holes(&facts, timeline.timeline, &spans);
         }
@@ -201,12 +200,8 @@ impl Gatherer<'_> {
     }
 }
 
-fn span_of(record: &BackupRecord) -> BackupSpan {
-    BackupSpan { id: record.id, start: record.start_lsn, stop: record.stop_lsn, timeline: record.stop_timeline }
-}
-
 fn backup_of(record: &BackupRecord, wal: Option<&ArchiveFacts>) -> InfoBackup {
-    let span = span_of(record);
+    let span = BackupSpan::of(record);
     let missing_wal = wal.map(|wal| wal_summary::missing(wal, &span)).unwrap_or_default();
     let wal_until = wal.filter(|_| missing_wal.is_empty()).and_then(|wal| wal_summary::until(wal, &span));
     InfoBackup {

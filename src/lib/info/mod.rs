@@ -4,10 +4,9 @@
 
 mod gather;
 mod report;
-mod wal_summary;
 
 pub use gather::{InfoOptions, gather};
 pub use report::{
-    InfoBackup, InfoCluster, InfoHole, InfoIncomplete, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository,
+    InfoBackup, InfoCluster, InfoIncomplete, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository,
     InfoTimeline, InfoTree, InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::codec::{RepositoryId, WriterId};
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{Lsn, PgMajorVersion, SystemIdentifier, TimelineId, WalSegmentName};
-use crate::repository::{BackupId, BackupMethod, BackupSizes, ClusterName};
+use crate::repository::{BackupId, BackupMethod, BackupSizes, ClusterName, CostlyHole};
 
 /// The version of this schema.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -154,7 +154,7 @@ pub struct InfoTimeline {
     /// The segments, as ranges without holes, in order.
     pub ranges: Vec<InfoRange>,
     /// What lies between the ranges.
-    pub holes: Vec<InfoHole>,
+    pub holes: Vec<CostlyHole>,
 }
 
 /// Segments without a hole between them.
@@ -170,21 +170,6 @@ pub struct InfoRange {
     pub first_archived_at: Option<Timestamp>,
     /// When the last one was archived, by the store's clock.
     pub last_archived_at: Option<Timestamp>,
-}
-
-/// Segments that are missing although later ones are there.
-#[derive(Debug, Clone, Serialize)]
-pub struct InfoHole {
-    /// The first missing segment.
-    pub first: WalSegmentName,
-    /// The last missing segment.
-    pub last: WalSegmentName,
-    /// How many are missing.
-    pub count: u64,
-    /// Backups that need them to become consistent: these cannot be restored.
-    pub inside_backups: Vec<BackupId>,
-    /// Backups whose recovery along this timeline cannot go beyond the hole.
-    pub ends_recovery_of: Vec<BackupId>,
 }
 
 /// Who writes for a cluster.

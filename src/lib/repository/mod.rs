@@ -21,6 +21,7 @@ mod stored_object;
 mod wal;
 mod wal_coverage;
 mod wal_range;
+pub(crate) mod wal_summary;
 mod writer;
 
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub(crate) use wal::{ListedWal, UnlistedWal};
 pub(crate) use wal_coverage::ArchiveFacts;
 pub use wal_coverage::{WalCoverage, WalHole};
 pub use wal_range::WalRange;
+pub(crate) use wal_summary::BackupSpan;
+pub use wal_summary::CostlyHole;
 pub use writer::{Writer, WriterDescription};
 
 /// LIMIT: keys asked for in one listing call.

@@ -1,20 +1,44 @@
 //! What the archived WAL means for backups and for recovery along each timeline: pure. Which segments a recovery would
 //! look for, and which of them are there, is said by [`ArchiveFacts`], as for a restore.
 
-use super::report::InfoHole;
+use serde::Serialize;
+
+use super::backup::{BackupId, BackupRecord};
+use super::wal_coverage::{ArchiveFacts, WalHole};
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalSegmentName};
-use crate::repository::{ArchiveFacts, BackupId, WalHole};
 
 /// LIMIT: missing segments that are named for one backup.
 const MISSING_MAX: usize = 100;
 
 /// The WAL that a backup needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BackupSpan {
-    pub(super) id: BackupId,
-    pub(super) start: Lsn,
-    pub(super) stop: Lsn,
-    pub(super) timeline: TimelineId,
+pub(crate) struct BackupSpan {
+    pub(crate) id: BackupId,
+    pub(crate) start: Lsn,
+    pub(crate) stop: Lsn,
+    pub(crate) timeline: TimelineId,
+}
+
+impl BackupSpan {
+    /// That of a recorded backup.
+    pub(crate) fn of(record: &BackupRecord) -> Self {
+        Self { id: record.id, start: record.start_lsn, stop: record.stop_lsn, timeline: record.stop_timeline }
+    }
+}
+
+/// Segments that are missing although later ones are there, and what that costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CostlyHole {
+    /// The first missing segment.
+    pub first: WalSegmentName,
+    /// The last missing segment.
+    pub last: WalSegmentName,
+    /// How many are missing.
+    pub count: u64,
+    /// Backups that need them to become consistent: these cannot be restored.
+    pub inside_backups: Vec<BackupId>,
+    /// Backups whose recovery along this timeline cannot go beyond the hole.
+    pub ends_recovery_of: Vec<BackupId>,
 }
 
 /// Without its history a timeline is looked at as if it had no parents.
@@ -23,21 +47,21 @@ fn path_to(wal: &ArchiveFacts, timeline: TimelineId) -> TimelineHistory {
 }
 
 /// The segments that a backup needs to become consistent and that are not there.
-pub(super) fn missing(wal: &ArchiveFacts, span: &BackupSpan) -> Vec<WalSegmentName> {
+pub(crate) fn missing(wal: &ArchiveFacts, span: &BackupSpan) -> Vec<WalSegmentName> {
     let mut missing = wal.missing_between(&path_to(wal, span.timeline), span.start, span.stop, MISSING_MAX);
     missing.retain(|name| wal.unlisted_around(name).is_none());
     missing
 }
 
 /// The last segment that follows a backup's end without a hole on its own timeline.
-pub(super) fn until(wal: &ArchiveFacts, span: &BackupSpan) -> Option<WalSegmentName> {
+pub(crate) fn until(wal: &ArchiveFacts, span: &BackupSpan) -> Option<WalSegmentName> {
     let last = WalSegmentName::containing_previous_byte(span.timeline, span.stop, wal.segment_size);
     wal.range_of(&last).map(|range| range.last)
 }
 
 /// What is missing on the way to a timeline's last segment, and which backups that concerns. What its parents lack
 /// before their own last segments is told of them.
-pub(super) fn holes(wal: &ArchiveFacts, timeline: TimelineId, backups: &[BackupSpan]) -> Vec<InfoHole> {
+pub(crate) fn holes(wal: &ArchiveFacts, timeline: TimelineId, backups: &[BackupSpan]) -> Vec<CostlyHole> {
     let path = path_to(wal, timeline);
     let on_path: Vec<&BackupSpan> =
         backups.iter().filter(|backup| path.contains_end(backup.timeline, backup.stop)).collect();
@@ -67,7 +91,7 @@ fn beginning(wal: &ArchiveFacts, path: &TimelineHistory) -> Option<Lsn> {
     Some(of_parents.max().map_or(own, |end| end.min(own)))
 }
 
-fn told(hole: &WalHole, end: Lsn, backups: &[&BackupSpan]) -> InfoHole {
+fn told(hole: &WalHole, end: Lsn, backups: &[&BackupSpan]) -> CostlyHole {
     let WalHole { first, last, count, reachable_lsn } = *hole;
     let (mut inside_backups, mut ends_recovery_of) = (Vec::new(), Vec::new());
     for backup in backups {
@@ -77,7 +101,7 @@ fn told(hole: &WalHole, end: Lsn, backups: &[&BackupSpan]) -> InfoHole {
             inside_backups.push(backup.id);
         }
     }
-    InfoHole { first, last, count, inside_backups, ends_recovery_of }
+    CostlyHole { first, last, count, inside_backups, ends_recovery_of }
 }
 
 #[cfg(test)]
