@@ -7,6 +7,7 @@ use super::finding::{Finding, FindingAction, Need};
 use super::role_check;
 use super::server_state::{AUTO_CONF, ServerState};
 use crate::pg::quote_config_value;
+use crate::pg::setting_value::{is_archiving, is_enough_wal, is_on, is_positive, runs_pgv_archive};
 
 /// One setting and what is expected of it.
 struct Expectation<'a> {
@@ -165,31 +166,6 @@ fn checksums(state: &ServerState) -> Option<Finding> {
         command: Some(format!("pg_checksums --enable -D {}", crate::pg::shell_quote(&directory))),
         action: FindingAction::Offline,
     })
-}
-
-/// As the server reads a boolean: any unambiguous beginning of the words.
-fn is_on(text: &str) -> bool {
-    let text = text.trim().to_ascii_lowercase();
-    let begins = |word: &str| !text.is_empty() && word.starts_with(&text);
-    text == "on" || text == "1" || begins("true") || begins("yes")
-}
-
-fn is_archiving(text: &str) -> bool {
-    text.eq_ignore_ascii_case("always") || is_on(text)
-}
-
-fn is_enough_wal(text: &str) -> bool {
-    !text.eq_ignore_ascii_case("minimal")
-}
-
-/// A number above zero, whatever its unit.
-fn is_positive(text: &str) -> bool {
-    let digits: String = text.trim().chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
-    digits.chars().any(|c| ('1'..='9').contains(&c))
-}
-
-fn runs_pgv_archive(command: &str) -> bool {
-    (command.contains("pgv-archive") || command.contains("pgv archive")) && command.contains("%p")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod control_file;
 mod excerpt;
 mod little_endian;
 mod lsn;
+pub mod setting_value;
 mod system_identifier;
 mod timeline;
 mod timeline_history;
