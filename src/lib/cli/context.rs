@@ -61,6 +61,11 @@ impl Invocation {
         }
     }
 
+    /// Whether it shall answer as a monitoring plugin, with the statuses of one.
+    pub(crate) fn is_plugin(&self) -> bool {
+        self.verb == Some(Verb::Check) && self.arguments.iter().any(|word| word == "--nagios")
+    }
+
     /// Every word, from the executable on.
     pub(crate) fn words(&self) -> impl Iterator<Item = &OsString> {
         std::iter::once(&self.executable).chain(&self.typed_verb).chain(&self.arguments)
@@ -114,6 +119,8 @@ pub(crate) enum Outcome {
     Done,
     /// The question was answered, with no.
     NegativeAnswer,
+    /// A monitoring plugin has this status.
+    Plugin(u8),
 }
 
 /// Whether a verb reads the configuration file.

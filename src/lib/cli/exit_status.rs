@@ -26,6 +26,7 @@ pub(crate) enum Ending {
 pub(crate) fn exit_status(program: Program, ending: Ending, mode: impl FnOnce() -> RecoveryMode) -> u8 {
     let class = match ending {
         Ending::Finished(Outcome::Done) => return 0,
+        Ending::Finished(Outcome::Plugin(status)) => return status,
         Ending::Finished(Outcome::NegativeAnswer) => ErrorClass::NotFound,
         Ending::Failed(class) => class,
     };

@@ -11,8 +11,8 @@ use super::printer::Printer;
 use super::program::{Program, Verb, front_door_command};
 use super::typed::Typed;
 use super::usage::UsageError;
-use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
-use super::{logging, process, root_guard};
+use super::{archive, backup, check, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
+use super::{check_text, logging, process, root_guard};
 use crate::config::{ConfigurationFile, Environment, LoadOptions, LogLevel, load};
 use crate::error::{Classified, ErrorClass};
 use crate::report::Cancel;
@@ -31,6 +31,7 @@ pub(crate) fn run(invocation: &Invocation, environment: Environment, cancel: Can
             execute::<recovery_conf::RecoveryConfArgs>(invocation, environment, cancel, &mut printer)
         }
         Some(Verb::Info) => execute::<info::InfoArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Check) => execute::<check::CheckArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Verify) => execute::<verify::VerifyArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Target) => execute::<target::TargetQueryArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Completions) => {
@@ -43,6 +44,10 @@ pub(crate) fn run(invocation: &Invocation, environment: Environment, cancel: Can
         Err(error) => {
             let ending = Ending::Failed(error.class());
             printer.error(&*error, Some(process::status_of(invocation, ending)));
+            if invocation.is_plugin() {
+                // Monitoring shows what is on stdout, and nothing else.
+                let _ = printer.answer(&check_text::plugin_failure(&error.to_string()));
+            }
             ending
         }
     }

@@ -15,6 +15,8 @@
 mod archive;
 mod args;
 mod backup;
+mod check;
+mod check_text;
 mod completions;
 mod context;
 mod copy_server;

@@ -13,6 +13,7 @@ use super::opening;
 use super::printer::Printer;
 use super::program::Program;
 use super::signals;
+use crate::check::CheckState;
 use crate::config::{Environment, LogFormat, LogLevel};
 use crate::error::{Classified, ErrorClass};
 use crate::fetch::recovery_mode;
@@ -41,6 +42,9 @@ fn supervise(invocation: &Invocation, run: impl FnOnce() -> Ending) -> u8 {
 
 /// The exit status of this run.
 pub(crate) fn status_of(invocation: &Invocation, ending: Ending) -> u8 {
+    if invocation.is_plugin() && matches!(ending, Ending::Failed(_)) {
+        return CheckState::Unknown.plugin_status();
+    }
     exit_status(invocation.program, ending, || {
         // Not understood arguments still name the destination last.
         let destination = invocation.destination.get().map(PathBuf::as_path);

@@ -3,7 +3,7 @@
 //! INVARIANT: a verb has the same exit statuses whether it runs as `pgv-NAME` or as `pgv NAME`, since both may stand
 //! in `archive_command` or `restore_command`.
 
-use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
+use super::{archive, backup, check, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
 
 /// A binary of this package; it decides the exit statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +62,7 @@ pub(crate) enum Verb {
     Restore,
     RecoveryConf,
     Info,
+    Check,
     Verify,
     Target,
     Completions,
@@ -70,7 +71,7 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// Every one, in the order in which `pgv --help` shows them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Init,
         Self::Archive,
         Self::Fetch,
@@ -78,6 +79,7 @@ impl Verb {
         Self::Restore,
         Self::RecoveryConf,
         Self::Info,
+        Self::Check,
         Self::Verify,
         Self::Target,
         Self::Completions,
@@ -93,6 +95,7 @@ impl Verb {
             Self::Restore => "restore",
             Self::RecoveryConf => "recovery-conf",
             Self::Info => "info",
+            Self::Check => "check",
             Self::Verify => "verify",
             Self::Target => "target",
             Self::Completions => "completions",
@@ -122,7 +125,9 @@ impl Verb {
             Self::Backup => Program::BaseBackup,
             Self::Restore => Program::Restore,
             Self::RecoveryConf => Program::RecoveryConf,
-            Self::Init | Self::Info | Self::Verify | Self::Target | Self::Completions | Self::Man => Program::Pgv,
+            Self::Init | Self::Info | Self::Check | Self::Verify | Self::Target | Self::Completions | Self::Man => {
+                Program::Pgv
+            }
         }
     }
 
@@ -137,6 +142,7 @@ impl Verb {
             Self::Restore => restore::RestoreArgs::command(),
             Self::RecoveryConf => recovery_conf::RecoveryConfArgs::command(),
             Self::Info => info::InfoArgs::command(),
+            Self::Check => check::CheckArgs::command(),
             Self::Verify => verify::VerifyArgs::command(),
             Self::Target => target::TargetQueryArgs::command(),
             Self::Completions => completions::CompletionsArgs::command(),
@@ -177,6 +183,7 @@ Examples:
   pgv init --repo /srv/pgv --cluster main        create a repository, see what is missing
   pgv backup                                     take a base backup
   pgv info                                       what is there, and what it can be restored to
+  pgv check                                      whether archiving and backups work
   pgv verify                                     whether all of it is as it was stored
   pgv restore -D DIR --target-time '2026-11-20 14:30:00+00'
 

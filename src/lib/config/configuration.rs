@@ -24,6 +24,7 @@ pub struct Configuration {
     pub(super) archive: ArchiveSettings,
     pub(super) fetch: FetchSettings,
     pub(super) backup: BackupSettings,
+    pub(super) check: CheckSettings,
     pub(super) restore: RestoreSettings,
     pub(super) log: LogSettings,
     pub(super) account: Account,
@@ -116,6 +117,17 @@ pub struct BackupSettings {
     pub jobs: Option<NonZeroUsize>,
     /// The label.
     pub label: Option<String>,
+}
+
+/// `[check]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckSettings {
+    /// Age of the last good backup that is worth a warning.
+    pub backup_warning: Duration,
+    /// Age of the last good backup that is critical.
+    pub backup_critical: Duration,
+    /// How long a segment may take to the archive.
+    pub archive_timeout: Duration,
 }
 
 /// `[restore]`
@@ -212,6 +224,11 @@ impl Configuration {
     /// `[backup]`
     pub fn backup(&self) -> &BackupSettings {
         &self.backup
+    }
+
+    /// `[check]`
+    pub fn check(&self) -> &CheckSettings {
+        &self.check
     }
 
     /// `[restore]`

@@ -28,8 +28,8 @@ pub use account::Account;
 pub(crate) use account::account_name;
 pub use choices::{CheckpointMode, ChoiceError, LogFormat, LogLevel};
 pub use configuration::{
-    ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, FetchSettings, LogSettings,
-    RepoSettings, RestoreSettings,
+    ArchiveSettings, BackupSettings, CheckSettings, ClusterSettings, Configuration, Conninfo, FetchSettings,
+    LogSettings, RepoSettings, RestoreSettings,
 };
 pub use environment::Environment;
 pub use error::ConfigError;

@@ -9,17 +9,19 @@ use super::configuration::Conninfo;
 use super::load::Merged;
 use super::settings::{Place, in_place, setting};
 use super::value::{
-    Origin, Value, ValueError, absolute_path, cluster_name, compression_level, duration_below, jobs, label, max_rate,
-    repository_id, system_identifier,
+    Origin, Value, ValueError, absolute_path, age_below, cluster_name, compression_level, duration_below, jobs, label,
+    max_rate, repository_id, system_identifier,
 };
 use super::{
-    ArchiveSettings, BackupSettings, ClusterSettings, ConfigError, Configuration, FetchSettings, LogSettings,
-    RepoSettings, RestoreSettings, repo_url,
+    ArchiveSettings, BackupSettings, CheckSettings, ClusterSettings, ConfigError, Configuration, FetchSettings,
+    LogSettings, RepoSettings, RestoreSettings, repo_url,
 };
 use crate::repository::ClusterName;
 
 /// PostgreSQL's shutdown and its operators wait for the archive command; a minute is the most they should.
 const ARCHIVE_TIMEOUT_LIMIT: Duration = Duration::from_secs(60);
+/// A backup that is older than years is as good as none.
+const AGE_LIMIT: Duration = Duration::from_secs(3650 * 86_400);
 /// Nobody waits longer for WAL that does not come.
 const WAIT_LIMIT: Duration = Duration::from_secs(7 * 86_400);
 
@@ -44,6 +46,11 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         jobs: values.optional("backup.jobs", jobs)?,
         label: values.optional("backup.label", label)?,
     };
+    let check = CheckSettings {
+        backup_warning: values.required("check.backup_warning", age_below(AGE_LIMIT))?,
+        backup_critical: values.required("check.backup_critical", age_below(AGE_LIMIT))?,
+        archive_timeout: values.required("check.archive_timeout", duration_below(WAIT_LIMIT))?,
+    };
     let restore = RestoreSettings {
         tablespace_dir: values.optional("restore.tablespace_dir", absolute_path)?,
         pg_bindir: values.optional("restore.pg_bindir", absolute_path)?,
@@ -67,6 +74,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         archive,
         fetch,
         backup,
+        check,
         restore,
         log,
         account: merged.account,

@@ -61,6 +61,7 @@ macro_rules! setting {
 const ARCHIVE: Place = Place::Section("archive");
 const FETCH: Place = Place::Section("fetch");
 const BACKUP: Place = Place::Section("backup");
+const CHECK: Place = Place::Section("check");
 const RESTORE: Place = Place::Section("restore");
 const LOG: Place = Place::Section("log");
 
@@ -175,6 +176,30 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "compression workers, 1 to 256; one for each processor when absent"
     ),
     setting!("backup.label", "PGV_BACKUP_LABEL", BACKUP, Text, None, "the label of backups"),
+    setting!(
+        "check.backup_warning",
+        "PGV_CHECK_BACKUP_WARNING",
+        CHECK,
+        Text,
+        Some("8d"),
+        "age of the last good backup from which on pgv check warns"
+    ),
+    setting!(
+        "check.backup_critical",
+        "PGV_CHECK_BACKUP_CRITICAL",
+        CHECK,
+        Text,
+        Some("15d"),
+        "age of the last good backup from which on pgv check calls it critical"
+    ),
+    setting!(
+        "check.archive_timeout",
+        "PGV_CHECK_ARCHIVE_TIMEOUT",
+        CHECK,
+        Text,
+        Some("60s"),
+        "how long pgv check waits for a segment to arrive in the archive"
+    ),
     setting!(
         "restore.tablespace_dir",
         "PGV_RESTORE_TABLESPACE_DIR",

@@ -116,6 +116,17 @@ pub(super) fn duration_below(limit: Duration) -> impl Fn(&str) -> Result<Duratio
     }
 }
 
+/// A duration that may be given in days, which are 24 hours each.
+pub(super) fn age_below(limit: Duration) -> impl Fn(&str) -> Result<Duration, ValueError> {
+    move |text| {
+        let days = text.trim().strip_suffix('d').and_then(|days| days.trim().parse::<u64>().ok());
+        match days.and_then(|days| days.checked_mul(24)) {
+            Some(hours) => duration_below(limit)(&format!("{hours}h")),
+            None => duration_below(limit)(text),
+        }
+    }
+}
+
 pub(super) fn cluster_name(text: &str) -> Result<ClusterName, ValueError> {
     ClusterName::parse(text).map_err(|_| ValueError::ClusterName)
 }
@@ -173,6 +184,15 @@ mod tests {
         for text in ["60s", "1min", "0s", "-5s", "2h"] {
             assert_eq!(parse(text), Err(ValueError::DurationRange { limit_seconds: 60 }), "{text}");
         }
+    }
+
+    #[test]
+    fn ages_may_be_days() {
+        let parse = age_below(Duration::from_secs(100 * 86_400));
+        for (text, hours) in [("8d", 192), (" 1 d", 24), ("26h", 26), ("99d", 2376)] {
+            assert_eq!(parse(text), Ok(Duration::from_secs(hours * 3600)), "{text}");
+        }
+        assert!(["", "d", "0d", "100d", "-1d", "8", "99999999999999999999d"].iter().all(|text| parse(text).is_err()));
     }
 
     #[test]

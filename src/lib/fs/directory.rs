@@ -135,10 +135,25 @@ pub fn remove_file(path: &Path) -> Result<bool, FileError> {
     Ok(true)
 }
 
+/// The size of a file system, and what is left of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileSystemRoom {
+    /// Bytes that an ordinary user can still write.
+    pub available_bytes: u64,
+    /// Bytes of all of it.
+    pub total_bytes: u64,
+}
+
+/// The room on the file system that holds `path`.
+pub fn room_at(path: &Path) -> Result<FileSystemRoom, FileError> {
+    let stat = rustix::fs::statvfs(path).map_err(|error| FileError::new("ask for free space at", path, error))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(FileSystemRoom { available_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
+}
+
 /// Bytes that an ordinary user can still write to the file system that holds `path`.
 pub fn available_bytes(path: &Path) -> Result<u64, FileError> {
-    let stat = rustix::fs::statvfs(path).map_err(|error| FileError::new("ask for free space at", path, error))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Ok(room_at(path)?.available_bytes)
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ mod tree;
 
 pub use abandoned::{remove_abandoned_beside, staged_name};
 pub use directory::{
-    DirectoryEntry, available_bytes, check_absent, create_directory, create_directory_chain, is_directory,
-    is_empty_directory, remove_file, sorted_entries, sync_directory, sync_directory_chain,
+    DirectoryEntry, FileSystemRoom, available_bytes, check_absent, create_directory, create_directory_chain,
+    is_directory, is_empty_directory, remove_file, room_at, sorted_entries, sync_directory, sync_directory_chain,
 };
 pub use error::FileError;
 pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};

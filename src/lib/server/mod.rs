@@ -18,6 +18,7 @@ mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod greeting;
+mod health;
 mod message;
 mod postmaster;
 mod query;
@@ -43,6 +44,7 @@ pub(crate) use fuzzing::{
     base_backup as fuzz_base_backup, certificates as fuzz_certificates, conninfo as fuzz_conninfo,
     messages as fuzz_messages,
 };
+pub use health::{ArchiverFacts, ServerHealth, SlotFacts, WaitingWal};
 pub use message::{ServerMessage, SqlState};
 pub use postmaster::running_postmaster;
 pub use recovery_state::{PostmasterFile, PostmasterStatus, RecoveryState};

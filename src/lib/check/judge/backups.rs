@@ -1,0 +1,121 @@
+//! What the repository holds of the cluster: its backups, its WAL, its histories.
+
+use super::{age, critical, ok, span_text, warning};
+use crate::check::facts::{CheckFacts, TreeFacts};
+use crate::check::report::{CheckItem, CheckName};
+
+/// Things of one kind that are named.
+const NAMED_MAX: usize = 3;
+
+pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
+    let Some(Ok(tree)) = &facts.tree else { return Vec::new() };
+    vec![last_backup(facts, tree), catalog(tree), holes(tree), history(tree), timeline(facts, tree)]
+}
+
+fn last_backup(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
+    let check = CheckName::LastBackup;
+    let Some(newest) = tree.backups.last() else {
+        return critical(check, "there is no backup", "Nothing can be restored. Take one: pgv-basebackup");
+    };
+    let Some(good) = tree.backups.iter().rev().find(|backup| backup.is_good()) else {
+        let advice = "No backup can be restored to a sound database. pgv verify says more; take one: pgv-basebackup";
+        return critical(check, format!("none of {} backups is good", tree.backups.len()), advice);
+    };
+    let old = age(facts.now, good.stop_time);
+    let mut found = format!("{} ended {} ago", good.id, span_text(old));
+    if good.id != newest.id {
+        let what = if newest.has_findings { "has damaged pages" } else { "lacks WAL" };
+        found = format!("{found}; {}, newer, {what}", newest.id);
+    }
+    let advice = "Is its timer running? systemctl list-timers 'pgv-*', or take one now: pgv-basebackup";
+    if old >= facts.thresholds.backup_critical {
+        critical(check, found, advice)
+    } else if old >= facts.thresholds.backup_warning {
+        warning(check, found, advice)
+    } else if good.id != newest.id {
+        warning(check, found, "pgv info and pgv verify say what is wrong with it.")
+    } else {
+        ok(check, found)
+    }
+}
+
+fn catalog(tree: &TreeFacts) -> CheckItem {
+    if tree.unreadable.is_empty() {
+        let count = tree.backups.len();
+        return ok(
+            CheckName::Catalog,
+            format!("{count} backup{} listed, all readable", if count == 1 { "" } else { "s" }),
+        );
+    }
+    let found = some_of(&tree.unreadable, "; ");
+    critical(CheckName::Catalog, found, "pgv verify says what is damaged and what that costs.")
+}
+
+fn holes(tree: &TreeFacts) -> CheckItem {
+    let check = CheckName::Holes;
+    if tree.holes.is_empty() {
+        return ok(check, "the archived WAL has none");
+    }
+    let texts: Vec<String> =
+        tree.holes.iter().map(|hole| format!("{} to {} ({})", hole.first, hole.last, hole.count)).collect();
+    let found = format!("missing: {}", some_of(&texts, ", "));
+    let newest = tree.backups.last().map(|backup| backup.id);
+    let concerns =
+        |id| tree.holes.iter().any(|hole| hole.inside_backups.contains(&id) || hole.ends_recovery_of.contains(&id));
+    if newest.is_some_and(concerns) {
+        let advice = "Recovery from the newest backup ends there. Archive them if a pg_wal still has them \
+                      (pgv-restore --wal-from), and take a new backup now: pgv-basebackup";
+        return critical(check, found, advice);
+    }
+    if tree.backups.iter().any(|backup| concerns(backup.id)) {
+        let advice =
+            "Recovery from older backups ends there; the newest backup is not concerned. pgv info has the list.";
+        return warning(check, found, advice);
+    }
+    ok(check, format!("{found}; no backup is concerned"))
+}
+
+fn history(tree: &TreeFacts) -> CheckItem {
+    if tree.missing_histories.is_empty() {
+        return ok(CheckName::History, "every timeline has its history");
+    }
+    let names: Vec<String> =
+        tree.missing_histories.iter().map(|timeline| format!("{}.history", timeline.to_hex())).collect();
+    let advice = "Recovery does not find its way onto that timeline. The file is in pg_wal of a server that was on it: \
+                  run pgv-archive with its path there.";
+    critical(CheckName::History, format!("{} is not archived", some_of(&names, ", ")), advice)
+}
+
+fn timeline(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
+    let check = CheckName::Timeline;
+    let archived = tree.last_segment.map(|(segment, _)| segment.timeline());
+    let of_server = facts.server.as_ref().ok().and_then(|server| server.health.timeline);
+    let of_backup = tree.backups.last().map(|backup| backup.timeline);
+    if let (Some(server), Some(archived)) = (of_server, archived)
+        && archived > server
+    {
+        let found = format!("the server is on timeline {server}, the archive has timeline {archived}");
+        let advice = "Another server writes into this archive, or this one is an old primary. Which one should it be?";
+        return critical(check, found, advice);
+    }
+    let current = of_server.or(archived);
+    match (current, of_backup) {
+        (Some(current), Some(backup)) if current != backup => {
+            let found = format!("the newest backup is of timeline {backup}, the server and its WAL of {current}");
+            warning(
+                check,
+                found,
+                "Recovery has to cross the promotion. Take a backup of the new primary: pgv-basebackup",
+            )
+        }
+        (Some(current), _) => ok(check, format!("all is on timeline {current}")),
+        (None, _) => ok(check, "no WAL is archived yet"),
+    }
+}
+
+fn some_of(texts: &[String], separator: &str) -> String {
+    let named: Vec<&str> = texts.iter().take(NAMED_MAX).map(String::as_str).collect();
+    let more = texts.len().saturating_sub(NAMED_MAX);
+    let rest = if more > 0 { format!("{separator}and {more} more") } else { String::new() };
+    named.join(separator) + &rest
+}

@@ -1,0 +1,114 @@
+//! The configuration, the repository and its room.
+
+use super::{bytes_text, critical, ok, span_text, warning};
+use crate::check::facts::{CheckFacts, RepositoryFacts, TreeFacts};
+use crate::check::report::{CheckItem, CheckName};
+use std::time::Duration;
+
+/// A repository that is full sooner than this is critical: nobody may be there before tomorrow.
+const REPOSITORY_CRITICAL: Duration = Duration::from_secs(86_400);
+/// A weekend.
+const REPOSITORY_WARNING: Duration = Duration::from_secs(3 * 86_400);
+/// Where no rate is known: percent of the file system.
+const CRITICAL_PERCENT: u64 = 2;
+const WARNING_PERCENT: u64 = 10;
+
+pub(super) fn configuration(facts: &CheckFacts) -> CheckItem {
+    match &facts.configuration_file {
+        Some(path) => ok(CheckName::Configuration, format!("\"{}\" is in use", path.display())),
+        None => warning(
+            CheckName::Configuration,
+            "no configuration file is in use",
+            "What pgv-archive is told here by options it is not told by the server: run pgv init.",
+        ),
+    }
+}
+
+pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
+    let repository = match &facts.repository {
+        Ok(repository) => repository,
+        Err(problem) => {
+            let advice = "WAL cannot be archived and nothing restored. Is the file system mounted?";
+            return critical(CheckName::Repository, problem.clone(), advice);
+        }
+    };
+    if let Some(Err(problem)) = &facts.tree {
+        let advice = "pgv info and pgv verify say what can still be read; pgv init registers a cluster.";
+        return critical(CheckName::Repository, problem.clone(), advice);
+    }
+    let path = repository.path.display();
+    let owner = facts.server.as_ref().ok().and_then(|server| server.owner);
+    if let Some(server) = owner.filter(|owner| *owner != repository.owner) {
+        let found = format!("\"{path}\" belongs to user {}, the data directory to user {server}", repository.owner);
+        let advice = format!("The server runs pgv-archive as its own account: chown -R {server} '{path}'");
+        return critical(CheckName::Repository, found, advice);
+    }
+    modes(repository).unwrap_or_else(|| ok(CheckName::Repository, format!("\"{path}\", mode {:04o}", repository.mode)))
+}
+
+fn modes(repository: &RepositoryFacts) -> Option<CheckItem> {
+    let path = repository.path.display();
+    let advice = format!("chmod -R go-rwx '{path}'");
+    let found = |who: &str| format!("\"{path}\" has mode {:04o}: {who}", repository.mode);
+    if repository.mode & 0o022 != 0 {
+        return Some(critical(CheckName::Repository, found("other accounts may write to it"), advice));
+    }
+    if repository.mode & 0o007 != 0 {
+        let readable = found("every account may read it, and it is as confidential as the database");
+        return Some(warning(CheckName::Repository, readable, advice));
+    }
+    None
+}
+
+/// A file system that is read-only, full, or will be soon.
+pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
+    let repository = facts.repository.as_ref().ok()?;
+    let check = CheckName::RepositoryRoom;
+    let available = repository.room.available_bytes;
+    let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
+    let path = repository.path.display();
+    let free = format!("{} free at \"{path}\"", bytes_text(available));
+    let advice = "When it is full, archiving stops and pg_wal grows. pgv expire shows what can go; or enlarge it.";
+    let lasts = tree.and_then(|tree| lasts(tree, available));
+    let found = match lasts {
+        Some(lasts) => format!("{free}, full in {} at the present rate", span_text(lasts)),
+        None => free,
+    };
+    if repository.is_read_only {
+        let problem = format!("\"{path}\" cannot be written to by its owner");
+        return Some(critical(check, problem, "Is its file system mounted read-only?"));
+    }
+    let percent = available.saturating_mul(100) / repository.room.total_bytes.max(1);
+    let sooner = |limit| lasts.is_some_and(|lasts| lasts < limit);
+    let is_rate_known = lasts.is_some();
+    if sooner(REPOSITORY_CRITICAL) || percent < CRITICAL_PERCENT {
+        return Some(critical(check, found, advice));
+    }
+    let last = tree.and_then(|tree| tree.backups.last()).map(|backup| backup.stored_bytes);
+    if last.is_some_and(|bytes| available < bytes) {
+        let found = format!("{found}; another backup as large as the last one does not fit");
+        return Some(critical(check, found, advice));
+    }
+    if sooner(REPOSITORY_WARNING) || (!is_rate_known && percent < WARNING_PERCENT) {
+        return Some(warning(check, found, advice));
+    }
+    Some(ok(check, found))
+}
+
+/// How long the room lasts: WAL at its present rate, and a backup as often as until now.
+fn lasts(tree: &TreeFacts, available: u64) -> Option<Duration> {
+    let rate = tree.rate?;
+    let of_wal =
+        u128::from(rate.segments) * u128::from(rate.stored_bytes) * 3600 / u128::from(rate.span.as_secs().max(1));
+    let of_backups = match tree.backups.as_slice() {
+        [first, .., last] => {
+            let stored: u64 = tree.backups.iter().skip(1).map(|backup| backup.stored_bytes).sum();
+            let hours = super::age(last.stop_time, first.stop_time).as_secs() / 3600;
+            // Backups within an hour say nothing of how often one is taken.
+            stored.checked_div(hours).unwrap_or_default()
+        }
+        _ => 0,
+    };
+    let hours = u128::from(available).checked_div(of_wal + u128::from(of_backups))?;
+    Some(Duration::from_secs(u64::try_from(hours * 3600).unwrap_or(u64::MAX)))
+}

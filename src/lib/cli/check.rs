@@ -1,0 +1,134 @@
+//! `pgv check`: the command line of the look at a cluster and its repository.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
+use super::context::{Context, Outcome, VerbArgs};
+use super::printer::json_answer;
+use super::program::{Program, Verb};
+use super::{check_text, opening};
+use crate::check::{CheckOptions, CheckState, Thresholds, check, write_metrics};
+use crate::clock::SystemClock;
+use crate::config::Overrides;
+use crate::error::{Classified, ErrorClass, chain};
+
+/// Says whether backups and archiving of a cluster work, and what to do where they do not
+#[derive(Debug, Clone, Parser)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CheckArgs {
+    /// Only look: do not have the server end a WAL segment to see whether it arrives
+    #[arg(long)]
+    pub(crate) no_switch: bool,
+
+    /// How long a segment may take to the archive [default: 60s]
+    #[arg(long, value_name = "DURATION", conflicts_with = "no_switch", allow_hyphen_values = true)]
+    pub(crate) archive_timeout: Option<String>,
+
+    /// Age of the last good backup from which on there is a warning [default: 8d]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub(crate) backup_warning: Option<String>,
+
+    /// Age of the last good backup from which on it is critical [default: 15d]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub(crate) backup_critical: Option<String>,
+
+    /// Answer as a plugin of Nagios or Icinga: one line, and status 0, 1 warning, 2 critical or 3 unknown
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) nagios: bool,
+
+    /// Also write the numbers to this file, for the textfile collector of Prometheus' node exporter
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pgv check                                                  once by hand, after pgv init
+  pgv check --no-switch                                      look only: write nothing to the WAL
+  pgv check --nagios                                         one line and a plugin's statuses
+  pgv check --metrics /var/lib/prometheus/node-exporter/pgv.prom
+  pgv check --backup-warning 26h --output json
+
+Exit status: 0 all is well; 1 something is not, see the table; 2 usage or configuration; 4 the file of
+--metrics cannot be written. With --nagios: 0 ok; 1 warning; 2 critical; 3 unknown.";
+
+impl VerbArgs for CheckArgs {
+    const VERB: Verb = Verb::Check;
+
+    fn common(&self) -> Option<&CommonArgs> {
+        Some(&self.common)
+    }
+
+    fn overrides(&self) -> Overrides {
+        let mut overrides = self.common.overrides();
+        overrides.set("check.backup_warning", "--backup-warning", self.backup_warning.as_deref());
+        overrides.set("check.backup_critical", "--backup-critical", self.backup_critical.as_deref());
+        overrides.set("check.archive_timeout", "--archive-timeout", self.archive_timeout.as_deref());
+        overrides
+    }
+
+    fn writes(&self) -> bool {
+        false
+    }
+
+    fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+        run(self, context)
+    }
+}
+
+/// The connection to the server needs something that could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("could not start the machinery for network connections")]
+struct RuntimeError(#[source] std::io::Error);
+
+impl Classified for RuntimeError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::of_io(&self.0)
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    let configuration = context.configuration();
+    let repo = configuration.repo()?;
+    let settings = configuration.check();
+    let switch: Option<Duration> = (!args.no_switch).then_some(settings.archive_timeout);
+    let options = CheckOptions {
+        repository: opening::open_repository(repo).map_err(|error| chain(&error)),
+        repository_path: repo.path.clone(),
+        selection: opening::selection(configuration),
+        connection: opening::connection(configuration, &args.connection, Program::Pgv).map_err(|error| chain(&error)),
+        configuration_file: configuration.source().map(Path::to_owned),
+        switch,
+        thresholds: Thresholds { backup_warning: settings.backup_warning, backup_critical: settings.backup_critical },
+    };
+    let reporter = context.reporter();
+    let report = check(&options, &SystemClock, &reporter, context.cancel()).map_err(RuntimeError)?;
+    drop(reporter);
+    let text = match args.output.output {
+        _ if args.nagios => check_text::plugin_line(&report),
+        OutputFormat::Text => check_text::render(&report),
+        OutputFormat::Json => json_answer(&report)?,
+    };
+    context.printer().answer(&text)?;
+    if let Some(path) = &args.metrics {
+        write_metrics(path, &report)?;
+    }
+    Ok(match report.state {
+        state if args.nagios => Outcome::Plugin(state.plugin_status()),
+        CheckState::Ok => Outcome::Done,
+        CheckState::Unknown | CheckState::Warning | CheckState::Critical => Outcome::NegativeAnswer,
+    })
+}
