@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgv::codec::CompressionLevel;
 use pgv::pg::{TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
-use pgv::repository::{ClusterRef, Repository, WalArchive, WalContent, Writer};
+use pgv::repository::{ClusterRef, Repository, WalArchive, WalFileContent, Writer};
 
 use crate::support::{TestFolder, program};
 use crate::swept::Swept;
@@ -35,7 +35,7 @@ fn archive(repository: &Repository, cluster: &ClusterRef, writer: &Writer, count
                         return;
                     }
                     let name = WalSegmentName::from_number(TimelineId::FIRST, number, size).unwrap();
-                    let content = WalContent::Whole(&zeros);
+                    let content = WalFileContent::Whole(&zeros);
                     let name = WalFileName::Segment(name);
                     archive.store(&name, content, CompressionLevel::DEFAULT, writer).unwrap();
                 }

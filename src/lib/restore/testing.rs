@@ -14,7 +14,7 @@ use crate::pg::{
 use crate::repository::testing::TestRepository;
 use crate::repository::{
     ArchiveFacts, BackupId, BackupMethod, BackupRecord, BackupSizes, ClusterIdentity, ClusterName, ClusterSelection,
-    NodeDescription, ServerDescription, WalArchive, WalContent, WalRange,
+    NodeDescription, ServerDescription, WalArchive, WalFileContent, WalRange,
 };
 
 pub(crate) fn tli(number: u32) -> TimelineId {
@@ -110,7 +110,7 @@ pub(crate) fn archive_wal(test: &TestRepository) {
     let archive = WalArchive::new(&test.repository, &test.cluster);
     for number in 1..=3 {
         let name = WalFileName::Segment(WalSegmentName::from_number(TimelineId::FIRST, number, size()).unwrap());
-        archive.store(&name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+        archive.store(&name, WalFileContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
     }
 }
 
