@@ -15,7 +15,7 @@ use super::{BackupError, BackupOptions};
 use crate::codec::CompressionLevel;
 use crate::pg::{PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{PackStream, WalArchive, WalContent, Writer};
+use crate::repository::{PackStream, WalArchive, WalFileContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
     BackupTablespace, BaseBackupOptions, ConnectionSettings, LocalDirectory, ServerError, SqlClient, WalPosition,
@@ -187,7 +187,7 @@ impl<'a> ServerSession<'a> {
         let own = decode(&file.content)?;
         let name = WalFileName::TimelineHistory(timeline);
         let Some(archived) = archive.load_text(&name)? else {
-            archive.store(&name, WalContent::Whole(&file.content), level, writer)?;
+            archive.store(&name, WalFileContent::Whole(&file.content), level, writer)?;
             return Ok(own);
         };
         if archived == file.content {

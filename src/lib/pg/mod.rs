@@ -65,6 +65,8 @@ pub use config_text::{
 pub use copy_settings::{CopySettings, RiskySetting, SettingRisk};
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod tar_oracle;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -49,7 +49,7 @@ pub use pack::{
 };
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub(crate) use stored_object::{BackupPart, StoredObject};
-pub use wal::{ArchivedWal, WalArchive, WalContent};
+pub use wal::{ArchivedWal, WalArchive, WalFileContent};
 pub(crate) use wal::{ListedWal, UnlistedWal};
 
 pub(crate) use wal_coverage::ArchiveFacts;
