@@ -5,6 +5,7 @@
 //! with its I/O and time drivers; nothing here reads the environment, prints, or creates files.
 
 mod auth;
+mod backup_session;
 mod basebackup;
 mod config_files;
 pub mod conninfo;
@@ -29,6 +30,7 @@ mod stream;
 mod tls;
 mod walsender;
 
+pub use backup_session::{BackupSession, BackupSessionError, EndedBackup};
 pub use basebackup::{BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode};
 pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
