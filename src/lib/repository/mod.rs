@@ -47,6 +47,7 @@ pub use pack::{
     Extent, Frame, FrameMaker, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader,
     PackStream, PackWriter, PlainSink, StoredFile,
 };
+pub(crate) use pack::{FRAME_BYTES, add_extent};
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub(crate) use stored_object::{BackupPart, StoredObject};
 pub use wal::{ArchivedWal, WalArchive, WalContent};
