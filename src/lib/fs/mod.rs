@@ -4,12 +4,14 @@
 //! directory was synced. After a failed sync a staged file is thrown away, never synced again.
 
 mod abandoned;
+mod below;
 mod directory;
 mod error;
 mod inspect;
 mod read;
 mod regular;
 mod replace;
+mod sorter;
 mod staged;
 mod tree;
 
@@ -25,6 +27,7 @@ pub use read::{
 };
 pub use regular::{RegularFileError, open_regular, regular_facts};
 pub use replace::{is_same, replace_file, replace_private_file};
+pub use sorter::{SORT_RUN_BYTES, Sorted, Sorter};
 pub use staged::{Published, StagedFile, has_hard_links};
 pub use tree::Tree;
 
