@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::testing;
-use super::{BackupChoice, PreparedSettings, Proving, RestoreError, RestoreOptions, TablespaceChoice};
+use super::{BackupChoice, InTheWay, PreparedSettings, Proving, RestoreError, RestoreOptions, TablespaceChoice};
 use crate::clock::SystemClock;
 use crate::codec::CompressionLevel;
 use crate::hostile::{Decoy, Fate, NAMES};
@@ -94,6 +94,8 @@ impl Enemy {
             archive_only: false,
             host: "test".to_owned(),
             level: CompressionLevel::DEFAULT,
+            jobs: 2,
+            manifest: false,
             repository: self.test.repository.clone(),
             repository_root: Some(self.at("repo")),
             home: None,
@@ -102,7 +104,7 @@ impl Enemy {
             directory: data.to_owned(),
             working_directory: PathBuf::from("/"),
             tablespaces: TablespaceChoice { mapping: Vec::new(), directory: Some(self.at("space")) },
-            move_aside: false,
+            in_the_way: InTheWay::Refuse,
             mode: RecoveryMode::Targeted,
             target: RecoveryTarget::Immediate,
             action: RecoveryTargetAction::Promote,

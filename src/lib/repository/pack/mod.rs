@@ -21,6 +21,7 @@ use crate::store::ObjectKey;
 
 pub use error::PackError;
 pub use index::{IndexFrame, PackIndex, PackIndexError};
+pub(crate) use reader::CheckedFrame;
 pub use reader::{PackReader, PlainSink};
 pub use stream::{PackOptions, PackStream, StoredFile};
 
