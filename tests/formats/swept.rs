@@ -21,7 +21,7 @@ use pgv::repository::{
     RepositoryDescription, RepositoryError, ServerDescription, StoredFile, WalArchive, WalFileContent, Writer,
     WriterDescription,
 };
-use pgv::restore::{self, BackupChoice, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
+use pgv::restore::{self, BackupChoice, InTheWay, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
 use pgv::store::LocalStore;
 use pgv::verify::{Depth, VerifyOptions, VerifyReport, verify};
 
@@ -323,9 +323,11 @@ impl Swept {
             selection: ClusterSelection::Named(self.clusters[0].0.name.clone()),
             backup: BackupChoice::Id(backup),
             directory: directory.to_owned(),
+            jobs: 2,
+            manifest: false,
             working_directory: PathBuf::from("/"),
             tablespaces: TablespaceChoice { mapping: Vec::new(), directory: None },
-            move_aside: false,
+            in_the_way: InTheWay::Refuse,
             mode: RecoveryMode::Targeted,
             target: RecoveryTarget::Immediate,
             action: RecoveryTargetAction::Promote,

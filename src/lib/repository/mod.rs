@@ -43,6 +43,7 @@ pub use lost_wal::LostWal;
 pub use object::{ObjectSpec, Stored};
 pub(crate) use object_reader::HEADER_COPY;
 pub use object_reader::{ObjectReader, SinkError};
+pub(crate) use pack::CheckedFrame;
 pub use pack::{
     Extent, Frame, FrameMaker, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader,
     PackStream, PackWriter, PlainSink, StoredFile,

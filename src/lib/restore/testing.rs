@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{BackupChoice, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
+use super::{BackupChoice, InTheWay, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
 use crate::codec::{CompressionLevel, ContentDigest};
 use crate::pg::{
     Lsn, PgMajorVersion, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving,
@@ -127,7 +127,9 @@ pub(crate) fn options(test: &TestRepository, data: &Path) -> RestoreOptions {
         tablespaces: TablespaceChoice { mapping: Vec::new(), directory: None },
         allowed_tablespace_paths: Vec::new(),
         trust_config: false,
-        move_aside: false,
+        in_the_way: InTheWay::Refuse,
+        jobs: 2,
+        manifest: false,
         mode: RecoveryMode::Targeted,
         target: RecoveryTarget::Latest,
         action: RecoveryTargetAction::Promote,
