@@ -107,7 +107,7 @@ mod tests {
     use crate::error::{Classified as _, ErrorClass};
     use crate::pg::TimelineId;
     use crate::report::CollectingReporter;
-    use crate::repository::WalContent;
+    use crate::repository::WalFileContent;
     use crate::repository::testing::{self, TestRepository};
 
     const SIZE: u64 = 16 << 20;
@@ -129,7 +129,7 @@ mod tests {
     fn store(test: &TestRepository, number: u64) {
         let name = WalFileName::Segment(WalSegmentName::from_number(TimelineId::FIRST, number, size()).unwrap());
         let archive = WalArchive::new(&test.repository, &test.cluster);
-        archive.store(&name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+        archive.store(&name, WalFileContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
     }
 
     #[test]

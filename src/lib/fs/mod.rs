@@ -4,12 +4,15 @@
 //! directory was synced. After a failed sync a staged file is thrown away, never synced again.
 
 mod abandoned;
+mod below;
 mod directory;
 mod error;
 mod inspect;
+mod live;
 mod read;
 mod regular;
 mod replace;
+mod sorter;
 mod staged;
 mod tree;
 
@@ -20,11 +23,13 @@ pub use directory::{
 };
 pub use error::FileError;
 pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
+pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};
 pub use read::{
     bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
 };
 pub use regular::{RegularFileError, open_regular, regular_facts};
 pub use replace::{is_same, replace_file, replace_private_file};
+pub use sorter::{SORT_RUN_BYTES, Sorted, Sorter};
 pub use staged::{Published, StagedFile, has_hard_links};
 pub use tree::Tree;
 

@@ -19,6 +19,7 @@ use crate::restore::choose::Choice;
 use crate::restore::configuration::{ConfigurationPlace, redirect_includes};
 use crate::restore::plan::Destination;
 use crate::restore::tablespaces::TablespaceChoice;
+use crate::restore::target_directory::InTheWay;
 use crate::restore::testing;
 
 struct Scene {
@@ -72,7 +73,7 @@ impl Scene {
             home: None,
             directory: &self.directory,
             tablespaces: &TablespaceChoice::default(),
-            move_aside: false,
+            in_the_way: InTheWay::Refuse,
             repository_root: Some(self.test.root()),
             pgdata: None,
             old_wal_bytes: 0,
@@ -99,6 +100,8 @@ impl Scene {
             settings: &settings,
             host: "test",
             level: CompressionLevel::DEFAULT,
+            jobs: 3,
+            manifest: true,
             clock: &clock,
             reporter: &reporter,
             cancel: &cancel,

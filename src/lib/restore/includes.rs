@@ -1,21 +1,13 @@
-//! Includes that lead out of the data directory, by an absolute path or by `..`: a copy beside its original would read the
-//! original's files, or anybody's. What lies in the data directory is restored as it was backed up, so they are told, not changed.
+//! The files of a backup that may be configuration, and how the paths in it are read.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::configuration::MAIN_FILE;
 use super::error::RestoreError;
-use crate::pg::{ConfigEntryKind, ControlFile, parse_config};
+use crate::pg::ControlFile;
 use crate::repository::{BackupRecord, FileEntry, FileKind, FileMap};
-use crate::server::CONFIG_FILE_BYTES_MAX;
-
-/// LIMIT: levels of includes, as the server has it (`CONF_FILE_MAX_DEPTH`).
-const DEPTH_MAX: usize = 10;
-/// LIMIT: includes that are told.
-const TOLD_MAX: usize = 20;
 
 /// The files of a backup that may be configuration, by their paths below the data directory.
 #[derive(Debug, Default)]
@@ -54,63 +46,6 @@ pub(super) fn main_file_inside(record: &BackupRecord) -> Option<PathBuf> {
         (Some(file), Some(data)) => Path::new(file).strip_prefix(data).ok().map(Path::to_owned),
         _ => Some(PathBuf::from(MAIN_FILE)),
     }
-}
-
-/// A warning for each include that leads out of a copy.
-pub(super) fn leading_away(
-    map: &FileMap<'_>,
-    files: &ConfigurationFiles,
-    main: &Path,
-) -> Result<Vec<String>, RestoreError> {
-    let mut found = Vec::new();
-    follow(map, files, main, 0, &mut found)?;
-    Ok(found)
-}
-
-fn follow(
-    map: &FileMap<'_>,
-    files: &ConfigurationFiles,
-    path: &Path,
-    depth: usize,
-    found: &mut Vec<String>,
-) -> Result<(), RestoreError> {
-    let Some(entry) = files.0.get(path).filter(|_| depth <= DEPTH_MAX) else { return Ok(()) };
-    let text = content(map, entry, CONFIG_FILE_BYTES_MAX)?;
-    // What the server would refuse is the server's to name.
-    for entry in parse_config(&text).unwrap_or_default() {
-        let named = Path::new(OsStr::from_bytes(&entry.value));
-        if entry.kind == ConfigEntryKind::Setting || found.len() >= TOLD_MAX {
-            continue;
-        }
-        if named.is_absolute() {
-            found.push(format!(
-                "\"{}\" line {} includes \"{}\" by its absolute path, so the copy reads that file, which may be its \
-                 original's",
-                path.display(),
-                entry.line,
-                named.display()
-            ));
-            continue;
-        }
-        let Some(named) = normal(&path.parent().unwrap_or(Path::new("")).join(named)) else {
-            found.push(format!(
-                "\"{}\" line {} includes \"{}\", which leads out of the directory, so the copy reads what lies there, \
-                 seen from where it is restored to",
-                path.display(),
-                entry.line,
-                named.display()
-            ));
-            continue;
-        };
-        if entry.kind == ConfigEntryKind::IncludeDirectory {
-            for file in files.below(&named).filter(|file| file.extension() == Some(OsStr::new("conf"))) {
-                follow(map, files, file, depth + 1, found)?;
-            }
-        } else {
-            follow(map, files, &named, depth + 1, found)?;
-        }
-    }
-    Ok(())
 }
 
 /// The path without `.` and `..`; none when it leads out of the data directory.

@@ -125,6 +125,18 @@ impl<'a> WalSearch<'a> {
         reporter: &dyn Reporter,
         cancel: &Cancel,
     ) -> Result<Found<S>, WalSearchError> {
+        let (found, ended) = self.run_to_trouble(new, reporter, cancel);
+        ended?;
+        found.ok_or(WalSearchError::Cancelled)
+    }
+
+    /// The same, and also what was found before the log cannot be read.
+    pub fn run_to_trouble<S: Search>(
+        &self,
+        new: impl Fn() -> S + Sync,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> (Option<Found<S>>, Result<(), WalSearchError>) {
         let total_bytes = self.to.distance_from(self.from);
         let mut found: Option<Found<S>> = None;
         let read = |piece: Piece, is_over: &AtomicBool| self.read(&piece, new(), is_over, cancel);
@@ -153,8 +165,8 @@ impl<'a> WalSearch<'a> {
             let is_over = is_end || (is_checked && found.search.is_decided());
             if is_over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
         });
-        broken.map_err(WalSearchError::Thread)?.transpose()?;
-        found.ok_or(WalSearchError::Cancelled)
+        let ended = broken.map_err(WalSearchError::Thread).and_then(|broken| broken.unwrap_or(Ok(())));
+        (found, ended)
     }
 
     fn pieces(&self) -> Vec<Piece> {

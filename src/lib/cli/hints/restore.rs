@@ -189,12 +189,18 @@ fn of_branch(branch: &Branch) -> String {
 fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
     let hint = match error {
         RestoreError::UnsafeTarget { move_aside_helps: true, .. } => {
-            "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted.".to_owned()
+            "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted. With --delta a data \
+             directory of this cluster keeps what is right in it, and the rest is replaced or removed."
+                .to_owned()
         }
         RestoreError::ServerRuns { path, .. } => format!("Stop it first: {}", typed.pg_ctl(path, "stop")),
         RestoreError::OtherCluster { .. } => {
             "Name another directory with -D, or another cluster with --cluster.".to_owned()
         }
+        RestoreError::OtherBackup { found, .. } => format!(
+            "--backup {found} goes on with that one; --delta makes of it what this one is; without --resume it is \
+             emptied and restored."
+        ),
         RestoreError::NoRoom { .. } => {
             "Name a directory on a larger file system with -D, or put tablespaces elsewhere with --tablespace-mapping \
              or --tablespace-dir."
@@ -208,7 +214,8 @@ fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
             format!("Its tablespaces lay at: {}", known.join(", "))
         }
         RestoreError::GivenUp { .. } => {
-            "The same command begins it anew; what it has renamed keeps its new name.".to_owned()
+            "The same command begins it anew, with --resume it goes on; what it has renamed keeps its new name."
+                .to_owned()
         }
         RestoreError::OriginalIsAlive { .. } => {
             "Stop it first, or leave --keep-archiving out: a copy beside its original does not archive.".to_owned()

@@ -7,6 +7,7 @@ use super::super::RestoreOptions;
 use super::super::decision::Decision;
 use super::super::error::RestoreError;
 use super::super::places::MOVED_ASIDE;
+use super::super::target_directory::InTheWay;
 use super::folder::refuse_running;
 use super::{CombinedSegments, Gain, OldWal, OldWalError, OldWalUse, Reach, find_use};
 use crate::error::{Classified, ErrorClass, chain};
@@ -96,11 +97,14 @@ impl Unarchived<'_> {
         Ok(segments_text(&old, facts, &folder).filter(|_| with_segments))
     }
 
-    /// Whether commits count: for a restore to the latest, in a folder whose server does not archive them yet.
+    /// Whether commits count: for a restore to the latest, or one that removes them, in a folder whose server does not
+    /// archive them yet.
     fn counts_commits(&self, place: &Path, folder: &Path) -> bool {
         let options = self.options;
         let is_latest = options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest;
-        is_latest && !matches!(refuse_running(place, folder), Err(OldWalError::ServerRuns { .. }))
+        // What does not belong to the backup is removed there, and its WAL with it, whatever the target.
+        let is_removed = options.in_the_way == InTheWay::Delta && place == self.directory;
+        (is_removed || is_latest) && !matches!(refuse_running(place, folder), Err(OldWalError::ServerRuns { .. }))
     }
 
     /// Refuses to lose commits, or says which ones are.
