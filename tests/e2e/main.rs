@@ -7,6 +7,7 @@ mod support;
 
 mod backup;
 mod canaries;
+mod check;
 mod clone;
 mod connection;
 mod connection_oracle;

@@ -65,3 +65,6 @@ fn bytes_text(bytes: u64) -> String {
         None => format!("{bytes} B"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! `pgv check` of a real server and its repository: all is well, and each planted fault is named.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::support::{Outcome, PgVersion, Site, SmallFileSystem, TestAccount, TestCluster, TestFolder, wait_until};
+
+const VERSION: PgVersion = PgVersion::V15;
+
+/// The answer as JSON; the status says the same as the answer.
+fn check(site: &Site, options: &[&str]) -> Value {
+    let switch: &[&str] = if options.contains(&"--no-switch") { &[] } else { &["--archive-timeout", "2s"] };
+    let outcome = site.pgv.run("pgv", &[&["check", "--output", "json"], switch, options].concat());
+    let answer: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"));
+    let expected = i32::from(answer["state"] != "ok");
+    outcome.expect_code(expected);
+    answer
+}
+
+/// State and words of one line.
+fn line<'a>(answer: &'a Value, name: &str) -> (&'a str, &'a str) {
+    let items = answer["checks"].as_array().unwrap();
+    let item = items.iter().find(|item| item["check"] == name).unwrap_or_else(|| panic!("no {name} in {answer:#}"));
+    assert_eq!(item["advice"].is_null(), item["state"] == "ok", "{item}");
+    (item["state"].as_str().unwrap(), item["found"].as_str().unwrap())
+}
+
+#[track_caller]
+fn assert_line(answer: &Value, name: &str, state: &str, words: &[&str]) {
+    let (found_state, found) = line(answer, name);
+    let has_words = words.iter().all(|word| found.contains(word));
+    assert!(found_state == state && has_words, "{name}: {found_state}: {found}; expected {state}: {words:?}");
+}
+
+/// What is not ok.
+fn wrong(answer: &Value) -> Vec<&str> {
+    let items = answer["checks"].as_array().unwrap().iter();
+    items.filter(|item| item["state"] != "ok").map(|item| item["check"].as_str().unwrap()).collect()
+}
+
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A site that lacks nothing but a backup.
+fn sound_site(folder: &TestFolder) -> Site {
+    let lines = ["fsync = on", "archive_timeout = 60s", "max_slot_wal_keep_size = 2MB"];
+    let builder = TestCluster::builder(VERSION, folder).initdb("--wal-segsize=1");
+    Site::of(lines.into_iter().fold(builder, |builder, line| builder.line(line)), folder)
+}
+
+fn command_of(site: &Site) -> String {
+    format!("archive_command = '{}'", site.primary.query("SHOW archive_command"))
+}
+
+#[test]
+fn faults_of_server_and_archive_are_named() {
+    let folder = TestFolder::new("check");
+    let mut site = sound_site(&folder);
+    let nothing_yet = check(&site, &[]);
+    assert_line(&nothing_yet, "last_backup", "critical", &["there is no backup"]);
+    assert_line(&nothing_yet, "archiving", "ok", &["arrived in"]);
+    site.backup(&[]).success();
+
+    let well = check(&site, &[]);
+    assert_eq!((wrong(&well).len(), &well["state"]), (0, &Value::from("ok")), "{well:#}");
+    assert_line(&well, "server", "ok", &["primary"]);
+    assert_line(&well, "configuration", "ok", &["pgv.toml"]);
+    let text = site.pgv.run("pgv", &["check"]).success();
+    assert!(text.stdout.contains("checks are ok") && text.stdout.contains("  ok        last_backup "), "{text}");
+
+    // Old backups, by the thresholds.
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_line(&check(&site, &["--no-switch", "--backup-warning", "1s"]), "last_backup", "warning", &["ago"]);
+    let old = check(&site, &["--no-switch", "--backup-warning", "1s", "--backup-critical", "1s"]);
+    assert_line(&old, "last_backup", "critical", &["ago"]);
+
+    // Settings; one that waits for a restart.
+    let command = command_of(&site);
+    site.primary.configure(&["full_page_writes = off", "archive_command = 'cp %p /dev/null'", "max_wal_senders = 11"]);
+    site.primary.reload();
+    let settings = check(&site, &["--no-switch"]);
+    let words = ["full_page_writes = 'off'", "archive_command = 'cp", "does not come to this repository"];
+    assert_line(&settings, "settings", "critical", &words);
+    assert_line(&settings, "settings", "critical", &["max_wal_senders was changed and waits for a restart"]);
+    assert_eq!(wrong(&settings), ["settings"]);
+    site.primary.configure(&["full_page_writes = on", "max_wal_senders = 10", &command]);
+    site.primary.reload();
+
+    // An archive_command that fails: told by the trial, by the archiver, and by what waits.
+    let broken = command.replace("--config", "--config /nonexistent --log-level error --env-file");
+    site.primary.configure(&[&broken]);
+    site.primary.reload();
+    let failing = check(&site, &[]);
+    assert_line(&failing, "archiving", "critical", &["did not arrive within 2 s"]);
+    assert_line(&failing, "pg_wal_room", "warning", &["free at"]);
+    // The server counts a failure after its third try.
+    let failed = || site.primary.query("SELECT last_failed_time > last_archived_time FROM pg_stat_archiver") == "t";
+    wait_until("the server counts a failure", Duration::from_secs(20), failed);
+    let counted = check(&site, &["--no-switch"]);
+    assert_line(&counted, "archiver", "critical", &["it failed", "has archived nothing since"]);
+    let status = site.primary.data.join("pg_wal/archive_status");
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    for entry in std::fs::read_dir(&status).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.extension().is_some_and(|extension| extension == "ready") {
+            std::fs::File::options().write(true).open(&entry).unwrap().set_modified(hour_ago).unwrap();
+        }
+    }
+    assert_line(&check(&site, &["--no-switch"]), "waiting_wal", "critical", &["wait, the oldest for 60 min"]);
+    site.primary.configure(&[&command]);
+    site.primary.reload();
+    site.primary.archive_all();
+    let mended = check(&site, &[]);
+    assert_line(&mended, "archiver", "ok", &["and works again"]);
+    assert_eq!(mended["state"], "ok", "{mended:#}");
+
+    // A slot whose WAL is gone.
+    site.primary.query("SELECT pg_create_physical_replication_slot('forgotten', true)");
+    for _ in 0..6 {
+        site.primary.archive_all();
+    }
+    site.primary.query("CHECKPOINT");
+    assert_line(&check(&site, &["--no-switch"]), "slots", "warning", &["\"forgotten\" has lost WAL"]);
+    site.primary.query("SELECT pg_drop_replication_slot('forgotten')");
+
+    // A role that may see little: unknown, with what it lacks.
+    site.primary.query("CREATE ROLE curious LOGIN");
+    let curious = check(&site, &["-U", "curious"]);
+    assert_line(&curious, "waiting_wal", "unknown", &["may not see"]);
+    assert_line(&curious, "archiving", "unknown", &["permission denied"]);
+
+    // No server at all: the repository is looked at all the same.
+    site.primary.stop();
+    let stopped = check(&site, &[]);
+    assert_eq!(wrong(&stopped), ["server"], "{stopped:#}");
+    let plugin = site.pgv.run("pgv", &["check", "--nagios"]).expect_code(2);
+    assert!(plugin.stdout.starts_with("PGV CRITICAL - server critical: "), "{plugin}");
+    assert_eq!(plugin.stdout.lines().count(), 1, "{plugin}");
+}
+
+#[test]
+fn faults_of_the_repository_are_named() {
+    let folder = TestFolder::new("check");
+    let site = sound_site(&folder);
+    for _ in 0..2 {
+        site.backup(&[]).success();
+        for _ in 0..3 {
+            site.primary.archive_all();
+        }
+    }
+    let looked = || check(&site, &["--no-switch"]);
+    assert_eq!(looked()["state"], "ok", "{:#}", looked());
+
+    // Who may read and write it.
+    for (bits, state) in [(0o755, "warning"), (0o777, "critical"), (0o750, "ok")] {
+        mode(&site.pgv.repository, bits);
+        assert_line(&looked(), "repository", state, &[&format!("mode 0{bits:o}")]);
+    }
+    mode(&site.pgv.repository, 0o700);
+
+    // A hole behind each backup: told, and the worse the newer the backup.
+    let mut segments = segments(&site);
+    let last = segments.pop().unwrap();
+    let hidden = folder.join("hidden");
+    let backups = site.backups();
+    let lost = &segments[segments.len() - 1];
+    std::fs::rename(lost, &hidden).unwrap();
+    assert_line(&looked(), "holes", "critical", &["missing: ", lost.file_name().unwrap().to_str().unwrap()]);
+    std::fs::rename(&hidden, lost).unwrap();
+    // Between the first backup's end and the second one's beginning.
+    let between = &segments[2];
+    std::fs::rename(between, &hidden).unwrap();
+    let told = looked();
+    let (state, _) = line(&told, "holes");
+    assert!(state == "warning" || state == "critical", "{told:#}");
+    std::fs::rename(&hidden, between).unwrap();
+
+    // WAL of a timeline that this server never was on, and without a history.
+    let stray = site.tree().join("wal/00000002/0000000200000000");
+    std::fs::create_dir_all(&stray).unwrap();
+    let name = last.file_name().unwrap().to_str().unwrap().replacen("00000001", "00000002", 1);
+    std::fs::copy(&last, stray.join(&name)).unwrap();
+    for path in [stray.parent().unwrap(), &stray, &stray.join(&name)] {
+        TestAccount::get().take_over(path);
+    }
+    let told = looked();
+    assert_line(&told, "history", "critical", &["00000002.history is not archived"]);
+    assert_line(&told, "timeline", "critical", &["the server is on timeline 1, the archive has timeline 2"]);
+    std::fs::remove_dir_all(site.tree().join("wal/00000002")).unwrap();
+
+    // A record that cannot be read.
+    let record = site.tree().join("backups").join(&backups[1]).join("record");
+    let whole = std::fs::read(&record).unwrap();
+    let mut damaged = whole.clone();
+    damaged[300] ^= 1;
+    std::fs::write(&record, damaged).unwrap();
+    assert_line(&looked(), "catalog", "critical", &[&backups[1]]);
+    std::fs::write(&record, whole).unwrap();
+
+    // Numbers for monitoring: readable for the collector's account, replaced as a whole.
+    let metrics = folder.join("pgv.prom");
+    let plugin = ["check", "--no-switch", "--nagios", "--metrics", metrics.to_str().unwrap()];
+    let well = site.pgv.run("pgv", &plugin).success();
+    assert!(well.stdout.starts_with("PGV OK - ") && well.stdout.contains(" | pgv_check_time_seconds="), "{well}");
+    assert_eq!(std::fs::metadata(&metrics).unwrap().permissions().mode() & 0o777, 0o644);
+    let text = std::fs::read_to_string(&metrics).unwrap();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        assert!(series.contains("{cluster=\"main\",system_identifier=\"") && value.parse::<u64>().is_ok(), "{line}");
+    }
+    assert!(text.contains(",check=\"last_backup\"} 0\n") && text.contains("# TYPE pgv_check_status gauge\n"), "{text}");
+
+    // Of a plugin, every failure is 3: a wrong option, a configuration that is not there.
+    let usage = site.pgv.run("pgv", &["check", "--nagios", "--nonsense"]).expect_code(3);
+    assert!(usage.stdout.starts_with("PGV UNKNOWN - "), "{usage}");
+    site.pgv.run("pgv", &["check", "--nonsense"]).expect_code(2);
+
+    // No repository.
+    std::fs::rename(&site.pgv.repository, folder.join("elsewhere")).unwrap();
+    assert_line(&looked(), "repository", "critical", &["there is no repository at"]);
+    site.pgv.run("pgv", &["check", "--no-switch", "--nagios"]).expect_code(2);
+}
+
+/// Rooms: of the repository, and of pg_wal.
+#[test]
+fn file_systems_that_fill_up_are_named() {
+    let folder = TestFolder::new("check");
+    let for_wal = SmallFileSystem::mount(&folder, "wal", 96 << 20);
+    let for_repository = SmallFileSystem::mount(&folder, "store", 96 << 20);
+    let wal = for_wal.path().join("pg_wal");
+    let builder = TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1");
+    let primary = builder
+        .initdb(&format!("--waldir={}", wal.display()))
+        .line("archive_mode = on")
+        .line("fsync = on")
+        .line("archive_timeout = 60s")
+        .start();
+    let mut pgv = crate::support::Pgv::new(&folder);
+    pgv.repository = for_repository.path().join("repository");
+    let site = Site { pgv, primary };
+    let printed = site.init(&[]).success();
+    let line_of = |printed: &Outcome| {
+        printed.stdout.lines().map(str::trim).find(|line| line.starts_with("archive_command = ")).unwrap().to_owned()
+    };
+    site.primary.configure(&[&line_of(&printed)]);
+    site.primary.reload();
+    site.backup(&[]).success();
+    assert_eq!(check(&site, &[])["state"], "ok");
+
+    let fill = |below: &Path, leave: u64| {
+        let filler = below.join("filler");
+        let room = rustix::fs::statvfs(below).unwrap();
+        let bytes = (room.f_bavail * room.f_frsize).saturating_sub(leave);
+        std::fs::write(&filler, vec![1; usize::try_from(bytes).unwrap()]).unwrap();
+        filler
+    };
+    let filler = fill(for_wal.path(), 3 << 20);
+    assert_line(&check(&site, &["--no-switch"]), "pg_wal_room", "warning", &["MiB free at"]);
+    std::fs::remove_file(filler).unwrap();
+    let filler = fill(for_repository.path(), 1 << 20);
+    let full = check(&site, &["--no-switch"]);
+    assert_line(&full, "repository_room", "critical", &["free at"]);
+    std::fs::remove_file(filler).unwrap();
+    for_repository.set_read_only(true);
+    let read_only = check(&site, &["--no-switch"]);
+    for_repository.set_read_only(false);
+    assert_line(&read_only, "repository_room", "critical", &["cannot be written to"]);
+}
+
+/// The archived segments of the first timeline, in order.
+fn segments(site: &Site) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(site.tree().join("wal/00000001")).unwrap() {
+        let entries = std::fs::read_dir(folder.unwrap().path()).unwrap().map(|entry| entry.unwrap().path());
+        found.extend(entries.filter(|path| path.file_name().unwrap().len() == 24));
+    }
+    found.sort();
+    found
+}
