@@ -34,7 +34,7 @@ pub use backup_session::{BackupSession, BackupSessionError, EndedBackup};
 pub use basebackup::{BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode};
 pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
-pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file};
+pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file, read_control_file_bytes};
 pub use error::{ConnectError, Endpoint};
 pub use facts::{RoleRights, ServerFacts, ServerSetting};
 pub use framing::ProtocolError;
