@@ -36,6 +36,9 @@ pub(super) fn choose(
     }
     let problem = match (&description.local_directory, choice) {
         (LocalDirectory::Elsewhere, MethodChoice::Auto) => return Ok(None),
+        (LocalDirectory::Elsewhere, _) if description.data_directory().is_none() => {
+            "the role may not see where the data directory is; grant it pg_read_all_settings".to_owned()
+        }
         (LocalDirectory::Elsewhere, _) => "the server's data directory is not proven to be on this host".to_owned(),
         (LocalDirectory::Unreadable(path), _) => {
             format!("this account cannot read data directory \"{}\"", path.display())

@@ -176,7 +176,10 @@ impl<'a> Scan<'a> {
                 PathKind::Directory,
             ) => self.add(path, facts, PlannedKind::Directory),
             (Action::Tablespace, PathKind::Link) => match directory.link_target(name)? {
-                Some(target) => self.add(path, facts, PlannedKind::Link { target }),
+                Some(target) => {
+                    check_text(name, &target)?;
+                    self.add(path, facts, PlannedKind::Link { target })
+                }
                 None => Ok(None),
             },
             // Another thing has come into its place: what was there has gone.
@@ -307,6 +310,17 @@ fn entry_kind(kind: PathKind) -> EntryKind {
     }
 }
 
+/// Refuses a location that the record, which is JSON, cannot hold: at once, not when all data has been read.
+fn check_text(name: &OsStr, target: &Path) -> Result<(), BackupError> {
+    match (target.to_str(), name.to_str().and_then(|digits| digits.parse().ok())) {
+        (None, Some(oid)) => {
+            let location = target.as_os_str().as_bytes().escape_ascii().to_string();
+            Err(BackupError::TablespaceName { oid, location })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The tablespaces that lie in the data directory itself and are linked all the same.
 fn tablespaces_inside(root: &LiveDirectory) -> Result<HashSet<DataPath>, BackupError> {
     let mut inside = HashSet::new();
@@ -314,6 +328,7 @@ fn tablespaces_inside(root: &LiveDirectory) -> Result<HashSet<DataPath>, BackupE
     let real_root = fs::real_path(root.path())?;
     for (name, _) in tablespaces.names()? {
         let Some(target) = tablespaces.link_target(&name)? else { continue };
+        check_text(&name, &target)?;
         let real = match fs::real_path(&tablespaces.path().join(&target)) {
             Ok(real) => real,
             Err(FileError { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,

@@ -144,10 +144,6 @@ impl Taker {
     fn note_tablespace(&mut self, path: &DataPath, target: &std::path::Path) -> Result<(), BackupError> {
         let digits = String::from_utf8_lossy(path.file_name()).into_owned();
         let oid = digits.parse().map_err(|_| BackupError::Internal { what: "a tablespace has no number" })?;
-        if target.to_str().is_none() {
-            let location = target.as_os_str().as_encoded_bytes().escape_ascii().to_string();
-            return Err(BackupError::TablespaceName { oid, location });
-        }
         self.tablespaces.push(TablespaceRef { oid, path: target.to_owned() });
         Ok(())
     }
