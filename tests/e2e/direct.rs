@@ -124,7 +124,7 @@ fn the_method_is_what_is_possible_or_what_was_asked_for() {
         assert_eq!(json(&outcome.stdout)["backup"]["method"], expected, "{role} {method}\n{outcome}");
     }
     let refused = taken("sends", "direct").expect_code(3);
-    let refused = refused.expect_stderr("is not possible: role \"sends\" may not call pg_backup_start");
+    let refused = refused.expect_stderr("is not possible: role \"sends\" may not put the server into backup mode");
     refused.expect_stderr("--method stream");
     let refused = taken("blind", "direct").expect_code(3);
     refused.expect_stderr("the role may not see where the data directory is; grant it pg_read_all_settings");

@@ -214,8 +214,16 @@ impl<'a> Scan<'a> {
     }
 
     fn enter(&mut self, directory: Arc<LiveDirectory>, path: Option<DataPath>) -> Result<(), BackupError> {
-        let mut found = Vec::new();
-        for (name, kind) in directory.names()? {
+        let names = directory.names()?;
+        let below = |name: &OsStr| match &path {
+            Some(path) => DataPath::parse(&[path.as_bytes(), b"/", name.as_bytes()].concat()),
+            None => DataPath::parse(name.as_bytes()),
+        };
+        let may_be_initial = names.iter().map(|(name, _)| name).filter(|name| name.as_bytes().ends_with(b"_init"));
+        let initial = may_be_initial.map(|name| below(name)).collect::<Result<Vec<_>, _>>()?;
+        let unlogged = UnloggedRelations::among(&initial);
+        let mut steps = Vec::new();
+        for (name, kind) in names {
             let kind = match kind {
                 Some(kind) => kind,
                 // COMPAT: a file system that does not tell it with the names.
@@ -224,17 +232,7 @@ impl<'a> Scan<'a> {
                     None => continue,
                 },
             };
-            let name = name.as_bytes();
-            let below = match &path {
-                Some(path) => DataPath::parse(&[path.as_bytes(), b"/", name].concat())?,
-                None => DataPath::parse(name)?,
-            };
-            found.push((below, kind));
-        }
-        let files = found.iter().filter(|(_, kind)| *kind == PathKind::File).map(|(path, _)| path);
-        let unlogged = UnloggedRelations::among(files);
-        let mut steps = Vec::new();
-        for (path, kind) in found {
+            let path = below(&name)?;
             if kind != PathKind::File || !unlogged.leave_out(&path) {
                 self.plan(path, kind, &mut steps)?;
             }

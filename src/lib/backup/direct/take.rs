@@ -70,10 +70,16 @@ impl Taker {
         Ok(self.map.fill_room(&entry, &mut |leaf: &[u8]| store_leaf(packs, maker, leaf))?)
     }
 
-    /// Stores what is left, and the root of the map.
+    /// Nothing comes any more: stores the last leaf, and begins to make the last pack durable.
+    pub(super) fn end(&mut self) -> Result<(), BackupError> {
+        let (packs, maker) = (&mut self.packs, &mut self.maker);
+        self.map.end(&mut |leaf: &[u8]| store_leaf(packs, maker, leaf))?;
+        Ok(self.packs.end()?)
+    }
+
+    /// Waits until everything is durable, and stores the root of the map.
     pub(in crate::backup) fn finish(self, backup: &mut BackupWriter) -> Result<StoredContent, BackupWriterError> {
-        let Self { packs, mut maker, map, .. } = self;
-        backup.finish_map(map, packs, |packs, leaf| store_leaf(packs, &mut maker, leaf))
+        backup.store_root(self.map, self.packs)
     }
 
     pub(super) fn map(&self) -> &MapWriter {
