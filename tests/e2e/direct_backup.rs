@@ -1,8 +1,7 @@
-//! Direct backups of a server that is hard at work, that are killed, and of damaged pages: what comes back is what there
-//! was, and no sound page is ever called a bad one.
+//! Direct backups of a server that is hard at work, and ones that are killed: what comes back is what there was, and no
+//! sound page is ever called a bad one.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -307,34 +306,4 @@ fn a_direct_backup_that_is_killed_is_listed_whole_or_not() {
 #[ignore = "slow tier: scripts/test --all"]
 fn twenty_direct_backups_that_are_killed() {
     killed(20);
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut content = fs::read(path).unwrap();
-    content[at] ^= 0x04;
-    fs::write(path, content).unwrap();
-}
-
-/// A page that is wrong on the disk is named, and the backup that holds it is never the last good one.
-#[test]
-fn a_flipped_bit_in_a_page_is_found() {
-    let folder = TestFolder::in_memory("direct-flip");
-    let site = Site::new(PgVersion::V15, &folder);
-    site.primary.query("CREATE TABLE t AS SELECT g, repeat('x', 500) AS t FROM generate_series(1, 1000) AS g");
-    site.primary.query("VACUUM t");
-    site.primary.query("CHECKPOINT");
-    let good = backed_up(&site, &[]);
-    let path = site.primary.query("SELECT pg_relation_filepath('t')");
-    flip(&site.primary.data.join(&path), 7 * 8192 + 4000);
-    flip(&site.primary.data.join(format!("{path}_vm")), 100);
-    let outcome = site.backup(&["--method", "direct"]).expect_code(5);
-    let outcome = outcome.expect_stderr(&format!("\"{path}\"")).expect_stderr("page 7");
-    let outcome = outcome.expect_stderr(&format!("\"{path}_vm\"")).expect_stderr("page 0");
-    assert_eq!(site.backups().len(), 2, "{outcome}");
-    let info: Value =
-        serde_json::from_str(&site.pgv.run("pgv", &["info", "--output", "json"]).success().stdout).unwrap();
-    assert!(info.to_string().contains(good["id"].as_str().unwrap()), "{info}");
-    // The page is put right by the next write of it, which the server makes from its memory.
-    site.primary.query("UPDATE t SET t = 'y' WHERE g % 5 = 0");
-    site.primary.query("CHECKPOINT");
 }
