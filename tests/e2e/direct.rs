@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Ledger, PgVersion, Settled, Site, TestCluster, TestFolder, dump, pg_amcheck, pg_checksums};
+use crate::support::{
+    Ledger, PgVersion, Settled, Site, TestCluster, TestFolder, dump, pg_amcheck, pg_checksums, wait_until,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -90,6 +96,110 @@ fn a_direct_backup_of_postgresql_15_comes_back() {
     pg_amcheck(&copy).success();
     copy.stop();
     pg_checksums(PgVersion::V15, &folder.join("copy")).success();
+}
+
+/// A role that may back up over the replication protocol alone, and one that may do more.
+#[test]
+fn the_method_is_what_is_possible_or_what_was_asked_for() {
+    let folder = TestFolder::new("direct-auto");
+    let site = Site::new(PgVersion::V15, &folder);
+    site.primary.query("CREATE ROLE blind LOGIN REPLICATION");
+    site.primary.query("CREATE ROLE sends LOGIN REPLICATION; CREATE ROLE reads LOGIN");
+    site.primary.query("GRANT pg_read_all_settings TO sends, reads");
+    let functions = "pg_backup_start(text, boolean), pg_backup_stop(boolean)";
+    site.primary.query(&format!("GRANT EXECUTE ON FUNCTION {functions} TO reads"));
+    let taken = |role: &str, method: &str| {
+        let options = ["--checkpoint", "fast", "-U", role, "--method", method, "--output", "json"];
+        site.pgv.run("pgv-basebackup", &options)
+    };
+    for (role, method, expected) in [
+        ("postgres", "auto", "direct"),
+        ("postgres", "stream", "stream"),
+        ("reads", "auto", "direct"),
+        ("reads", "direct", "direct"),
+        ("sends", "auto", "stream"),
+        ("blind", "auto", "stream"),
+    ] {
+        let outcome = taken(role, method).success();
+        assert_eq!(json(&outcome.stdout)["backup"]["method"], expected, "{role} {method}\n{outcome}");
+    }
+    let refused = taken("sends", "direct").expect_code(3);
+    let refused = refused.expect_stderr("is not possible: role \"sends\" may not put the server into backup mode");
+    refused.expect_stderr("--method stream");
+    let refused = taken("blind", "direct").expect_code(3);
+    refused.expect_stderr("the role may not see where the data directory is; grant it pg_read_all_settings");
+    assert_eq!(site.backups().len(), 6);
+}
+
+/// Ended by a signal, or by the loss of the session that keeps the server in backup mode, it leaves nothing listed.
+#[test]
+fn a_direct_backup_that_ends_early_is_not_listed() {
+    let folder = TestFolder::new("direct-ended");
+    let site = Site::new(PgVersion::V15, &folder);
+    let guard = "FROM pg_stat_activity WHERE query = 'SELECT timeline_id FROM pg_control_checkpoint()'";
+    for (what, status, words) in [
+        ("INT", Some(130), "was ended by a signal; nothing of it is listed"),
+        ("TERM", Some(130), "was ended by a signal; nothing of it is listed"),
+        ("KILL", None, ""),
+        ("session", Some(4), "terminating connection due to administrator command"),
+    ] {
+        let options = ["--checkpoint", "fast", "--method", "direct", "--max-rate", "1MB"];
+        let mut command = site.pgv.command("pgv-basebackup", &options);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until("data is stored", PATIENCE, || {
+            let entries = std::fs::read_dir(site.tree().join("backups")).into_iter().flatten().flatten();
+            entries.count() > 0 && site.primary.query(&format!("SELECT count(*) {guard}")) == "1"
+        });
+        let pid = Pid::from_child(&child);
+        match what {
+            "INT" => kill_process(pid, Signal::INT).unwrap(),
+            "TERM" => kill_process(pid, Signal::TERM).unwrap(),
+            "KILL" => kill_process(pid, Signal::KILL).unwrap(),
+            _ => assert_eq!(site.primary.query(&format!("SELECT pg_terminate_backend(pid) {guard}")), "t"),
+        }
+        let status_of_child = child.wait().unwrap().code();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(status_of_child, status, "{what}: {stderr}");
+        assert!(stderr.contains(words), "{what}: {stderr}");
+        assert_eq!(site.backups(), [""; 0], "{what}");
+        wait_until("the server has noticed", PATIENCE, || {
+            site.primary.query(&format!("SELECT count(*) {guard}")) == "0"
+        });
+    }
+    direct_backup(&site);
+    assert_eq!(site.backups().len(), 1);
+}
+
+/// A page with a wrong checksum costs neither the backup of the rest nor the one before it.
+#[test]
+fn a_bad_page_marks_the_backup() {
+    let folder = TestFolder::new("direct-findings");
+    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--data-checksums").line("autovacuum = off");
+    let mut site = Site::of(builder, &folder);
+    site.primary.query("CREATE TABLE hit AS SELECT md5(g::text) AS filler FROM generate_series(1, 20000) AS g");
+    direct_backup(&site);
+    let file = site.primary.query("SELECT pg_relation_filepath('hit')");
+    site.primary.stop();
+    let path = site.primary.data.join(&file);
+    let mut content = std::fs::read(&path).unwrap();
+    content[3 * 8192 + 4000] ^= 1;
+    content[20 * 8192 + 4000] ^= 1;
+    std::fs::write(&path, content).unwrap();
+    assert_eq!(site.primary.start_and_settle(), Settled::Open);
+    let outcome = site.backup(&["--method", "direct"]).expect_code(5);
+    let words = format!("is stored, and marked: \"{file}\": pages 3 (found ");
+    let outcome = outcome.expect_stderr(&words).expect_stderr("have a wrong checksum");
+    assert!(outcome.stdout.contains("finding: "), "{outcome}");
+    let ids = site.backups();
+    let [whole, marked] = ids.as_slice() else { panic!("{ids:?}") };
+    let info = site.pgv.run("pgv", &["info"]).success();
+    assert!(info.stdout.contains(&format!("{marked}: finding: ")), "{info}");
+    site.primary.archive_all();
+    let plan = site.restore(&folder.join("copy"), &["--dry-run"]).success();
+    assert!(plan.stdout.contains(whole) && !plan.stdout.contains(&format!("backup {marked}")), "{plan}");
+    let named = site.restore(&folder.join("copy"), &["--backup", marked, "--target-immediate"]).success();
+    named.expect_stderr("damage was found in backup");
 }
 
 /// Path, and what stands there: mode and content, but for what says when the backup was taken

@@ -16,6 +16,8 @@ mod crash_backup;
 mod crash_restore;
 mod demo;
 mod direct;
+mod direct_backup;
+mod direct_parts;
 mod documents;
 mod faults_while_replaying;
 mod harmless;

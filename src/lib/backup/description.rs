@@ -98,7 +98,8 @@ impl Description {
         Ok(description)
     }
 
-    fn data_directory(&self) -> Option<PathBuf> {
+    /// Where the server's data directory is, as it calls it; `None` when the role may not see that.
+    pub(super) fn data_directory(&self) -> Option<PathBuf> {
         self.server.settings.get("data_directory").map(PathBuf::from)
     }
 

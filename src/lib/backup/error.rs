@@ -10,7 +10,7 @@ use crate::pg::{
     TarError, TimelineHistoryError, TimelineId, WalSegmentName,
 };
 use crate::repository::{
-    BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError, WriterDescription,
+    BackupId, BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError, WriterDescription,
 };
 use crate::server::{BackupSessionError, ConnectError, ControlFileReadError, ReplicationError, ServerError};
 use crate::wal_search::WalSearchError;
@@ -329,6 +329,29 @@ fn without_text(before_data: bool, of_standby: bool) -> &'static str {
         (_, true) => "the primary of this standby has to archive it",
         (true, false) => "archiving does not work",
         (false, false) => "the backup cannot be used without it",
+    }
+}
+
+/// A backup that is complete and listed, and marked: something is wrong with what the server has.
+#[derive(Debug, thiserror::Error)]
+#[error("backup {id} is stored, and marked: {}{}", findings.first().map_or("", String::as_str), more_text(findings))]
+pub struct MarkedBackup {
+    /// The backup.
+    pub id: BackupId,
+    /// What was found.
+    pub findings: Vec<String>,
+}
+
+impl Classified for MarkedBackup {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Corrupt
+    }
+}
+
+fn more_text(findings: &[String]) -> String {
+    match findings.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!("; and {more} more findings"),
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) fn choose(
     }
     let problem = match (&description.local_directory, choice) {
         (LocalDirectory::Elsewhere, MethodChoice::Auto) => return Ok(None),
+        (LocalDirectory::Elsewhere, _) if description.data_directory().is_none() => {
+            "the role may not see where the data directory is; grant it pg_read_all_settings".to_owned()
+        }
         (LocalDirectory::Elsewhere, _) => "the server's data directory is not proven to be on this host".to_owned(),
         (LocalDirectory::Unreadable(path), _) => {
             format!("this account cannot read data directory \"{}\"", path.display())
@@ -54,47 +57,20 @@ pub(super) fn choose(
 
 /// What stands against reading the files of this directory.
 fn obstacle(session: &mut ServerSession<'_>, directory: &Path) -> Result<Option<String>, BackupError> {
-    let about = session.sql(async |sql| ask(sql).await)?;
-    if !about.may_begin {
-        return Ok(Some(format!("role \"{}\" may not call {}", about.role, about.function)));
+    let rights = session.sql(async |sql| sql.role_rights().await)?;
+    if !rights.begin_backups {
+        return Ok(Some(format!("role \"{}\" may not put the server into backup mode", rights.role)));
     }
+    let answering = session.sql(async |sql| started(sql).await)?;
     let running = PostmasterFile::read(directory)?.and_then(|file| file.started);
-    let is_same = running.is_some_and(|started| started.abs_diff(about.started) <= START_SECONDS_APART_MAX);
+    let is_same = running.zip(answering).is_some_and(|(one, other)| one.abs_diff(other) <= START_SECONDS_APART_MAX);
     let path = directory.display();
     Ok((!is_same).then(|| format!("the server that answers is not the one that runs in \"{path}\"")))
 }
 
-/// What a server says of the role and of itself.
-struct About {
-    role: String,
-    may_begin: bool,
-    /// The function that begins a backup.
-    function: &'static str,
-    /// In seconds.
-    started: i64,
-}
-
-async fn ask(sql: &SqlClient) -> Result<About, ServerError> {
-    const ACTION: &str = "tell whether the role may begin a backup";
-    // COMPAT: the functions have other names and arguments up to 14.
-    let (function, start, stop) = match sql.version_num() {
-        Some(version) if version < 150_000 => {
-            ("pg_start_backup", "pg_start_backup(text, boolean, boolean)", "pg_stop_backup(boolean, boolean)")
-        }
-        _ => ("pg_backup_start", "pg_backup_start(text, boolean)", "pg_backup_stop(boolean)"),
-    };
-    let query = format!(
-        "SELECT current_user, has_function_privilege('{start}', 'execute') AND has_function_privilege('{stop}', \
-         'execute') AND has_function_privilege('pg_control_checkpoint()', 'execute'), \
-         extract(epoch FROM pg_postmaster_start_time())::bigint"
-    );
-    let rows = sql.query_text(ACTION, &query).await?;
-    let row = rows.into_iter().next().unwrap_or_default();
-    let text = |column: usize| row.get(column).and_then(Option::as_deref).unwrap_or_default();
-    Ok(About {
-        role: text(0).to_owned(),
-        may_begin: text(1) == "t",
-        function,
-        started: text(2).parse().unwrap_or_default(),
-    })
+/// When the server began, in seconds.
+async fn started(sql: &SqlClient) -> Result<Option<i64>, ServerError> {
+    let query = "SELECT extract(epoch FROM pg_postmaster_start_time())::bigint";
+    let rows = sql.query_text("tell when it began", query).await?;
+    Ok(rows.into_iter().flatten().flatten().next().and_then(|seconds| seconds.parse().ok()))
 }

@@ -36,7 +36,7 @@ use crate::server::{CheckpointMode, ConnectionSettings};
 
 use description::Description;
 use direct::DirectBackup;
-pub use error::BackupError;
+pub use error::{BackupError, MarkedBackup};
 pub use method::MethodChoice;
 use needed_wal::NeededWal;
 use session::ServerSession;
@@ -83,6 +83,14 @@ pub struct BackupReport {
     pub record: BackupRecord,
     /// How long it took.
     pub took: Duration,
+}
+
+impl BackupReport {
+    /// What is said of a backup in whose data something is wrong.
+    pub fn failure(&self) -> Option<MarkedBackup> {
+        let BackupRecord { id, findings, .. } = &self.record;
+        (!findings.is_empty()).then(|| MarkedBackup { id: *id, findings: findings.clone() })
+    }
 }
 
 /// Takes a backup.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
 use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
+use super::printer::escaped;
 use super::program::{Program, Verb};
 use super::size::bytes_text;
 use crate::backup::{self, BackupOptions, BackupReport, MethodChoice};
@@ -53,6 +54,10 @@ pub(crate) struct BackupArgs {
     #[arg(short = 'j', long, value_name = "COUNT")]
     pub(crate) jobs: Option<String>,
 
+    /// How much to stand back behind other programs, 0 to 19: processor and disk [default: 0]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub(crate) nice: Option<String>,
+
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 
@@ -69,10 +74,12 @@ Examples:
   pgv-basebackup --checkpoint fast --max-rate 50MB           start at once, spare the server's disks
   pgv-basebackup --repo /srv/pgv --cluster main -h db1 -U pgv
   pgv-basebackup -d 'host=db1 user=pgv sslmode=verify-full'
+  pgv-basebackup --method direct --jobs 2 --nice 19          read the files here, with two workers
 
 Exit status: 0 the backup is complete and listed; 2 usage or configuration; 3 refused; 4 not
-reachable, no room, no permission or too slow; 5 damaged data; 70 a defect of pgv; 130 ended by a
-signal.";
+reachable, no room, no permission or too slow; 5 damaged data: with the words \"is stored, and
+marked\", pages with wrong checksums were found in a backup that is listed; 70 a defect of pgv;
+130 ended by a signal.";
 
 impl VerbArgs for BackupArgs {
     const VERB: Verb = Verb::Backup;
@@ -90,6 +97,7 @@ impl VerbArgs for BackupArgs {
         overrides.set("backup.archive_timeout", "--archive-timeout", self.archive_timeout.as_deref());
         overrides.set("backup.compression_level", "--compression-level", self.compression_level.as_deref());
         overrides.set("backup.jobs", "--jobs", self.jobs.as_deref());
+        overrides.set("backup.nice", "--nice", self.nice.as_deref());
         overrides
     }
 
@@ -106,6 +114,11 @@ impl VerbArgs for BackupArgs {
 pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
     let configuration = context.configuration();
     let settings = configuration.backup();
+    if settings.nice > 0 {
+        // ORDER: before any thread is started, since each has a niceness of its own. The kernel takes the priority of
+        // reads and writes from it, too, where the scheduler of the disk has priorities.
+        let _ = rustix::process::nice(settings.nice);
+    }
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let options = BackupOptions {
         connection: opening::connection(configuration, &args.connection, Program::BaseBackup)?,
@@ -135,7 +148,10 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
         OutputFormat::Json => json_answer(&report),
     };
     context.printer().report(&answer, "backup")?;
-    Ok(Outcome::Done)
+    match report.failure() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(Outcome::Done),
+    }
 }
 
 fn text_answer(report: &BackupReport) -> String {
@@ -145,10 +161,11 @@ fn text_answer(report: &BackupReport) -> String {
     // Rates are for people: whole bytes a second are precise enough.
     let rate = Duration::from_secs_f64(seconds).as_millis().max(1);
     let rate = u64::try_from(u128::from(sizes.file_bytes) * 1000 / rate).unwrap_or(u64::MAX);
+    let findings: String = record.findings.iter().map(|finding| format!("finding: {}\n", escaped(finding))).collect();
     format!(
         "backup {} of cluster {} is complete\n\
          {} files, {}; {} stored; {seconds:.1} s, {}/s\n\
-         WAL from {} to {}, consistent since {}\n",
+         WAL from {} to {}, consistent since {}\n{findings}",
         record.id,
         report.cluster,
         sizes.files,

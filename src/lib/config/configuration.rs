@@ -117,6 +117,8 @@ pub struct BackupSettings {
     pub compression_level: CompressionLevel,
     /// Workers that compress and read; one for each processor when absent.
     pub jobs: Option<NonZeroUsize>,
+    /// The niceness of the process.
+    pub nice: i32,
     /// The label.
     pub label: Option<String>,
 }

@@ -10,7 +10,7 @@ use super::load::Merged;
 use super::settings::{Place, in_place, setting};
 use super::value::{
     Origin, Value, ValueError, absolute_path, age_below, cluster_name, compression_level, duration_below, jobs, label,
-    max_rate, repository_id, system_identifier,
+    max_rate, nice, repository_id, system_identifier,
 };
 use super::{
     ArchiveSettings, BackupSettings, CheckSettings, ClusterSettings, ConfigError, Configuration, FetchSettings,
@@ -45,6 +45,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         archive_timeout: values.required("backup.archive_timeout", duration_below(WAIT_LIMIT))?,
         compression_level: values.required("backup.compression_level", compression_level)?,
         jobs: values.optional("backup.jobs", jobs)?,
+        nice: values.required("backup.nice", nice)?,
         label: values.optional("backup.label", label)?,
     };
     let check = CheckSettings {

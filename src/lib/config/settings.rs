@@ -183,6 +183,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         None,
         "workers that compress, and read in a direct backup, 1 to 256; one for each processor when absent"
     ),
+    setting!(
+        "backup.nice",
+        "PGV_BACKUP_NICE",
+        BACKUP,
+        Number,
+        Some("0"),
+        "how much a backup stands back behind other programs of this host, 0 to 19"
+    ),
     setting!("backup.label", "PGV_BACKUP_LABEL", BACKUP, Text, None, "the label of backups"),
     setting!(
         "check.backup_warning",

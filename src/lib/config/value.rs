@@ -149,6 +149,12 @@ pub(super) fn jobs(text: &str) -> Result<NonZeroUsize, ValueError> {
     count.ok_or(ValueError::Number { least: 1, most: 256 })
 }
 
+/// Only root may go below zero.
+pub(super) fn nice(text: &str) -> Result<i32, ValueError> {
+    let number = text.parse().ok().filter(|number| (0..=19).contains(number));
+    number.ok_or(ValueError::Number { least: 0, most: 19 })
+}
+
 /// The range is that of `BASE_BACKUP`'s `MAX_RATE` (`src/include/backup/basebackup.h`).
 pub(super) fn max_rate(text: &str) -> Result<u64, ValueError> {
     let rate = text.parse::<ByteSize>().ok().map(|rate| rate.as_u64());
@@ -210,6 +216,8 @@ mod tests {
         assert_eq!(compression_level("19").unwrap().get(), 19);
         assert!(["0", "20", "x", ""].iter().all(|text| compression_level(text).is_err()));
         assert_eq!(jobs("8").unwrap().get(), 8);
+        assert_eq!((nice("0"), nice("19")), (Ok(0), Ok(19)));
+        assert!(["20", "-1", ""].iter().all(|text| nice(text).is_err()));
         assert!(["0", "257", "-1"].iter().all(|text| jobs(text).is_err()));
         assert!(label("weekly, full").is_ok());
         assert!(label("two\nlines").is_err() && label(&"x".repeat(1025)).is_err());

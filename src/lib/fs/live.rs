@@ -292,4 +292,26 @@ mod tests {
             assert_eq!(&buffer[..read], expected, "{offset} {length} {step}");
         }
     }
+
+    /// Needs a file system that tells what is in the cache and keeps files elsewhere, as that of a build is.
+    #[test]
+    fn the_page_cache_is_left_as_it_was_found() {
+        use std::io::Write as _;
+        let mut temp = tempfile::NamedTempFile::new_in(concat!(env!("CARGO_MANIFEST_DIR"), "/target")).unwrap();
+        temp.write_all(&vec![7; 1 << 20]).unwrap();
+        temp.as_file().sync_all().unwrap();
+        let directory = LiveDirectory::open(temp.path().parent().unwrap()).unwrap();
+        let file = directory.file(temp.path().file_name().unwrap()).unwrap().unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        let cached = |buffer: &mut [u8]| file.read_cached(1 << 19, &mut buffer[..4096]);
+        // What was written is there, and stays.
+        assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
+        assert_eq!(cached(&mut buffer), Some(4096));
+        // What is not there does not stay. (Asking for it has the disk read it: it is dropped again.)
+        file.forget(0, 1 << 20);
+        buffer.fill(0);
+        assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
+        assert!(buffer.iter().all(|byte| *byte == 7));
+        assert_eq!(cached(&mut buffer), Some(0));
+    }
 }

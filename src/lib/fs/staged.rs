@@ -73,12 +73,18 @@ impl StagedFile {
         self.file.write_all(bytes).map_err(|error| FileError::new("write", &self.path, error))?;
         self.written += bytes.len() as u64;
         if self.written - self.written_back >= WRITEBACK_BYTES {
-            // Starts writeback of dirty pages and drops clean ones; a file system that cannot does no harm.
-            let length = std::num::NonZeroU64::new(self.written - self.written_back);
-            let _ = rustix::fs::fadvise(&self.file, self.written_back, length, Advice::DontNeed);
+            // Starts writeback of dirty pages, and drops clean ones: those that it was started for the last time.
+            self.forget(self.written_back.saturating_sub(WRITEBACK_BYTES), self.written);
             self.written_back = self.written;
         }
         Ok(())
+    }
+
+    /// Keeps a range out of the page cache, which others need. A file system that cannot does no harm.
+    fn forget(&self, begin: u64, end: u64) {
+        if let Some(length) = std::num::NonZeroU64::new(end.saturating_sub(begin)) {
+            let _ = rustix::fs::fadvise(&self.file, begin, Some(length), Advice::DontNeed);
+        }
     }
 
     /// When it was last written, by the clock of its file system.
@@ -130,7 +136,11 @@ impl StagedFile {
     }
 
     fn sync(&self) -> Result<(), FileError> {
-        self.file.sync_all().map_err(|error| FileError::new("sync", &self.path, error))
+        self.file.sync_all().map_err(|error| FileError::new("sync", &self.path, error))?;
+        if self.written_back > 0 {
+            self.forget(self.written_back.saturating_sub(WRITEBACK_BYTES), self.written);
+        }
+        Ok(())
     }
 
     fn rename(&self, target: &Path) -> Result<(), FileError> {

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use super::finding::{Finding, FindingAction, Need};
 use super::server_state::ServerState;
-use crate::server::RoleRights;
+use crate::server::{RoleRights, backup_functions};
 
 /// The role that is proposed.
 const PROPOSED_ROLE: &str = "pgv";
 
 const READ_FILES: &str = "it stores the configuration files outside the data directory with each backup; \
                           it also lets the role read every file that the server can";
+
+const BEGIN_BACKUPS: &str = "it reads the files itself when the data directory is on its host, which is faster";
 
 /// One right: what it is for, and how it is given.
 struct Right {
@@ -26,8 +28,7 @@ pub(super) fn assess(state: &ServerState) -> Vec<Finding> {
     let Some(rights) = &state.rights else { return Vec::new() };
     let mut findings: Vec<Finding> = Vec::new();
     if !rights.superuser {
-        let outside = has_configuration_outside(state);
-        let lacking = needed(rights, outside).into_iter().filter(|right| !right.held);
+        let lacking = needed(rights, state).into_iter().filter(|right| !right.held);
         findings.extend(lacking.map(|right| Finding {
             what: "role right".to_owned(),
             found: Some("missing".to_owned()),
@@ -68,9 +69,10 @@ pub fn create_role_sql(state: &ServerState) -> Vec<String> {
         read_all_settings: false,
         read_server_files: false,
         read_binary_file: false,
+        begin_backups: false,
     };
     let mut lines = vec![format!("CREATE ROLE {PROPOSED_ROLE} LOGIN REPLICATION;")];
-    for right in needed(&nothing, has_configuration_outside(state)) {
+    for right in needed(&nothing, state) {
         if right.need == Need::Optional {
             lines.push(format!("-- optional: {}", right.reason));
         }
@@ -81,7 +83,7 @@ pub fn create_role_sql(state: &ServerState) -> Vec<String> {
     lines
 }
 
-fn needed(rights: &RoleRights, configuration_outside: bool) -> Vec<Right> {
+fn needed(rights: &RoleRights, state: &ServerState) -> Vec<Right> {
     use Need::{Optional, Required};
     let role = identifier(&rights.role);
     let right = |held, what, need, reason, sql| Right { held, what, need, reason, sql };
@@ -101,7 +103,11 @@ fn needed(rights: &RoleRights, configuration_outside: bool) -> Vec<Right> {
             format!("GRANT pg_read_all_settings TO {role};"),
         ),
     ];
-    if configuration_outside {
+    let functions =
+        backup_functions(state.version.get() * 10_000).map(|function| format!("pg_catalog.{function}")).join(", ");
+    let sql = format!("GRANT EXECUTE ON FUNCTION {functions} TO {role};");
+    needed.push(right(rights.begin_backups, "direct backups", Optional, BEGIN_BACKUPS, sql));
+    if has_configuration_outside(state) {
         let function = "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)";
         let held = rights.read_server_files && rights.read_binary_file;
         let sql = format!("GRANT pg_read_server_files TO {role}; GRANT EXECUTE ON FUNCTION {function} TO {role};");

@@ -2,7 +2,7 @@
 //! `src/backend/backup/basebackup.c`), so that a backup of the files themselves holds the same.
 //!
 //! INVARIANT: nothing is left out that the server would send, but for what lies in `pg_tblspc` without being a
-//! tablespace of this cluster.
+//! tablespace of this cluster, and `.DS_Store`, which 13 and 14 send.
 //! COMPAT: 13 to 18. `pg_wal/summaries` is made from 17 on. A name counts as one of a relation by the strict rule of
 //! 17, for all versions: the earlier ones also take a number with leading zeros, which no server writes, and verify
 //! every file beside relations as if it were one, which gives false alarms.

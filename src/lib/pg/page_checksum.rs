@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    /// That the compiler uses vectors: without them it is a third of this.
+    /// That the compiler uses vectors: without them it is some 3 GB/s.
     #[test]
     #[ignore = "a measurement: cargo test --release --lib page_checksum -- --ignored"]
     fn checks_gigabytes_in_a_second() {

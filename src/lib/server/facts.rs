@@ -76,6 +76,19 @@ pub struct RoleRights {
     pub read_server_files: bool,
     /// May call `pg_read_binary_file`.
     pub read_binary_file: bool,
+    /// May put the server into backup mode, to read its files.
+    pub begin_backups: bool,
+}
+
+/// The functions that put a server of this version (150004 is 15.4) into backup mode and out of it.
+///
+/// COMPAT: they have other names and arguments up to 14.
+pub fn backup_functions(version_num: u32) -> [&'static str; 2] {
+    if version_num < 150_000 {
+        ["pg_start_backup(text,boolean,boolean)", "pg_stop_backup(boolean,boolean)"]
+    } else {
+        ["pg_backup_start(text,boolean)", "pg_backup_stop(boolean)"]
+    }
 }
 
 const READ_SETTINGS: &str = "show its settings";
@@ -186,13 +199,16 @@ impl SqlClient {
                 "EXISTS (SELECT FROM pg_roles g WHERE g.rolname = '{group}' AND pg_has_role(r.oid, g.oid, 'USAGE'))"
             )
         };
+        let may_call = |function: &str| format!("has_function_privilege(r.oid, '{function}', 'EXECUTE')");
+        let [start, stop] = backup_functions(self.version_num().unwrap_or(u32::MAX));
         let columns = [
             "r.rolname::text".to_owned(),
             "r.rolsuper".to_owned(),
             "r.rolreplication".to_owned(),
             member("pg_read_all_settings"),
             member("pg_read_server_files"),
-            "has_function_privilege(r.oid, 'pg_read_binary_file(text,bigint,bigint,boolean)', 'EXECUTE')".to_owned(),
+            may_call("pg_read_binary_file(text,bigint,bigint,boolean)"),
+            [start, stop, "pg_control_checkpoint()"].map(may_call).join(" AND "),
         ];
         let sql = format!("SELECT {} FROM pg_roles r WHERE r.rolname = current_user", columns.join(", "));
         let rows = self.query(ACTION, &sql, &[]).await?;
@@ -206,6 +222,7 @@ impl SqlClient {
             read_all_settings: right(3)?,
             read_server_files: right(4)?,
             read_binary_file: right(5)?,
+            begin_backups: right(6)?,
         })
     }
 

@@ -123,7 +123,8 @@ fn take_control_file(data_directory: &Path, taker: &mut Taker) -> Result<(), Bac
     };
     let facts = facts.ok_or(BackupError::NoControlFile { directory: data_directory.to_owned() })?;
     let (content, _) = control_file(data_directory)?;
-    taker.take_control_file(&path, &facts, &content)
+    taker.take_control_file(&path, &facts, &content)?;
+    taker.end()
 }
 
 fn control_file(data_directory: &Path) -> Result<(Vec<u8>, ControlFile), BackupError> {

@@ -176,7 +176,10 @@ impl<'a> Scan<'a> {
                 PathKind::Directory,
             ) => self.add(path, facts, PlannedKind::Directory),
             (Action::Tablespace, PathKind::Link) => match directory.link_target(name)? {
-                Some(target) => self.add(path, facts, PlannedKind::Link { target }),
+                Some(target) => {
+                    check_text(name, &target)?;
+                    self.add(path, facts, PlannedKind::Link { target })
+                }
                 None => Ok(None),
             },
             // Another thing has come into its place: what was there has gone.
@@ -211,8 +214,16 @@ impl<'a> Scan<'a> {
     }
 
     fn enter(&mut self, directory: Arc<LiveDirectory>, path: Option<DataPath>) -> Result<(), BackupError> {
-        let mut found = Vec::new();
-        for (name, kind) in directory.names()? {
+        let names = directory.names()?;
+        let below = |name: &OsStr| match &path {
+            Some(path) => DataPath::parse(&[path.as_bytes(), b"/", name.as_bytes()].concat()),
+            None => DataPath::parse(name.as_bytes()),
+        };
+        let may_be_initial = names.iter().map(|(name, _)| name).filter(|name| name.as_bytes().ends_with(b"_init"));
+        let initial = may_be_initial.map(|name| below(name)).collect::<Result<Vec<_>, _>>()?;
+        let unlogged = UnloggedRelations::among(&initial);
+        let mut steps = Vec::new();
+        for (name, kind) in names {
             let kind = match kind {
                 Some(kind) => kind,
                 // COMPAT: a file system that does not tell it with the names.
@@ -221,17 +232,7 @@ impl<'a> Scan<'a> {
                     None => continue,
                 },
             };
-            let name = name.as_bytes();
-            let below = match &path {
-                Some(path) => DataPath::parse(&[path.as_bytes(), b"/", name].concat())?,
-                None => DataPath::parse(name)?,
-            };
-            found.push((below, kind));
-        }
-        let files = found.iter().filter(|(_, kind)| *kind == PathKind::File).map(|(path, _)| path);
-        let unlogged = UnloggedRelations::among(files);
-        let mut steps = Vec::new();
-        for (path, kind) in found {
+            let path = below(&name)?;
             if kind != PathKind::File || !unlogged.leave_out(&path) {
                 self.plan(path, kind, &mut steps)?;
             }
@@ -307,6 +308,17 @@ fn entry_kind(kind: PathKind) -> EntryKind {
     }
 }
 
+/// Refuses a location that the record, which is JSON, cannot hold: at once, not when all data has been read.
+fn check_text(name: &OsStr, target: &Path) -> Result<(), BackupError> {
+    match (target.to_str(), name.to_str().and_then(|digits| digits.parse().ok())) {
+        (None, Some(oid)) => {
+            let location = target.as_os_str().as_bytes().escape_ascii().to_string();
+            Err(BackupError::TablespaceName { oid, location })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The tablespaces that lie in the data directory itself and are linked all the same.
 fn tablespaces_inside(root: &LiveDirectory) -> Result<HashSet<DataPath>, BackupError> {
     let mut inside = HashSet::new();
@@ -314,6 +326,7 @@ fn tablespaces_inside(root: &LiveDirectory) -> Result<HashSet<DataPath>, BackupE
     let real_root = fs::real_path(root.path())?;
     for (name, _) in tablespaces.names()? {
         let Some(target) = tablespaces.link_target(&name)? else { continue };
+        check_text(&name, &target)?;
         let real = match fs::real_path(&tablespaces.path().join(&target)) {
             Ok(real) => real,
             Err(FileError { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,

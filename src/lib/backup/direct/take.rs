@@ -70,10 +70,16 @@ impl Taker {
         Ok(self.map.fill_room(&entry, &mut |leaf: &[u8]| store_leaf(packs, maker, leaf))?)
     }
 
-    /// Stores what is left, and the root of the map.
+    /// Nothing comes any more: stores the last leaf, and begins to make the last pack durable.
+    pub(super) fn end(&mut self) -> Result<(), BackupError> {
+        let (packs, maker) = (&mut self.packs, &mut self.maker);
+        self.map.end(&mut |leaf: &[u8]| store_leaf(packs, maker, leaf))?;
+        Ok(self.packs.end()?)
+    }
+
+    /// Waits until everything is durable, and stores the root of the map.
     pub(in crate::backup) fn finish(self, backup: &mut BackupWriter) -> Result<StoredContent, BackupWriterError> {
-        let Self { packs, mut maker, map, .. } = self;
-        backup.finish_map(map, packs, |packs, leaf| store_leaf(packs, &mut maker, leaf))
+        backup.store_root(self.map, self.packs)
     }
 
     pub(super) fn map(&self) -> &MapWriter {
@@ -144,10 +150,6 @@ impl Taker {
     fn note_tablespace(&mut self, path: &DataPath, target: &std::path::Path) -> Result<(), BackupError> {
         let digits = String::from_utf8_lossy(path.file_name()).into_owned();
         let oid = digits.parse().map_err(|_| BackupError::Internal { what: "a tablespace has no number" })?;
-        if target.to_str().is_none() {
-            let location = target.as_os_str().as_encoded_bytes().escape_ascii().to_string();
-            return Err(BackupError::TablespaceName { oid, location });
-        }
         self.tablespaces.push(TablespaceRef { oid, path: target.to_owned() });
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! An error that shows another one in its place (`#[error(transparent)]`) hides it from the chain, so the functions
 //! here look inside such variants themselves.
 
+mod backup;
 mod configuration;
 mod copy;
 mod init;
@@ -49,6 +50,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
         ];
     }
     let of_modules = [
+        backup::hint,
         configuration::hint,
         init::hint,
         recovery_conf::hint,

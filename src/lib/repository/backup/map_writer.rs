@@ -97,8 +97,8 @@ impl MapWriter {
         &self.sizes
     }
 
-    /// Stores the last leaf.
-    pub(super) fn end(&mut self, store: StoreLeaf<'_>) -> Result<(), BackupWriterError> {
+    /// Stores the last leaf: no entry comes any more.
+    pub fn end(&mut self, store: StoreLeaf<'_>) -> Result<(), BackupWriterError> {
         self.end_leaf(store)?;
         match &self.room {
             Some(room) => Err(BackupWriterError::Room { path: room.path.clone() }),

@@ -11,7 +11,7 @@ use crate::error::{Classified, ErrorClass};
 use crate::pg::DataPath;
 use crate::repository::layout;
 use crate::repository::object::ObjectSpec;
-use crate::repository::pack::{Extent, PackError, PackNeed, PackOptions, PackStream, PackWriter};
+use crate::repository::pack::{PackError, PackNeed, PackOptions, PackStream, PackWriter};
 use crate::repository::{ClusterRef, Repository, RepositoryError, Writer};
 use crate::store::{ObjectKey, PutOutcome};
 
@@ -190,21 +190,19 @@ impl BackupWriter {
             map.add(path, entry, store)?;
         }
         map.end(store)?;
-        self.store_root(map, packs.finish()?)
+        self.store_root_and_needs(map, packs.finish()?)
     }
 
-    /// Stores the map whose leaves, but for the last, were stored by `store`, and ends the packs.
-    pub fn finish_map(
-        &mut self,
-        mut map: MapWriter,
-        mut packs: PackWriter,
-        mut store: impl FnMut(&mut PackWriter, &[u8]) -> Result<Extent, PackError>,
+    /// Ends the packs, and stores the root of a map that was ended.
+    pub fn store_root(&mut self, map: MapWriter, packs: PackWriter) -> Result<StoredContent, BackupWriterError> {
+        self.store_root_and_needs(map, packs.finish()?)
+    }
+
+    fn store_root_and_needs(
+        &self,
+        map: MapWriter,
+        mut needs: Vec<PackNeed>,
     ) -> Result<StoredContent, BackupWriterError> {
-        map.end(&mut |leaf: &[u8]| store(&mut packs, leaf))?;
-        self.store_root(map, packs.finish()?)
-    }
-
-    fn store_root(&self, map: MapWriter, mut needs: Vec<PackNeed>) -> Result<StoredContent, BackupWriterError> {
         let root = map.into_root(&mut needs);
         let pack_bytes = needs.iter().map(|need| need.body_bytes).sum();
         let root_digest = self.create(layout::ROOT, ObjectKind::Root, &root)?;

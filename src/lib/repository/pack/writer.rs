@@ -96,6 +96,11 @@ impl PackWriter {
         Ok(Extent { pack: number, offset, length: plain_bytes as u64 })
     }
 
+    /// Begins to make the last pack durable: no frame comes any more.
+    pub fn end(&mut self) -> Result<(), PackError> {
+        self.end_pack()
+    }
+
     /// Ends the last pack, and returns the table of all of them, durable.
     pub fn finish(mut self) -> Result<Vec<PackNeed>, PackError> {
         self.end_pack()?;
