@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::crash::{put_back, tree_of};
+use crate::support::crash::tree_of;
 use crate::support::{Ledger, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, pg_verifybackup, run};
 
 const CONTROL_FILE: &str = "global/pg_control";
@@ -156,7 +156,9 @@ impl Scene {
             }
         }
         let space = fs::read_dir(&self.spaces).unwrap().next().unwrap().unwrap().path();
-        [self.data.join("base/extra"), space.join("extra")].map(|path| self.folder.write(path, "extra"));
+        for path in [self.data.join("base/extra"), space.join("extra")] {
+            self.folder.write(path, "extra");
+        }
     }
 
     /// Kills restores and deltas at moments that are spread over their time, and goes on with them.

@@ -14,6 +14,9 @@ use crate::server::CONFIG_FILE_BYTES_MAX;
 
 /// LIMIT: levels of includes, as the server has it (`CONF_FILE_MAX_DEPTH`).
 const DEPTH_MAX: usize = 10;
+/// LIMIT: files that may be configuration by their place alone. A directory that somebody has put among the server's may
+/// have any number.
+const BY_PLACE_MAX: usize = 10_000;
 /// LIMIT: includes that are told.
 const TOLD_MAX: usize = 20;
 
@@ -28,7 +31,7 @@ impl ConfigurationFiles {
         let folder = path.iter().next().unwrap_or_default().as_encoded_bytes();
         let is_servers =
             folder == b"base" || folder == b"global" || (folder.starts_with(b"pg_") && path.iter().count() > 1);
-        if !is_servers
+        if (!is_servers && self.0.len() < BY_PLACE_MAX)
             || main == Some(path.as_path())
             || path.extension() == Some(OsStr::new("conf"))
             || path == Path::new(ControlFile::PATH)
