@@ -14,6 +14,7 @@ mod crash_archive;
 mod crash_backup;
 mod crash_restore;
 mod demo;
+mod direct;
 mod documents;
 mod faults_while_replaying;
 mod harmless;

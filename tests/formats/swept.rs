@@ -18,7 +18,7 @@ use pgv::report::{Cancel, SilentReporter};
 use pgv::repository::{
     BackupBegin, BackupId, BackupMethod, BackupRecord, BackupSizes, BackupWriter, ClusterIdentity, ClusterName,
     ClusterRef, ClusterSelection, DocumentKind, FORMAT, FileEntry, FileKind, NodeDescription, PackOptions, Repository,
-    RepositoryDescription, RepositoryError, ServerDescription, StoredFile, WalArchive, WalContent, Writer,
+    RepositoryDescription, RepositoryError, ServerDescription, StoredFile, WalArchive, WalFileContent, Writer,
     WriterDescription,
 };
 use pgv::restore::{self, BackupChoice, InTheWay, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
@@ -130,7 +130,7 @@ impl Swept {
         self.repository.register(&identity, writer).unwrap();
         let archive = WalArchive::new(&self.repository, &cluster);
         for (name, content) in &files {
-            archive.store(name, WalContent::Whole(content), CompressionLevel::DEFAULT, writer).unwrap();
+            archive.store(name, WalFileContent::Whole(content), CompressionLevel::DEFAULT, writer).unwrap();
         }
         self.clusters.push((cluster, files));
     }

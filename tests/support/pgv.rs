@@ -22,11 +22,19 @@ impl Pgv {
     }
 
     /// `NAME --config FILE ARGUMENTS` (for `pgv`: `pgv VERB --config FILE ...`, the verb being the first argument), not
-    /// yet run: no HOME, no PG or PGV variable, umask of the tests, in `/`.
+    /// yet run: no HOME, no PG variable, of PGV's the method of backups alone, umask of the tests, in `/`.
     pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let (verb, options) = arguments.split_at(usize::from(name == "pgv"));
         let mut command = TestAccount::get().command(program(name));
-        command.env_clear().current_dir("/").args(verb).arg("--config").arg(&self.config).args(options);
+        // A test that names no method is about backups that the server sends: they have its manifest.
+        command
+            .env_clear()
+            .env("PGV_BACKUP_METHOD", "stream")
+            .current_dir("/")
+            .args(verb)
+            .arg("--config")
+            .arg(&self.config)
+            .args(options);
         command
     }
 

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::BackupError;
 use crate::pg::{
-    ControlFile, DataPath, ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher, TablespaceMap, TarEnding,
-    TarEntry, TarEntryKind, TarError, TarReader, TarSink,
+    ControlFile, DataPath, ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher, TablespaceMap,
+    TablespaceMapEntry, TarEnding, TarEntry, TarEntryKind, TarError, TarReader, TarSink,
 };
 use crate::repository::{BackupSizes, FileEntry, FileKind, PackStream, StoredFile, TablespaceRef};
 use crate::server::BackupTablespace;
@@ -318,7 +318,7 @@ impl TarSink for Sink {
 }
 
 /// A restored server follows every line of the map, so it must be about the tablespaces that were sent.
-fn check_tablespace_map(map: Option<&[u8]>, tablespaces: &[TablespaceRef]) -> Result<(), BackupError> {
+pub(super) fn check_tablespace_map(map: Option<&[u8]>, tablespaces: &[TablespaceRef]) -> Result<(), BackupError> {
     let problem = |problem| BackupError::ArchiveContent { archive: "base.tar".to_owned(), problem };
     let map = TablespaceMap::parse(map.unwrap_or_default())
         .map_err(|error| problem(format!("in its tablespace_map, {error}")))?;
@@ -331,6 +331,21 @@ fn check_tablespace_map(map: Option<&[u8]>, tablespaces: &[TablespaceRef]) -> Re
         }
     }
     Ok(())
+}
+
+/// The tablespaces outside the data directory that a server's map names.
+pub(super) fn tablespaces_of(map: Option<&[u8]>) -> Result<Vec<TablespaceRef>, BackupError> {
+    let problem = |error| BackupError::ArchiveContent {
+        archive: "base.tar".to_owned(),
+        problem: format!("in its tablespace_map, {error}"),
+    };
+    let map = TablespaceMap::parse(map.unwrap_or_default()).map_err(problem)?;
+    let outside = map.entries().iter().filter(|entry| !entry.is_in_place());
+    let reference = |entry: &TablespaceMapEntry| TablespaceRef {
+        oid: entry.oid,
+        path: PathBuf::from(std::ffi::OsStr::from_bytes(&entry.path)),
+    };
+    Ok(outside.map(reference).collect())
 }
 
 fn tablespace_path(oid: u32) -> Result<DataPath, BackupError> {

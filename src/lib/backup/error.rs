@@ -1,5 +1,6 @@
 //! Why a backup was not taken.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Classified, ErrorClass};
@@ -11,7 +12,7 @@ use crate::pg::{
 use crate::repository::{
     BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError, WriterDescription,
 };
-use crate::server::{ConnectError, ReplicationError, ServerError};
+use crate::server::{BackupSessionError, ConnectError, ControlFileReadError, ReplicationError, ServerError};
 use crate::wal_search::WalSearchError;
 
 /// A backup that was not taken. Nothing of it is listed.
@@ -96,7 +97,7 @@ pub enum BackupError {
         problem: String,
     },
     /// A path that leaves the data directory.
-    #[error("the server sent a file with an invalid name")]
+    #[error("the data directory has a file with an invalid name")]
     Path(#[from] DataPathError),
     /// A document that is larger than it can be.
     #[error("the server sent a \"{name}\" of more than {limit} bytes")]
@@ -141,8 +142,7 @@ pub enum BackupError {
     /// WAL that a backup needs does not arrive.
     #[error(
         "WAL segment \"{segment}\" did not arrive in the archive within {} s: {}",
-        timeout.as_secs(),
-        if *before_data { "archiving does not work" } else { "the backup cannot be used without it" }
+        timeout.as_secs(), without_text(*before_data, *of_standby)
     )]
     NotArchived {
         /// Which segment.
@@ -151,6 +151,8 @@ pub enum BackupError {
         timeout: Duration,
         /// Whether no data had been read yet.
         before_data: bool,
+        /// Whether a standby is backed up, whose primary archives.
+        of_standby: bool,
     },
     /// More files than pgv keeps in mind at once.
     #[error("the server sent more than {limit} files, directories and links")]
@@ -232,6 +234,37 @@ pub enum BackupError {
         /// Who stored it, as far as that is known.
         stored_by: Option<Box<WriterDescription>>,
     },
+    /// A data directory without its control file.
+    #[error("data directory \"{}\" has no control file", directory.display())]
+    NoControlFile {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The control file cannot be used.
+    #[error(transparent)]
+    ControlFile(#[from] ControlFileReadError),
+    /// The session that keeps the server in backup mode failed.
+    #[error(transparent)]
+    Session(#[from] BackupSessionError),
+    /// The direct method was asked for where it is not possible.
+    #[error("a direct backup is not possible: {problem}")]
+    NotDirect {
+        /// Why.
+        problem: String,
+    },
+    /// The files here are not those of the server that is in backup mode.
+    #[error(
+        "data directory \"{}\" is not the server's: its last checkpoint begins at {found}, and the backup at {expected}",
+        directory.display()
+    )]
+    OtherDirectory {
+        /// The directory.
+        directory: PathBuf,
+        /// The redo position in its control file.
+        found: Lsn,
+        /// Where the backup begins.
+        expected: Lsn,
+    },
     /// A signal came.
     #[error("the backup was ended by a signal; nothing of it is listed")]
     Cancelled,
@@ -258,6 +291,9 @@ impl BackupError {
             Self::Writer(error) => error.class(),
             Self::Pack(error) => error.class(),
             Self::File(error) => error.class(),
+            Self::ControlFile(error) => error.class(),
+            Self::Session(error) => error.class(),
+            Self::NoControlFile { .. } => ErrorClass::Unavailable,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Version(_) | Self::BlockSize { .. } => ErrorClass::Unsupported,
             Self::TwoServers { .. }
@@ -265,6 +301,8 @@ impl BackupError {
             | Self::UnsentTablespace { .. }
             | Self::TablespaceName { .. }
             | Self::TooManyEntries { .. }
+            | Self::NotDirect { .. }
+            | Self::OtherDirectory { .. }
             | Self::OtherServersWal { .. }
             | Self::OtherServersHistory { .. } => ErrorClass::Refused,
             Self::Archive { .. }
@@ -283,6 +321,14 @@ impl BackupError {
             Self::Cancelled => ErrorClass::Interrupted,
             Self::Internal { .. } => ErrorClass::Internal,
         }
+    }
+}
+
+fn without_text(before_data: bool, of_standby: bool) -> &'static str {
+    match (before_data, of_standby) {
+        (_, true) => "the primary of this standby has to archive it",
+        (true, false) => "archiving does not work",
+        (false, false) => "the backup cannot be used without it",
     }
 }
 

@@ -1,8 +1,8 @@
 //! The two connections of a backup: SQL for facts and the server's clock, replication for the data.
 
 use std::future::Future;
-use std::path::Path;
-use std::pin::pin;
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,17 +13,27 @@ use super::own_wal::ServerCheckpoint;
 use super::stream;
 use super::{BackupError, BackupOptions};
 use crate::codec::CompressionLevel;
+use crate::fs;
 use crate::pg::{PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{PackStream, WalArchive, WalContent, Writer};
+use crate::repository::{PackStream, WalArchive, WalFileContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
-    BackupTablespace, BaseBackupOptions, ConnectionSettings, LocalDirectory, ServerError, SqlClient, WalPosition,
-    Walsender,
+    BackupSession, BackupTablespace, BaseBackupOptions, CheckpointMode, ConnectionSettings, LocalDirectory,
+    ServerError, SqlClient, WalPosition, Walsender,
 };
 
 /// How often a wait looks whether a signal came.
 const CANCEL_POLL: Duration = Duration::from_millis(200);
+
+/// For how long the runtime is driven at each look at a session.
+const LOOK_FOR: Duration = Duration::from_millis(1);
+/// How long the checkpoint before a backup may take; a spread one, most of checkpoint_timeout, whose limit is a day.
+const CHECKPOINT_LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// Where a server keeps WAL and timeline histories.
+const WAL_DIRECTORY: &str = "pg_wal";
+/// LIMIT: bytes of a timeline history.
+const HISTORY_BYTES_MAX: u64 = 16 << 20;
 
 /// The walsender is taken once, by the backup.
 const NO_WALSENDER: BackupError = BackupError::Internal { what: "the walsender was taken already" };
@@ -42,6 +52,8 @@ pub(super) struct ServerSession<'a> {
     settings: &'a ConnectionSettings,
     sql: Option<SqlClient>,
     walsender: Option<Walsender>,
+    /// Where the server's own timeline histories lie, when its files are read here.
+    histories: Option<PathBuf>,
     /// The cluster that answered first; every later connection must reach the same.
     identified: Option<SystemIdentifier>,
     cancel: Cancel,
@@ -54,13 +66,13 @@ impl<'a> ServerSession<'a> {
         reporter: &dyn Reporter,
     ) -> Result<Self, BackupError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(BackupError::Thread)?;
-        let mut session = Self { runtime, settings, sql: None, walsender: None, identified: None, cancel };
+        let mut session =
+            Self { runtime, settings, sql: None, walsender: None, histories: None, identified: None, cancel };
         let sql = session.wait(SqlClient::connect(settings))??;
         if let Some(problem) = sql.passfile_problem() {
             reporter.warn(&problem.to_string());
         }
         session.sql = Some(sql);
-        session.walsender = Some(session.wait(Walsender::connect(settings))??);
         Ok(session)
     }
 
@@ -109,22 +121,62 @@ impl<'a> ServerSession<'a> {
         wait(&self.runtime, &self.cancel, future)
     }
 
-    /// Who answered; both connections must have reached the same cluster.
+    /// Who answered.
     pub(super) fn identify(&mut self) -> Result<ServerIdentity, BackupError> {
         let facts = self.sql(async |sql| sql.server_facts(&[]).await)?;
-        let walsender = self.walsender.as_mut().ok_or(NO_WALSENDER)?;
-        let identified = wait(&self.runtime, &self.cancel, walsender.identify_system())??;
-        let replication = identified.system_identifier;
-        if let Some(sql) = facts.system_identifier.filter(|sql| *sql != replication) {
-            return Err(BackupError::TwoServers { sql, replication });
-        }
-        self.identified = Some(replication);
+        self.identified = facts.system_identifier;
+        let system_identifier = match facts.system_identifier {
+            Some(system_identifier) => system_identifier,
+            // A role may be kept from asking that by SQL.
+            None => self.open_walsender()?,
+        };
         Ok(ServerIdentity {
-            system_identifier: replication,
+            system_identifier,
             major_version: PgMajorVersion::from_version_num(facts.version_num)?,
             version_num: facts.version_num,
             is_standby: facts.in_recovery,
         })
+    }
+
+    /// Connects for replication, unless that was done; both connections must reach the same cluster.
+    pub(super) fn open_walsender(&mut self) -> Result<SystemIdentifier, BackupError> {
+        if let (Some(_), Some(identified)) = (&self.walsender, self.identified) {
+            return Ok(identified);
+        }
+        let walsender = self.connect_walsender()?;
+        self.walsender = Some(walsender);
+        self.identified.ok_or(BackupError::Internal { what: "a walsender did not identify its server" })
+    }
+
+    fn connect_walsender(&mut self) -> Result<Walsender, BackupError> {
+        let mut walsender = self.wait(Walsender::connect(self.settings))??;
+        let replication = self.wait(walsender.identify_system())??.system_identifier;
+        if let Some(sql) = self.identified.filter(|sql| *sql != replication) {
+            return Err(BackupError::TwoServers { sql, replication });
+        }
+        self.identified = Some(replication);
+        Ok(walsender)
+    }
+
+    /// From here on, the server's files are read in this directory.
+    pub(super) fn read_files_in(&mut self, data_directory: &Path) {
+        self.histories = Some(data_directory.join(WAL_DIRECTORY));
+    }
+
+    /// Puts the server into backup mode, by a connection of its own.
+    pub(super) fn begin_backup(
+        &mut self,
+        label: &str,
+        checkpoint: CheckpointMode,
+    ) -> Result<BackupSession, BackupError> {
+        let sql = self.connect_sql()?;
+        let begin = BackupSession::begin(sql, label, checkpoint, CHECKPOINT_LIMIT);
+        Ok(self.wait(begin)??)
+    }
+
+    /// Drives a watch for a moment; it says why it ended, if it did.
+    pub(super) fn look<T>(&self, watch: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        self.runtime.block_on(async { tokio::time::timeout(LOOK_FOR, watch).await.ok() })
     }
 
     /// The server's clock.
@@ -141,15 +193,21 @@ impl<'a> ServerSession<'a> {
             }
         }
         self.sql = None;
-        let sql = wait(&self.runtime, &self.cancel, SqlClient::connect(self.settings))??;
+        let sql = self.connect_sql()?;
+        let sql = self.sql.insert(sql);
+        Ok(wait(&self.runtime, &self.cancel, ask(sql))??)
+    }
+
+    /// One more connection for SQL, to the same cluster.
+    fn connect_sql(&self) -> Result<SqlClient, BackupError> {
+        let sql = self.wait(SqlClient::connect(self.settings))??;
         let answered = self.wait(sql.system_identifier())??;
         if let (Some(sql), Some(replication)) = (answered, self.identified)
             && sql != replication
         {
             return Err(BackupError::TwoServers { sql, replication });
         }
-        let sql = self.sql.insert(sql);
-        Ok(wait(&self.runtime, &self.cancel, ask(sql))??)
+        Ok(sql)
     }
 
     /// The server that answered, as messages name it.
@@ -173,33 +231,39 @@ impl<'a> ServerSession<'a> {
         if timeline == TimelineId::FIRST {
             return Ok(TimelineHistory::first());
         }
-        // The walsender may be in the middle of its backup, so another connection asks.
-        let mut walsender = self.wait(Walsender::connect(self.settings))??;
-        let answered = self.wait(walsender.identify_system())??.system_identifier;
-        if let Some(sql) = self.identified.filter(|expected| *expected != answered) {
-            return Err(BackupError::TwoServers { sql, replication: answered });
-        }
-        let file = self.wait(walsender.timeline_history(timeline))??;
-        self.wait(walsender.close())?;
+        let content = self.history_file(timeline)?;
         let decode = |content: &[u8]| {
             TimelineHistory::decode(timeline, content).map_err(|source| BackupError::History { timeline, source })
         };
-        let own = decode(&file.content)?;
+        let own = decode(&content)?;
         let name = WalFileName::TimelineHistory(timeline);
         let Some(archived) = archive.load_text(&name)? else {
-            archive.store(&name, WalContent::Whole(&file.content), level, writer)?;
+            archive.store(&name, WalFileContent::Whole(&content), level, writer)?;
             return Ok(own);
         };
-        if archived == file.content {
+        if archived == content {
             return Ok(own);
         }
         Err(BackupError::OtherServersHistory {
             server: self.server_text(),
             timeline,
-            own: String::from_utf8_lossy(&file.content).trim_end().escape_debug().to_string(),
+            own: String::from_utf8_lossy(&content).trim_end().escape_debug().to_string(),
             archived: String::from_utf8_lossy(&archived).trim_end().escape_debug().to_string(),
             stored_by: archive.stored_by(&name).ok().flatten().map(Box::new),
         })
+    }
+
+    /// The server's own history of a timeline.
+    fn history_file(&mut self, timeline: TimelineId) -> Result<Vec<u8>, BackupError> {
+        if let Some(directory) = &self.histories {
+            let path = directory.join(WalFileName::TimelineHistory(timeline).to_string());
+            return Ok(fs::read_at_most(&path, HISTORY_BYTES_MAX)?);
+        }
+        // The walsender may be in the middle of its backup, so another connection asks.
+        let mut walsender = self.connect_walsender()?;
+        let file = self.wait(walsender.timeline_history(timeline))??;
+        self.wait(walsender.close())?;
+        Ok(file.content.to_vec())
     }
 
     /// Streams a base backup into `packs`. `before_data` runs once the start is known and nothing was read yet.
@@ -251,6 +315,16 @@ async fn in_place_tablespaces(sql: &SqlClient) -> Result<Vec<u32>, ServerError> 
     let query = "SELECT oid FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE 'pg_tblspc/%'";
     let rows = sql.query_text("list its tablespaces", query).await?;
     Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
+}
+
+/// About how many bytes a backup has; `None` when the role may not see it.
+pub(super) async fn about_bytes(sql: &SqlClient) -> Result<Option<u64>, ServerError> {
+    let query = "SELECT sum(pg_tablespace_size(oid))::bigint FROM pg_tablespace";
+    let rows = match sql.query_text("tell how large its tablespaces are", query).await {
+        Err(ServerError::PermissionDenied { .. } | ServerError::Server { .. }) => return Ok(None),
+        rows => rows?,
+    };
+    Ok(rows.into_iter().flatten().flatten().next().and_then(|bytes| bytes.parse().ok()))
 }
 
 async fn last_checkpoint(sql: &SqlClient) -> Result<Option<ServerCheckpoint>, ServerError> {

@@ -6,14 +6,49 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use super::BackupError;
 use super::content::{Content, StreamedContent};
+use super::needed_wal::NeededWal;
+use super::session::{ServerIdentity, ServerSession};
+use super::taken::{Taken, TakenContent};
+use super::{BackupError, BackupOptions, manifest_check};
 use crate::report::{Cancel, Progress, Reporter};
-use crate::repository::PackStream;
+use crate::repository::{BackupMethod, PackStream};
 use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent};
 
 /// How often a silent server is left to see whether a signal came.
 const CANCEL_POLL: Duration = Duration::from_millis(200);
+
+/// Takes a backup from its start to its stop.
+pub(super) fn take(
+    options: &BackupOptions,
+    session: &mut ServerSession<'_>,
+    server: &ServerIdentity,
+    needed: &mut NeededWal<'_>,
+    packs: PackStream,
+    reporter: &dyn Reporter,
+) -> Result<Taken, BackupError> {
+    let start_time = session.now()?;
+    let (content, start, stop) =
+        session.stream(options, packs, reporter, &mut |session, start| needed.before_data(session, start, reporter))?;
+    let stop_time = session.now()?;
+    needed.at_end(session, (start, stop), &content.backup_label, reporter)?;
+    manifest_check::check(&content, server.system_identifier, start, stop)?;
+    let sizes = content.sizes();
+    Ok(Taken {
+        method: BackupMethod::Stream,
+        start,
+        stop,
+        start_time,
+        stop_time,
+        backup_label: content.backup_label,
+        tablespace_map: content.tablespace_map,
+        manifest: Some(content.manifest),
+        tablespaces: content.tablespaces,
+        sizes,
+        findings: Vec::new(),
+        content: TakenContent::Streamed(content.entries, Box::new(content.packs)),
+    })
+}
 
 /// Streams the whole backup; returns once the server has said where it ends.
 pub(super) async fn run(

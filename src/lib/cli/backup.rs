@@ -11,9 +11,9 @@ use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
 use super::program::{Program, Verb};
 use super::size::bytes_text;
-use crate::backup::{self, BackupOptions, BackupReport};
+use crate::backup::{self, BackupOptions, BackupReport, MethodChoice};
 use crate::clock::SystemClock;
-use crate::config::{CheckpointMode, Overrides};
+use crate::config::{BackupMethodChoice, CheckpointMode, Overrides};
 use crate::error::Classified;
 use crate::repository::BackupRecord;
 use crate::server;
@@ -29,11 +29,15 @@ pub(crate) struct BackupArgs {
     #[arg(short = 'c', long, value_name = "MODE")]
     pub(crate) checkpoint: Option<CheckpointMode>,
 
+    /// How the files are read [default: auto]
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<BackupMethodChoice>,
+
     /// Label of the backup, written into its backup_label
     #[arg(short = 'l', long, value_name = "LABEL")]
     pub(crate) label: Option<String>,
 
-    /// Most bytes a second to ask the server for, such as 50MB
+    /// Most bytes a second to read or to ask the server for, such as 50MB
     #[arg(short = 'r', long, value_name = "RATE", allow_hyphen_values = true)]
     pub(crate) max_rate: Option<String>,
 
@@ -45,7 +49,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, value_name = "LEVEL")]
     pub(crate) compression_level: Option<String>,
 
-    /// Compression workers [default: one for each processor]
+    /// Workers that compress, and read in a direct backup [default: one for each processor]
     #[arg(short = 'j', long, value_name = "COUNT")]
     pub(crate) jobs: Option<String>,
 
@@ -80,6 +84,7 @@ impl VerbArgs for BackupArgs {
     fn overrides(&self) -> Overrides {
         let mut overrides = self.common.overrides();
         overrides.set("backup.checkpoint", "--checkpoint", self.checkpoint.map(CheckpointMode::as_str));
+        overrides.set("backup.method", "--method", self.method.map(BackupMethodChoice::as_str));
         overrides.set("backup.label", "--label", self.label.as_deref());
         overrides.set("backup.max_rate", "--max-rate", self.max_rate.as_deref());
         overrides.set("backup.archive_timeout", "--archive-timeout", self.archive_timeout.as_deref());
@@ -108,6 +113,11 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
         selection: opening::selection(configuration),
         host: opening::host_name(),
         label: settings.label.clone().unwrap_or_else(|| DEFAULT_LABEL.to_owned()),
+        method: match settings.method {
+            BackupMethodChoice::Auto => MethodChoice::Auto,
+            BackupMethodChoice::Direct => MethodChoice::Direct,
+            BackupMethodChoice::Stream => MethodChoice::Stream,
+        },
         checkpoint: match settings.checkpoint {
             CheckpointMode::Spread => server::CheckpointMode::Spread,
             CheckpointMode::Fast => server::CheckpointMode::Fast,

@@ -66,8 +66,8 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     pub(crate) manifest: bool,
 
-    /// Restore the latest of the archive, though commits in a pg_wal on this machine are lost with it
-    #[arg(long, conflicts_with = "wal_from")]
+    /// Restore the latest of the archive (and of --wal-from), though commits in another pg_wal here are lost with it
+    #[arg(long)]
     pub(crate) archive_only: bool,
 
     /// Confirms that the original will never run again; for --keep-archiving

@@ -82,6 +82,18 @@ choice!(
     }
 );
 
+choice!(
+    /// How the files of a base backup are read.
+    BackupMethodChoice {
+        /// Directly where that is possible, else by streaming
+        Auto = "auto",
+        /// In the data directory, on this host
+        Direct = "direct",
+        /// By the server, which sends them
+        Stream = "stream",
+    }
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Account, CheckpointMode, ConfigError, Environment, LogFormat, LogLevel};
+use super::{Account, BackupMethodChoice, CheckpointMode, ConfigError, Environment, LogFormat, LogLevel};
 use crate::codec::{CompressionLevel, RepositoryId};
 use crate::pg::SystemIdentifier;
 use crate::repository::ClusterName;
@@ -106,13 +106,15 @@ pub struct FetchSettings {
 pub struct BackupSettings {
     /// How the server makes the first checkpoint.
     pub checkpoint: CheckpointMode,
-    /// Most bytes a second to ask the server for.
+    /// How the files are read.
+    pub method: BackupMethodChoice,
+    /// Most bytes a second to read or to ask the server for.
     pub max_rate: Option<u64>,
     /// How long to wait for WAL, from the last one that arrived.
     pub archive_timeout: Duration,
     /// zstd level.
     pub compression_level: CompressionLevel,
-    /// Compression workers; one for each processor when absent.
+    /// Workers that compress and read; one for each processor when absent.
     pub jobs: Option<NonZeroUsize>,
     /// The label.
     pub label: Option<String>,

@@ -26,7 +26,7 @@ mod tests;
 
 pub use account::Account;
 pub(crate) use account::account_name;
-pub use choices::{CheckpointMode, ChoiceError, LogFormat, LogLevel};
+pub use choices::{BackupMethodChoice, CheckpointMode, ChoiceError, LogFormat, LogLevel};
 pub use configuration::{
     ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, FetchSettings, LogSettings,
     RepoSettings, RestoreSettings,

@@ -38,6 +38,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
     };
     let backup = BackupSettings {
         checkpoint: values.required("backup.checkpoint", |text| Ok(text.parse()?))?,
+        method: values.required("backup.method", |text| Ok(text.parse()?))?,
         max_rate: values.optional("backup.max_rate", max_rate)?,
         archive_timeout: values.required("backup.archive_timeout", duration_below(WAIT_LIMIT))?,
         compression_level: values.required("backup.compression_level", compression_level)?,

@@ -143,12 +143,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "how the server makes the checkpoint that a backup starts from: spread or fast"
     ),
     setting!(
+        "backup.method",
+        "PGV_BACKUP_METHOD",
+        BACKUP,
+        Text,
+        Some("auto"),
+        "how a backup reads the files: direct, in the data directory on this host; stream, sent by the server; or auto"
+    ),
+    setting!(
         "backup.max_rate",
         "PGV_BACKUP_MAX_RATE",
         BACKUP,
         Text,
         None,
-        "most bytes a second to ask the server for, 32 KiB to 1 GiB"
+        "most bytes a second to read or to ask the server for, 32 KiB to 1 GiB"
     ),
     setting!(
         "backup.archive_timeout",
@@ -172,7 +180,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         BACKUP,
         Number,
         None,
-        "compression workers, 1 to 256; one for each processor when absent"
+        "workers that compress, and read in a direct backup, 1 to 256; one for each processor when absent"
     ),
     setting!("backup.label", "PGV_BACKUP_LABEL", BACKUP, Text, None, "the label of backups"),
     setting!(

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::FileError;
 
 /// What kind of thing stands at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PathKind {
     /// A directory.
     Directory,

@@ -8,6 +8,7 @@ mod below;
 mod directory;
 mod error;
 mod inspect;
+mod live;
 mod read;
 mod regular;
 mod replace;
@@ -22,6 +23,7 @@ pub use directory::{
 };
 pub use error::FileError;
 pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
+pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};
 pub use read::{
     bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_into, read_range, read_range_of,
     real_path,

@@ -35,6 +35,7 @@ pub use wal_header::{WalHeaderError, WalSegmentHeader};
 pub use wal_segment::{WalSegmentName, WalSegmentSize, WalSegmentSizeError};
 
 mod backup_label;
+mod backup_scope;
 mod command_text;
 mod config_line;
 mod config_text;
@@ -45,6 +46,7 @@ mod manifest;
 mod manifest_checksum;
 mod manifest_json;
 mod manifest_text;
+mod page_checksum;
 mod recovery_end_command;
 mod recovery_settings;
 mod recovery_target;
@@ -55,6 +57,7 @@ mod tar_stream;
 mod target_time;
 
 pub use backup_label::{BackupLabel, BackupLabelError, BackupSource, IncrementalFrom};
+pub use backup_scope::{BackupScope, EntryKind, EntryScope, UnloggedRelations};
 pub use command_text::{CommandWord, command_text, percent_escape, shell_quote};
 pub use config_text::{
     ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
@@ -63,6 +66,8 @@ pub use config_text::{
 pub use copy_settings::{CopySettings, RiskySetting, SettingRisk};
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod tar_oracle;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -71,6 +76,7 @@ pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
 pub use manifest_text::ManifestText;
+pub use page_checksum::{PageVerdict, judge_page, page_checksum};
 pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};
 pub use recovery_settings::{
     ALL_TARGET_SETTINGS, ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,

@@ -33,8 +33,8 @@ use crate::store::{ObjectKey, Store, StoreError, WatchedStore, block_on};
 pub(crate) use backup::testing as backup_testing;
 pub use backup::{
     BackupBegin, BackupEntry, BackupId, BackupIdError, BackupMethod, BackupNeeds, BackupRecord, BackupSizes,
-    BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot, NodeDescription,
-    PreviousRecord, ServerDescription, StoredContent, TablespaceRef, UnfinishedBackup,
+    BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot, MapWriter,
+    NodeDescription, PreviousRecord, ServerDescription, StoredContent, TablespaceRef, UnfinishedBackup,
 };
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
@@ -45,12 +45,13 @@ pub(crate) use object_reader::HEADER_COPY;
 pub use object_reader::{ObjectReader, SinkError};
 pub(crate) use pack::CheckedFrame;
 pub use pack::{
-    Extent, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader, PackStream, PlainSink,
-    StoredFile,
+    Extent, Frame, FrameMaker, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader,
+    PackStream, PackWriter, PlainSink, StoredFile,
 };
+pub(crate) use pack::{FRAME_BYTES, add_extent};
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub(crate) use stored_object::{BackupPart, StoredObject};
-pub use wal::{ArchivedWal, WalArchive, WalContent};
+pub use wal::{ArchivedWal, WalArchive, WalFileContent};
 pub(crate) use wal::{ListedWal, UnlistedWal};
 
 pub(crate) use wal_coverage::ArchiveFacts;

@@ -19,7 +19,7 @@ use crate::pg::{
 };
 use crate::repository::WalHole;
 use crate::repository::{BackupId, RepositoryError, SelectionError};
-use crate::wal_search::WalSearchError;
+use crate::wal_search::{Ending, WalSearchError};
 
 /// A restore that was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,8 @@ pub enum RestoreError {
         end_time: Option<Timestamp>,
         /// On which timeline.
         timeline: TimelineId,
+        /// The last commit before that end, when the WAL was read.
+        last_commit: Option<Box<Ending>>,
     },
     /// The target time is later than everything in the archive.
     #[error(
@@ -113,6 +115,8 @@ pub enum RestoreError {
         end: Lsn,
         /// On which timeline.
         timeline: TimelineId,
+        /// The last commit before that end, when the WAL was read.
+        last_commit: Option<Box<Ending>>,
     },
     /// The WAL has no such point.
     #[error(

@@ -7,19 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::marker::MARKER;
 use super::target_directory::DirectoryAction;
 use super::testing;
-use super::{BackupChoice, InTheWay, PreparedSettings, Proving, RestoreError, RestoreOptions, TablespaceChoice};
+use super::{InTheWay, RestoreError, RestoreOptions, TablespaceChoice};
 use crate::clock::SystemClock;
-use crate::codec::{CompressionLevel, FileHasher};
+use crate::codec::FileHasher;
 use crate::error::{Classified, ErrorClass};
-use crate::pg::{
-    ControlFile, DataPath, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline,
-    RestoredArchiving, SystemIdentifier, TimelineId, WalFileName, WalSegmentName,
-};
+use crate::pg::{ControlFile, DataPath, SystemIdentifier};
 use crate::report::{Cancel, Progress, Reporter, SilentReporter};
 use crate::repository::testing::TestRepository;
 use crate::repository::{
-    BackupBegin, BackupRecord, BackupWriter, ClusterIdentity, ClusterSelection, DocumentKind, Extent, FileEntry,
-    FileKind, PackOptions, StoredFile, TablespaceRef, WalArchive, WalContent,
+    BackupBegin, BackupRecord, BackupWriter, DocumentKind, Extent, FileEntry, FileKind, PackOptions, StoredFile,
+    TablespaceRef,
 };
 
 pub(super) const SPACE_OID: u32 = 16_400;
@@ -59,27 +56,8 @@ impl Scene {
         files.insert(format!("pg_tblspc/{SPACE_OID}/PG_15_202209061/5/7"), content(300_000, 9));
         let record = store(&test, &mut files);
         let scene = Self { test, record, files };
-        scene.archive_wal();
+        testing::archive_wal(&scene.test);
         scene
-    }
-
-    fn archive_wal(&self) {
-        let test = &self.test;
-        let identity = ClusterIdentity {
-            cluster: test.cluster.name.clone(),
-            system_identifier: test.cluster.system_identifier,
-            major_version: self.record.major_version,
-            wal_segment_size: testing::size(),
-            since: testing::time("2026-11-20T00:00:00Z"),
-        };
-        test.repository.register(&identity, &test.writer).unwrap();
-        let archive = WalArchive::new(&test.repository, &test.cluster);
-        for number in 1..=3 {
-            let segment = WalSegmentName::from_number(TimelineId::FIRST, number, testing::size()).unwrap();
-            let content = WalContent::Whole(b"x");
-            let level = CompressionLevel::DEFAULT;
-            archive.store(&WalFileName::Segment(segment), content, level, &test.writer).unwrap();
-        }
     }
 
     pub(super) fn at(&self, name: &str) -> PathBuf {
@@ -88,41 +66,11 @@ impl Scene {
 
     pub(super) fn options(&self, data: &Path) -> RestoreOptions {
         RestoreOptions {
-            // The WAL of these tests has no records.
-            proving: Proving::Skip,
-            wal_from: None,
-            archive_only: false,
-            host: "test".to_owned(),
-            level: CompressionLevel::DEFAULT,
-            jobs: 2,
-            manifest: false,
-            repository: self.test.repository.clone(),
-            repository_root: Some(self.at("repo")),
-            home: None,
-            selection: ClusterSelection::Named(self.test.cluster.name.clone()),
-            backup: BackupChoice::Fitting,
-            directory: data.to_owned(),
-            working_directory: PathBuf::from("/"),
             tablespaces: TablespaceChoice {
                 mapping: vec![(PathBuf::from("/original/space"), data.with_extension("space"))],
                 directory: None,
             },
-            allowed_tablespace_paths: Vec::new(),
-            trust_config: false,
-            in_the_way: InTheWay::Refuse,
-            mode: RecoveryMode::Targeted,
-            target: RecoveryTarget::Latest,
-            action: RecoveryTargetAction::Promote,
-            timeline: RecoveryTargetTimeline::Latest,
-            settings: PreparedSettings {
-                restore_command: "pgv-fetch %f %p".to_owned(),
-                recovery_end_command: crate::pg::recovery_end_command("/usr/bin/pgv-recovery-conf"),
-                primary_conninfo: None,
-                primary_slot_name: None,
-                archiving: RestoredArchiving::Off,
-            },
-            pgdata: None,
-            original: None,
+            ..testing::options(&self.test, data)
         }
     }
 

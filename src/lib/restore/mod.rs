@@ -15,6 +15,7 @@ mod error_class;
 mod executor;
 mod harmless;
 mod includes;
+mod last_commit;
 mod listing;
 mod manifest;
 mod map_check;

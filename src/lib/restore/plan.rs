@@ -150,8 +150,11 @@ impl RestorePlan {
             directory_action.keeps_content().then_some(destination.directory),
         )?;
         warnings.extend(tablespace_warnings(&tablespaces).map(str::to_owned));
-        let (sizes, stored, leading_away) = look_into(repository, cluster, &record, destination.directory)?;
-        warnings.extend(leading_away);
+        let (sizes, stored) = look_into(repository, cluster, &record)?;
+        // In place, they lead where they should.
+        if record.setting("data_directory").map(Path::new) != Some(destination.directory) {
+            warnings.extend_from_slice(&stored.leading_away);
+        }
         let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
         let mut plan = Self {
             directory: destination.directory.to_owned(),
@@ -278,24 +281,17 @@ struct Sizes {
     record_bytes: u64,
 }
 
-/// What a backup says of room and settings; with warnings of what leads away from a copy.
+/// What a backup says of room and settings.
 fn look_into(
     repository: &Repository,
     cluster: &ClusterRef,
     record: &BackupRecord,
-    directory: &Path,
-) -> Result<(Sizes, StoredFacts, Vec<String>), RestoreError> {
+) -> Result<(Sizes, StoredFacts), RestoreError> {
     let map = repository.file_map(cluster, record)?;
     let main = includes::main_file_inside(record);
     let (sizes, files) = look_through(&map, record, main.as_deref())?;
     let stored = StoredFiles { repository, cluster, record, map: &map, files: &files }.facts()?;
-    // In place, they lead where they should.
-    let is_in_place = record.setting("data_directory").map(Path::new) == Some(directory);
-    let warnings = match main.filter(|_| !is_in_place) {
-        Some(main) => includes::leading_away(&map, &files, &main)?,
-        None => Vec::new(),
-    };
-    Ok((sizes, stored, warnings))
+    Ok((sizes, stored))
 }
 
 /// What the map of a backup says of room and configuration.

@@ -43,6 +43,11 @@ impl Classified for ControlFileReadError {
 
 /// The control file of a data directory; `None` when it has none. Its server may be writing it.
 pub fn read_control_file(data_directory: &Path) -> Result<Option<ControlFile>, ControlFileReadError> {
+    Ok(read_control_file_bytes(data_directory)?.map(|(_, control)| control))
+}
+
+/// The same, with the bytes that it was read from.
+pub fn read_control_file_bytes(data_directory: &Path) -> Result<Option<(Vec<u8>, ControlFile)>, ControlFileReadError> {
     let path = data_directory.join(ControlFile::PATH);
     let mut tries = TRIES;
     let mut last = None;
@@ -53,7 +58,7 @@ pub fn read_control_file(data_directory: &Path) -> Result<Option<ControlFile>, C
         };
         tries -= 1;
         match ControlFile::decode(&bytes) {
-            Ok(control) => return Ok(Some(control)),
+            Ok(control) => return Ok(Some((bytes, control))),
             // It may have been half written; damage stays the same.
             Err(error @ ControlFileError::Crc { .. }) if tries > 0 && last.as_ref() != Some(&error) => {
                 last = Some(error);

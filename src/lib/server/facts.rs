@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
+use tokio_postgres::types::{FromSql, ToSql};
 
 use super::sql::{ServerError, SqlClient};
 use crate::pg::SystemIdentifier;
@@ -174,7 +174,7 @@ impl SqlClient {
     pub async fn now(&self) -> Result<Timestamp, ServerError> {
         const ACTION: &str = "tell the time";
         let sql = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
-        let text: String = self.only_value(ACTION, sql).await?;
+        let text: String = self.only_value(ACTION, sql, &[]).await?;
         text.parse().map_err(|_| self.invalid(ACTION, format!("\"{text}\" is not a time")))
     }
 
@@ -226,19 +226,30 @@ impl SqlClient {
         }
     }
 
-    async fn only_value<T: for<'a> FromSql<'a>>(&self, action: &'static str, sql: &str) -> Result<T, ServerError> {
-        let rows = self.query(action, sql, &[]).await?;
+    /// The value of a query that yields one row of one column.
+    pub(super) async fn only_value<T: for<'a> FromSql<'a>>(
+        &self,
+        action: &'static str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<T, ServerError> {
+        let rows = self.query(action, sql, parameters).await?;
         self.value(action, self.only_row(action, &rows)?, 0)
     }
 
-    fn only_row<'r>(&self, action: &'static str, rows: &'r [Row]) -> Result<&'r Row, ServerError> {
+    pub(super) fn only_row<'r>(&self, action: &'static str, rows: &'r [Row]) -> Result<&'r Row, ServerError> {
         match rows {
             [row] => Ok(row),
             rows => Err(self.invalid(action, format!("{} rows instead of one", rows.len()))),
         }
     }
 
-    fn value<'r, T: FromSql<'r>>(&self, action: &'static str, row: &'r Row, index: usize) -> Result<T, ServerError> {
+    pub(super) fn value<'r, T: FromSql<'r>>(
+        &self,
+        action: &'static str,
+        row: &'r Row,
+        index: usize,
+    ) -> Result<T, ServerError> {
         row.try_get(index).map_err(|error| self.failed(action, error))
     }
 }

@@ -5,6 +5,7 @@
 //! with its I/O and time drivers; nothing here reads the environment, prints, or creates files.
 
 mod auth;
+mod backup_session;
 mod basebackup;
 mod config_files;
 pub mod conninfo;
@@ -17,6 +18,8 @@ mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod greeting;
+#[cfg(any(test, feature = "fuzzing"))]
+mod made_session;
 mod message;
 mod postmaster;
 mod query;
@@ -29,10 +32,11 @@ mod stream;
 mod tls;
 mod walsender;
 
+pub use backup_session::{BackupSession, BackupSessionError, EndedBackup};
 pub use basebackup::{BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode};
 pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
-pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file};
+pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file, read_control_file_bytes};
 pub use error::{ConnectError, Endpoint};
 pub use facts::{RoleRights, ServerFacts, ServerSetting};
 pub use framing::ProtocolError;

@@ -58,6 +58,8 @@ impl SqlClient {
 pub struct PostmasterFile {
     /// Its process.
     pub pid: i32,
+    /// When it began, by its clock, in seconds.
+    pub started: Option<i64>,
     /// The port it listens on.
     pub port: Option<u16>,
     /// The first directory of its sockets.
@@ -95,6 +97,7 @@ impl PostmasterFile {
         let line = |index: usize| file.line(index);
         Some(Self {
             pid: file.process().filter(|pid| *pid > 0)?,
+            started: line(2).and_then(|seconds| seconds.trim().parse().ok()),
             port: line(3).and_then(|port| port.parse().ok()),
             socket_directory: line(4).map(PathBuf::from),
             address: line(5).map(str::to_owned),
@@ -117,6 +120,7 @@ mod tests {
         let file = PostmasterFile::of(text.as_bytes()).unwrap();
         let expected = PostmasterFile {
             pid: 4711,
+            started: Some(1_795_000_000),
             port: Some(5433),
             socket_directory: Some("/run/pg".into()),
             address: Some("localhost".to_owned()),

@@ -228,6 +228,11 @@ impl SqlClient {
         values.collect::<Result<_, _>>().map_err(|error| self.failed(action, error))
     }
 
+    /// Whether the connection is known to be gone: without asking, so a server that fell silent is not noticed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     /// Says good-bye, so that the server logs no unexpected end of file.
     pub async fn close(self) {
         drop(self.client);

@@ -5,12 +5,14 @@
 mod catalog;
 mod file_map;
 mod id;
+mod map_writer;
 mod record;
 mod writer;
 
 pub use catalog::{BackupEntry, UnfinishedBackup};
 pub use file_map::{FileEntry, FileKind, FileMap, MapRoot};
 pub use id::{BackupId, BackupIdError};
+pub use map_writer::MapWriter;
 pub use record::{
     BackupBegin, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, DocumentKind, DocumentRef, NodeDescription,
     PreviousRecord, ServerDescription, TablespaceRef,

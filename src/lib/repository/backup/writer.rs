@@ -3,14 +3,15 @@
 use serde::Serialize;
 
 use super::BackupId;
-use super::file_map::{FileEntry, FileKind, LEAF_BYTES, LeafRef, MapRoot};
+use super::file_map::FileEntry;
+use super::map_writer::MapWriter;
 use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentKind, DocumentRef, PreviousRecord};
 use crate::codec::{ContentDigest, ObjectKind};
 use crate::error::{Classified, ErrorClass};
 use crate::pg::DataPath;
 use crate::repository::layout;
 use crate::repository::object::ObjectSpec;
-use crate::repository::pack::{PackError, PackNeed, PackOptions, PackStream};
+use crate::repository::pack::{Extent, PackError, PackNeed, PackOptions, PackStream, PackWriter};
 use crate::repository::{ClusterRef, Repository, RepositoryError, Writer};
 use crate::store::{ObjectKey, PutOutcome};
 
@@ -36,6 +37,21 @@ pub enum BackupWriterError {
         /// The path.
         path: DataPath,
     },
+    /// An entry that comes after a later one: a bug of ours.
+    #[error("internal error: file \"{path}\" is out of order")]
+    Order {
+        /// The path.
+        path: DataPath,
+    },
+    /// Room was left for an entry, and another one was to be left room for, or it never came: a bug of ours.
+    #[error("internal error: there is an empty place at file \"{path}\"")]
+    Room {
+        /// The path.
+        path: DataPath,
+    },
+    /// An entry that no room was left for: a bug of ours.
+    #[error("internal error: there is no place for a file that comes last")]
+    NoRoom,
     /// An entry that is too long for a leaf.
     #[error("the entry of \"{path}\" is too long")]
     EntryTooLong {
@@ -60,7 +76,7 @@ impl Classified for BackupWriterError {
             Self::Pack(error) => error.class(),
             Self::AlreadyPresent { .. } => ErrorClass::Conflict,
             Self::DuplicatePath { .. } | Self::EntryTooLong { .. } => ErrorClass::InvalidInput,
-            Self::Text { .. } => ErrorClass::Internal,
+            Self::Order { .. } | Self::Room { .. } | Self::NoRoom | Self::Text { .. } => ErrorClass::Internal,
         }
     }
 }
@@ -130,6 +146,16 @@ impl BackupWriter {
         &self.documents
     }
 
+    /// Begins its packs, for frames that are made elsewhere.
+    pub fn pack_writer(&self, options: PackOptions) -> PackWriter {
+        options.writer(&self.repository, &self.cluster, &self.id, &self.writer)
+    }
+
+    /// Begins its map.
+    pub fn map(&self) -> MapWriter {
+        MapWriter::new(&self.repository)
+    }
+
     /// Begins its packs.
     pub fn packs(&self, options: PackOptions) -> Result<PackStream, BackupWriterError> {
         Ok(PackStream::new(&self.repository, &self.cluster, &self.id, &self.writer, options)?)
@@ -158,16 +184,28 @@ impl BackupWriter {
         mut packs: PackStream,
     ) -> Result<StoredContent, BackupWriterError> {
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for pair in entries.windows(2) {
-            if let [(a, _), (b, _)] = pair
-                && a == b
-            {
-                return Err(BackupWriterError::DuplicatePath { path: a.clone() });
-            }
+        let mut map = self.map();
+        let store = &mut |leaf: &[u8]| packs.write_frame(leaf);
+        for (path, entry) in &entries {
+            map.add(path, entry, store)?;
         }
-        let root = self.store_leaves(&entries, &mut packs)?;
-        let mut needs = packs.finish()?;
-        count_live_bytes(&mut needs, &entries, &root);
+        map.end(store)?;
+        self.store_root(map, packs.finish()?)
+    }
+
+    /// Stores the map whose leaves, but for the last, were stored by `store`, and ends the packs.
+    pub fn finish_map(
+        &mut self,
+        mut map: MapWriter,
+        mut packs: PackWriter,
+        mut store: impl FnMut(&mut PackWriter, &[u8]) -> Result<Extent, PackError>,
+    ) -> Result<StoredContent, BackupWriterError> {
+        map.end(&mut |leaf: &[u8]| store(&mut packs, leaf))?;
+        self.store_root(map, packs.finish()?)
+    }
+
+    fn store_root(&self, map: MapWriter, mut needs: Vec<PackNeed>) -> Result<StoredContent, BackupWriterError> {
+        let root = map.into_root(&mut needs);
         let pack_bytes = needs.iter().map(|need| need.body_bytes).sum();
         let root_digest = self.create(layout::ROOT, ObjectKind::Root, &root)?;
         let needs_digest = self.create(layout::NEEDS, ObjectKind::Needs, &BackupNeeds { packs: needs })?;
@@ -178,42 +216,6 @@ impl BackupWriter {
     pub fn finish(self, record: &BackupRecord) -> Result<(), BackupWriterError> {
         self.create(layout::RECORD, ObjectKind::Record, record)?;
         Ok(())
-    }
-
-    fn store_leaves(
-        &self,
-        entries: &[(DataPath, FileEntry)],
-        packs: &mut PackStream,
-    ) -> Result<MapRoot, BackupWriterError> {
-        let mut leaves = Vec::new();
-        let mut leaf = Vec::new();
-        let mut first = String::new();
-        let mut end_leaf = |first: &mut String, leaf: &mut Vec<u8>| -> Result<(), BackupWriterError> {
-            let digest = self.repository.keys().plain_digest(leaf);
-            let place = packs.write_frame(leaf)?;
-            leaves.push(LeafRef { first: std::mem::take(first), place, digest });
-            leaf.clear();
-            Ok(())
-        };
-        for (path, entry) in entries {
-            let text = |source| BackupWriterError::Text { path: path.clone(), source };
-            let line = serde_json::to_vec(entry).map_err(text)?;
-            if line.len() >= LEAF_BYTES {
-                return Err(BackupWriterError::EntryTooLong { path: path.clone() });
-            }
-            if leaf.len() + line.len() >= LEAF_BYTES {
-                end_leaf(&mut first, &mut leaf)?;
-            }
-            if leaf.is_empty() {
-                first = path.to_string();
-            }
-            leaf.extend_from_slice(&line);
-            leaf.push(b'\n');
-        }
-        if !leaf.is_empty() {
-            end_leaf(&mut first, &mut leaf)?;
-        }
-        Ok(MapRoot { leaves, entries: entries.len() as u64 })
     }
 
     fn place(&self, object: &str, kind: ObjectKind) -> Result<(ObjectKey, ObjectSpec), BackupWriterError> {
@@ -250,18 +252,5 @@ fn created(key: ObjectKey, outcome: PutOutcome, digest: ContentDigest) -> Result
     match outcome {
         PutOutcome::Created => Ok(digest),
         PutOutcome::AlreadyPresent => Err(BackupWriterError::AlreadyPresent { key }),
-    }
-}
-
-fn count_live_bytes(needs: &mut [PackNeed], entries: &[(DataPath, FileEntry)], root: &MapRoot) {
-    let files = entries.iter().filter_map(|(_, entry)| match &entry.kind {
-        FileKind::File { extents, .. } => Some(extents),
-        FileKind::Directory | FileKind::Link { .. } => None,
-    });
-    let places = root.leaves.iter().map(|leaf| &leaf.place);
-    for extent in files.flatten().chain(places) {
-        if let Some(need) = needs.iter_mut().find(|need| need.number == extent.pack) {
-            need.live_bytes = need.live_bytes.saturating_add(extent.length);
-        }
     }
 }

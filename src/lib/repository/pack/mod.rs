@@ -5,10 +5,12 @@
 //! begins and ends at a frame; smaller ones share frames. The last frame is the index.
 
 mod error;
+mod frame;
 mod index;
 mod reader;
 mod storing;
 mod stream;
+mod writer;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +22,12 @@ use crate::codec::{ContentDigest, DigestKeys, ObjectKind, PageDigest};
 use crate::store::ObjectKey;
 
 pub use error::PackError;
+pub use frame::{Frame, FrameMaker};
 pub use index::{IndexFrame, PackIndex, PackIndexError};
 pub(crate) use reader::CheckedFrame;
 pub use reader::{PackReader, PlainSink};
 pub use stream::{PackOptions, PackStream, StoredFile};
+pub use writer::PackWriter;
 
 /// Plain bytes of a full frame: 32 pages of 8 KiB.
 pub(crate) const FRAME_BYTES: usize = 256 * 1024;
@@ -55,6 +59,14 @@ impl From<(u32, u64, u64)> for Extent {
 impl From<Extent> for (u32, u64, u64) {
     fn from(extent: Extent) -> Self {
         (extent.pack, extent.offset, extent.length)
+    }
+}
+
+/// Adds a part of a file behind those that it has; one that follows its last directly becomes part of that.
+pub(crate) fn add_extent(extents: &mut Vec<Extent>, next: Extent) {
+    match extents.last_mut() {
+        Some(last) if last.pack == next.pack && last.offset + last.length == next.offset => last.length += next.length,
+        _ => extents.push(next),
     }
 }
 

@@ -3,27 +3,21 @@
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
+use super::frame::Frame;
 use super::{IndexFrame, PackError, PackIndex, PackNeed};
-use crate::codec::{
-    BodyError, BodyLayout, CompressionError, CompressionLevel, ContentDigest, FrameCompressor, ObjectHeader,
-};
+use crate::codec::{BodyError, BodyLayout, CompressionError, CompressionLevel, FrameCompressor, ObjectHeader};
 use crate::repository::Repository;
 use crate::repository::error::RepositoryError;
 use crate::store::{ObjectBody, ObjectKey, PartSource, PartsAbandoned, PutOutcome, block_on};
 
 /// A frame as it comes from a worker.
-pub(super) struct CompressedFrame {
-    pub(super) stored: Vec<u8>,
-    pub(super) plain_bytes: usize,
-    pub(super) digest: ContentDigest,
-    pub(super) page_hashes: Vec<u64>,
-}
-
-pub(super) type FrameReply = Result<CompressedFrame, CompressionError>;
+pub(super) type FrameReply = Result<Frame, CompressionError>;
 
 /// What a pack's thread gets, in order.
 pub(super) enum PackMessage {
-    Frame(Receiver<FrameReply>),
+    Frame(Frame),
+    /// A frame that is still being made.
+    Promise(Receiver<FrameReply>),
     End,
 }
 
@@ -81,25 +75,23 @@ impl PackParts<'_> {
             return Ok(Some(first));
         }
         let Some(layout) = self.layout.as_mut() else { return Ok(None) };
-        match self.queue.recv() {
-            Ok(PackMessage::Frame(reply)) => {
-                let frame = reply.recv().map_err(|_| PackError::ThreadDied)??;
-                let place = layout.add(frame.stored.len(), frame.plain_bytes)?;
-                let bytes =
-                    |length: usize| u32::try_from(length).map_err(|_| PackError::Body(BodyError::FrameTooLarge));
-                self.need.plain_bytes += frame.plain_bytes as u64;
-                self.index.frames.push(IndexFrame {
-                    offset: place.offset,
-                    stored_bytes: bytes(frame.stored.len())?,
-                    plain_bytes: bytes(frame.plain_bytes)?,
-                    digest: frame.digest,
-                    page_hashes: frame.page_hashes,
-                });
-                Ok(Some(frame.stored))
-            }
-            Ok(PackMessage::End) => self.last_part().map(Some),
-            Err(_) => Err(PackError::Abandoned(PartsAbandoned)),
-        }
+        let frame = match self.queue.recv() {
+            Ok(PackMessage::Frame(frame)) => frame,
+            Ok(PackMessage::Promise(reply)) => reply.recv().map_err(|_| PackError::ThreadDied)??,
+            Ok(PackMessage::End) => return self.last_part().map(Some),
+            Err(_) => return Err(PackError::Abandoned(PartsAbandoned)),
+        };
+        let place = layout.add(frame.stored.len(), frame.plain_bytes)?;
+        let bytes = |length: usize| u32::try_from(length).map_err(|_| PackError::Body(BodyError::FrameTooLarge));
+        self.need.plain_bytes += frame.plain_bytes as u64;
+        self.index.frames.push(IndexFrame {
+            offset: place.offset,
+            stored_bytes: bytes(frame.stored.len())?,
+            plain_bytes: bytes(frame.plain_bytes)?,
+            digest: frame.digest,
+            page_hashes: frame.page_hashes,
+        });
+        Ok(Some(frame.stored))
     }
 
     /// The index frame and the seek table.

@@ -1,0 +1,327 @@
+//! A walk through the data directory, while the server works in it, in the order of the map.
+//!
+//! INVARIANT: entries come in the order of the bytes of their paths, a directory before what is in it; of each directory
+//! on the way the names are in memory, and nothing else. What goes away before its turn is left out, as
+//! `BASE_BACKUP` does (`sendDir` in `src/backend/backup/basebackup.c`): its WAL says so.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::piece::{LargeFile, Piece, Planned, PlannedKind, Run};
+use crate::backup::BackupError;
+use crate::codec::PAGED_FILE_BYTES;
+use crate::fs::{self, FileError, Links, LiveDirectory, LiveFacts, PathKind};
+use crate::pg::{BackupScope, DataPath, EntryKind, EntryScope, UnloggedRelations};
+use crate::report::Reporter;
+use crate::repository::FRAME_BYTES;
+
+/// LIMIT: entries of one piece; many files are empty.
+const BATCH_ENTRIES_MAX: usize = 1000;
+/// Where tablespaces are linked.
+const TABLESPACES: &str = "pg_tblspc";
+
+/// The walk: an iterator of pieces.
+pub(super) struct Scan<'a> {
+    scope: BackupScope,
+    reporter: &'a dyn Reporter,
+    /// How much of a larger file is one piece.
+    run_bytes: usize,
+    /// Permission bits of the data directory, for a directory that stands where a link was.
+    mode: u32,
+    /// Directories that are tablespaces too, so that they are not taken twice.
+    tablespaces_inside: HashSet<DataPath>,
+    levels: Vec<Level>,
+    batch: Vec<Planned>,
+    batch_bytes: u64,
+    large: Option<(Arc<LargeFile>, u64)>,
+    /// What comes behind the batch that was just handed over.
+    control_file: Option<DataPath>,
+    is_over: bool,
+}
+
+/// A directory whose entries are being visited.
+struct Level {
+    directory: Arc<LiveDirectory>,
+    steps: std::vec::IntoIter<Step>,
+}
+
+/// What is still to be done with a name.
+struct Step {
+    path: DataPath,
+    action: Action,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    File,
+    ControlFile,
+    Directory,
+    /// A directory without its content, or a link to one.
+    EmptyDirectory,
+    /// One that is made in an empty directory, as that one is.
+    MadeDirectory,
+    Tablespace,
+    Descend(Links),
+}
+
+impl Step {
+    /// What the steps of one directory are sorted by: what is in a directory comes where its path and a slash come.
+    fn key(&self) -> impl Iterator<Item = &u8> {
+        let slash: &[u8] = if matches!(self.action, Action::Descend(_)) { b"/" } else { b"" };
+        self.path.as_bytes().iter().chain(slash)
+    }
+}
+
+impl<'a> Scan<'a> {
+    /// Begins at the top.
+    pub(super) fn new(
+        data_directory: &Path,
+        scope: BackupScope,
+        run_bytes: usize,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Self, BackupError> {
+        let root = LiveDirectory::open(data_directory)?;
+        let mut scan = Self {
+            scope,
+            reporter,
+            run_bytes: run_bytes.max(FRAME_BYTES),
+            mode: root.own_facts()?.mode,
+            tablespaces_inside: tablespaces_inside(&root)?,
+            levels: Vec::new(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            large: None,
+            control_file: None,
+            is_over: false,
+        };
+        scan.enter(Arc::new(root), None)?;
+        Ok(scan)
+    }
+
+    fn advance(&mut self) -> Result<Option<Piece>, BackupError> {
+        loop {
+            if let Some((file, offset)) = self.large.take_if(|_| self.batch.is_empty()) {
+                return Ok(Some(self.next_run(file, offset)));
+            }
+            if let Some(path) = self.control_file.take_if(|_| self.batch.is_empty()) {
+                return Ok(Some(Piece::ControlFile(path)));
+            }
+            let is_full = self.batch_bytes >= FRAME_BYTES as u64 || self.batch.len() >= BATCH_ENTRIES_MAX;
+            let comes_before = self.large.is_some() || self.control_file.is_some();
+            if (is_full || comes_before || self.levels.is_empty()) && !self.batch.is_empty() {
+                return Ok(Some(self.take_batch()));
+            }
+            let Some(level) = self.levels.last_mut() else { return Ok(None) };
+            match level.steps.next() {
+                None => {
+                    self.levels.pop();
+                }
+                Some(step) => {
+                    let directory = Arc::clone(&level.directory);
+                    if let Some(piece) = self.visit(step, &directory)? {
+                        return Ok(Some(piece));
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_batch(&mut self) -> Piece {
+        self.batch_bytes = 0;
+        Piece::Batch(std::mem::take(&mut self.batch))
+    }
+
+    fn next_run(&mut self, file: Arc<LargeFile>, offset: u64) -> Piece {
+        let left = file.bytes().saturating_sub(offset);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(self.run_bytes);
+        let run = Run { file: Arc::clone(&file), offset, length };
+        if !run.is_last() {
+            self.large = Some((file, offset + length as u64));
+        }
+        Piece::Run(run)
+    }
+
+    /// May hand over the batch before it, when the file does not fit behind that.
+    fn visit(&mut self, step: Step, directory: &Arc<LiveDirectory>) -> Result<Option<Piece>, BackupError> {
+        let Step { path, action } = step;
+        if let Action::Descend(links) = action {
+            if !self.tablespaces_inside.contains(&path)
+                && let Some(below) = directory.directory(name_of(&path), links)?
+            {
+                self.enter(Arc::new(below), Some(path))?;
+            }
+            return Ok(None);
+        }
+        let name = match action {
+            Action::MadeDirectory => path.parent().map(|parent| parent.file_name().to_vec()).unwrap_or_default(),
+            _ => path.file_name().to_vec(),
+        };
+        let name = OsStr::from_bytes(&name);
+        let Some(facts) = directory.facts(name)? else { return Ok(None) };
+        match (action, facts.kind) {
+            (Action::Descend(_), _) => Ok(None),
+            (Action::ControlFile, PathKind::File) => {
+                self.control_file = Some(path);
+                Ok(None)
+            }
+            (Action::File, PathKind::File) => self.add_file(path, facts, directory),
+            (Action::EmptyDirectory | Action::MadeDirectory, PathKind::Link) => {
+                self.add(path, LiveFacts { mode: self.mode, ..facts }, PlannedKind::Directory)
+            }
+            (
+                Action::Directory | Action::EmptyDirectory | Action::MadeDirectory | Action::Tablespace,
+                PathKind::Directory,
+            ) => self.add(path, facts, PlannedKind::Directory),
+            (Action::Tablespace, PathKind::Link) => match directory.link_target(name)? {
+                Some(target) => self.add(path, facts, PlannedKind::Link { target }),
+                None => Ok(None),
+            },
+            // Another thing has come into its place: what was there has gone.
+            _ => Ok(None),
+        }
+    }
+
+    fn add(&mut self, path: DataPath, facts: LiveFacts, kind: PlannedKind) -> Result<Option<Piece>, BackupError> {
+        self.batch.push(Planned { path, facts, kind });
+        Ok(None)
+    }
+
+    fn add_file(
+        &mut self,
+        path: DataPath,
+        mut facts: LiveFacts,
+        directory: &Arc<LiveDirectory>,
+    ) -> Result<Option<Piece>, BackupError> {
+        if facts.bytes > PAGED_FILE_BYTES {
+            let Some(file) = directory.file(name_of(&path))? else { return Ok(None) };
+            facts = file.facts();
+            if facts.bytes > PAGED_FILE_BYTES {
+                self.large = Some((Arc::new(LargeFile { path, file }), 0));
+                return Ok(None);
+            }
+        }
+        let is_too_much = self.batch_bytes + facts.bytes > FRAME_BYTES as u64;
+        let full = is_too_much.then(|| self.take_batch());
+        self.batch_bytes += facts.bytes;
+        self.batch.push(Planned { path, facts, kind: PlannedKind::File { directory: Arc::clone(directory) } });
+        Ok(full)
+    }
+
+    fn enter(&mut self, directory: Arc<LiveDirectory>, path: Option<DataPath>) -> Result<(), BackupError> {
+        let mut found = Vec::new();
+        for (name, kind) in directory.names()? {
+            let kind = match kind {
+                Some(kind) => kind,
+                // COMPAT: a file system that does not tell it with the names.
+                None => match directory.facts(&name)? {
+                    Some(facts) => facts.kind,
+                    None => continue,
+                },
+            };
+            let name = name.as_bytes();
+            let below = match &path {
+                Some(path) => DataPath::parse(&[path.as_bytes(), b"/", name].concat())?,
+                None => DataPath::parse(name)?,
+            };
+            found.push((below, kind));
+        }
+        let files = found.iter().filter(|(_, kind)| *kind == PathKind::File).map(|(path, _)| path);
+        let unlogged = UnloggedRelations::among(files);
+        let mut steps = Vec::new();
+        for (path, kind) in found {
+            if kind != PathKind::File || !unlogged.leave_out(&path) {
+                self.plan(path, kind, &mut steps)?;
+            }
+        }
+        steps.sort_by(|one, other| one.key().cmp(other.key()));
+        self.levels.push(Level { directory, steps: steps.into_iter() });
+        Ok(())
+    }
+
+    fn plan(&self, path: DataPath, kind: PathKind, steps: &mut Vec<Step>) -> Result<(), BackupError> {
+        let scope = self.scope.entry(&path, entry_kind(kind));
+        let mut add = |path: &DataPath, action| steps.push(Step { path: path.clone(), action });
+        match scope {
+            EntryScope::File => add(&path, Action::File),
+            EntryScope::ControlFile => add(&path, Action::ControlFile),
+            EntryScope::Directory => {
+                add(&path, Action::Directory);
+                add(&path, Action::Descend(Links::Refuse));
+            }
+            EntryScope::Tablespace => {
+                add(&path, Action::Tablespace);
+                add(&path, Action::Descend(Links::Follow));
+            }
+            EntryScope::EmptyDirectory => {
+                add(&path, Action::EmptyDirectory);
+                if path.as_bytes() == b"pg_wal" {
+                    for name in self.scope.wal_directories() {
+                        let made = path.join(&DataPath::parse(name.as_bytes())?)?;
+                        add(&made, Action::MadeDirectory);
+                    }
+                }
+            }
+            EntryScope::LeftOut => {}
+            EntryScope::Unexpected => {
+                let what = if kind == PathKind::Link { "a link" } else { "no file or directory" };
+                self.reporter.warn(&format!("\"{path}\" is {what}, so it is left out of the backup"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        if self.is_over {
+            return None;
+        }
+        match self.advance() {
+            Ok(piece) => {
+                self.is_over = piece.is_none();
+                piece
+            }
+            Err(error) => {
+                self.is_over = true;
+                Some(Piece::Failed(error))
+            }
+        }
+    }
+}
+
+fn name_of(path: &DataPath) -> &OsStr {
+    OsStr::from_bytes(path.file_name())
+}
+
+fn entry_kind(kind: PathKind) -> EntryKind {
+    match kind {
+        PathKind::File => EntryKind::File,
+        PathKind::Directory => EntryKind::Directory,
+        PathKind::Link => EntryKind::Link,
+        PathKind::Other => EntryKind::Special,
+    }
+}
+
+/// The tablespaces that lie in the data directory itself and are linked all the same.
+fn tablespaces_inside(root: &LiveDirectory) -> Result<HashSet<DataPath>, BackupError> {
+    let mut inside = HashSet::new();
+    let Some(tablespaces) = root.directory(OsStr::new(TABLESPACES), Links::Refuse)? else { return Ok(inside) };
+    let real_root = fs::real_path(root.path())?;
+    for (name, _) in tablespaces.names()? {
+        let Some(target) = tablespaces.link_target(&name)? else { continue };
+        let real = match fs::real_path(&tablespaces.path().join(&target)) {
+            Ok(real) => real,
+            Err(FileError { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if let Ok(relative) = real.strip_prefix(&real_root) {
+            inside.insert(DataPath::parse(relative.as_os_str().as_bytes())?);
+        }
+    }
+    Ok(inside)
+}

@@ -1,0 +1,107 @@
+//! The direct method from its start to its stop: the server in backup mode, its files, its WAL.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{DirectOptions, control_file, run};
+use crate::backup::content::{check_tablespace_map, tablespaces_of};
+use crate::backup::needed_wal::NeededWal;
+use crate::backup::session::{ServerSession, about_bytes};
+use crate::backup::taken::{Taken, TakenContent};
+use crate::backup::{BackupError, BackupOptions, describe};
+use crate::clock::Stopwatch;
+use crate::report::Reporter;
+use crate::repository::{BackupMethod, BackupWriter};
+use crate::server::WalPosition;
+
+/// How often the session is looked at while files are read.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What the direct method wants to know.
+pub(in crate::backup) struct DirectBackup<'a> {
+    pub(in crate::backup) options: &'a BackupOptions,
+    pub(in crate::backup) data_directory: &'a Path,
+    pub(in crate::backup) page_bytes: u32,
+    pub(in crate::backup) checksums: bool,
+}
+
+impl DirectBackup<'_> {
+    /// Takes it.
+    pub(in crate::backup) fn take(
+        &self,
+        session: &mut ServerSession<'_>,
+        needed: &mut NeededWal<'_>,
+        backup: &BackupWriter,
+        reporter: &dyn Reporter,
+    ) -> Result<Taken, BackupError> {
+        let start_time = session.now()?;
+        let total_bytes = session.sql(async |sql| about_bytes(sql).await)?;
+        let guard = session.begin_backup(&self.options.label, self.options.checkpoint)?;
+        let start = WalPosition { lsn: guard.start_lsn(), timeline: guard.timeline() };
+        reporter.step(&format!("backup starts at {}", describe(start.lsn, start.timeline)));
+        self.check_directory(start)?;
+        needed.before_data(session, start, reporter)?;
+        let cancel = session.cancel().clone();
+        let direct = DirectOptions {
+            data_directory: self.data_directory,
+            repository: &self.options.repository,
+            level: self.options.level,
+            workers: self.options.workers,
+            page_bytes: self.page_bytes,
+            checksums: self.checksums,
+            start_lsn: start.lsn,
+            max_rate_bytes: self.options.max_rate_kib.map(|kib| u64::from(kib) * 1024),
+            total_bytes,
+            cancel: &cancel,
+            reporter,
+        };
+        let taker = {
+            let mut watch = std::pin::pin!(guard.watch());
+            let mut looked = Stopwatch::start();
+            let mut look = || -> Result<(), BackupError> {
+                if looked.elapsed() < LOOK_EVERY {
+                    return Ok(());
+                }
+                looked = Stopwatch::start();
+                session.look(watch.as_mut()).map_or(Ok(()), |error| Err(error.into()))
+            };
+            run(&direct, backup, &mut look)?
+        };
+        let ended = session.wait(guard.end())??;
+        let stop = WalPosition { lsn: ended.stop_lsn, timeline: ended.stop_timeline };
+        let stop_time = session.now()?;
+        needed.at_end(session, (start, stop), &ended.label, reporter)?;
+        let mut tablespaces = tablespaces_of(ended.tablespace_map.as_deref())?;
+        // One that was made just after the start is in the WAL, and not in the server's map.
+        for taken in taker.tablespaces() {
+            if tablespaces.iter().all(|known| known.oid != taken.oid) {
+                tablespaces.push(taken.clone());
+            }
+        }
+        check_tablespace_map(ended.tablespace_map.as_deref(), &tablespaces)?;
+        Ok(Taken {
+            method: BackupMethod::Direct,
+            start,
+            stop,
+            start_time,
+            stop_time,
+            backup_label: ended.label,
+            tablespace_map: ended.tablespace_map,
+            manifest: None,
+            tablespaces,
+            sizes: taker.map().sizes().clone(),
+            findings: taker.findings(),
+            content: TakenContent::Read(Box::new(taker)),
+        })
+    }
+
+    /// The checkpoint that the backup begins with is in the control file of the server's own directory, and in no other.
+    fn check_directory(&self, start: WalPosition) -> Result<(), BackupError> {
+        let found = control_file(self.data_directory)?.1.checkpoint.redo_lsn;
+        if found >= start.lsn {
+            return Ok(());
+        }
+        let directory = self.data_directory.to_owned();
+        Err(BackupError::OtherDirectory { directory, found, expected: start.lsn })
+    }
+}

@@ -1,0 +1,164 @@
+//! Takes what was read, in the order of the map: frames into packs, entries into leaves.
+
+use super::pages::Findings;
+use super::read::{ReadBatch, ReadEntry, ReadFile, ReadKind, ReadPiece, ReadRun};
+use crate::backup::BackupError;
+use crate::codec::{CompressionLevel, DigestKeys, PageListHasher};
+use crate::fs::LiveFacts;
+use crate::pg::DataPath;
+use crate::repository::{
+    BackupWriter, BackupWriterError, Extent, FileEntry, FileKind, FrameMaker, MapWriter, PackError, PackWriter,
+    StoredContent, TablespaceRef, add_extent,
+};
+
+/// A larger file of which a part was taken.
+struct Begun {
+    extents: Vec<Extent>,
+    pages: PageListHasher,
+}
+
+/// What is stored so far.
+pub(in crate::backup) struct Taker {
+    keys: DigestKeys,
+    packs: PackWriter,
+    /// Makes the frames of leaves.
+    maker: FrameMaker,
+    map: MapWriter,
+    begun: Option<Begun>,
+    findings: Findings,
+    /// The tablespaces whose links were taken.
+    tablespaces: Vec<TablespaceRef>,
+}
+
+impl Taker {
+    pub(super) fn new(
+        keys: &DigestKeys,
+        level: CompressionLevel,
+        packs: PackWriter,
+        map: MapWriter,
+    ) -> Result<Self, BackupError> {
+        let maker = FrameMaker::new(level, keys).map_err(PackError::from)?;
+        let (begun, findings, tablespaces) = (None, Findings::default(), Vec::new());
+        Ok(Self { keys: keys.clone(), packs, maker, map, begun, findings, tablespaces })
+    }
+
+    /// Takes the next piece, and says how many bytes of files were in it.
+    pub(super) fn take(&mut self, piece: ReadPiece) -> Result<u64, BackupError> {
+        match piece {
+            ReadPiece::Batch(batch) => self.take_batch(batch),
+            ReadPiece::Run(run) => self.take_run(run),
+            ReadPiece::ControlFile(path) => {
+                let (packs, maker) = (&mut self.packs, &mut self.maker);
+                self.map.leave_room(&path, &mut |leaf: &[u8]| store_leaf(packs, maker, leaf))?;
+                Ok(0)
+            }
+        }
+    }
+
+    /// Takes the control file, which comes last.
+    pub(super) fn take_control_file(
+        &mut self,
+        path: &DataPath,
+        facts: &LiveFacts,
+        content: &[u8],
+    ) -> Result<(), BackupError> {
+        let extent = self.packs.append(self.maker.shared(content).map_err(PackError::from)?)?;
+        let digest = self.keys.plain_digest(content);
+        let kind = FileKind::File { bytes: content.len() as u64, digest, extents: vec![extent] };
+        let (packs, maker) = (&mut self.packs, &mut self.maker);
+        let entry = FileEntry::new(path, facts.mode & 0o777, facts.modified, kind);
+        Ok(self.map.fill_room(&entry, &mut |leaf: &[u8]| store_leaf(packs, maker, leaf))?)
+    }
+
+    /// Stores what is left, and the root of the map.
+    pub(in crate::backup) fn finish(self, backup: &mut BackupWriter) -> Result<StoredContent, BackupWriterError> {
+        let Self { packs, mut maker, map, .. } = self;
+        backup.finish_map(map, packs, |packs, leaf| store_leaf(packs, &mut maker, leaf))
+    }
+
+    pub(super) fn map(&self) -> &MapWriter {
+        &self.map
+    }
+
+    pub(super) fn findings(&self) -> Vec<String> {
+        self.findings.lines()
+    }
+
+    pub(super) fn tablespaces(&self) -> &[TablespaceRef] {
+        &self.tablespaces
+    }
+
+    fn take_batch(&mut self, batch: ReadBatch) -> Result<u64, BackupError> {
+        let place = match batch.frame {
+            Some(frame) => Some(self.packs.append(frame)?),
+            None => None,
+        };
+        let mut taken = 0;
+        for ReadEntry { path, facts, kind } in batch.entries {
+            let (mut mode, mut modified) = (facts.mode & 0o777, facts.modified);
+            let kind = match kind {
+                ReadKind::Directory => FileKind::Directory,
+                ReadKind::Link { target } => {
+                    // As in a backup that the server sends, which tells nothing of links.
+                    (mode, modified) = (0o777, jiff::Timestamp::UNIX_EPOCH);
+                    self.note_tablespace(&path, &target)?;
+                    FileKind::Link { target }
+                }
+                ReadKind::File(ReadFile { bytes, digest, offset, bad }) => {
+                    self.findings.add(&path, &bad);
+                    taken += bytes;
+                    let extent = place.filter(|_| bytes > 0);
+                    let extent = extent.map(|frame| Extent { offset: frame.offset + offset, length: bytes, ..frame });
+                    FileKind::File { bytes, digest, extents: extent.into_iter().collect() }
+                }
+            };
+            self.add(&path, FileEntry::new(&path, mode, modified, kind))?;
+        }
+        Ok(taken)
+    }
+
+    fn take_run(&mut self, read: ReadRun) -> Result<u64, BackupError> {
+        let ReadRun { run, frames, bad } = read;
+        let path = &run.file.path;
+        self.findings.add(path, &bad);
+        if run.is_first() {
+            self.begun = Some(Begun { extents: Vec::new(), pages: self.keys.page_list_hasher() });
+        }
+        let Some(begun) = &mut self.begun else {
+            return Err(BackupError::Internal { what: "a file went on that was not begun" });
+        };
+        for (frame, pages) in frames {
+            pages.iter().for_each(|page| begun.pages.add(page));
+            add_extent(&mut begun.extents, self.packs.append(frame)?);
+        }
+        if run.is_last()
+            && let Some(Begun { extents, pages }) = self.begun.take()
+        {
+            let facts = run.file.file.facts();
+            let kind = FileKind::File { bytes: facts.bytes, digest: pages.finish(), extents };
+            self.add(path, FileEntry::new(path, facts.mode & 0o777, facts.modified, kind))?;
+        }
+        Ok(run.length as u64)
+    }
+
+    fn note_tablespace(&mut self, path: &DataPath, target: &std::path::Path) -> Result<(), BackupError> {
+        let digits = String::from_utf8_lossy(path.file_name()).into_owned();
+        let oid = digits.parse().map_err(|_| BackupError::Internal { what: "a tablespace has no number" })?;
+        if target.to_str().is_none() {
+            let location = target.as_os_str().as_encoded_bytes().escape_ascii().to_string();
+            return Err(BackupError::TablespaceName { oid, location });
+        }
+        self.tablespaces.push(TablespaceRef { oid, path: target.to_owned() });
+        Ok(())
+    }
+
+    fn add(&mut self, path: &DataPath, entry: FileEntry) -> Result<(), BackupError> {
+        let (packs, maker) = (&mut self.packs, &mut self.maker);
+        Ok(self.map.add(path, &entry, &mut |leaf: &[u8]| store_leaf(packs, maker, leaf))?)
+    }
+}
+
+/// Stores a leaf as a frame of its own.
+fn store_leaf(packs: &mut PackWriter, maker: &mut FrameMaker, leaf: &[u8]) -> Result<Extent, PackError> {
+    packs.append(maker.shared(leaf)?)
+}

@@ -1,0 +1,305 @@
+//! A folder as a data directory: what is in it comes back, in order, whatever happens to it meanwhile.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::piece::{Piece, PlannedKind};
+use super::*;
+use crate::report::{CollectingReporter, SilentReporter};
+use crate::repository::testing::{self, TestRepository};
+use crate::repository::{BackupBegin, BackupId, FileKind, RepositoryError, backup_testing};
+
+const CONTROL_15: &[u8] = include_bytes!("../../../../tests/data/postgres-15/pg_control");
+
+fn scope() -> BackupScope {
+    BackupScope::of(&ControlFile::decode(CONTROL_15).unwrap())
+}
+
+fn write(root: &Path, name: &str, content: &[u8]) {
+    let path = root.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+fn data_directory() -> tempfile::TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    write(temp.path(), ControlFile::PATH, CONTROL_15);
+    std::fs::create_dir(temp.path().join("pg_tblspc")).unwrap();
+    temp
+}
+
+/// The paths that a scan finds, in its order; a larger file at each of its pieces.
+fn scanned(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for piece in Scan::new(root, scope(), FRAME_BYTES, &SilentReporter).unwrap() {
+        match piece {
+            Piece::Batch(entries) => found.extend(entries.iter().map(|entry| match &entry.kind {
+                PlannedKind::Directory => format!("{}/", entry.path),
+                PlannedKind::Link { .. } => format!("{}@", entry.path),
+                PlannedKind::File { .. } => entry.path.to_string(),
+            })),
+            Piece::Run(run) => found.push(format!("{}+{}", run.file.path, run.length)),
+            Piece::ControlFile(path) => found.push(format!("{path}!")),
+            Piece::Failed(error) => panic!("{error}"),
+        }
+    }
+    found
+}
+
+#[test]
+fn entries_come_in_the_order_of_the_map() {
+    let temp = data_directory();
+    let (root, apart) = (temp.path(), tempfile::tempdir().unwrap());
+    for name in ["a/b", "a-b", "a.b/x", "a/b-c/d", "a0", "base/1/1259", "base/1/2_init", "base/1/2", "base/1/2_fsm"] {
+        write(root, name, b"x");
+    }
+    for name in ["pg_wal/000000010000000000000001", "pg_replslot/x/state", "postmaster.pid", "global/z", "backup_label"]
+    {
+        write(root, name, b"x");
+    }
+    write(root, "large", &[7; 600_000]);
+    for name in ["PG_15_202209061/5/1", "PG_14_202107181/5/1", "other"] {
+        write(apart.path(), name, b"x");
+        write(root, &format!("inside/{name}"), b"x");
+    }
+    symlink(apart.path(), root.join("pg_tblspc/16385")).unwrap();
+    symlink(root.join("inside"), root.join("pg_tblspc/16386")).unwrap();
+    symlink("a0", root.join("link")).unwrap();
+    let expected = [
+        "a/",
+        "a-b",
+        "a.b/",
+        "a.b/x",
+        "a/b",
+        "a/b-c/",
+        "a/b-c/d",
+        "a0",
+        "base/",
+        "base/1/",
+        "base/1/1259",
+        "base/1/2_init",
+        "global/",
+        "global/pg_control!",
+        "global/z",
+        "inside/",
+        "large+262144",
+        "large+262144",
+        "large+75712",
+        "pg_replslot/",
+        "pg_tblspc/",
+        "pg_tblspc/16385@",
+        "pg_tblspc/16385/PG_15_202209061/",
+        "pg_tblspc/16385/PG_15_202209061/5/",
+        "pg_tblspc/16385/PG_15_202209061/5/1",
+        "pg_tblspc/16386@",
+        "pg_tblspc/16386/PG_15_202209061/",
+        "pg_tblspc/16386/PG_15_202209061/5/",
+        "pg_tblspc/16386/PG_15_202209061/5/1",
+        "pg_wal/",
+        "pg_wal/archive_status/",
+    ];
+    assert_eq!(scanned(root), expected);
+    // Elsewhere, with a link in its place, and what is not taken is told.
+    std::fs::rename(root.join("pg_wal"), apart.path().join("wal")).unwrap();
+    symlink(apart.path().join("wal"), root.join("pg_wal")).unwrap();
+    let reporter = CollectingReporter::default();
+    assert_eq!(scanned(root), expected);
+    assert!(Scan::new(root, scope(), 1, &reporter).unwrap().count() > 3);
+    assert_eq!(reporter.lines(), ["warning: \"link\" is a link, so it is left out of the backup"]);
+    // A tablespace whose file system is not mounted is no empty one.
+    std::fs::remove_file(root.join("pg_tblspc/16385")).unwrap();
+    symlink(root.join("unmounted"), root.join("pg_tblspc/16385")).unwrap();
+    let failed = Scan::new(root, scope(), 1, &SilentReporter).unwrap().any(|piece| matches!(piece, Piece::Failed(_)));
+    assert!(failed);
+}
+
+/// Reads a folder with the whole pipeline, and gives what is in the map that was stored, and the findings.
+fn backed_up(
+    test: &TestRepository,
+    root: &Path,
+    checksums: Option<Lsn>,
+    meanwhile: &mut dyn FnMut(),
+) -> (BTreeMap<String, Option<Vec<u8>>>, Vec<String>) {
+    let begin = BackupBegin {
+        id: BackupId::generate(Timestamp::UNIX_EPOCH),
+        host: "host".to_owned(),
+        parents: Vec::new(),
+        began: Timestamp::UNIX_EPOCH,
+    };
+    let mut backup = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin).unwrap();
+    let options = DirectOptions {
+        data_directory: root,
+        repository: &test.repository,
+        level: CompressionLevel::DEFAULT,
+        workers: 3,
+        page_bytes: 8192,
+        checksums: checksums.is_some(),
+        start_lsn: checksums.unwrap_or(Lsn::new(1).unwrap()),
+        max_rate_bytes: None,
+        total_bytes: None,
+        cancel: &Cancel::new(),
+        reporter: &SilentReporter,
+    };
+    let mut look = || {
+        meanwhile();
+        Ok(())
+    };
+    let taker = run(&options, &backup, &mut look).unwrap();
+    let (findings, sizes) = (taker.findings(), taker.map().sizes().clone());
+    let content = taker.finish(&mut backup).unwrap();
+    let record = backup_testing::record(test, begin.id, &backup, &content);
+    backup.finish(&record).unwrap();
+    let map = test.repository.file_map(&test.cluster, &record).unwrap();
+    let mut found = BTreeMap::new();
+    let keys = test.repository.keys();
+    map.for_each(&mut |path, entry| {
+        let FileKind::File { bytes, digest, extents } = &entry.kind else {
+            found.insert(path.to_string(), None);
+            return Ok(());
+        };
+        let mut content = Vec::new();
+        for extent in extents {
+            content.extend(
+                map.open_pack(extent.pack)?.read_range(extent.offset..extent.offset + extent.length, u64::MAX)?,
+            );
+        }
+        let mut hasher = crate::codec::FileHasher::new(keys, *bytes, 8192);
+        hasher.update(&content);
+        assert_eq!((hasher.finish(), content.len() as u64), (*digest, *bytes), "{path}");
+        found.insert(path.to_string(), Some(content));
+        Ok::<(), RepositoryError>(())
+    })
+    .unwrap();
+    assert_eq!(sizes.files, found.values().flatten().count() as u64);
+    (found, findings)
+}
+
+fn content(length: usize, seed: usize) -> Vec<u8> {
+    (0..length).map(|at| ((at / 3) ^ (at >> 9) ^ seed) as u8).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    /// The oracle is the folder itself.
+    #[test]
+    fn what_is_in_a_folder_comes_back(
+        files in prop::collection::btree_map("[a-c.-]{1,2}(/[a-c.-]{1,3}){0,2}", prop_oneof![
+            4 => 0usize..300, 2 => 8_000usize..70_000, 1 => 65_530usize..65_542, 1 => 200_000usize..700_000,
+        ], 0..60),
+    ) {
+        let temp = data_directory();
+        let mut expected: BTreeMap<String, Option<Vec<u8>>> = BTreeMap::new();
+        for name in ["global", "pg_tblspc"] {
+            expected.insert(name.to_owned(), None);
+        }
+        expected.insert(ControlFile::PATH.to_owned(), Some(CONTROL_15.to_vec()));
+        for (number, (name, length)) in files.iter().enumerate() {
+            let path = temp.path().join(name);
+            let is_free = name.split('/').all(|part| part != "." && part != "..") && !path.exists()
+                && path.ancestors().skip(1).take_while(|above| *above != temp.path()).all(|above| !above.is_file());
+            if is_free {
+                write(temp.path(), name, &content(*length, number));
+                expected.insert(name.clone(), Some(content(*length, number)));
+                for (at, _) in name.match_indices('/') {
+                    expected.insert(name[..at].to_owned(), None);
+                }
+            }
+        }
+        let (found, findings) = backed_up(&testing::repository(), temp.path(), None, &mut || {});
+        prop_assert!(findings.is_empty());
+        prop_assert!(found == expected, "{:?}\n{:?}", found.keys(), expected.keys());
+    }
+}
+
+/// What goes, shrinks or grows after the backup began: left out, ended with zeros, cut.
+#[test]
+fn a_folder_may_change_while_it_is_read() {
+    let test = testing::repository();
+    let temp = data_directory();
+    let root = temp.path();
+    for number in 0..40 {
+        write(root, &format!("base/1/{number:02}-small"), &content(20_000, number));
+        write(root, &format!("base/2/{number:02}-large"), &content(900_000, number));
+    }
+    let mut looks = 0;
+    let (found, _) = backed_up(&test, root, None, &mut || {
+        looks += 1;
+        if looks == 1 {
+            for number in (0..40).step_by(4) {
+                let (small, large) = (format!("base/1/{number:02}-small"), format!("base/2/{number:02}-large"));
+                std::fs::remove_file(root.join(small)).unwrap();
+                std::fs::remove_file(root.join(large)).unwrap();
+                let other = |name: &str, by: usize| {
+                    root.join(format!("base/{name}").replace("NN", &format!("{:02}", number + by)))
+                };
+                for (name, length) in [("1/NN-small", 5_000), ("2/NN-large", 300_000)] {
+                    std::fs::File::options().write(true).open(other(name, 1)).unwrap().set_len(length).unwrap();
+                    std::fs::File::options().write(true).open(other(name, 2)).unwrap().set_len(2_000_000).unwrap();
+                }
+            }
+        }
+    });
+    assert!(looks > 40, "{looks}");
+    let (mut gone, mut shorter, mut longer) = (0, 0, 0);
+    for number in 0..40 {
+        for (folder, kind, length) in [(1, "small", 20_000), (2, "large", 900_000)] {
+            let name = format!("base/{folder}/{number:02}-{kind}");
+            let Some(Some(read)) = found.get(&name) else {
+                assert_eq!(number % 4, 0, "{name}");
+                gone += 1;
+                continue;
+            };
+            let whole = content(length, number);
+            shorter += usize::from(read.len() < length || *read != whole);
+            longer += usize::from(read.len() > length);
+            // Before or after the change, and every part of it one of both.
+            let common = read.len().min(length);
+            let is_right = read[..common].iter().zip(&whole).all(|(found, was)| found == was || *found == 0);
+            assert!(is_right && read[common..].iter().all(|byte| *byte == 0), "{name}");
+        }
+    }
+    assert!(gone >= 5 && shorter >= 5 && longer >= 5, "{gone} gone, {shorter} shorter, {longer} longer");
+}
+
+/// A page with contents, an LSN and its checksum.
+fn page(lsn: u64, block: u32) -> Vec<u8> {
+    let mut page = content(8192, 3);
+    page[..8].copy_from_slice(&[&((lsn >> 32) as u32).to_le_bytes()[..], &(lsn as u32).to_le_bytes()].concat());
+    page[14..16].copy_from_slice(&200u16.to_le_bytes());
+    let checksum = crate::pg::page_checksum(&page, block);
+    page[8..10].copy_from_slice(&checksum.to_le_bytes());
+    page
+}
+
+#[test]
+fn wrong_checksums_are_found_in_files_of_any_size_and_only_there() {
+    let temp = data_directory();
+    let root = temp.path();
+    let pages = |count: u32| (0..count).flat_map(|block| page(100, block)).collect::<Vec<u8>>();
+    let damaged = |count: u32, bad: &[usize]| {
+        let mut pages = pages(count);
+        for number in bad {
+            pages[number * 8192 + 5000] ^= 1;
+        }
+        pages
+    };
+    write(root, "base/1/10", &damaged(4, &[2]));
+    write(root, "base/1/11", &damaged(200, &[0, 31, 32, 199]));
+    write(root, "base/1/12", &pages(200));
+    write(root, "base/1/13", &[page(200, 7), vec![0; 8192], page(100, 2), vec![1; 100]].concat());
+    write(root, "base/1/14_init", &pages(3));
+    write(root, "base/1/PG_VERSION", &damaged(3, &[1]));
+    let (found, findings) = backed_up(&testing::repository(), root, Lsn::new(200), &mut || {});
+    assert_eq!(
+        findings.iter().map(|line| line.split(" (").next().unwrap()).collect::<Vec<_>>(),
+        ["\"base/1/10\": page 2", "\"base/1/11\": pages 0"]
+    );
+    assert_eq!(findings[1].matches("found").count(), 4);
+    assert_eq!(found["base/1/11"].as_ref().unwrap(), &damaged(200, &[0, 31, 32, 199]));
+    let (_, findings) = backed_up(&testing::repository(), root, None, &mut || {});
+    assert!(findings.is_empty(), "the cluster has no checksums");
+}

@@ -1,0 +1,75 @@
+//! The WAL that a backup cannot be restored without: it must arrive in the archive, and be this server's.
+
+use std::time::Duration;
+
+use super::archived::ArchiveWait;
+use super::own_wal::{Expected, OwnWal, ServerCheckpoint};
+use super::session::ServerSession;
+use super::{BackupError, BackupOptions};
+use crate::codec::CompressionLevel;
+use crate::report::Reporter;
+use crate::repository::{SelectedCluster, WalArchive, Writer};
+use crate::server::WalPosition;
+
+/// Looks after the WAL of one backup: before its data is read, and when it has ended.
+pub(super) struct NeededWal<'a> {
+    wait: ArchiveWait<'a>,
+    writer: &'a Writer,
+    level: CompressionLevel,
+    is_standby: bool,
+    /// The checkpoint that the server had last once the backup had begun.
+    last_checkpoint: Option<ServerCheckpoint>,
+}
+
+impl<'a> NeededWal<'a> {
+    pub(super) fn new(
+        options: &'a BackupOptions,
+        selected: &'a SelectedCluster,
+        writer: &'a Writer,
+        session: &ServerSession<'_>,
+        is_standby: bool,
+        timeout: Duration,
+    ) -> Self {
+        let wait = ArchiveWait {
+            archive: WalArchive::new(&options.repository, &selected.cluster),
+            size: selected.identity.wal_segment_size,
+            timeout,
+            of_standby: is_standby,
+            cancel: session.cancel().clone(),
+        };
+        Self { wait, writer, level: options.level, is_standby, last_checkpoint: None }
+    }
+
+    /// Once the start is known and nothing was read yet: makes sure that archiving works.
+    pub(super) fn before_data(
+        &mut self,
+        session: &mut ServerSession<'_>,
+        start: WalPosition,
+        reporter: &dyn Reporter,
+    ) -> Result<(), BackupError> {
+        let history = session.archive_history(&self.wait.archive, start.timeline, self.writer, self.level)?;
+        self.last_checkpoint = session.last_checkpoint()?;
+        self.wait.for_segment_before(start.lsn, &history, reporter)
+    }
+
+    /// Waits for all of it, and refuses that of another server.
+    pub(super) fn at_end(
+        &self,
+        session: &mut ServerSession<'_>,
+        (start, stop): (WalPosition, WalPosition),
+        label: &[u8],
+        reporter: &dyn Reporter,
+    ) -> Result<(), BackupError> {
+        let history = session.archive_history(&self.wait.archive, stop.timeline, self.writer, self.level)?;
+        self.wait.for_range(start.lsn, stop.lsn, &history, reporter)?;
+        let expected = Expected::of_label(label, start.lsn, stop.lsn, self.last_checkpoint.clone(), self.is_standby)?;
+        let own_wal = OwnWal {
+            archive: &self.wait.archive,
+            history: &history,
+            size: self.wait.size,
+            server: session.server_text(),
+            cancel: &self.wait.cancel,
+        };
+        own_wal.check(&expected)
+    }
+}

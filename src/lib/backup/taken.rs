@@ -1,0 +1,110 @@
+//! What a method hands over, and the record that is made of it.
+
+use jiff::Timestamp;
+
+use super::description::Description;
+use super::direct::Taker;
+use super::session::{ServerIdentity, ServerSession};
+use super::{BackupError, BackupOptions};
+use crate::pg::DataPath;
+use crate::report::Reporter;
+use crate::repository::{
+    BackupMethod, BackupRecord, BackupSizes, BackupWriter, BackupWriterError, DocumentKind, FileEntry, NodeDescription,
+    PackStream, SelectedCluster, StoredContent, TablespaceRef,
+};
+use crate::server::WalPosition;
+
+/// All that was taken.
+pub(super) struct Taken {
+    pub(super) method: BackupMethod,
+    pub(super) start: WalPosition,
+    pub(super) stop: WalPosition,
+    /// By the server's clock.
+    pub(super) start_time: Timestamp,
+    pub(super) stop_time: Timestamp,
+    pub(super) backup_label: Vec<u8>,
+    pub(super) tablespace_map: Option<Vec<u8>>,
+    /// The server's; a direct backup has none.
+    pub(super) manifest: Option<Vec<u8>>,
+    pub(super) tablespaces: Vec<TablespaceRef>,
+    pub(super) sizes: BackupSizes,
+    pub(super) findings: Vec<String>,
+    pub(super) content: TakenContent,
+}
+
+/// The files, whose map is still to be stored.
+pub(super) enum TakenContent {
+    /// As they came.
+    Streamed(Vec<(DataPath, FileEntry)>, Box<PackStream>),
+    /// Sorted, and mostly stored.
+    Read(Box<Taker>),
+}
+
+impl TakenContent {
+    fn store(self, backup: &mut BackupWriter) -> Result<StoredContent, BackupWriterError> {
+        match self {
+            Self::Streamed(entries, packs) => backup.store_map(entries, *packs),
+            Self::Read(taker) => taker.finish(backup),
+        }
+    }
+}
+
+/// Stores documents and map, and puts the record together.
+#[expect(clippy::too_many_arguments, reason = "everything that a record says comes together here, once")]
+pub(super) fn store(
+    session: &mut ServerSession<'_>,
+    selected: &SelectedCluster,
+    server: &ServerIdentity,
+    description: Description,
+    taken: Taken,
+    backup: &mut BackupWriter,
+    options: &BackupOptions,
+    reporter: &dyn Reporter,
+) -> Result<BackupRecord, BackupError> {
+    session.check_cancel()?;
+    reporter.step("storing the file map");
+    backup.store_document(DocumentKind::BackupLabel, "backup_label", None, &taken.backup_label)?;
+    if let Some(map) = &taken.tablespace_map {
+        backup.store_document(DocumentKind::TablespaceMap, "tablespace_map", None, map)?;
+    }
+    if let Some(manifest) = &taken.manifest {
+        backup.store_document(DocumentKind::BackupManifest, "backup_manifest", None, manifest)?;
+    }
+    for (number, (path, bytes)) in description.outside_files.iter().enumerate() {
+        let name = format!("configuration-{number:03}");
+        backup.store_document(DocumentKind::Configuration, &name, Some(path.clone()), bytes)?;
+    }
+    let stored = taken.content.store(backup)?;
+    let sizes = BackupSizes { stored_bytes: stored.pack_bytes, ..taken.sizes };
+    Ok(BackupRecord {
+        required_features: Vec::new(),
+        id: backup.id(),
+        sequence: backup.sequence(),
+        previous: backup.previous().cloned(),
+        parents: Vec::new(),
+        cluster: selected.cluster.name.clone(),
+        system_identifier: server.system_identifier,
+        method: taken.method,
+        label: options.label.clone(),
+        node: NodeDescription { host: session.host(), port: session.port(), is_standby: server.is_standby },
+        major_version: server.major_version,
+        version_num: server.version_num,
+        pgv_version: env!("CARGO_PKG_VERSION").to_owned(),
+        start_lsn: taken.start.lsn,
+        start_timeline: taken.start.timeline,
+        stop_lsn: taken.stop.lsn,
+        stop_timeline: taken.stop.timeline,
+        start_time: taken.start_time,
+        stop_time: taken.stop_time,
+        wal_segment_size: selected.identity.wal_segment_size,
+        block_bytes: description.block_bytes,
+        data_checksums: description.data_checksums,
+        sizes,
+        root_digest: stored.root_digest,
+        needs_digest: stored.needs_digest,
+        documents: backup.documents().to_vec(),
+        tablespaces: taken.tablespaces,
+        server: description.server,
+        findings: taken.findings,
+    })
+}
