@@ -28,6 +28,7 @@ mod postgresql_cases;
 mod recovery_conf;
 mod recovery_conf_files;
 mod restore;
+mod restore_delta;
 mod restore_ended;
 mod restore_old_wal;
 mod restore_oracle;

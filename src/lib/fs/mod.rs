@@ -25,7 +25,8 @@ pub use error::FileError;
 pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
 pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};
 pub use read::{
-    bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
+    bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_into, read_range, read_range_of,
+    real_path,
 };
 pub use regular::{RegularFileError, open_regular, regular_facts};
 pub use replace::{is_same, replace_file, replace_private_file};

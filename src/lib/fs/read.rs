@@ -34,6 +34,13 @@ pub fn read_range(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, Fi
 /// Reads up to `length` bytes from `offset` of an open file: fewer only when the file ends before.
 pub fn read_range_of(file: &File, path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, FileError> {
     let mut bytes = vec![0; length];
+    let filled = read_into(file, path, offset, &mut bytes)?;
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Fills `bytes` from `offset` of an open file, and says how many came: fewer only when the file ends before.
+pub fn read_into(file: &File, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<usize, FileError> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset.saturating_add(filled as u64)) {
@@ -43,8 +50,7 @@ pub fn read_range_of(file: &File, path: &Path, offset: u64, length: usize) -> Re
             Err(error) => return Err(FileError::new("read", path, error)),
         }
     }
-    bytes.truncate(filled);
-    Ok(bytes)
+    Ok(filled)
 }
 
 /// Whether there is something of that name (a dangling link is nothing). `false` only when the system said so.

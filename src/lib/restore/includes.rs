@@ -9,6 +9,10 @@ use super::error::RestoreError;
 use crate::pg::ControlFile;
 use crate::repository::{BackupRecord, FileEntry, FileKind, FileMap};
 
+/// LIMIT: files that may be configuration by their place alone. A directory that somebody has put among the server's may
+/// have any number.
+const BY_PLACE_MAX: usize = 10_000;
+
 /// The files of a backup that may be configuration, by their paths below the data directory.
 #[derive(Debug, Default)]
 pub(super) struct ConfigurationFiles(BTreeMap<PathBuf, FileEntry>);
@@ -20,7 +24,7 @@ impl ConfigurationFiles {
         let folder = path.iter().next().unwrap_or_default().as_encoded_bytes();
         let is_servers =
             folder == b"base" || folder == b"global" || (folder.starts_with(b"pg_") && path.iter().count() > 1);
-        if !is_servers
+        if (!is_servers && self.0.len() < BY_PLACE_MAX)
             || main == Some(path.as_path())
             || path.extension() == Some(OsStr::new("conf"))
             || path == Path::new(ControlFile::PATH)

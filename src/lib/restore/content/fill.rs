@@ -68,11 +68,13 @@ impl Sum {
 }
 
 /// A part that is being written.
-struct OpenPart<'a> {
-    part: Part,
-    tree: &'a Tree,
+struct OpenPart<'f> {
+    content: &'f Content<'f>,
+    part: &'f Part,
+    tree: &'f Tree,
     relative: PathBuf,
-    file: Arc<File>,
+    /// Once it is needed.
+    file: Option<Arc<File>>,
     /// What of the file was taken.
     read: Range<u64>,
     /// Bytes of it that were written.
@@ -96,19 +98,17 @@ struct Place<'f> {
     offset: u64,
 }
 
-impl Content<'_> {
+impl<'a> Content<'a> {
     /// Reads a run and writes what is in it; what is there already is neither read nor written.
-    pub(super) fn fill(&self, run: Run<'_>) -> Result<Filled, RestoreError> {
-        let mut filling = Filling { content: self, run: &run, open: Vec::new(), filled: Filled::default() };
-        filling.open.resize_with(run.parts.len(), || None);
+    pub(super) fn fill(&self, run: Run<'a>) -> Result<Filled, RestoreError> {
+        let mut filling = Filling::new(self, &run);
+        let mut plain = Vec::new();
         let mut missing = run.frames.start;
         for number in run.frames.clone() {
-            if let Some(plain) = filling.standing(number)? {
+            if let Some(pages) = filling.standing(number, &mut plain)? {
                 filling.fetch(missing..number)?;
                 missing = number + 1;
-                if let Some(frame) = run.pack.recognise(number, &plain) {
-                    filling.take(number, &frame, true)?;
-                }
+                filling.take(number, &CheckedFrame { plain: &plain, pages }, true)?;
             }
         }
         filling.fetch(missing..run.frames.end)?;
@@ -120,11 +120,11 @@ impl Content<'_> {
     }
 
     /// How much of a run is there already; nothing is written.
-    pub(super) fn compare(&self, run: Run<'_>) -> Result<Filled, RestoreError> {
-        let mut filling = Filling { content: self, run: &run, open: Vec::new(), filled: Filled::default() };
-        filling.open.resize_with(run.parts.len(), || None);
+    pub(super) fn compare(&self, run: Run<'a>) -> Result<Filled, RestoreError> {
+        let mut filling = Filling::new(self, &run);
+        let mut plain = Vec::new();
         for number in run.frames.clone() {
-            let is_right = filling.standing(number)?.is_some();
+            let is_right = filling.standing(number, &mut plain)?.is_some();
             let (at, end) = (run.pack.offset_of(number), run.pack.offset_of(number + 1));
             for part in &run.parts {
                 let bytes = part.piece.from.end.min(end).saturating_sub(part.piece.from.start.max(at));
@@ -134,62 +134,55 @@ impl Content<'_> {
         }
         Ok(filling.filled)
     }
-
-    fn open_part(&self, part: Part) -> Result<OpenPart<'_>, RestoreError> {
-        let target = &part.piece.target;
-        let (tree, relative) = self.places.place_of(&target.path);
-        let file = match &part.file {
-            Some(file) => Arc::clone(file),
-            None if part.creates() => Arc::new(tree.create_file(&relative, target.mode)?),
-            None => Arc::new(self.open_standing(target)?),
-        };
-        let digest = match part.is_whole_file() {
-            true => PartDigest::Whole(Box::new(self.hasher(target))),
-            false => PartDigest::Sums(Vec::new()),
-        };
-        let read = part.piece.offset..part.piece.offset;
-        Ok(OpenPart { part, tree, relative, file, read, written: 0, crc: 0, digest })
-    }
 }
 
 /// A run that is being filled.
 struct Filling<'f, 'a> {
     content: &'f Content<'a>,
     run: &'f Run<'a>,
-    /// For each part of the run.
+    /// For each part of the run that was begun and goes on.
     open: Vec<Option<OpenPart<'f>>>,
     filled: Filled,
 }
 
 impl<'f, 'a> Filling<'f, 'a> {
-    /// What stands in the files where a frame belongs, when that is what the frame holds.
-    fn standing(&mut self, number: usize) -> Result<Option<Vec<u8>>, RestoreError> {
+    fn new(content: &'f Content<'a>, run: &'f Run<'a>) -> Self {
+        let mut open = Vec::new();
+        open.resize_with(run.parts.len(), || None);
+        Self { content, run, open, filled: Filled::default() }
+    }
+
+    /// Reads what stands in the files where a frame belongs; the digests of its pages when that is what the frame holds.
+    fn standing(&mut self, number: usize, plain: &mut Vec<u8>) -> Result<Option<Vec<PageDigest>>, RestoreError> {
         let (at, end) = (self.run.pack.offset_of(number), self.run.pack.offset_of(number + 1));
-        let mut plain = Vec::new();
+        let mut read = at;
         for (index, part) in self.run.parts.iter().enumerate() {
             let (from, to) = (part.piece.from.start.max(at), part.piece.from.end.min(end));
             if from >= to {
                 continue;
             }
             // What several files have, or none, is fetched.
-            if part.piece.target.standing != Standing::Old || from != at + plain.len() as u64 {
+            if part.piece.target.standing != Standing::Old || from != read {
                 return Ok(None);
             }
+            plain.resize(usize::try_from(end - at).unwrap_or(usize::MAX), 0);
             let offset = part.piece.offset + (from - part.piece.from.start);
-            let Some(open) = self.open(index)? else { return Ok(None) };
-            let standing = open.standing(offset, usize::try_from(to - from).unwrap_or(usize::MAX))?;
-            plain.extend_from_slice(&standing);
+            let place = usize::try_from(from - at).ok().zip(usize::try_from(to - at).ok());
+            let bytes = place.and_then(|(from, to)| plain.get_mut(from..to)).unwrap_or_default();
+            let Some(open) = self.open(index) else { return Ok(None) };
+            if open.standing(offset, bytes)? != bytes.len() {
+                return Ok(None);
+            }
+            open.rest(to);
+            read = to;
         }
-        let is_right = at + plain.len() as u64 == end && self.run.pack.recognise(number, &plain).is_some();
-        Ok(is_right.then_some(plain))
+        let is_whole = read == end && end > at;
+        Ok(self.run.pack.recognise(number, plain).filter(|_| is_whole).map(|frame| frame.pages))
     }
 
-    fn open(&mut self, index: usize) -> Result<Option<&mut OpenPart<'f>>, RestoreError> {
-        let (Some(open), Some(part)) = (self.open.get_mut(index), self.run.parts.get(index)) else { return Ok(None) };
-        if open.is_none() {
-            *open = Some(self.content.open_part(part.clone())?);
-        }
-        Ok(open.as_mut())
+    fn open(&mut self, index: usize) -> Option<&mut OpenPart<'f>> {
+        let (open, part) = (self.open.get_mut(index)?, self.run.parts.get(index)?);
+        Some(open.get_or_insert_with(|| OpenPart::new(self.content, part)))
     }
 
     /// Reads frames from the repository.
@@ -214,13 +207,19 @@ impl<'f, 'a> Filling<'f, 'a> {
         let page_bytes = Some(run.pack.index().page_bytes).filter(|bytes| *bytes == content.plan.record.block_bytes);
         for (index, part) in run.parts.iter().enumerate() {
             let Some(place) = part.place_in(at, frame.plain) else { continue };
-            let Some(open) = self.open(index)? else { continue };
+            let Some(open) = self.open(index) else { continue };
             let length = place.bytes.len() as u64;
             let written = if stands { 0 } else { open.write(&place)? };
             open.crc = content.crc(open.crc, place.bytes);
             open.add(&place, frame, page_bytes)?;
             self.filled.bytes += written;
             self.filled.kept += length - written.min(length);
+            // LIMIT: of the files that end in it, a frame keeps none open.
+            if part.piece.from.end <= at + frame.plain.len() as u64
+                && let Some(open) = self.open.get_mut(index).and_then(Option::take)
+            {
+                open.finish(&mut self.filled)?;
+            }
         }
         Ok(())
     }
@@ -237,22 +236,57 @@ impl Part {
     }
 }
 
-impl OpenPart<'_> {
-    /// What of the file is there; less when it ends before.
-    fn standing(&self, offset: u64, length: usize) -> Result<Vec<u8>, RestoreError> {
-        Ok(fs::read_range_of(&self.file, &self.tree.path().join(&self.relative), offset, length)?)
+impl<'f> OpenPart<'f> {
+    fn new(content: &'f Content<'f>, part: &'f Part) -> Self {
+        let target = &part.piece.target;
+        let (tree, relative) = content.places.place_of(&target.path);
+        let digest = match part.is_whole_file() {
+            true => PartDigest::Whole(Box::new(content.hasher(target))),
+            false => PartDigest::Sums(Vec::new()),
+        };
+        let read = part.piece.offset..part.piece.offset;
+        Self { content, part, tree, relative, file: None, read, written: 0, crc: 0, digest }
+    }
+
+    fn file(&mut self) -> Result<Arc<File>, RestoreError> {
+        if let Some(file) = &self.file {
+            return Ok(Arc::clone(file));
+        }
+        let target = &self.part.piece.target;
+        let file = match &self.part.file {
+            Some(file) => Arc::clone(file),
+            None if self.part.creates() => Arc::new(self.tree.create_file(&self.relative, target.mode)?),
+            None => Arc::new(self.content.open_standing(target)?),
+        };
+        Ok(Arc::clone(self.file.insert(file)))
+    }
+
+    /// Reads what of the file is there; says how many bytes came.
+    fn standing(&mut self, offset: u64, bytes: &mut [u8]) -> Result<usize, RestoreError> {
+        let file = self.file()?;
+        Ok(fs::read_into(&file, &self.tree.path().join(&self.relative), offset, bytes)?)
+    }
+
+    /// Closes a file of which all before that offset of the pack was read, when nothing comes behind.
+    fn rest(&mut self, offset: u64) {
+        if self.part.piece.from.end <= offset {
+            self.file = None;
+        }
     }
 
     /// Writes what is not there already. Says how many bytes that were.
     fn write(&mut self, place: &Place<'_>) -> Result<u64, RestoreError> {
-        let standing = match self.part.piece.target.standing {
-            Standing::Old => self.standing(place.offset, place.bytes.len())?,
-            Standing::Nothing | Standing::Created => Vec::new(),
-        };
+        let mut standing = Vec::new();
+        if self.part.piece.target.standing == Standing::Old {
+            standing.resize(place.bytes.len(), 0);
+            let found = self.standing(place.offset, &mut standing)?;
+            standing.truncate(found);
+        }
+        let file = self.file()?;
         let mut written = 0;
         for range in differing(&standing, place.bytes) {
             let bytes = place.bytes.get(range.clone()).unwrap_or_default();
-            self.tree.write_at(&self.file, &self.relative, place.offset + range.start as u64, bytes)?;
+            self.tree.write_at(&file, &self.relative, place.offset + range.start as u64, bytes)?;
             written += bytes.len() as u64;
         }
         self.written += written;
@@ -287,10 +321,10 @@ impl OpenPart<'_> {
     }
 
     fn finish(self, filled: &mut Filled) -> Result<(), RestoreError> {
-        let target = self.part.piece.target;
+        let target = Arc::clone(&self.part.piece.target);
         let (offset, length) = (self.read.start, self.read.end - self.read.start);
-        if self.written >= WRITEBACK_BYTES {
-            self.tree.start_writeback(&self.file, offset, length);
+        if let Some(file) = self.file.filter(|_| self.written >= WRITEBACK_BYTES) {
+            self.tree.start_writeback(&file, offset, length);
         }
         match self.digest {
             PartDigest::Whole(hasher) => {
