@@ -3,7 +3,9 @@
 //! INVARIANT: a verb has the same exit statuses whether it runs as `pgv-NAME` or as `pgv NAME`, since both may stand
 //! in `archive_command` or `restore_command`.
 
-use super::{archive, backup, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
+use super::{
+    archive, backup, completions, expire, fetch, info, init, man, pin, recovery_conf, restore, target, verify,
+};
 
 /// A binary of this package; it decides the exit statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +65,9 @@ pub(crate) enum Verb {
     RecoveryConf,
     Info,
     Verify,
+    Expire,
+    Pin,
+    Unpin,
     Target,
     Completions,
     Man,
@@ -70,7 +75,7 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// Every one, in the order in which `pgv --help` shows them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Init,
         Self::Archive,
         Self::Fetch,
@@ -79,6 +84,9 @@ impl Verb {
         Self::RecoveryConf,
         Self::Info,
         Self::Verify,
+        Self::Expire,
+        Self::Pin,
+        Self::Unpin,
         Self::Target,
         Self::Completions,
         Self::Man,
@@ -94,6 +102,9 @@ impl Verb {
             Self::RecoveryConf => "recovery-conf",
             Self::Info => "info",
             Self::Verify => "verify",
+            Self::Expire => "expire",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
             Self::Target => "target",
             Self::Completions => "completions",
             Self::Man => "man",
@@ -122,7 +133,8 @@ impl Verb {
             Self::Backup => Program::BaseBackup,
             Self::Restore => Program::Restore,
             Self::RecoveryConf => Program::RecoveryConf,
-            Self::Init | Self::Info | Self::Verify | Self::Target | Self::Completions | Self::Man => Program::Pgv,
+            Self::Init | Self::Info | Self::Verify | Self::Expire | Self::Pin | Self::Unpin => Program::Pgv,
+            Self::Target | Self::Completions | Self::Man => Program::Pgv,
         }
     }
 
@@ -138,6 +150,9 @@ impl Verb {
             Self::RecoveryConf => recovery_conf::RecoveryConfArgs::command(),
             Self::Info => info::InfoArgs::command(),
             Self::Verify => verify::VerifyArgs::command(),
+            Self::Expire => expire::ExpireArgs::command(),
+            Self::Pin => pin::PinArgs::command(),
+            Self::Unpin => pin::UnpinArgs::command(),
             Self::Target => target::TargetQueryArgs::command(),
             Self::Completions => completions::CompletionsArgs::command(),
             Self::Man => man::ManArgs::command(),
@@ -178,6 +193,7 @@ Examples:
   pgv backup                                     take a base backup
   pgv info                                       what is there, and what it can be restored to
   pgv verify                                     whether all of it is as it was stored
+  pgv expire                                     what retention would delete; --apply does it
   pgv restore -D DIR --target-time '2026-11-20 14:30:00+00'
 
 The lines that pgv init prints for PostgreSQL:

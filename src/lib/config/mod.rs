@@ -29,7 +29,7 @@ pub(crate) use account::account_name;
 pub use choices::{CheckpointMode, ChoiceError, LogFormat, LogLevel};
 pub use configuration::{
     ArchiveSettings, BackupSettings, ClusterSettings, Configuration, Conninfo, FetchSettings, LogSettings,
-    RepoSettings, RestoreSettings,
+    RepoSettings, RestoreSettings, RetentionSettings,
 };
 pub use environment::Environment;
 pub use error::ConfigError;

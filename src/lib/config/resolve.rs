@@ -9,12 +9,12 @@ use super::configuration::Conninfo;
 use super::load::Merged;
 use super::settings::{Place, in_place, setting};
 use super::value::{
-    Origin, Value, ValueError, absolute_path, cluster_name, compression_level, duration_below, jobs, label, max_rate,
-    repository_id, system_identifier,
+    Origin, Value, ValueError, absolute_path, cluster_name, compression_level, days, duration_below, jobs, keep, label,
+    max_rate, repository_id, system_identifier,
 };
 use super::{
     ArchiveSettings, BackupSettings, ClusterSettings, ConfigError, Configuration, FetchSettings, LogSettings,
-    RepoSettings, RestoreSettings, repo_url,
+    RepoSettings, RestoreSettings, RetentionSettings, repo_url,
 };
 use crate::repository::ClusterName;
 
@@ -22,6 +22,9 @@ use crate::repository::ClusterName;
 const ARCHIVE_TIMEOUT_LIMIT: Duration = Duration::from_secs(60);
 /// Nobody waits longer for WAL that does not come.
 const WAIT_LIMIT: Duration = Duration::from_secs(7 * 86_400);
+
+/// Nobody waits longer for room.
+const GRACE_LIMIT: Duration = Duration::from_secs(366 * 86_400);
 
 /// Checks every value.
 pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
@@ -48,6 +51,12 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         tablespace_dir: values.optional("restore.tablespace_dir", absolute_path)?,
         pg_bindir: values.optional("restore.pg_bindir", absolute_path)?,
     };
+    let retention = RetentionSettings {
+        keep: values.optional("retention.keep", keep)?,
+        keep_days: values.optional("retention.keep_days", days)?,
+        wal_days: values.optional("retention.wal_days", days)?,
+        grace: values.optional("retention.grace", duration_below(GRACE_LIMIT))?,
+    };
     let log = LogSettings {
         level: values.optional("log.level", |text| Ok(text.parse()?))?,
         format: values.required("log.format", |text| Ok(text.parse()?))?,
@@ -68,6 +77,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         fetch,
         backup,
         restore,
+        retention,
         log,
         account: merged.account,
         variables: merged.variables,

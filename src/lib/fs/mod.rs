@@ -7,6 +7,7 @@ mod abandoned;
 mod directory;
 mod error;
 mod inspect;
+mod lock;
 mod read;
 mod regular;
 mod replace;
@@ -20,6 +21,7 @@ pub use directory::{
 };
 pub use error::FileError;
 pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
+pub use lock::{DirectoryLock, Lock, LockKind, lock_directory};
 pub use read::{
     bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_range, read_range_of, real_path,
 };

@@ -6,6 +6,7 @@
 
 mod configuration;
 mod copy;
+mod expire;
 mod init;
 mod old_wal;
 mod recovery_conf;
@@ -50,6 +51,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     }
     let of_modules = [
         configuration::hint,
+        expire::hint,
         init::hint,
         recovery_conf::hint,
         repository::hint,
