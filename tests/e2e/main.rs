@@ -15,6 +15,7 @@ mod crash_backup;
 mod crash_restore;
 mod demo;
 mod documents;
+mod expire;
 mod faults_while_replaying;
 mod harmless;
 mod harness_self_test;

@@ -23,7 +23,7 @@ pub(crate) fn open_repository(settings: &RepoSettings) -> Result<Repository, Rep
 /// Somebody uses the repository in a way that does not go with what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", match kind {
-    LockKind::Exclusive => "a restore, or another \"pgv expire\", is using the repository",
+    LockKind::Exclusive => "a restore, \"pgv verify\" or another \"pgv expire\" is using the repository",
     LockKind::Shared => "\"pgv expire\" is deleting in the repository",
 })]
 pub(crate) struct InUse {

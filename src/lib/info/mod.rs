@@ -8,6 +8,6 @@ mod wal_summary;
 
 pub use gather::{InfoOptions, gather};
 pub use report::{
-    InfoBackup, InfoCluster, InfoHole, InfoIncomplete, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository,
-    InfoTimeline, InfoTree, InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
+    InfoBackup, InfoCluster, InfoHole, InfoIncomplete, InfoNode, InfoPin, InfoProblem, InfoRange, InfoReport,
+    InfoRepository, InfoTimeline, InfoTree, InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };
