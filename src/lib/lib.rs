@@ -8,7 +8,7 @@
 //! | 0 | [`error`], [`report`], [`clock`], [`pg`], [`fs`], [`codec`] | PostgreSQL's vocabulary, durable files, bytes to bytes, time |
 //! | 1 | [`store`], [`server`] | keys to bytes; talking to PostgreSQL |
 //! | 2 | [`repository`], [`wal_search`] | what is kept where, in which format; searching the log itself |
-//! | 3 | [`init`], [`archive`], [`fetch`], [`backup`], [`restore`], [`recovery_conf`], [`info`], [`verify`], [`check`] | one verb each |
+//! | 3 | [`init`], [`archive`], [`fetch`], [`backup`], [`restore`], [`recovery_conf`], [`info`], [`verify`], [`check`], [`expire`] | one verb each |
 //! | 4 | [`config`], [`cli`] | settings, command line, words and exit statuses |
 //!
 //! Library code never prints, never ends the process and never reads the environment: it takes resolved options,
@@ -41,6 +41,7 @@ pub mod wal_search;
 pub mod archive;
 pub mod backup;
 pub mod check;
+pub mod expire;
 pub mod fetch;
 pub mod info;
 pub mod init;

@@ -19,6 +19,7 @@ mod direct;
 mod direct_backup;
 mod direct_parts;
 mod documents;
+mod expire;
 mod faults_while_replaying;
 mod harmless;
 mod harness_self_test;

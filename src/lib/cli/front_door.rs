@@ -11,7 +11,9 @@ use super::printer::Printer;
 use super::program::{Program, Verb, front_door_command};
 use super::typed::Typed;
 use super::usage::UsageError;
-use super::{archive, backup, check, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
+use super::{
+    archive, backup, check, completions, expire, fetch, info, init, man, pin, recovery_conf, restore, target, verify,
+};
 use super::{check_text, logging, process, root_guard};
 use crate::config::{ConfigurationFile, Environment, LoadOptions, LogLevel, load};
 use crate::error::{Classified, ErrorClass};
@@ -33,6 +35,9 @@ pub(crate) fn run(invocation: &Invocation, environment: Environment, cancel: Can
         Some(Verb::Info) => execute::<info::InfoArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Check) => execute::<check::CheckArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Verify) => execute::<verify::VerifyArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Expire) => execute::<expire::ExpireArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Pin) => execute::<pin::PinArgs>(invocation, environment, cancel, &mut printer),
+        Some(Verb::Unpin) => execute::<pin::UnpinArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Target) => execute::<target::TargetQueryArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Completions) => {
             execute::<completions::CompletionsArgs>(invocation, environment, cancel, &mut printer)

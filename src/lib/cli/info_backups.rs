@@ -110,6 +110,12 @@ fn describe_problems(text: &mut String, backup: &InfoBackup) {
             backup.id
         );
     }
+    for pin in backup.pins.iter().take(FINDINGS_MAX) {
+        let _ = writeln!(text, "  {}: pinned: {}", backup.id, escaped(&pin.reason));
+    }
+    if backup.is_expiring {
+        let _ = writeln!(text, "  {}: marked by retention; a later \"pgv expire --apply\" deletes it", backup.id);
+    }
     for finding in backup.findings.iter().take(FINDINGS_MAX) {
         let _ = writeln!(text, "  {}: finding: {}", backup.id, escaped(finding));
     }
@@ -130,6 +136,9 @@ fn describe_others(text: &mut String, tree: &InfoTree) {
             let _ = write!(text, "; begun on \"{}\" at {}", escaped(host), time_text(began));
         }
         text.push('\n');
+    }
+    for id in tree.being_deleted.iter().take(OTHERS_MAX) {
+        let _ = writeln!(text, "  {id}: being deleted; the next \"pgv expire --apply\" finishes it");
     }
     for (count, what) in
         [(tree.unreadable_backups.len(), "cannot be read"), (tree.unfinished_backups.len(), "are not finished")]
@@ -164,6 +173,8 @@ mod tests {
             major_version: PgMajorVersion::new(15).unwrap(),
             parents: Vec::new(),
             findings: Vec::new(),
+            pins: Vec::new(),
+            is_expiring: false,
             missing_wal: Vec::new(),
             wal_until: None,
         }
@@ -180,6 +191,7 @@ mod tests {
             backups,
             unreadable_backups: Vec::new(),
             unfinished_backups: Vec::new(),
+            being_deleted: Vec::new(),
             wal: Vec::new(),
             history_files: Vec::new(),
         };

@@ -4,12 +4,12 @@
 //! | --- | --- |
 //! | `process`, `front_door`, `context` | the frame around every run |
 //! | `program`, `args`, `recovery_args`, `recovery_commands` | which programs and shared options there are |
-//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `verify`, `completions`, `man` | one verb each |
+//! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `verify`, `expire`, `pin`, `completions`, `man` | one verb each |
 //! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
 //! | `start`, `copy_server` | the start of a restored server |
-//! | `init_text`, `info_text`, `verify_text`, `restore_text`, `restore_steps`, `size`, `table` | answers in words |
+//! | `init_text`, `info_text`, `verify_text`, `expire_text`, `restore_text`, `restore_steps`, `size`, `table` | answers in words |
 //! | `typed` | commands for people, to be pasted |
 
 mod archive;
@@ -22,6 +22,8 @@ mod context;
 mod copy_server;
 mod copy_text;
 mod exit_status;
+mod expire;
+mod expire_text;
 mod fetch;
 mod front_door;
 mod hints;
@@ -34,6 +36,7 @@ mod init_text;
 mod logging;
 mod man;
 mod opening;
+mod pin;
 mod printer;
 mod process;
 mod program;

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use super::args::ConnectionArgs;
 use super::program::Program;
 use crate::config::{Configuration, RepoSettings};
-use crate::repository::{ClusterSelection, ConfiguredCluster, Repository, RepositoryError};
+use crate::error::{Classified, ErrorClass};
+use crate::fs::{self, Lock, LockKind};
+use crate::repository::{
+    ClusterName, ClusterSelection, ConfiguredCluster, Repository, RepositoryError, SelectionError,
+};
 use crate::server::conninfo::ConninfoError;
 use crate::server::{ConnectionOptions, ConnectionSettings, ConnectionSources};
 use crate::store::LocalStore;
@@ -14,6 +18,60 @@ use crate::store::LocalStore;
 /// Opens the configured repository.
 pub(crate) fn open_repository(settings: &RepoSettings) -> Result<Repository, RepositoryError> {
     Repository::open(Arc::new(LocalStore::open(&settings.path)?), settings.id)
+}
+
+/// Somebody uses the repository in a way that does not go with what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", match kind {
+    LockKind::Exclusive => "a restore, \"pgv verify\" or another \"pgv expire\" is using the repository",
+    LockKind::Shared => "\"pgv expire\" is deleting in the repository",
+})]
+pub(crate) struct InUse {
+    kind: LockKind,
+}
+
+impl Classified for InUse {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Unavailable
+    }
+}
+
+/// Keeps those out who read for long or delete. They see each other by a lock on the repository's directory, as far as
+/// its file system has such locks.
+pub(crate) fn lock_out_others(settings: &RepoSettings) -> Result<Lock, Box<dyn Classified>> {
+    lock(settings, LockKind::Exclusive)
+}
+
+/// Keeps those out who delete.
+pub(crate) fn share(settings: &RepoSettings) -> Result<Lock, Box<dyn Classified>> {
+    lock(settings, LockKind::Shared)
+}
+
+fn lock(settings: &RepoSettings, kind: LockKind) -> Result<Lock, Box<dyn Classified>> {
+    match fs::lock_directory(&settings.path, kind)? {
+        Lock::Taken => Err(InUse { kind }.into()),
+        lock => Ok(lock),
+    }
+}
+
+/// The clusters to work on: the one that was named, else the configured ones, else the only one of the repository.
+pub(crate) fn clusters(
+    configuration: &Configuration,
+    repository: &Repository,
+) -> Result<Vec<ClusterName>, SelectionError> {
+    if let Some(name) = configuration.named_cluster() {
+        return Ok(vec![name.clone()]);
+    }
+    let configured: Vec<ClusterName> = configuration.clusters().keys().cloned().collect();
+    if !configured.is_empty() {
+        return Ok(configured);
+    }
+    let names = repository.cluster_names()?;
+    match names.len() {
+        0 => Err(SelectionError::NoCluster { store: repository.describe() }),
+        1 => Ok(names),
+        _ => Err(SelectionError::Ambiguous { names: names.iter().map(ToString::to_string).collect() }),
+    }
 }
 
 /// Which cluster is meant: the one that was named, else the configured ones.

@@ -3,7 +3,9 @@
 //! INVARIANT: a verb has the same exit statuses whether it runs as `pgv-NAME` or as `pgv NAME`, since both may stand
 //! in `archive_command` or `restore_command`.
 
-use super::{archive, backup, check, completions, fetch, info, init, man, recovery_conf, restore, target, verify};
+use super::{
+    archive, backup, check, completions, expire, fetch, info, init, man, pin, recovery_conf, restore, target, verify,
+};
 
 /// A binary of this package; it decides the exit statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +66,9 @@ pub(crate) enum Verb {
     Info,
     Check,
     Verify,
+    Expire,
+    Pin,
+    Unpin,
     Target,
     Completions,
     Man,
@@ -71,7 +76,7 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// Every one, in the order in which `pgv --help` shows them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Init,
         Self::Archive,
         Self::Fetch,
@@ -81,6 +86,9 @@ impl Verb {
         Self::Info,
         Self::Check,
         Self::Verify,
+        Self::Expire,
+        Self::Pin,
+        Self::Unpin,
         Self::Target,
         Self::Completions,
         Self::Man,
@@ -97,6 +105,9 @@ impl Verb {
             Self::Info => "info",
             Self::Check => "check",
             Self::Verify => "verify",
+            Self::Expire => "expire",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
             Self::Target => "target",
             Self::Completions => "completions",
             Self::Man => "man",
@@ -125,9 +136,8 @@ impl Verb {
             Self::Backup => Program::BaseBackup,
             Self::Restore => Program::Restore,
             Self::RecoveryConf => Program::RecoveryConf,
-            Self::Init | Self::Info | Self::Check | Self::Verify | Self::Target | Self::Completions | Self::Man => {
-                Program::Pgv
-            }
+            Self::Init | Self::Info | Self::Check | Self::Verify | Self::Target => Program::Pgv,
+            Self::Expire | Self::Pin | Self::Unpin | Self::Completions | Self::Man => Program::Pgv,
         }
     }
 
@@ -144,6 +154,9 @@ impl Verb {
             Self::Info => info::InfoArgs::command(),
             Self::Check => check::CheckArgs::command(),
             Self::Verify => verify::VerifyArgs::command(),
+            Self::Expire => expire::ExpireArgs::command(),
+            Self::Pin => pin::PinArgs::command(),
+            Self::Unpin => pin::UnpinArgs::command(),
             Self::Target => target::TargetQueryArgs::command(),
             Self::Completions => completions::CompletionsArgs::command(),
             Self::Man => man::ManArgs::command(),
@@ -185,6 +198,7 @@ Examples:
   pgv info                                       what is there, and what it can be restored to
   pgv check                                      whether archiving and backups work
   pgv verify                                     whether all of it is as it was stored
+  pgv expire                                     what retention would delete; --apply does it
   pgv restore -D DIR --target-time '2026-11-20 14:30:00+00'
 
 The lines that pgv init prints for PostgreSQL:

@@ -86,6 +86,8 @@ pub(crate) fn run(args: VerifyArgs, context: &Context) -> Result<Outcome, Box<dy
     let configuration = context.configuration();
     let repo = configuration.repo()?;
     let repository = opening::open_repository(repo)?;
+    // What is deleted on the way would look like damage.
+    let _shared = opening::share(repo)?;
     let depth = match (args.quick, args.sample) {
         (true, _) => Depth::Quick,
         (false, Some(percent)) => Depth::Sample { percent, seed: args.seed.unwrap_or_else(seed) },

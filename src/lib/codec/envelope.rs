@@ -46,7 +46,7 @@ const MAC_AT: usize = 480;
 /// Required features that this program knows; none exist in format 1.
 const KNOWN_REQUIRED_FEATURES: u32 = 0;
 
-/// What an object is. Numbers are part of the format and never reused; 13 to 15 are reserved for the marks.
+/// What an object is. Numbers are part of the format and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum ObjectKind {
@@ -74,6 +74,14 @@ pub enum ObjectKind {
     Record = 11,
     /// A pack of file data and map leaves.
     Pack = 12,
+    /// The mark of a backup that retention wants gone.
+    Doubt = 13,
+    /// The mark of a backup that was never finished and is silent.
+    Suspect = 14,
+    /// The mark of a backup that is being deleted.
+    Gone = 15,
+    /// Something that keeps a backup from being deleted.
+    Pin = 16,
 }
 
 impl ObjectKind {
@@ -91,6 +99,10 @@ impl ObjectKind {
             10 => Self::Document,
             11 => Self::Record,
             12 => Self::Pack,
+            13 => Self::Doubt,
+            14 => Self::Suspect,
+            15 => Self::Gone,
+            16 => Self::Pin,
             _ => return None,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub struct Configuration {
     pub(super) backup: BackupSettings,
     pub(super) check: CheckSettings,
     pub(super) restore: RestoreSettings,
+    pub(super) retention: RetentionSettings,
     pub(super) log: LogSettings,
     pub(super) account: Account,
     pub(super) variables: Environment,
@@ -143,6 +144,19 @@ pub struct RestoreSettings {
     pub pg_bindir: Option<PathBuf>,
 }
 
+/// `[retention]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RetentionSettings {
+    /// How many good backups stay.
+    pub keep: Option<NonZeroU32>,
+    /// Of how many days every moment stays reachable.
+    pub keep_days: Option<u32>,
+    /// Of how many days WAL stays that no backup needs.
+    pub wal_days: Option<u32>,
+    /// How long a backup stays that no rule keeps.
+    pub grace: Option<Duration>,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
@@ -238,6 +252,11 @@ impl Configuration {
     /// `[restore]`
     pub fn restore(&self) -> &RestoreSettings {
         &self.restore
+    }
+
+    /// `[retention]`
+    pub fn retention(&self) -> &RetentionSettings {
+        &self.retention
     }
 
     /// `[log]`

@@ -9,12 +9,12 @@ use super::configuration::Conninfo;
 use super::load::Merged;
 use super::settings::{Place, in_place, setting};
 use super::value::{
-    Origin, Value, ValueError, absolute_path, age_below, cluster_name, compression_level, duration_below, jobs, label,
-    max_rate, nice, repository_id, system_identifier,
+    Origin, Value, ValueError, absolute_path, age_below, cluster_name, compression_level, days, duration_below, jobs,
+    keep, label, max_rate, nice, repository_id, system_identifier,
 };
 use super::{
     ArchiveSettings, BackupSettings, CheckSettings, ClusterSettings, ConfigError, Configuration, FetchSettings,
-    LogSettings, RepoSettings, RestoreSettings, repo_url,
+    LogSettings, RepoSettings, RestoreSettings, RetentionSettings, repo_url,
 };
 use crate::repository::ClusterName;
 
@@ -24,6 +24,9 @@ const ARCHIVE_TIMEOUT_LIMIT: Duration = Duration::from_secs(60);
 const AGE_LIMIT: Duration = Duration::from_secs(3650 * 86_400);
 /// Nobody waits longer for WAL that does not come.
 const WAIT_LIMIT: Duration = Duration::from_secs(7 * 86_400);
+
+/// Nobody waits longer for room.
+const GRACE_LIMIT: Duration = Duration::from_secs(366 * 86_400);
 
 /// Checks every value.
 pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
@@ -57,6 +60,12 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         tablespace_dir: values.optional("restore.tablespace_dir", absolute_path)?,
         pg_bindir: values.optional("restore.pg_bindir", absolute_path)?,
     };
+    let retention = RetentionSettings {
+        keep: values.optional("retention.keep", keep)?,
+        keep_days: values.optional("retention.keep_days", days)?,
+        wal_days: values.optional("retention.wal_days", days)?,
+        grace: values.optional("retention.grace", duration_below(GRACE_LIMIT))?,
+    };
     let log = LogSettings {
         level: values.optional("log.level", |text| Ok(text.parse()?))?,
         format: values.required("log.format", |text| Ok(text.parse()?))?,
@@ -78,6 +87,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         backup,
         check,
         restore,
+        retention,
         log,
         account: merged.account,
         variables: merged.variables,

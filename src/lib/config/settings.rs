@@ -63,6 +63,7 @@ const FETCH: Place = Place::Section("fetch");
 const BACKUP: Place = Place::Section("backup");
 const CHECK: Place = Place::Section("check");
 const RESTORE: Place = Place::Section("restore");
+const RETENTION: Place = Place::Section("retention");
 const LOG: Place = Place::Section("log");
 
 /// The settings, in the order of the documentation.
@@ -231,6 +232,38 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Text,
         None,
         "the directory of the server's programs, for pgv-restore --start"
+    ),
+    setting!(
+        "retention.keep",
+        "PGV_RETENTION_KEEP",
+        RETENTION,
+        Number,
+        None,
+        "how many good backups pgv expire keeps, the newest; from 1"
+    ),
+    setting!(
+        "retention.keep_days",
+        "PGV_RETENTION_KEEP_DAYS",
+        RETENTION,
+        Number,
+        None,
+        "of how many days every moment stays reachable"
+    ),
+    setting!(
+        "retention.wal_days",
+        "PGV_RETENTION_WAL_DAYS",
+        RETENTION,
+        Number,
+        None,
+        "WAL of so many days stays even when no backup needs it"
+    ),
+    setting!(
+        "retention.grace",
+        "PGV_RETENTION_GRACE",
+        RETENTION,
+        Text,
+        None,
+        "how long a backup that no rule keeps stays all the same; it goes at once when absent"
     ),
     setting!(
         "log.level",

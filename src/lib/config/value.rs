@@ -1,7 +1,7 @@
 //! One value of one setting: where it was said, and how its text is read.
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -155,6 +155,19 @@ pub(super) fn nice(text: &str) -> Result<i32, ValueError> {
     number.ok_or(ValueError::Number { least: 0, most: 19 })
 }
 
+/// LIMIT: a hundred years.
+const DAYS_MAX: u32 = 36_525;
+
+pub(super) fn days(text: &str) -> Result<u32, ValueError> {
+    let days = text.parse().ok().filter(|days| (1..=DAYS_MAX).contains(days));
+    days.ok_or(ValueError::Number { least: 1, most: DAYS_MAX.into() })
+}
+
+pub(super) fn keep(text: &str) -> Result<NonZeroU32, ValueError> {
+    let count = text.parse().ok().filter(|count: &NonZeroU32| count.get() <= 100_000);
+    count.ok_or(ValueError::Number { least: 1, most: 100_000 })
+}
+
 /// The range is that of `BASE_BACKUP`'s `MAX_RATE` (`src/include/backup/basebackup.h`).
 pub(super) fn max_rate(text: &str) -> Result<u64, ValueError> {
     let rate = text.parse::<ByteSize>().ok().map(|rate| rate.as_u64());
@@ -219,6 +232,9 @@ mod tests {
         assert_eq!((nice("0"), nice("19")), (Ok(0), Ok(19)));
         assert!(["20", "-1", ""].iter().all(|text| nice(text).is_err()));
         assert!(["0", "257", "-1"].iter().all(|text| jobs(text).is_err()));
+        assert_eq!((keep("3").unwrap().get(), days("14")), (3, Ok(14)));
+        assert!(["0", "-1", "100001", "1.5", ""].iter().all(|text| keep(text).is_err()));
+        assert!(["0", "-1", "36526", "14d"].iter().all(|text| days(text).is_err()));
         assert!(label("weekly, full").is_ok());
         assert!(label("two\nlines").is_err() && label(&"x".repeat(1025)).is_err());
         assert!(absolute_path("/srv").is_ok() && absolute_path("srv").is_err() && absolute_path("").is_err());

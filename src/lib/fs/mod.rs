@@ -9,6 +9,7 @@ mod directory;
 mod error;
 mod inspect;
 mod live;
+mod lock;
 mod read;
 mod regular;
 mod replace;
@@ -24,6 +25,7 @@ pub use directory::{
 pub use error::FileError;
 pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
 pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};
+pub use lock::{DirectoryLock, Lock, LockKind, lock_directory};
 pub use read::{
     bytes_of, file_bytes, is_present, modified, open_for_reading, read_at_most, read_into, read_range, read_range_of,
     real_path,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::report::{
-    InfoBackup, InfoCluster, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository, InfoTimeline, InfoTree,
-    InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
+    InfoBackup, InfoCluster, InfoNode, InfoPin, InfoProblem, InfoRange, InfoReport, InfoRepository, InfoTimeline,
+    InfoTree, InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };
 use crate::error::{Classified, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
@@ -98,6 +98,7 @@ impl Gatherer<'_> {
             backups: Vec::new(),
             unreadable_backups: Vec::new(),
             unfinished_backups: Vec::new(),
+            being_deleted: Vec::new(),
             wal: Vec::new(),
             history_files: Vec::new(),
         };
@@ -108,6 +109,7 @@ impl Gatherer<'_> {
         tree.wal_segment_bytes = size.map(WalSegmentSize::bytes);
         let Some(facts) = size.and_then(|size| self.wal(cluster, size, &mut tree)) else {
             tree.backups = records.iter().map(|record| backup_of(record, None)).collect();
+            self.marks(cluster, &mut tree);
             return tree;
         };
         let spans: Vec<BackupSpan> = records.iter().map(BackupSpan::of).collect();
@@ -115,7 +117,26 @@ impl Gatherer<'_> {
             timeline.holes = wal_summary::holes(&facts, timeline.timeline, &spans);
         }
         tree.backups = records.iter().map(|record| backup_of(record, Some(&facts))).collect();
+        self.marks(cluster, &mut tree);
         tree
+    }
+
+    /// Pins, and what retention has begun.
+    fn marks(&mut self, cluster: &ClusterRef, tree: &mut InfoTree) {
+        // What cannot be listed was told when the backups were.
+        let folders = self.repository.backup_folders(cluster).unwrap_or_default();
+        for (id, folder) in &folders {
+            if folder.state.gone {
+                tree.being_deleted.push(*id);
+            }
+            let Some(backup) = tree.backups.iter_mut().find(|backup| backup.id == *id) else { continue };
+            backup.is_expiring = folder.state.doubt;
+            let pins = self.noted(|| format!("pins of backup \"{id}\""), self.repository.pins(cluster, id, folder));
+            for (name, pin) in pins.unwrap_or_default() {
+                let pin = self.noted(|| format!("\"{name}\" of backup \"{id}\""), pin);
+                backup.pins.extend(pin.map(|pin| InfoPin { reason: pin.reason, host: pin.host, set: pin.set }));
+            }
+        }
     }
 
     /// The records of the backups that can be read; the others go to the tree.
@@ -219,6 +240,8 @@ fn backup_of(record: &BackupRecord, wal: Option<&ArchiveFacts>) -> InfoBackup {
         major_version: record.major_version,
         parents: record.parents.clone(),
         findings: record.findings.clone(),
+        pins: Vec::new(),
+        is_expiring: false,
         missing_wal,
         wal_until,
     }

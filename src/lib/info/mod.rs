@@ -7,6 +7,6 @@ mod report;
 
 pub use gather::{InfoOptions, gather};
 pub use report::{
-    InfoBackup, InfoCluster, InfoIncomplete, InfoNode, InfoProblem, InfoRange, InfoReport, InfoRepository,
+    InfoBackup, InfoCluster, InfoIncomplete, InfoNode, InfoPin, InfoProblem, InfoRange, InfoReport, InfoRepository,
     InfoTimeline, InfoTree, InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };

@@ -70,6 +70,8 @@ pub struct InfoTree {
     pub unreadable_backups: Vec<InfoUnreadable>,
     /// Backups that were begun and have no record: running, or given up.
     pub unfinished_backups: Vec<InfoUnfinished>,
+    /// Backups whose deletion was begun; the next `pgv expire --apply` finishes it.
+    pub being_deleted: Vec<BackupId>,
     /// The archived WAL, by timeline.
     pub wal: Vec<InfoTimeline>,
     /// The timelines whose history file is archived.
@@ -107,6 +109,10 @@ pub struct InfoBackup {
     pub parents: Vec<BackupId>,
     /// What was found to be wrong with the data.
     pub findings: Vec<String>,
+    /// What keeps it from being deleted by retention.
+    pub pins: Vec<InfoPin>,
+    /// Whether retention has marked it: it is listed, and goes with a later `pgv expire --apply`.
+    pub is_expiring: bool,
     /// Segments between its start and stop that the archive lacks: with any, it cannot be restored. At most 100.
     pub missing_wal: Vec<WalSegmentName>,
     /// The last segment that follows without a hole on its own timeline; absent when its own WAL is incomplete.
@@ -122,6 +128,17 @@ pub struct InfoNode {
     pub port: u16,
     /// Whether it was a standby.
     pub is_standby: bool,
+}
+
+/// A pin of a backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct InfoPin {
+    /// Why it was pinned.
+    pub reason: String,
+    /// On which host.
+    pub host: String,
+    /// When, by that host's clock.
+    pub set: Timestamp,
 }
 
 /// A backup whose record cannot be read.

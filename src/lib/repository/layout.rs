@@ -18,8 +18,9 @@ pub(crate) const NEEDS: &str = "needs";
 pub(crate) const RECORD: &str = "record";
 /// The mark of a backup that is being deleted.
 pub(crate) const GONE: &str = "gone";
-/// Marks that are reserved beside it.
+/// The mark of a backup that retention wants gone.
 pub(crate) const DOUBT: &str = "doubt";
+/// The mark of a backup that was never finished and is silent.
 pub(crate) const SUSPECT: &str = "suspect";
 
 pub(crate) fn description() -> Result<ObjectKey, ObjectKeyError> {
@@ -103,21 +104,36 @@ pub(crate) fn document(name: &str) -> String {
     format!("documents/{name}")
 }
 
-/// An object of a backup: [`BEGIN`], [`ROOT`], [`NEEDS`], [`RECORD`] or a [`document`].
+/// What to call a pin among the objects of its backup.
+pub(crate) fn pin(name: &str) -> String {
+    format!("pins/{name}")
+}
+
+/// Everything of one backup but its packs.
+pub(crate) fn backup(cluster: &ClusterRef, backup: &BackupId) -> String {
+    format!("{}{backup}/", backups(cluster))
+}
+
+/// An object of a backup: [`BEGIN`], [`ROOT`], [`NEEDS`], [`RECORD`], a mark, a [`document`] or a [`pin`].
 pub(crate) fn backup_object(
     cluster: &ClusterRef,
     backup: &BackupId,
     object: &str,
 ) -> Result<ObjectKey, ObjectKeyError> {
-    ObjectKey::parse(&format!("{}{backup}/{object}", backups(cluster)))
+    ObjectKey::parse(&format!("{}{object}", self::backup(cluster, backup)))
 }
 
 pub(crate) fn backup_object_name(backup: &BackupId, object: &str) -> String {
     format!("backup/{backup}/{object}")
 }
 
+/// The packs of all backups.
+pub(crate) fn packs(cluster: &ClusterRef) -> String {
+    format!("{}packs/", tree(cluster))
+}
+
 pub(crate) fn pack(cluster: &ClusterRef, backup: &BackupId, ordinal: u32) -> Result<ObjectKey, ObjectKeyError> {
-    ObjectKey::parse(&format!("{}packs/{backup}/{ordinal:08}", tree(cluster)))
+    ObjectKey::parse(&format!("{}{backup}/{ordinal:08}", packs(cluster)))
 }
 
 pub(crate) fn pack_name(backup: &BackupId, ordinal: u32) -> String {

@@ -33,10 +33,11 @@ use crate::store::{ObjectKey, Store, StoreError, WatchedStore, block_on};
 #[cfg(test)]
 pub(crate) use backup::testing as backup_testing;
 pub use backup::{
-    BackupBegin, BackupEntry, BackupId, BackupIdError, BackupMethod, BackupNeeds, BackupRecord, BackupSizes,
-    BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot, MapWriter,
-    NodeDescription, PreviousRecord, ServerDescription, StoredContent, TablespaceRef, UnfinishedBackup,
+    BackupBegin, BackupEntry, BackupId, BackupIdError, BackupMark, BackupMethod, BackupNeeds, BackupNote, BackupRecord,
+    BackupSizes, BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot,
+    MapWriter, NodeDescription, PreviousRecord, ServerDescription, StoredContent, TablespaceRef, UnfinishedBackup,
 };
+pub(crate) use backup::{BackupFolder, BackupState, Hold, hold_of};
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
@@ -266,7 +267,15 @@ pub(crate) mod testing {
 
     /// A repository in which the cluster of `pg::testing` is registered as "main".
     pub(crate) fn with_real_cluster() -> TestRepository {
-        let mut test = repository();
+        with_real_cluster_in(repository())
+    }
+
+    /// The same in memory.
+    pub(crate) fn with_real_cluster_in_memory() -> TestRepository {
+        with_real_cluster_in(repository_in_memory())
+    }
+
+    fn with_real_cluster_in(mut test: TestRepository) -> TestRepository {
         test.cluster.system_identifier = real::system_identifier();
         let identity = ClusterIdentity {
             cluster: test.cluster.name.clone(),

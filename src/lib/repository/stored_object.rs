@@ -1,6 +1,6 @@
 //! From keys back to what lies under them: the rules of `layout` read the other way.
 
-use super::backup::BackupId;
+use super::backup::{BackupId, BackupMark};
 use super::cluster::{ClusterName, ClusterRef};
 use super::layout;
 use super::object::ObjectSpec;
@@ -33,8 +33,10 @@ pub(crate) enum BackupPart {
     Root,
     Record,
     Document(String),
-    /// One of the marks that are reserved; this version knows nothing about them.
-    Mark(String),
+    /// A mark on the way to its deletion.
+    Mark(BackupMark),
+    /// Something that keeps it from being deleted.
+    Pin(String),
 }
 
 impl BackupPart {
@@ -44,8 +46,11 @@ impl BackupPart {
             layout::NEEDS => Self::Needs,
             layout::ROOT => Self::Root,
             layout::RECORD => Self::Record,
-            layout::GONE | layout::DOUBT | layout::SUSPECT => Self::Mark(name.to_owned()),
-            _ => Self::Document(name.strip_prefix(&layout::document(""))?.to_owned()),
+            _ => match (BackupMark::of_name(name), name.strip_prefix(&layout::pin(""))) {
+                (Some(mark), _) => Self::Mark(mark),
+                (None, Some(pin)) => Self::Pin(pin.to_owned()),
+                (None, None) => Self::Document(name.strip_prefix(&layout::document(""))?.to_owned()),
+            },
         })
     }
 
@@ -57,18 +62,20 @@ impl BackupPart {
             Self::Root => layout::ROOT.to_owned(),
             Self::Record => layout::RECORD.to_owned(),
             Self::Document(name) => layout::document(name),
-            Self::Mark(name) => name.clone(),
+            Self::Mark(mark) => mark.name().to_owned(),
+            Self::Pin(name) => layout::pin(name),
         }
     }
 
-    fn kind(&self) -> Option<ObjectKind> {
+    fn kind(&self) -> ObjectKind {
         match self {
-            Self::Begin => Some(ObjectKind::Begin),
-            Self::Needs => Some(ObjectKind::Needs),
-            Self::Root => Some(ObjectKind::Root),
-            Self::Record => Some(ObjectKind::Record),
-            Self::Document(_) => Some(ObjectKind::Document),
-            Self::Mark(_) => None,
+            Self::Begin => ObjectKind::Begin,
+            Self::Needs => ObjectKind::Needs,
+            Self::Root => ObjectKind::Root,
+            Self::Record => ObjectKind::Record,
+            Self::Document(_) => ObjectKind::Document,
+            Self::Mark(mark) => mark.kind(),
+            Self::Pin(_) => ObjectKind::Pin,
         }
     }
 }
@@ -139,7 +146,7 @@ impl StoredObject {
             Self::Identity(cluster) => of_tree(ObjectKind::Identity, cluster, layout::identity_name(cluster)),
             Self::Wal { cluster, name } => of_tree(layout::wal_kind(name), cluster, layout::wal_name(name)),
             Self::Backup { cluster, backup, part } => {
-                of_tree(part.kind()?, cluster, layout::backup_object_name(backup, &part.name()))
+                of_tree(part.kind(), cluster, layout::backup_object_name(backup, &part.name()))
             }
             Self::Pack { cluster, backup, ordinal } => {
                 of_tree(ObjectKind::Pack, cluster, layout::pack_name(backup, *ordinal))
@@ -190,6 +197,7 @@ mod tests {
             format!("{tree}/backups/20261121T143000Z-00000001/begin"),
             format!("{tree}/backups/20261121T143000Z-00000001/documents/backup_label"),
             format!("{tree}/backups/20261121T143000Z-00000001/gone"),
+            format!("{tree}/backups/20261121T143000Z-00000001/pins/1a2b3c4d"),
         ] {
             let found = of(&key).unwrap_or_else(|| panic!("{key}"));
             assert_eq!(found.key().unwrap().as_str(), key);

@@ -112,7 +112,6 @@ impl<'a> Chooser<'a> {
                 }
                 let is_known = match part {
                     BackupPart::Document(name) => tree.knows_document(backup, name),
-                    BackupPart::Mark(_) => return None,
                     _ => true,
                 };
                 if !is_known {

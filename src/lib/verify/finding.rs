@@ -135,7 +135,8 @@ impl Subject {
                 BackupPart::Document(name) if name == "backup_manifest" => {
                     Self::Spare("a restore does not need the server's manifest")
                 }
-                BackupPart::Mark(_) => Self::Spare("this version does not use it"),
+                BackupPart::Mark(_) => Self::Spare("it is a step of the backup's deletion"),
+                BackupPart::Pin(_) => Self::Spare("it keeps the backup from being deleted, read or not"),
                 _ => Self::BackupPart(*backup),
             },
             StoredObject::Pack { backup, ordinal, .. } => {

@@ -7,6 +7,7 @@
 mod backup;
 mod configuration;
 mod copy;
+mod expire;
 mod init;
 mod old_wal;
 mod recovery_conf;
@@ -52,6 +53,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     let of_modules = [
         backup::hint,
         configuration::hint,
+        expire::hint,
         init::hint,
         recovery_conf::hint,
         repository::hint,

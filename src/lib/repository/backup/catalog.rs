@@ -1,9 +1,10 @@
 //! Which backups there are. What cannot be read is listed as such and does not hide the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::BackupId;
 use super::file_map::{FileMap, MapRoot};
+use super::marks::BackupState;
 use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentRef};
 use crate::codec::{ContentDigest, HEADER_BYTES, ObjectKind};
 use crate::repository::error::{Damage, RepositoryError};
@@ -33,10 +34,19 @@ pub struct UnfinishedBackup {
     pub begin: Result<BackupBegin, RepositoryError>,
 }
 
+/// The objects of one backup.
+#[derive(Debug, Default)]
+pub(crate) struct BackupFolder {
+    /// What their names say of it.
+    pub(crate) state: BackupState,
+    /// Their names.
+    pub(crate) objects: Vec<String>,
+}
+
 /// What lies below the backups of a tree.
 struct BackupObjects {
-    /// The names of the objects of each.
-    backups: BTreeMap<BackupId, BTreeSet<String>>,
+    /// The objects of each.
+    backups: BTreeMap<BackupId, BackupFolder>,
     /// Backups whose objects cannot be listed. They count as listed: nothing says that they are not.
     hidden: Vec<(BackupId, RepositoryError)>,
 }
@@ -48,7 +58,7 @@ impl Repository {
         let mut entries: Vec<BackupEntry> =
             hidden.into_iter().map(|(id, error)| BackupEntry { id, record: Err(error) }).collect();
         for (id, objects) in backups {
-            if objects.contains(layout::RECORD) && objects.contains(layout::BEGIN) && !objects.contains(layout::GONE) {
+            if objects.state.is_listed() {
                 entries.push(BackupEntry { id, record: self.record(cluster, &id) });
             }
         }
@@ -56,13 +66,30 @@ impl Repository {
         Ok(entries)
     }
 
-    /// Every backup that was begun and has no record.
+    /// Whatever there is of each backup. A backup that cannot be listed is an error: who asks deletes.
+    pub(crate) fn backup_folders(
+        &self,
+        cluster: &ClusterRef,
+    ) -> Result<BTreeMap<BackupId, BackupFolder>, RepositoryError> {
+        let BackupObjects { backups, hidden } = self.backup_objects(cluster)?;
+        match hidden.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(backups),
+        }
+    }
+
+    /// How a backup began.
+    pub(crate) fn backup_begin(&self, cluster: &ClusterRef, id: &BackupId) -> Result<BackupBegin, RepositoryError> {
+        let (key, spec) = self.backup_object(cluster, id, layout::BEGIN, ObjectKind::Begin)?;
+        self.load_json(&key, &spec)
+    }
+
+    /// Every backup that was begun, has no record and is not being deleted.
     pub fn unfinished_backups(&self, cluster: &ClusterRef) -> Result<Vec<UnfinishedBackup>, RepositoryError> {
         let mut unfinished = Vec::new();
         for (id, objects) in self.backup_objects(cluster)?.backups {
-            if objects.contains(layout::BEGIN) && !objects.contains(layout::RECORD) {
-                let (key, spec) = self.backup_object(cluster, &id, layout::BEGIN, ObjectKind::Begin)?;
-                unfinished.push(UnfinishedBackup { id, begin: self.load_json(&key, &spec) });
+            if objects.state.is_unfinished() {
+                unfinished.push(UnfinishedBackup { id, begin: self.backup_begin(cluster, &id) });
             }
         }
         Ok(unfinished)
@@ -72,7 +99,7 @@ impl Repository {
     pub fn begin_problems(&self, cluster: &ClusterRef) -> Result<Vec<(BackupId, RepositoryError)>, RepositoryError> {
         let mut problems = Vec::new();
         for (id, objects) in self.backup_objects(cluster)?.backups {
-            if objects.contains(layout::RECORD) && !objects.contains(layout::GONE) {
+            if objects.state.record && !objects.state.gone {
                 let (key, spec) = self.backup_object(cluster, &id, layout::BEGIN, ObjectKind::Begin)?;
                 let loaded = self.load_json::<BackupBegin>(&key, &spec).map(|_| ());
                 let gone = || self.begin_is_gone(&key);
@@ -90,8 +117,7 @@ impl Repository {
     ) -> Result<Vec<(BackupId, RepositoryError)>, RepositoryError> {
         let mut problems = Vec::new();
         for (id, objects) in self.backup_objects(cluster)?.backups {
-            let is_unlisted = objects.contains(layout::RECORD) && !objects.contains(layout::BEGIN);
-            if is_unlisted && !objects.contains(layout::GONE) {
+            if objects.state.record && !objects.state.begin && !objects.state.gone {
                 let (key, _) = self.backup_object(cluster, &id, layout::BEGIN, ObjectKind::Begin)?;
                 problems.push((id, self.begin_is_gone(&key)));
             }
@@ -210,14 +236,16 @@ impl Repository {
     /// The names of the objects directly below each backup.
     fn backup_objects(&self, cluster: &ClusterRef) -> Result<BackupObjects, RepositoryError> {
         let prefix = layout::backups(cluster);
-        let mut backups: BTreeMap<BackupId, BTreeSet<String>> = BTreeMap::new();
+        let mut backups: BTreeMap<BackupId, BackupFolder> = BTreeMap::new();
         let (keys, unlistable) = self.list_readable(&prefix)?;
         for key in keys {
             let rest = key.as_str().strip_prefix(&prefix).unwrap_or_default();
             if let Some((id, object)) = rest.split_once('/')
                 && let Ok(id) = id.parse::<BackupId>()
             {
-                backups.entry(id).or_default().insert(object.to_owned());
+                let folder = backups.entry(id).or_default();
+                folder.state.add(object);
+                folder.objects.push(object.to_owned());
             }
         }
         // What cannot be listed below a backup is told by who wants to read it.

@@ -3,16 +3,23 @@
 //! INVARIANT: the record is written last and makes the backup; without it nothing of the backup counts.
 
 mod catalog;
+mod expiry;
 mod file_map;
 mod id;
 mod map_writer;
+mod marks;
+#[cfg(test)]
+mod marks_model;
 mod record;
 mod writer;
 
+pub(crate) use catalog::BackupFolder;
 pub use catalog::{BackupEntry, UnfinishedBackup};
 pub use file_map::{FileEntry, FileKind, FileMap, MapRoot};
 pub use id::{BackupId, BackupIdError};
 pub use map_writer::MapWriter;
+pub use marks::{BackupMark, BackupNote};
+pub(crate) use marks::{BackupState, Hold, hold_of};
 pub use record::{
     BackupBegin, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, DocumentKind, DocumentRef, NodeDescription,
     PreviousRecord, ServerDescription, TablespaceRef,

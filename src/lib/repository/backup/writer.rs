@@ -31,6 +31,18 @@ pub enum BackupWriterError {
         /// Its key.
         key: ObjectKey,
     },
+    /// A backup that it may refer to is about to be deleted, or is gone.
+    #[error("backup {parent} is about to be deleted, so no backup can build on it")]
+    ParentGoes {
+        /// Which one.
+        parent: BackupId,
+    },
+    /// It was silent for so long that it was taken for dead.
+    #[error("backup {backup} was given up by \"pgv expire\", to which it looked dead")]
+    GivenUp {
+        /// Which one.
+        backup: BackupId,
+    },
     /// Two entries of one path.
     #[error("there are two files \"{path}\"")]
     DuplicatePath {
@@ -75,6 +87,7 @@ impl Classified for BackupWriterError {
             Self::Repository(error) => error.class(),
             Self::Pack(error) => error.class(),
             Self::AlreadyPresent { .. } => ErrorClass::Conflict,
+            Self::ParentGoes { .. } | Self::GivenUp { .. } => ErrorClass::Unavailable,
             Self::DuplicatePath { .. } | Self::EntryTooLong { .. } => ErrorClass::InvalidInput,
             Self::Order { .. } | Self::Room { .. } | Self::NoRoom | Self::Text { .. } => ErrorClass::Internal,
         }
@@ -123,6 +136,12 @@ impl BackupWriter {
             documents: Vec::new(),
         };
         this.create(layout::BEGIN, ObjectKind::Begin, begin)?;
+        // ORDER: an expirer that set a mark before sees this begin, or this reads the mark.
+        for parent in &begin.parents {
+            if !repository.backup_state(cluster, parent)?.may_be_parent() {
+                return Err(BackupWriterError::ParentGoes { parent: *parent });
+            }
+        }
         Ok(this)
     }
 
@@ -210,10 +229,20 @@ impl BackupWriter {
         Ok(StoredContent { root_digest, needs_digest, pack_bytes })
     }
 
-    /// Stores the record: from here on, the backup exists.
+    /// Stores the record: from here on, the backup exists, unless it was taken for dead and given up meanwhile.
     pub fn finish(self, record: &BackupRecord) -> Result<(), BackupWriterError> {
         self.create(layout::RECORD, ObjectKind::Record, record)?;
-        Ok(())
+        // ORDER: an expirer that set a mark before sees this record, or this reads the mark.
+        let state = self.repository.backup_state(&self.cluster, &self.id)?;
+        if state.is_own_success() {
+            return Ok(());
+        }
+        if !state.is_listed() {
+            // Nobody has ever seen it: this very call has created it. Left there, it would look like damage.
+            let (key, _) = self.place(layout::RECORD, ObjectKind::Record)?;
+            self.repository.delete_object(&key)?;
+        }
+        Err(BackupWriterError::GivenUp { backup: self.id })
     }
 
     fn place(&self, object: &str, kind: ObjectKind) -> Result<(ObjectKey, ObjectSpec), BackupWriterError> {

@@ -1,0 +1,110 @@
+//! Why nothing is deleted.
+
+use jiff::Timestamp;
+
+use crate::error::{Classified, ErrorClass};
+use crate::repository::{BackupId, ClusterName, RepositoryError};
+
+/// Why nothing is deleted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExpireError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// No rule says what is to stay.
+    #[error("nothing says which backups are to stay")]
+    NoRule,
+    /// A backup cannot be judged.
+    #[error("backup {backup} cannot be judged, so nothing is deleted")]
+    Unreadable {
+        /// Which one.
+        backup: BackupId,
+        /// Why.
+        #[source]
+        source: Box<RepositoryError>,
+    },
+    /// Part of the archive cannot be listed.
+    #[error("\"{folder}\" cannot be listed, so nothing is deleted: {reason}")]
+    Hidden {
+        /// Which folder.
+        folder: String,
+        /// Why.
+        reason: String,
+    },
+    /// The clock cannot be right.
+    #[error("the clock of this host says {now}, which is before {newest}, when backup {backup} ended")]
+    ClockBehind {
+        /// What it says.
+        now: Timestamp,
+        /// The newest time in a record.
+        newest: Timestamp,
+        /// Whose record that is.
+        backup: BackupId,
+    },
+    /// More than a mistake should cost.
+    #[error("the plan would delete {count} of the {of} backups of cluster \"{cluster}\"")]
+    TooMany {
+        /// How many go.
+        count: usize,
+        /// How many there are.
+        of: usize,
+        /// Whose they are.
+        cluster: ClusterName,
+    },
+    /// Somebody else changes the repository.
+    #[error("backup {backup} changed while it was looked at")]
+    Changed {
+        /// Which one.
+        backup: BackupId,
+    },
+    /// No such backup.
+    #[error("there is no backup {backup} in {store}")]
+    UnknownBackup {
+        /// Its id.
+        backup: BackupId,
+        /// Where.
+        store: String,
+    },
+    /// Too late for a pin.
+    #[error("backup {backup} is being deleted")]
+    IsGone {
+        /// Its id.
+        backup: BackupId,
+    },
+    /// A registered cluster without a readable registration.
+    #[error("the registration of cluster \"{cluster}\" is missing, so nothing is deleted")]
+    NoIdentity {
+        /// Its name.
+        cluster: ClusterName,
+    },
+    /// No such cluster.
+    #[error("cluster \"{cluster}\" is not registered in {store}")]
+    UnknownCluster {
+        /// Its name.
+        cluster: ClusterName,
+        /// Where.
+        store: String,
+    },
+    /// A signal came. What was begun is finished by the next run.
+    #[error("ended by a signal; what was begun is finished by the next run")]
+    Interrupted,
+}
+
+impl Classified for ExpireError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Repository(error) => error.class(),
+            Self::NoRule | Self::UnknownCluster { .. } => ErrorClass::Usage,
+            Self::Unreadable { source, .. } => match source.class() {
+                ErrorClass::NotFound => ErrorClass::Corrupt,
+                class => class,
+            },
+            Self::Hidden { .. } | Self::Changed { .. } => ErrorClass::Unavailable,
+            Self::ClockBehind { .. } | Self::TooMany { .. } | Self::IsGone { .. } => ErrorClass::Refused,
+            Self::UnknownBackup { .. } => ErrorClass::NotFound,
+            Self::NoIdentity { .. } => ErrorClass::Corrupt,
+            Self::Interrupted => ErrorClass::Interrupted,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What there is to decide about: one tree of a repository, read once, every record of it. What cannot be read is an
+//! error: nobody deletes what he cannot judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::error::ExpireError;
+use crate::pg::{WalFileName, WalSegmentSize};
+use crate::repository::{
+    ArchiveFacts, BackupFolder, BackupId, BackupMark, BackupNeeds, BackupRecord, BackupState, ClusterRef, Repository,
+    RepositoryError, WalArchive,
+};
+
+/// A tree.
+#[derive(Debug, Clone)]
+pub(super) struct TreeFacts {
+    pub(super) cluster: ClusterRef,
+    /// The listed backups, in the order in which they were taken.
+    pub(super) listed: Vec<ListedBackup>,
+    /// What was begun, has no record and is not being deleted.
+    pub(super) unfinished: Vec<UnfinishedFacts>,
+    /// What is being deleted since an earlier run.
+    pub(super) gone: BTreeSet<BackupId>,
+    /// The packs that lie there, by the backup that wrote them.
+    pub(super) packs: BTreeMap<BackupId, Vec<u32>>,
+    pub(super) archive: ArchiveFacts,
+    /// Every file of the archive but the histories.
+    pub(super) wal: Vec<WalFileName>,
+    /// When each was stored, by the store's clock; read only when a rule asks for it.
+    pub(super) wal_times: BTreeMap<WalFileName, Timestamp>,
+}
+
+/// A backup whose record was read.
+#[derive(Debug, Clone)]
+pub(super) struct ListedBackup {
+    pub(super) record: BackupRecord,
+    pub(super) needs: BackupNeeds,
+    /// Why it was pinned, once for each pin.
+    pub(super) pins: Vec<String>,
+    /// Since when retention wants it gone, by the store's clock.
+    pub(super) doubted: Option<Timestamp>,
+}
+
+/// A backup without a record.
+#[derive(Debug, Clone)]
+pub(super) struct UnfinishedFacts {
+    pub(super) id: BackupId,
+    pub(super) host: String,
+    pub(super) began: Timestamp,
+    pub(super) parents: Vec<BackupId>,
+    /// When the last of its objects was stored, by the store's clock.
+    pub(super) last_stored: Timestamp,
+    pub(super) is_pinned: bool,
+}
+
+impl TreeFacts {
+    /// Reads a tree. `with_wal_times` asks for the time of every file of the archive.
+    pub(super) fn gather(
+        repository: &Repository,
+        cluster: &ClusterRef,
+        size: WalSegmentSize,
+        with_wal_times: bool,
+    ) -> Result<Self, ExpireError> {
+        // ORDER: a pack that lies here was announced before, so whose it is, is seen.
+        let packs = repository.stored_packs(cluster)?;
+        let archive = WalArchive::new(repository, cluster);
+        let facts = ArchiveFacts::gather(&archive, size)?;
+        if let Some(hidden) = facts.unlisted.first() {
+            return Err(ExpireError::Hidden { folder: hidden.folder.clone(), reason: hidden.error.to_string() });
+        }
+        let wal = repository.stored_wal(cluster)?;
+        let mut wal_times = BTreeMap::new();
+        for name in wal.iter().filter(|_| with_wal_times) {
+            let time = repository.stored_time(&repository.wal_key(cluster, name)?)?;
+            wal_times.extend(time.map(|time| (*name, time)));
+        }
+        let (listed, unfinished, gone) = backups(repository, cluster)?;
+        Ok(Self { cluster: cluster.clone(), listed, unfinished, gone, packs, archive: facts, wal, wal_times })
+    }
+
+    /// The packs that some backup needs. Those of the backups on which a running one builds are among them, for such a
+    /// backup is listed.
+    pub(super) fn needed_packs(&self, is_kept: impl Fn(&BackupId) -> bool) -> BTreeSet<(BackupId, u32)> {
+        let kept = self.listed.iter().filter(|backup| is_kept(&backup.record.id));
+        kept.flat_map(|backup| &backup.needs.packs).map(|need| (need.backup, need.ordinal)).collect()
+    }
+}
+
+type Backups = (Vec<ListedBackup>, Vec<UnfinishedFacts>, BTreeSet<BackupId>);
+
+fn backups(repository: &Repository, cluster: &ClusterRef) -> Result<Backups, ExpireError> {
+    let unreadable = |id: BackupId| move |source| ExpireError::Unreadable { backup: id, source: Box::new(source) };
+    let (mut listed, mut unfinished, mut gone) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for (id, folder) in repository.backup_folders(cluster)? {
+        match folder.state {
+            state if state.gone => {
+                gone.insert(id);
+            }
+            state if state.is_listed() => {
+                // How it began is not needed, but damage there is damage, and a person should look first.
+                repository.backup_begin(cluster, &id).map_err(unreadable(id))?;
+                listed.push(listed_backup(repository, cluster, id, &folder).map_err(unreadable(id))?);
+            }
+            state if state.is_unfinished() => {
+                unfinished.push(unfinished_backup(repository, cluster, id, &folder).map_err(unreadable(id))?);
+            }
+            state if state.record => {
+                let error = repository.backup_begin(cluster, &id).err();
+                return Err(error.map_or(ExpireError::Changed { backup: id }, unreadable(id)));
+            }
+            // Neither begin nor record: what was stored behind the back of its deletion.
+            _ => {
+                gone.insert(id);
+            }
+        }
+    }
+    listed.sort_by_key(|backup| (backup.record.sequence, backup.record.id));
+    Ok((listed, unfinished, gone))
+}
+
+fn listed_backup(
+    repository: &Repository,
+    cluster: &ClusterRef,
+    id: BackupId,
+    folder: &BackupFolder,
+) -> Result<ListedBackup, RepositoryError> {
+    let record = repository.record(cluster, &id)?;
+    let needs = repository.backup_needs(cluster, &record)?;
+    let pins = repository.pins(cluster, &id, folder)?;
+    let pins = pins.into_iter().map(|(_, note)| note.map_or_else(|error| error.to_string(), |note| note.reason));
+    let doubted = match folder.state.doubt {
+        true => Some(repository.marked_at(cluster, &id, BackupMark::Doubt)?),
+        false => None,
+    };
+    Ok(ListedBackup { record, needs, pins: pins.collect(), doubted })
+}
+
+fn unfinished_backup(
+    repository: &Repository,
+    cluster: &ClusterRef,
+    id: BackupId,
+    folder: &BackupFolder,
+) -> Result<UnfinishedFacts, RepositoryError> {
+    let begin = repository.backup_begin(cluster, &id)?;
+    let packs = repository.packs_of(cluster, &id)?;
+    let mut last_stored = None;
+    for object in &folder.objects {
+        last_stored = last_stored.max(repository.stored_time(&repository.backup_object_key(cluster, &id, object)?)?);
+    }
+    for key in &packs {
+        last_stored = last_stored.max(repository.stored_time(key)?);
+    }
+    Ok(UnfinishedFacts {
+        id,
+        host: begin.host,
+        began: begin.began,
+        parents: begin.parents,
+        last_stored: last_stored.unwrap_or(begin.began),
+        is_pinned: folder.state.pinned,
+    })
+}
+
+/// On which backups each unfinished one builds.
+pub(super) type Parents = BTreeMap<BackupId, Vec<BackupId>>;
+
+/// The marks of all backups, and on which each unfinished one builds: read again after a mark was set.
+pub(super) fn marks(
+    repository: &Repository,
+    cluster: &ClusterRef,
+) -> Result<(BTreeMap<BackupId, BackupState>, Parents), ExpireError> {
+    let (mut states, mut parents) = (BTreeMap::new(), BTreeMap::new());
+    for (id, folder) in repository.backup_folders(cluster)? {
+        if folder.state.is_unfinished() {
+            let unreadable = |source| ExpireError::Unreadable { backup: id, source: Box::new(source) };
+            parents.insert(id, repository.backup_begin(cluster, &id).map_err(unreadable)?.parents);
+        }
+        states.insert(id, folder.state);
+    }
+    Ok((states, parents))
+}

@@ -1,0 +1,295 @@
+//! What goes and what stays: decided from what was read, without reading or writing anything.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::error::ExpireError;
+use super::facts::TreeFacts;
+use super::reach::{self, LostTargets};
+use super::rules::{self, KeepReason, Rules};
+use super::wal;
+use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalFileName, WalSegmentName};
+use crate::repository::{BackupId, BackupRecord, ClusterName, ClusterRef};
+
+/// How long nothing of a backup without a record is stored before it counts as given up, by the store's clock: longer than the
+/// slowest writer needs for the largest object.
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// What becomes of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "fate", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Fate {
+    /// It stays.
+    Stays {
+        /// Why: every rule that keeps it.
+        reasons: Vec<KeepReason>,
+    },
+    /// No rule keeps it; it goes later.
+    Waits {
+        /// Not before this time; unknown until it was marked.
+        until: Option<Timestamp>,
+    },
+    /// No rule keeps it; it goes.
+    Goes,
+}
+
+/// A listed backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedBackup {
+    /// Its id.
+    pub id: BackupId,
+    /// When it ended, by the server's clock.
+    pub stop_time: Timestamp,
+    /// The timeline on which it ended.
+    pub timeline: TimelineId,
+    /// Where it is consistent.
+    pub stop_lsn: Lsn,
+    /// What was found to be wrong with the data.
+    pub findings: u64,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub fate: Fate,
+}
+
+/// A backup that was begun and has no record.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedUnfinished {
+    /// Its id.
+    pub id: BackupId,
+    /// The host that took it.
+    pub host: String,
+    /// When it began, by that host's clock.
+    pub began: Timestamp,
+    /// When the last of its objects was stored, by the store's clock.
+    pub last_stored: Timestamp,
+    /// Whether it counts as given up, and goes.
+    pub goes: bool,
+}
+
+/// WAL that goes, of one timeline, without a hole.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedWal {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// The first segment.
+    pub first: WalSegmentName,
+    /// The last segment.
+    pub last: WalSegmentName,
+    /// How many files: segments, partial ones, and notes of backups.
+    pub files: u64,
+}
+
+/// What becomes of one tree: a cluster with one system identifier.
+#[derive(Debug, Clone, Serialize)]
+pub struct TreePlan {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its system identifier.
+    pub system_identifier: SystemIdentifier,
+    /// The listed backups, in the order in which they were taken.
+    pub backups: Vec<PlannedBackup>,
+    /// Backups without a record.
+    pub unfinished: Vec<PlannedUnfinished>,
+    /// Backups whose deletion was begun by an earlier run; it is finished.
+    pub being_deleted: Vec<BackupId>,
+    /// How many packs go.
+    pub packs: u64,
+    /// WAL that goes.
+    pub wal: Vec<PlannedWal>,
+    /// Why no WAL goes, when something keeps all of it.
+    pub wal_kept: Option<WalKept>,
+    /// What can no longer be reached.
+    pub lost_targets: Vec<LostTargets>,
+    /// How many stored bytes are freed.
+    pub freed_bytes: u64,
+    #[serde(skip)]
+    pub(super) going: Going,
+}
+
+/// Why all WAL stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WalKept {
+    /// A backup is running, and where it begins is not known.
+    Running {
+        /// Which one.
+        backup: BackupId,
+    },
+    /// There is no backup, so nothing says what is old.
+    NoBackup,
+}
+
+/// The names of all that goes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Going {
+    pub(super) backups: Vec<BackupId>,
+    /// Backups that get their mark and stay for the grace.
+    pub(super) doubted: Vec<BackupId>,
+    pub(super) unfinished: Vec<BackupId>,
+    pub(super) packs: Vec<(BackupId, u32)>,
+    pub(super) wal: Vec<WalFileName>,
+}
+
+impl TreePlan {
+    /// The tree.
+    pub fn tree(&self) -> ClusterRef {
+        ClusterRef { name: self.cluster.clone(), system_identifier: self.system_identifier }
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        let going = &self.going;
+        going.backups.is_empty()
+            && going.doubted.is_empty()
+            && going.unfinished.is_empty()
+            && self.being_deleted.is_empty()
+            && going.packs.is_empty()
+            && going.wal.is_empty()
+    }
+
+    /// Why this plan is not carried out.
+    pub fn refusal(&self, rules: &Rules) -> Option<ExpireError> {
+        let (count, of) = (self.going.backups.len() + self.going.doubted.len(), self.backups.len());
+        let is_too_many = count * 2 > of && !rules.allow_many;
+        is_too_many.then(|| ExpireError::TooMany { count, of, cluster: self.cluster.clone() })
+    }
+}
+
+/// Decides about one tree.
+pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<TreePlan, ExpireError> {
+    if rules.is_empty() {
+        return Err(ExpireError::NoRule);
+    }
+    check_clock(facts, now)?;
+    let mut kept = rules::kept(facts, rules, now);
+    let mut backups = Vec::new();
+    let mut going = Going::default();
+    for backup in &facts.listed {
+        let record = &backup.record;
+        let fate = match kept.remove(&record.id) {
+            Some(reasons) => Fate::Stays { reasons },
+            None => fate_of_unkept(backup.doubted, rules.grace, now),
+        };
+        match fate {
+            Fate::Goes => going.backups.push(record.id),
+            Fate::Waits { until: None } => going.doubted.push(record.id),
+            Fate::Stays { .. } | Fate::Waits { .. } => {}
+        }
+        backups.push(planned(record, fate));
+    }
+    let unfinished = unfinished(facts, now);
+    going.unfinished = unfinished.iter().filter(|backup| backup.goes).map(|backup| backup.id).collect();
+    let gone: BTreeSet<BackupId> = going.backups.iter().copied().collect();
+    let stays = |id: &BackupId| !gone.contains(id);
+    going.packs = packs(facts, &gone, &going.unfinished);
+    let records: Vec<&BackupRecord> =
+        facts.listed.iter().map(|backup| &backup.record).filter(|record| stays(&record.id)).collect();
+    let wal_kept = wal_kept(&unfinished, &records);
+    if wal_kept.is_none() {
+        let since = rules.wal_days.map(|days| rules::days_before(now, days));
+        // What has no time was stored just now.
+        let is_recent =
+            |name: &WalFileName| since.is_some_and(|since| facts.wal_times.get(name).is_none_or(|time| *time >= since));
+        going.wal = wal::unneeded(facts, &records, is_recent);
+    }
+    Ok(TreePlan {
+        cluster: facts.cluster.name.clone(),
+        system_identifier: facts.cluster.system_identifier,
+        backups,
+        unfinished,
+        being_deleted: facts.gone.iter().copied().collect(),
+        packs: going.packs.len() as u64,
+        wal: shown(&going.wal, facts),
+        wal_kept,
+        lost_targets: reach::lost(facts, stays),
+        freed_bytes: 0,
+        going,
+    })
+}
+
+fn planned(record: &BackupRecord, fate: Fate) -> PlannedBackup {
+    PlannedBackup {
+        id: record.id,
+        stop_time: record.stop_time,
+        timeline: record.stop_timeline,
+        stop_lsn: record.stop_lsn,
+        findings: record.findings.len() as u64,
+        fate,
+    }
+}
+
+/// A clock that is behind what was stored by it decides nothing.
+fn check_clock(facts: &TreeFacts, now: Timestamp) -> Result<(), ExpireError> {
+    let newest = facts.listed.iter().map(|backup| &backup.record).max_by_key(|record| record.stop_time);
+    match newest {
+        Some(record) if record.stop_time > now => {
+            Err(ExpireError::ClockBehind { now, newest: record.stop_time, backup: record.id })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn fate_of_unkept(doubted: Option<Timestamp>, grace: Duration, now: Timestamp) -> Fate {
+    let until = doubted.and_then(|since| since.checked_add(grace).ok());
+    match until {
+        _ if grace.is_zero() => Fate::Goes,
+        Some(until) if until <= now => Fate::Goes,
+        until => Fate::Waits { until },
+    }
+}
+
+fn unfinished(facts: &TreeFacts, now: Timestamp) -> Vec<PlannedUnfinished> {
+    let planned = |backup: &super::facts::UnfinishedFacts| {
+        let silent = Duration::try_from(now.duration_since(backup.last_stored)).unwrap_or_default();
+        let is_parent = facts.unfinished.iter().any(|other| other.parents.contains(&backup.id));
+        PlannedUnfinished {
+            id: backup.id,
+            host: backup.host.clone(),
+            began: backup.began,
+            last_stored: backup.last_stored,
+            goes: silent >= SILENT_AFTER && !backup.is_pinned && !is_parent,
+        }
+    };
+    facts.unfinished.iter().map(planned).collect()
+}
+
+/// The packs that nobody needs of those that were written by backups that go, or that are there no more.
+fn packs(facts: &TreeFacts, gone: &BTreeSet<BackupId>, unfinished: &[BackupId]) -> Vec<(BackupId, u32)> {
+    let needed = facts.needed_packs(|id| !gone.contains(id));
+    let lives = |id: &BackupId| {
+        let is_listed = facts.listed.iter().any(|backup| backup.record.id == *id) && !gone.contains(id);
+        let is_running = facts.unfinished.iter().any(|backup| backup.id == *id) && !unfinished.contains(id);
+        is_listed || is_running
+    };
+    let all = facts.packs.iter().filter(|(backup, _)| !lives(backup));
+    let all = all.flat_map(|(backup, ordinals)| ordinals.iter().map(|ordinal| (*backup, *ordinal)));
+    all.filter(|pack| !needed.contains(pack)).collect()
+}
+
+/// A running backup needs WAL from a position that it does not tell.
+fn wal_kept(unfinished: &[PlannedUnfinished], records: &[&BackupRecord]) -> Option<WalKept> {
+    match unfinished.iter().find(|backup| !backup.goes) {
+        Some(running) => Some(WalKept::Running { backup: running.id }),
+        None => records.is_empty().then_some(WalKept::NoBackup),
+    }
+}
+
+fn shown(names: &[WalFileName], facts: &TreeFacts) -> Vec<PlannedWal> {
+    let mut shown: Vec<PlannedWal> = Vec::new();
+    let size = facts.archive.segment_size;
+    for segment in names.iter().filter_map(wal::segment_of) {
+        match shown.last_mut() {
+            Some(last) if last.last == segment || last.last.next(size) == Some(segment) => {
+                last.last = segment;
+                last.files += 1;
+            }
+            _ => shown.push(PlannedWal { timeline: segment.timeline(), first: segment, last: segment, files: 1 }),
+        }
+    }
+    shown
+}

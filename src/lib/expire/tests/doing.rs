@@ -1,0 +1,367 @@
+//! Doing it, with every call of the store failing in turn: whatever the step, what is listed is whole, and the next run
+//! finishes.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::clock::FixedClock;
+use crate::codec::CompressionLevel;
+use crate::error::Classified as _;
+use crate::expire::{
+    ExpireError, ExpireOptions, ExpireReport, PinOptions, Pinned, Rules, Unpinned, apply, pin, plan, unpin,
+};
+use crate::pg::testing::{segment_size, wal_segment};
+use crate::pg::{Lsn, TimelineId, WalFileName, WalSegmentName};
+use crate::report::{Cancel, CollectingReporter, SilentReporter};
+use crate::repository::testing::{self, TestRepository};
+use crate::repository::{
+    BackupBegin, BackupId, BackupMark, BackupNote, BackupRecord, BackupWriter, BackupWriterError, FileKind,
+    PackOptions, Repository, RepositoryError, WalArchive, WalFileContent, backup_testing,
+};
+use crate::store::{LeftOver, LocalStore, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+
+/// A store that stops answering after so many calls that change something; what it was asked for then is not done.
+struct Dying {
+    inner: LocalStore,
+    left: AtomicU64,
+}
+
+impl Dying {
+    fn dies(&self) -> Result<(), StoreError> {
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| StoreError::RootMissing { root: "killed".to_owned() })
+    }
+}
+
+impl Store for Dying {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn put_new<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        header: &'a [u8],
+        body: ObjectBody<'a>,
+    ) -> StoreFuture<'a, PutOutcome> {
+        Box::pin(async move {
+            self.dies()?;
+            self.inner.put_new(key, header, body).await
+        })
+    }
+
+    fn get_range<'a>(&'a self, key: &'a ObjectKey, offset: u64, length: usize) -> StoreFuture<'a, Bytes> {
+        self.inner.get_range(key, offset, length)
+    }
+
+    fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64> {
+        self.inner.size(key)
+    }
+
+    fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>> {
+        self.inner.list_after(prefix, after, limit)
+    }
+
+    fn delete<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            self.dies()?;
+            self.inner.delete(key).await
+        })
+    }
+
+    fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
+        self.inner.time_of(key)
+    }
+
+    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
+        self.inner.left_overs(limit)
+    }
+}
+
+fn files(seed: u8) -> BTreeMap<String, Vec<u8>> {
+    (0..4).map(|number| (format!("base/{number}"), vec![seed ^ number; 40_000 * usize::from(number + 1)])).collect()
+}
+
+fn place(record: &mut BackupRecord, number: u64) {
+    let start = number * segment_size().bytes();
+    (record.start_lsn, record.stop_lsn) = (Lsn::new(start + 0x28).unwrap(), Lsn::new(start + 0x100).unwrap());
+    record.wal_segment_size = segment_size();
+}
+
+/// Three backups, the second and third with packs of those before, and WAL from segment 2 to 12.
+struct Scene {
+    test: TestRepository,
+    backups: Vec<BackupRecord>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let test = testing::with_real_cluster_in_memory();
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        for number in 2..=12 {
+            let name = WalSegmentName::from_number(TimelineId::FIRST, number, segment_size()).unwrap();
+            let content = wal_segment(&name.to_string(), 0);
+            let store = |name: &str, content: &[u8]| {
+                let name = WalFileName::parse(name).unwrap();
+                archive.store(&name, WalFileContent::Whole(content), CompressionLevel::DEFAULT, &test.writer).unwrap();
+            };
+            store(&name.to_string(), &content);
+            store(&format!("{name}.00000028.backup"), b"a note");
+        }
+        let small = PackOptions { pack_bytes: 100_000, ..PackOptions::default() };
+        let first = backup_testing::backup_with(&test, &files(1), small, |record| place(record, 3));
+        let change = |_: &crate::pg::DataPath, _: &mut crate::repository::FileEntry| {};
+        let second = backup_testing::backup_referring_to_with(&test, &first, change, |record| place(record, 5));
+        let third = backup_testing::backup_with(&test, &files(3), small, |record| place(record, 8));
+        let fourth = backup_testing::backup_with(&test, &files(4), small, |record| place(record, 10));
+        Self { test, backups: vec![first, second, third, fourth] }
+    }
+
+    fn options(&self, keep: u32) -> ExpireOptions {
+        ExpireOptions {
+            url: "/repo".to_owned(),
+            path: "/repo".into(),
+            configuration_file: None,
+            host: "host-one".to_owned(),
+            clusters: vec![self.test.cluster.name.clone()],
+            rules: Rules { keep: NonZeroU32::new(keep), allow_many: true, ..Rules::default() },
+        }
+    }
+
+    fn clock() -> FixedClock {
+        FixedClock("2027-01-01T00:00:00Z".parse().unwrap())
+    }
+
+    fn expire_in(&self, repository: &Repository, keep: u32) -> Result<ExpireReport, ExpireError> {
+        let options = self.options(keep);
+        let mut report = plan(repository, &options, &Self::clock())?;
+        apply(repository, &options, &mut report, &SilentReporter, &Cancel::new())?;
+        Ok(report)
+    }
+
+    fn expire(&self, keep: u32) -> ExpireReport {
+        self.expire_in(&self.test.repository, keep).unwrap()
+    }
+
+    /// Every byte of every listed backup, and every segment from its start on; the ids of those backups.
+    fn all_listed_are_whole(&self) -> Vec<BackupId> {
+        let Self { test, .. } = self;
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        let mut ids = Vec::new();
+        for entry in test.repository.backups(&test.cluster).unwrap() {
+            let record = entry.record.unwrap();
+            ids.push(record.id);
+            let map = test.repository.file_map(&test.cluster, &record).unwrap();
+            let read = map.for_each(&mut |path, file| {
+                if let FileKind::File { extents, .. } = &file.kind {
+                    for extent in extents {
+                        let range = extent.offset..extent.offset + extent.length;
+                        let bytes = map.open_pack(extent.pack)?.read_range(range, u64::MAX)?;
+                        assert_eq!(bytes.len() as u64, extent.length, "{path}");
+                    }
+                }
+                Ok::<(), RepositoryError>(())
+            });
+            read.unwrap_or_else(|error| panic!("{}: {error:?}", record.id));
+            for document in &record.documents {
+                test.repository.document(&test.cluster, &record.id, document).unwrap();
+            }
+            for number in record.start_lsn.get() / segment_size().bytes()..=12 {
+                let name = WalSegmentName::from_number(TimelineId::FIRST, number, segment_size()).unwrap();
+                assert!(archive.look_up(&WalFileName::Segment(name)).unwrap().is_some(), "{name} for {}", record.id);
+            }
+        }
+        ids
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let keys = self.test.repository.list("main/").unwrap();
+        let keys = keys.iter().map(|key| key.as_str().to_owned());
+        keys.filter(|key| !key.contains("/writers/")).collect()
+    }
+
+    /// Whether anything in the repository is named after a backup.
+    fn has_any_of(&self, backup: usize) -> bool {
+        self.keys().iter().any(|key| key.contains(&self.backups[backup].id.to_string()))
+    }
+
+    fn pinned(&self, backup: usize) -> PinOptions {
+        let clusters = vec![self.test.cluster.name.clone()];
+        PinOptions { clusters, backup: self.backups[backup].id, host: "host-one".to_owned() }
+    }
+
+    fn begin(&self, parents: &[usize]) -> Result<(BackupId, BackupWriter), BackupWriterError> {
+        let began: Timestamp = "2026-12-31T00:00:00Z".parse().unwrap();
+        let id = BackupId::generate(began);
+        let parents = parents.iter().map(|parent| self.backups[*parent].id).collect();
+        let begin = BackupBegin { id, host: "host-one".to_owned(), parents, began };
+        BackupWriter::begin(&self.test.repository, &self.test.cluster, &self.test.writer, &begin)
+            .map(|writer| (id, writer))
+    }
+
+    fn mark(&self, id: BackupId, mark: BackupMark) {
+        let note = BackupNote { id, host: "other".to_owned(), set: Scene::clock().0, reason: "test".to_owned() };
+        self.test.repository.mark_backup(&self.test.cluster, mark, &note, &self.test.writer).unwrap();
+    }
+}
+
+#[test]
+fn what_goes_is_gone_and_what_stays_is_whole() {
+    let scene = Scene::new();
+    let before = scene.keys().len();
+    let planned = plan(&scene.test.repository, &scene.options(3), &Scene::clock()).unwrap();
+    assert_eq!(scene.keys().len(), before, "a plan changes nothing");
+    let report = scene.expire(3);
+    assert_eq!((report.applied, planned.applied), (true, false));
+    assert_eq!(scene.all_listed_are_whole(), scene.backups[1..].iter().map(|record| record.id).collect::<Vec<_>>());
+    // The second lies in the packs of the first, which outlive it.
+    let first = scene.backups[0].id.to_string();
+    assert!(scene.keys().iter().any(|key| key.contains(&format!("packs/{first}/"))));
+    assert!(!scene.keys().iter().any(|key| key.contains(&format!("backups/{first}/"))));
+    let report = scene.expire(2);
+    assert!(!scene.has_any_of(0) && !scene.has_any_of(1), "{:?}", scene.keys());
+    assert_eq!(scene.all_listed_are_whole().len(), 2);
+    assert!(report.freed_bytes > 0);
+    assert!(!scene.keys().iter().any(|key| key.contains("000000010000000000000007")), "nor its notes");
+    assert!(scene.expire(2).is_empty(), "nothing is left to do");
+}
+
+#[test]
+fn bytes_freed_are_those_that_the_plan_names() {
+    let scene = Scene::new();
+    let bytes = |scene: &Scene| -> u64 {
+        let keys = scene.test.repository.list("main/").unwrap();
+        keys.iter().map(|key| scene.test.repository.stored_bytes(key).unwrap()).sum()
+    };
+    scene.expire(4);
+    let before = bytes(&scene);
+    let report = scene.expire(1);
+    // The note of who deleted is new.
+    let writers: u64 = {
+        let keys = scene.test.repository.list("main/writers/").unwrap();
+        keys.iter().map(|key| scene.test.repository.stored_bytes(key).unwrap()).max().unwrap()
+    };
+    let difference = before + writers - bytes(&scene);
+    assert!(report.freed_bytes == difference || report.freed_bytes + writers == difference);
+}
+
+#[test]
+fn killed_before_each_change_it_leaves_whole_backups_and_the_next_run_finishes() {
+    let mut deaths = 0;
+    for left in 0.. {
+        let scene = Scene::new();
+        let inner = LocalStore::open(&scene.test.root()).unwrap();
+        let dying = Arc::new(Dying { inner, left: AtomicU64::new(left) });
+        let repository = Repository::open(dying, None).unwrap();
+        let outcome = scene.expire_in(&repository, 2);
+        let listed = scene.all_listed_are_whole();
+        assert!(listed.len() >= 2 && listed.contains(&scene.backups[3].id), "after {left} changes: {listed:?}");
+        if outcome.is_ok() {
+            break;
+        }
+        deaths += 1;
+        scene.expire(2);
+        assert_eq!(scene.all_listed_are_whole(), [scene.backups[2].id, scene.backups[3].id]);
+        assert!(!scene.has_any_of(0) && !scene.has_any_of(1), "after {left} changes: {:?}", scene.keys());
+        assert!(scene.expire(2).is_empty(), "after {left} changes");
+    }
+    assert!(deaths > 25, "only {deaths} changes");
+}
+
+#[test]
+fn a_pin_keeps_a_backup_until_it_is_taken_away() {
+    let scene = Scene::new();
+    let repository = &scene.test.repository;
+    let of_first = scene.pinned(0);
+    assert_eq!(pin(repository, &of_first, "for the auditors", &Scene::clock()).unwrap(), Pinned::Now);
+    assert_eq!(pin(repository, &of_first, "again", &Scene::clock()).unwrap(), Pinned::Before);
+    scene.expire(1);
+    assert_eq!(scene.all_listed_are_whole(), [scene.backups[0].id, scene.backups[3].id]);
+    assert_eq!(unpin(repository, &of_first).unwrap(), Unpinned::Now);
+    assert_eq!(unpin(repository, &of_first).unwrap(), Unpinned::Never);
+    scene.expire(1);
+    assert!(!scene.has_any_of(0));
+    let error = pin(repository, &of_first, "late", &Scene::clock()).unwrap_err();
+    assert_eq!(error.class(), crate::error::ErrorClass::NotFound, "{error}");
+}
+
+#[test]
+fn a_pin_that_comes_behind_the_plan_is_seen() {
+    let scene = Scene::new();
+    let options = scene.options(1);
+    let mut report = plan(&scene.test.repository, &options, &Scene::clock()).unwrap();
+    pin(&scene.test.repository, &scene.pinned(1), "just in time", &Scene::clock()).unwrap();
+    let reporter = CollectingReporter::default();
+    apply(&scene.test.repository, &options, &mut report, &reporter, &Cancel::new()).unwrap();
+    assert_eq!(scene.all_listed_are_whole(), [scene.backups[1].id, scene.backups[3].id]);
+    assert!(reporter.lines().iter().any(|line| line.contains("it was pinned meanwhile")), "{:?}", reporter.lines());
+}
+
+#[test]
+fn nothing_goes_on_which_a_running_backup_may_build() {
+    let scene = Scene::new();
+    let options = scene.options(1);
+    let mut report = plan(&scene.test.repository, &options, &Scene::clock()).unwrap();
+    // It begins behind the plan, on the second, which lies in the packs of the first.
+    let (id, writer) = scene.begin(&[1]).unwrap();
+    apply(&scene.test.repository, &options, &mut report, &SilentReporter, &Cancel::new()).unwrap();
+    assert_eq!(scene.all_listed_are_whole(), [scene.backups[1].id, scene.backups[3].id]);
+    assert!(scene.keys().iter().any(|key| key.ends_with("000000010000000000000002")), "WAL stays");
+    // What is doubted is no parent.
+    let Err(error) = scene.begin(&[1]) else { panic!("not refused") };
+    assert!(matches!(error, BackupWriterError::ParentGoes { parent } if parent == scene.backups[1].id), "{error}");
+    drop(writer);
+    assert!(scene.keys().iter().any(|key| key.contains(&id.to_string())));
+}
+
+#[test]
+fn a_backup_that_was_given_up_is_never_reported_as_taken() {
+    let scene = Scene::new();
+    for marks in [&[BackupMark::Suspect][..], &[BackupMark::Suspect, BackupMark::Gone]] {
+        let (id, writer) = scene.begin(&[]).unwrap();
+        let packs = writer.packs(PackOptions::default()).unwrap();
+        let mut writer = writer;
+        let content = writer.store_map(Vec::new(), packs).unwrap();
+        for mark in marks {
+            scene.mark(id, *mark);
+        }
+        let mut record = backup_testing::record(&scene.test, id, &writer, &content);
+        place(&mut record, 11);
+        let error = writer.finish(&record).unwrap_err();
+        assert!(matches!(error, BackupWriterError::GivenUp { backup } if backup == id), "{error}");
+        let is_listed = scene.test.repository.backups(&scene.test.cluster).unwrap().iter().any(|one| one.id == id);
+        assert_eq!(is_listed, marks.len() == 1);
+    }
+    scene.expire(4);
+    scene.all_listed_are_whole();
+}
+
+#[test]
+fn nothing_is_deleted_that_cannot_be_judged() {
+    let damage = [("record", "cannot be judged"), ("needs", "cannot be judged"), ("begin", "cannot be judged")];
+    for (object, message) in damage {
+        let scene = Scene::new();
+        let path = scene
+            .test
+            .root()
+            .join(format!("main/{}/backups/{}/{object}", scene.test.cluster.system_identifier, scene.backups[3].id));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[1005] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let before = scene.keys();
+        let error = scene.expire_in(&scene.test.repository, 1).unwrap_err();
+        assert!(error.to_string().contains(message), "{object}: {error}");
+        assert_eq!(error.class(), crate::error::ErrorClass::Corrupt, "{object}: {error}");
+        std::fs::remove_file(&path).unwrap();
+        if object != "record" {
+            let error = scene.expire_in(&scene.test.repository, 1).unwrap_err();
+            assert_eq!(error.class(), crate::error::ErrorClass::Corrupt, "{object} is missing: {error}");
+        }
+        assert_eq!(scene.keys().len() + 1, before.len(), "{object}");
+    }
+}

@@ -1,0 +1,159 @@
+//! Plans for histories made by hand.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::history::{History, SIZE, day, id};
+use crate::expire::error::ExpireError;
+use crate::expire::plan::{Fate, TreePlan, WalKept, plan};
+use crate::expire::rules::Rules;
+
+fn keep(count: u32) -> Rules {
+    Rules { keep: NonZeroU32::new(count), ..Rules::default() }
+}
+
+/// A backup a day on one timeline, the first on day 1.
+fn daily(count: u64) -> History {
+    let mut history = History::new();
+    for number in 1..=count {
+        history.now = day(number as i64);
+        history.backup(1, 0, &[(number, 0)]);
+        history.write(1, 3 * SIZE);
+    }
+    history
+}
+
+fn planned(history: &History, rules: &Rules) -> TreePlan {
+    plan(&history.facts(&[], &[]), rules, history.now).unwrap()
+}
+
+/// The numbers of the backups that go.
+fn going(plan: &TreePlan) -> Vec<u64> {
+    (1..100).filter(|number| plan.going.backups.contains(&id(*number))).collect()
+}
+
+#[test]
+fn the_newest_stay_and_with_them_their_wal() {
+    let history = daily(5);
+    let plan = planned(&history, &keep(2));
+    assert_eq!(going(&plan), [1, 2, 3]);
+    let start = history.facts.listed[3].record.start_lsn.get() / SIZE;
+    let wal: Vec<String> = plan.wal.iter().map(|range| format!("{} {}", range.first, range.last)).collect();
+    let last = super::history::segment(1, start - 1);
+    assert_eq!(wal, [format!("000000010000000000000001 {last}")]);
+    let lost: Vec<_> = plan.lost_targets.iter().map(|lost| (lost.from_time, lost.to_time, lost.then)).collect();
+    assert_eq!(lost, [(Some(day(1)), Some(day(4)), Some(id(4)))]);
+}
+
+#[test]
+fn any_rule_keeps_a_backup() {
+    let history = daily(9);
+    // The days begin within day 5: what reaches back there is the backup of day 5 itself, so it stays, too.
+    let days = |days| Rules { keep_days: Some(days), ..Rules::default() };
+    assert_eq!(going(&planned(&history, &days(4))), [1, 2, 3]);
+    assert_eq!(going(&planned(&history, &Rules { keep: NonZeroU32::new(2), ..days(1) })), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(going(&planned(&history, &keep(100))), [0; 0]);
+    assert!(matches!(plan(&history.facts(&[], &[]), &Rules::default(), history.now), Err(ExpireError::NoRule)));
+}
+
+#[test]
+fn what_is_not_good_does_not_count_and_goes_with_what_is_around_it() {
+    let mut history = daily(5);
+    history.facts.listed[4].record.findings.push("damage".to_owned());
+    history.facts.listed[2].record.findings.push("damage".to_owned());
+    let plan = planned(&history, &keep(1));
+    assert_eq!(going(&plan), [1, 2, 3], "the last good one is the fourth; the fifth is newer");
+    for backup in &mut history.facts.listed {
+        backup.record.findings.push("damage".to_owned());
+    }
+    assert_eq!(going(&planned(&history, &keep(1))), [0; 0], "none is good, so none goes");
+}
+
+#[test]
+fn pins_and_running_backups_keep_what_they_need() {
+    let mut history = daily(5);
+    history.facts.listed[0].pins.push("for the auditors".to_owned());
+    assert_eq!(going(&planned(&history, &keep(1))), [2, 3, 4]);
+    assert!(planned(&history, &keep(1)).going.wal.is_empty(), "the pinned one needs all WAL from its start on");
+    history.facts.listed[0].pins.clear();
+    history.unfinished(9, &[id(2)], history.now);
+    let plan = planned(&history, &keep(1));
+    assert_eq!(going(&plan), [1, 3, 4]);
+    assert_eq!((plan.wal_kept, plan.going.wal), (Some(WalKept::Running { backup: id(9) }), Vec::new()));
+}
+
+#[test]
+fn a_silent_backup_goes_after_a_day_with_its_packs() {
+    let mut history = daily(3);
+    history.unfinished(9, &[], history.now - Duration::from_secs(86_399));
+    history.facts.packs.insert(id(9), vec![0, 1]);
+    assert_eq!(planned(&history, &keep(9)).going.unfinished, []);
+    history.facts.unfinished[0].last_stored = history.now - Duration::from_secs(86_400);
+    let plan = planned(&history, &keep(9));
+    assert_eq!((plan.going.unfinished, plan.going.packs), (vec![id(9)], vec![(id(9), 0), (id(9), 1)]));
+}
+
+#[test]
+fn packs_that_others_need_outlive_their_backup() {
+    let mut history = daily(1);
+    history.now = day(2);
+    history.backup(1, 0, &[(1, 0), (2, 0)]);
+    history.facts.packs.insert(id(1), vec![0, 1]);
+    let plan = planned(&history, &keep(1));
+    assert_eq!((going(&plan), plan.going.packs), (vec![1], vec![(id(1), 1)]));
+    // Once its writer is gone, too, it goes with the last that needs it.
+    history.facts.listed.remove(0);
+    history.now = day(3);
+    history.backup(1, 0, &[(3, 0)]);
+    assert_eq!(planned(&history, &keep(1)).going.packs, [(id(1), 0), (id(1), 1), (id(2), 0)]);
+}
+
+#[test]
+fn grace_is_counted_from_the_mark() {
+    let mut history = daily(3);
+    let rules = Rules { grace: Duration::from_secs(3600), ..keep(2) };
+    let plan = planned(&history, &rules);
+    assert_eq!((going(&plan), plan.going.doubted), (vec![], vec![id(1)]));
+    history.facts.listed[0].doubted = Some(history.now);
+    history.now += Duration::from_secs(3599);
+    let until = history.facts.listed[0].doubted.unwrap() + Duration::from_secs(3600);
+    assert_eq!(planned(&history, &rules).backups[0].fate, Fate::Waits { until: Some(until) });
+    history.now += Duration::from_secs(1);
+    assert_eq!(going(&planned(&history, &rules)), [1]);
+}
+
+#[test]
+fn more_than_half_and_a_clock_that_is_behind_are_refused() {
+    let mut history = daily(4);
+    assert!(planned(&history, &keep(2)).refusal(&keep(2)).is_none(), "half of them may go");
+    let refusal = planned(&history, &keep(1)).refusal(&keep(1)).unwrap();
+    assert!(matches!(refusal, ExpireError::TooMany { count: 3, of: 4, .. }), "{refusal}");
+    let allowed = Rules { allow_many: true, ..keep(1) };
+    assert!(planned(&history, &allowed).refusal(&allowed).is_none());
+    history.now = day(3);
+    let error = plan(&history.facts(&[], &[]), &keep(3), history.now).unwrap_err();
+    assert!(matches!(error, ExpireError::ClockBehind { backup, .. } if backup == id(4)), "{error}");
+}
+
+#[test]
+fn a_branch_that_no_backup_reaches_goes_and_one_that_a_backup_reaches_stays() {
+    let mut history = daily(2);
+    let at = history.heads[&1];
+    history.write(1, 4 * SIZE);
+    // Timeline 2 leaves timeline 1 behind the second backup; timeline 3 before the first.
+    let (second, third) = (history.fork(1, at), history.fork(1, SIZE + SIZE / 2));
+    history.write(second, 5 * SIZE);
+    history.write(third, 3 * SIZE);
+    let plan = planned(&history, &keep(1));
+    let on = |timeline: u32| plan.wal.iter().any(|range| range.timeline.get() == timeline);
+    assert!(on(1) && !on(second) && on(third), "{:?}", plan.wal);
+    // What cannot be followed is not judged.
+    let unknown = plan_of(&history, &[third], &[]);
+    assert!(!unknown.wal.iter().any(|range| range.timeline.get() == third), "{:?}", unknown.wal);
+    let missing = plan_of(&history, &[], &[third]);
+    assert!(!missing.wal.iter().any(|range| range.timeline.get() == third), "{:?}", missing.wal);
+}
+
+fn plan_of(history: &History, unreadable: &[u32], missing: &[u32]) -> TreePlan {
+    plan(&history.facts(unreadable, missing), &keep(1), history.now).unwrap()
+}

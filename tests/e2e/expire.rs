@@ -1,0 +1,244 @@
+//! `pgv expire` on repositories of real servers: what stays restores, what goes is gone, whatever comes in between.
+
+use std::fs;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::support::crash::{Step, kill_before, put_back, spread, steps_of};
+use crate::support::{Ledger, Outcome, PgVersion, Settled, Site, TestCluster, TestFolder, run};
+
+const VERSION: PgVersion = PgVersion::V15;
+
+/// A server with small segments that takes `backups` backups, with rows and archived segments between them.
+fn site(folder: &TestFolder, backups: usize) -> (Site, Ledger) {
+    let site = Site::of(TestCluster::builder(VERSION, folder).initdb("--wal-segsize=1"), folder);
+    let mut ledger = Ledger::create(&site.primary);
+    for _ in 0..backups {
+        site.backup(&[]).success();
+        ledger.commit_many(&site.primary, 2);
+        site.primary.archive_all();
+    }
+    (site, ledger)
+}
+
+fn expire(site: &Site, options: &[&str]) -> Outcome {
+    site.pgv.run("pgv", &[&["expire"], options].concat())
+}
+
+fn answer(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
+}
+
+/// The names of all archived segments.
+fn segments(site: &Site) -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(site.tree().join("wal/00000001")).unwrap() {
+        let names = fs::read_dir(folder.unwrap().path()).unwrap().map(|entry| entry.unwrap().file_name());
+        found.extend(names.map(|name| name.into_string().unwrap()));
+    }
+    found.sort();
+    found
+}
+
+/// Restores a backup up to the latest and compares every row.
+fn restores(site: &Site, folder: &TestFolder, id: &str, ledger: &Ledger) {
+    let data = folder.join(format!("copy-{id}"));
+    site.restore(&data, &["--backup", id]).success();
+    let mut copy = TestCluster::at(VERSION, folder, &format!("c{}", &id[20..]), &data);
+    assert_eq!(copy.start_and_settle(), Settled::Open, "{}", copy.log());
+    Ledger::assert(&copy, &ledger.all());
+    copy.stop();
+    drop(copy);
+    fs::remove_dir_all(data).unwrap();
+}
+
+#[test]
+fn what_retention_keeps_restores_and_the_rest_is_gone() {
+    let folder = TestFolder::new("expire");
+    let (site, ledger) = site(&folder, 4);
+    let backups = site.backups();
+    let before = segments(&site);
+
+    expire(&site, &[]).expect_code(2).expect_stderr("nothing says which backups are to stay");
+    let refused = expire(&site, &["--keep", "1", "--apply"]).expect_code(3).expect_stderr("3 of the 4 backups");
+    assert!(refused.stdout.contains("GOES"), "{refused}");
+    let plan = expire(&site, &["--keep", "2"]).success();
+    for text in [
+        "no rule keeps it",
+        "keep: the newest",
+        "the last good one",
+        "WAL GOES",
+        "No longer reachable",
+        "--apply does it",
+    ] {
+        assert!(plan.stdout.contains(text), "{text}\n{plan}");
+    }
+    let json = answer(&expire(&site, &["--keep", "2", "--output", "json"]).success());
+    assert_eq!((&json["schema_version"], &json["applied"]), (&1.into(), &false.into()));
+    let fates: Vec<&str> =
+        json["trees"][0]["backups"].as_array().unwrap().iter().map(|one| one["fate"].as_str().unwrap()).collect();
+    assert_eq!(fates, ["goes", "goes", "stays", "stays"]);
+    assert_eq!((site.backups(), segments(&site)), (backups.clone(), before.clone()), "a plan changes nothing");
+
+    site.pgv.run("pgv", &["pin", &backups[1], "--reason", "for the auditors"]).success();
+    let info = site.pgv.run("pgv", &["info"]).success();
+    assert!(info.stdout.contains(&format!("{}: pinned: for the auditors", backups[1])), "{info}");
+    let applied = expire(&site, &["--keep", "2", "--apply"]).success();
+    assert!(applied.stdout.contains("pinned: for the auditors") && applied.stdout.contains("were freed"), "{applied}");
+    assert_eq!(site.backups(), backups[1..]);
+    site.pgv.run("pgv", &["unpin", &backups[1]]).success();
+    expire(&site, &["--keep", "2", "--apply"]).success();
+    assert_eq!(site.backups(), backups[2..]);
+    let left = segments(&site);
+    assert!(left.len() < before.len() && before.ends_with(&left), "{left:?} of {before:?}");
+    assert!(expire(&site, &["--keep", "2"]).success().stdout.contains("Nothing is to be deleted."));
+
+    let verified = site.pgv.run("pgv", &["verify", "--wal-records"]).success();
+    assert!(verified.stdout.contains("All 2 backups can be restored"), "{verified}");
+    assert!(!verified.stdout.contains("Left over"), "{verified}");
+    site.pgv.run("pgv", &["info"]).success();
+    restores(&site, &folder, &backups[2], &ledger);
+    site.pgv.run("pgv", &["pin", &backups[0]]).expect_code(1).expect_stderr("there is no backup");
+}
+
+#[test]
+fn a_damaged_record_is_refused_and_rules_come_from_the_file() {
+    let folder = TestFolder::new("expire-refused");
+    let (site, _) = site(&folder, 2);
+    let backups = site.backups();
+    let record = site.tree().join("backups").join(&backups[0]).join("record");
+    let sound = fs::read(&record).unwrap();
+    let mut bytes = sound.clone();
+    bytes[1100] ^= 1;
+    fs::write(&record, bytes).unwrap();
+    expire(&site, &["--keep", "1", "--apply"]).expect_code(5).expect_stderr("cannot be judged, so nothing is deleted");
+    assert_eq!(site.backups().len(), 2);
+    fs::write(&record, sound).unwrap();
+    let lines = ["[retention]", "keep = 1", ""];
+    let config = fs::read_to_string(&site.pgv.config).unwrap() + &lines.join("\n");
+    fs::write(&site.pgv.config, config).unwrap();
+    let plan = expire(&site, &[]).success();
+    assert!(plan.stdout.contains("Kept: the newest good backup"), "{plan}");
+    expire(&site, &["--apply"]).success();
+    assert_eq!(site.backups(), backups[1..]);
+}
+
+/// A site whose repository is put back before each step.
+struct Scene {
+    site: Site,
+    ledger: Ledger,
+    folder: TestFolder,
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let folder = TestFolder::in_memory(name);
+        let (site, ledger) = site(&folder, 3);
+        put_back(&site.pgv.repository, &folder.join("saved"));
+        Self { site, ledger, folder }
+    }
+
+    fn command(&self) -> Command {
+        self.site.pgv.command("pgv", &["expire", "--keep", "1", "--allow-many", "--apply"])
+    }
+
+    fn killed_at(&self, steps: &[Step], restore_every: usize) {
+        let newest = self.site.backups().pop().unwrap();
+        let mut killed = 0;
+        for (number, step) in steps.iter().enumerate() {
+            put_back(&self.folder.join("saved"), &self.site.pgv.repository);
+            killed += usize::from(kill_before(step, &self.command()).is_none());
+            // Everything that is listed is whole, and the next run finishes.
+            let verified = self.site.pgv.run("pgv", &["verify"]);
+            assert_eq!(verified.code(), 0, "{step}\n{verified}");
+            self.site.pgv.run("pgv", &["info"]).success();
+            let info = answer(&self.site.pgv.run("pgv", &["info", "--output", "json"]).success());
+            let listed = info["clusters"][0]["trees"][0]["backups"].as_array().unwrap().clone();
+            assert!(!listed.is_empty(), "{step}");
+            if number % restore_every == 0 {
+                restores(&self.site, &self.folder, listed[0]["id"].as_str().unwrap(), &self.ledger);
+            }
+            run(self.command()).success();
+            let plan = self.site.pgv.run("pgv", &["expire", "--keep", "1"]).success();
+            assert!(plan.stdout.contains("Nothing is to be deleted."), "{step}\n{plan}");
+            assert_eq!(self.site.backups(), [newest.clone()], "{step}");
+            let verified = self.site.pgv.run("pgv", &["verify"]).success();
+            assert!(!verified.stdout.contains("Left over"), "{step}\n{verified}");
+        }
+        assert!(killed * 10 >= steps.len() * 8, "{killed} killed of {}", steps.len());
+    }
+}
+
+#[test]
+fn killed_at_its_steps_it_leaves_whole_backups_and_the_next_run_finishes() {
+    let scene = Scene::new("kill-expire");
+    let steps = steps_of(&scene.folder, &scene.command());
+    let changes: Vec<Step> =
+        steps.into_iter().filter(|step| matches!(step.call.as_str(), "unlink" | "unlinkat" | "linkat")).collect();
+    assert!(changes.len() > 30, "{}", changes.len());
+    scene.killed_at(&spread(&changes, 12), 6);
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn killed_at_any_step_it_leaves_whole_backups_and_the_next_run_finishes() {
+    let scene = Scene::new("kill-expire-all");
+    let steps = steps_of(&scene.folder, &scene.command());
+    scene.killed_at(&spread(&steps, 100), 10);
+}
+
+#[test]
+fn a_backup_loses_nothing_to_an_expire_beside_it() {
+    let folder = TestFolder::in_memory("expire-beside");
+    let (site, mut ledger) = site(&folder, 1);
+    let is_over = AtomicBool::new(false);
+    let runs = std::thread::scope(|scope| {
+        let (site, is_over) = (&site, &is_over);
+        let expiring = scope.spawn(move || {
+            let mut runs = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                expire(site, &["--keep", "2", "--allow-many", "--apply"]).success();
+                runs += 1;
+            }
+            runs
+        });
+        for _ in 0..6 {
+            site.backup(&[]).success();
+            ledger.commit_many(&site.primary, 2);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        expiring.join().unwrap()
+    });
+    assert!(runs > 6, "only {runs} runs of expire");
+    site.primary.archive_all();
+    expire(&site, &["--keep", "2", "--apply"]).success();
+    assert_eq!(site.backups().len(), 2);
+    let verified = site.pgv.run("pgv", &["verify"]).success();
+    assert!(verified.stdout.contains("All 2 backups can be restored"), "{verified}");
+    for id in site.backups() {
+        restores(&site, &folder, &id, &ledger);
+    }
+}
+
+#[test]
+fn a_restore_keeps_expire_away() {
+    let folder = TestFolder::new("expire-restore");
+    let (site, _) = site(&folder, 2);
+    let hold = crate::support::TestAccount::get();
+    let mut holder = hold.command("/usr/bin/flock");
+    holder.args(["--no-fork", "--shared", "--nonblock"]).arg(&site.pgv.repository).args(["sleep", "60"]);
+    let mut holder = holder.spawn().unwrap();
+    let is_held = || {
+        let mut probe = hold.command("/usr/bin/flock");
+        probe.args(["--exclusive", "--nonblock"]).arg(&site.pgv.repository).arg("true");
+        !run(probe).status.success()
+    };
+    crate::support::wait_until("the lock is held", std::time::Duration::from_secs(20), is_held);
+    expire(&site, &["--keep", "1", "--apply"]).expect_code(4).expect_stderr("a restore");
+    expire(&site, &["--keep", "1"]).success();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}
