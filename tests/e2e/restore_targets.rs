@@ -346,7 +346,8 @@ fn a_second_attempt() {
         "If the first server is meant: --target-timeline 1",
         "is meant: --target-timeline 2",
     ];
-    scene.refused(&["--target-time", &second], 3, &words);
+    let refused = scene.refused(&["--target-time", &second], 3, &words);
+    within_the_last_common_record(&scene, &refused, &words, &scene.ledger.through(&first_time));
     between_the_sides_of_a_fork(&scene, &first, &scene.ledger.through(&first_time));
     // A number that one of them alone has is told by reading both.
     let xid = second_time.xid.to_string();
@@ -365,6 +366,18 @@ fn a_second_attempt() {
     scene.recovers("time", &["--target-time", &proven.committed_at.text], Settled::Paused, &rows).kill();
     scene.recovers("latest", &[], Settled::Open, &rows_of_two).kill();
     a_name_used_twice(&scene, &at_first_again, &at_again);
+}
+
+/// The first record behind such an LSN is another one on each timeline; what lies before it is the same.
+fn within_the_last_common_record(scene: &Scene, refused: &Outcome, words: &[&str], rows: &[i64]) {
+    let fork = refused.stderr.split("; timeline 2 from ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let (high, low) = fork.split_once('/').unwrap();
+    let within = format!("{high}/{:X}", u64::from_str_radix(low, 16).unwrap() - 8);
+    scene.refused(&["--target-lsn", &within], 3, words);
+    let doubt = "whether a record begins between";
+    let data = scene.folder.join("dry");
+    scene.site.restore(&data, &["--target-lsn", &within, "--no-prove", "--dry-run"]).success().expect_stderr(doubt);
+    scene.recovers("within", &["--target-lsn", &within, "--target-exclusive"], Settled::Paused, rows).kill();
 }
 
 /// The next commit of either side is later, so all paths give the same rows: the newest is followed, as by the server.
