@@ -331,6 +331,35 @@ fn what_replay_needs_is_set_where_the_configuration_has_less() {
     assert!(!fs::read_to_string(&auto_file).unwrap().contains("max_locks_per_transaction"));
 }
 
+/// 13 ends the recovery as later versions do while its copy may be read before it is opened. Else it warns, and opens
+/// without what was not logged.
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn wal_of_wal_level_minimal_costs_13_what_was_not_logged() {
+    let folder = TestFolder::new("harmless-minimal-13");
+    let mut site = Site::new(PgVersion::V13, &folder);
+    site.with_history();
+    site.primary.stop();
+    site.primary.start_with(&["wal_level=minimal", "archive_mode=off", "max_wal_senders=0", "wal_skip_threshold=0"]);
+    site.primary.query("CREATE TABLE unlogged_rows AS SELECT generate_series(1, 1000) AS id");
+    site.primary.stop();
+    site.primary.start();
+    site.primary.archive_all();
+    // Whoever reads the pages sets hints in them, which are logged: not before.
+    assert_eq!(site.primary.query("SELECT count(*) FROM unlogged_rows"), "1000");
+
+    let data = folder.join("copy");
+    site.restore(&data, &[]).expect_code(3).expect_stderr("wal_level = minimal");
+    site.restore(&data, &["--no-prove"]).success();
+    let mut copy = TestCluster::at(PgVersion::V13, &folder, "copy-server", &data);
+    let settled = copy.start_and_settle();
+    assert!(matches!(settled, Settled::Ended(_)), "{settled:?}\nlog:\n{}", copy.log());
+    assert!(copy.log().contains("hot standby is not possible"), "log:\n{}", copy.log());
+    assert_eq!(copy.start_and_settle_with(&["hot_standby=off"]), Settled::Open, "log:\n{}", copy.log());
+    assert!(copy.log().contains("data may be missing"), "log:\n{}", copy.log());
+    assert_eq!(copy.query("SELECT count(*) FROM unlogged_rows"), "0");
+}
+
 #[test]
 fn wal_of_wal_level_minimal_is_told_before_the_recovery_meets_it() {
     let folder = TestFolder::new("harmless-minimal");

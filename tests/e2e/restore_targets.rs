@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Ledger, LedgerRow, Outcome, PgVersion, Scene, Settled, TestCluster, run, wait_until};
+use crate::support::{
+    Ledger, LedgerRow, Outcome, PgVersion, Scene, Settled, TargetPoints, TestCluster, run, wait_until,
+};
 
 const VERSION: PgVersion = PgVersion::V15;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,51 +29,20 @@ fn json(outcome: &Outcome) -> Value {
 /// Beside the running primary, from one backup: each target gives exactly its rows, and stops as it was told.
 #[test]
 fn every_kind_of_target() {
-    let mut scene = Scene::new(VERSION, "targets");
-    scene.commit(3);
-    scene.site.backup(&[]).success();
-    let at_backup = scene.ledger.all();
-    let before = scene.commit(2);
-    scene.ledger.abort(&scene.site.primary);
-    let row = scene.commit(1);
-    let commit_begins = commit_begins(&scene, &before, &row);
-    scene.commit(1);
-    scene.site.primary.query("SELECT pg_create_restore_point('it''s 100 %')");
-    let at_point = scene.ledger.all();
-    scene.commit(2);
-    scene.site.primary.archive_all();
+    let (scene, points) = Scene::with_points(VERSION, "targets");
     let ledger = &scene.ledger;
-    let (with, without) = (ledger.through(&row), ledger.through(&before));
+    let TargetPoints { before, row, .. } = &points;
     let (until, earlier) = (ledger.until(&row.committed_at), ledger.before(&row.committed_at));
-    assert_eq!((&with, &without), (&until, &earlier));
-    let (time, xid) = (row.committed_at.text.as_str(), row.xid.to_string());
-    let rows: &[(&[&str], Settled, &[i64])] = &[
-        (&["--target-time", time], Settled::Paused, &with),
-        (&["--target-time", time, "--target-exclusive", "--target-action", "promote"], Settled::Open, &without),
-        (&["--target-lsn", &commit_begins], Settled::Paused, &with),
-        (&["--target-lsn", &commit_begins, "--target-exclusive"], Settled::Paused, &without),
-        (&["--target-xid", &xid, "--target-action", "promote"], Settled::Open, &with),
-        (&["--target-xid", &xid, "--target-exclusive"], Settled::Paused, &without),
-        (&["--target-name", "it's 100 %"], Settled::Paused, &at_point),
-        (&["--target-immediate", "--backup", "latest"], Settled::Paused, &at_backup),
-    ];
-    for (number, (options, settled, rows)) in rows.iter().enumerate() {
-        let mut copy = scene.recovers(&format!("c{number}"), options, *settled, rows);
+    assert_eq!((ledger.through(row), ledger.through(before)), (until, earlier));
+    let cases = points.cases(ledger, &commit_begins(&scene, before, row));
+    for (number, (options, settled, rows)) in cases.iter().enumerate() {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let mut copy = scene.recovers(&format!("c{number}"), &options, *settled, rows);
         let auto = std::fs::read_to_string(copy.data.join("postgresql.auto.conf")).unwrap();
         assert_eq!(auto.contains("recovery_target"), *settled == Settled::Paused, "{options:?}: {auto}");
         copy.kill();
     }
-
-    // Stops, and again when it is started again; another action then opens it.
-    let mut stopped = scene.restored("stopped", &["--target-name", "it's 100 %", "--target-action", "shutdown"]);
-    for _ in 0..2 {
-        let settled = stopped.start_and_settle();
-        assert!(matches!(settled, Settled::Ended(_)), "{settled:?}\nlog:\n{}", stopped.log());
-        assert!(stopped.log().contains("shutdown at recovery target"), "{}", stopped.log());
-    }
-    assert_eq!(stopped.start_and_settle_with(&["recovery_target_action=promote"]), Settled::Open);
-    Ledger::assert(&stopped, &at_point);
-    stopped.kill();
+    scene.stops_at_its_point(&points);
 
     // The copy does not archive in its original's place (the original runs on).
     let copy = scene.recovers("latest", &[], Settled::Open, &ledger.all());
@@ -375,7 +346,8 @@ fn a_second_attempt() {
         "If the first server is meant: --target-timeline 1",
         "is meant: --target-timeline 2",
     ];
-    scene.refused(&["--target-time", &second], 3, &words);
+    let refused = scene.refused(&["--target-time", &second], 3, &words);
+    within_the_last_common_record(&scene, &refused, &words, &scene.ledger.through(&first_time));
     between_the_sides_of_a_fork(&scene, &first, &scene.ledger.through(&first_time));
     // A number that one of them alone has is told by reading both.
     let xid = second_time.xid.to_string();
@@ -394,6 +366,18 @@ fn a_second_attempt() {
     scene.recovers("time", &["--target-time", &proven.committed_at.text], Settled::Paused, &rows).kill();
     scene.recovers("latest", &[], Settled::Open, &rows_of_two).kill();
     a_name_used_twice(&scene, &at_first_again, &at_again);
+}
+
+/// The first record behind such an LSN is another one on each timeline; what lies before it is the same.
+fn within_the_last_common_record(scene: &Scene, refused: &Outcome, words: &[&str], rows: &[i64]) {
+    let fork = refused.stderr.split("; timeline 2 from ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let (high, low) = fork.split_once('/').unwrap();
+    let within = format!("{high}/{:X}", u64::from_str_radix(low, 16).unwrap() - 8);
+    scene.refused(&["--target-lsn", &within], 3, words);
+    let doubt = "whether a record begins between";
+    let data = scene.folder.join("dry");
+    scene.site.restore(&data, &["--target-lsn", &within, "--no-prove", "--dry-run"]).success().expect_stderr(doubt);
+    scene.recovers("within", &["--target-lsn", &within, "--target-exclusive"], Settled::Paused, rows).kill();
 }
 
 /// The next commit of either side is later, so all paths give the same rows: the newest is followed, as by the server.

@@ -9,20 +9,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Beside the running primary, from one backup.
 fn every_kind_of_target(version: PgVersion) {
-    let mut scene = Scene::new(version, "targets");
-    scene.commit(3);
-    scene.site.backup(&[]).success();
-    let at_backup = scene.ledger.all();
-    let before = scene.commit(2);
-    scene.ledger.abort(&scene.site.primary);
-    let row = scene.commit(1);
-    scene.commit(1);
-    scene.site.primary.query("SELECT pg_create_restore_point('it''s 100 %')");
-    let at_point = scene.ledger.all();
-    scene.commit(2);
-    scene.site.primary.archive_all();
-    let ledger = &scene.ledger;
-    let (with, without) = (ledger.through(&row), ledger.through(&before));
+    let (scene, points) = Scene::with_points(version, "targets");
+    let (ledger, row) = (&scene.ledger, &points.row);
     let (time, xid) = (row.committed_at.text.as_str(), row.xid.to_string());
 
     // Where the commit record begins is what our own reader says; PostgreSQL then stops there, or does not.
@@ -31,19 +19,11 @@ fn every_kind_of_target(version: PgVersion) {
     assert_eq!(proof["commit_before"]["time"].as_str().map(without_zone), Some(without_zone(time)), "{proof}");
     let commit_begins = proof["commit_before"]["lsn"].as_str().unwrap_or_else(|| panic!("{proof}"));
 
-    let rows: &[(&[&str], Settled, &[i64])] = &[
-        (&["--target-time", time], Settled::Paused, &with),
-        (&["--target-time", time, "--target-exclusive", "--target-action", "promote"], Settled::Open, &without),
-        (&["--target-lsn", commit_begins], Settled::Paused, &with),
-        (&["--target-lsn", commit_begins, "--target-exclusive"], Settled::Paused, &without),
-        (&["--target-xid", &xid, "--target-action", "promote"], Settled::Open, &with),
-        (&["--target-xid", &xid, "--target-exclusive"], Settled::Paused, &without),
-        (&["--target-name", "it's 100 %"], Settled::Paused, &at_point),
-        (&["--target-immediate", "--backup", "latest"], Settled::Paused, &at_backup),
-        (&[], Settled::Open, &ledger.all()),
-    ];
-    for (number, (options, settled, rows)) in rows.iter().enumerate() {
-        let mut copy = scene.recovers(&format!("c{number}"), options, *settled, rows);
+    let mut cases = points.cases(ledger, commit_begins);
+    cases.push((Vec::new(), Settled::Open, ledger.all()));
+    for (number, (options, settled, rows)) in cases.iter().enumerate() {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let mut copy = scene.recovers(&format!("c{number}"), &options, *settled, rows);
         let auto = || std::fs::read_to_string(copy.data.join("postgresql.auto.conf")).unwrap();
         assert_eq!(auto().contains("recovery_target"), *settled == Settled::Paused, "{options:?}: {}", auto());
         if *settled == Settled::Paused {
@@ -58,14 +38,7 @@ fn every_kind_of_target(version: PgVersion) {
         copy.kill();
     }
 
-    // Stops, and again when it is started again; another action then opens it.
-    let mut stopped = scene.restored("stopped", &["--target-name", "it's 100 %", "--target-action", "shutdown"]);
-    for _ in 0..2 {
-        let settled = stopped.start_and_settle();
-        assert!(matches!(settled, Settled::Ended(_)), "{settled:?}\nlog:\n{}", stopped.log());
-    }
-    assert_eq!(stopped.start_and_settle_with(&["recovery_target_action=promote"]), Settled::Open);
-    Ledger::assert(&stopped, &at_point);
+    scene.stops_at_its_point(&points);
 }
 
 /// `2026-11-20 14:30:00.123456` of a time in UTC, however it is written.

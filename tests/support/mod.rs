@@ -43,7 +43,7 @@ pub(crate) use ledger::{Ledger, LedgerRow, Moment};
 pub(crate) use pgv::Pgv;
 pub(crate) use postgres_tools::{dump, pg_amcheck, pg_basebackup, pg_checksums, pg_verifybackup};
 pub(crate) use programs::program;
-pub(crate) use scene::Scene;
+pub(crate) use scene::{Scene, TargetPoints};
 pub(crate) use silent::SilentFileSystem;
 pub(crate) use site::Site;
 pub(crate) use start::Settled;

@@ -14,7 +14,73 @@ pub(crate) struct Scene {
     pub(crate) folder: TestFolder,
 }
 
+/// What every kind of target is shown with: rows before a backup, before and behind one row, and before a restore point.
+pub(crate) struct TargetPoints {
+    pub(crate) at_backup: Vec<i64>,
+    /// The row before that one.
+    pub(crate) before: LedgerRow,
+    pub(crate) row: LedgerRow,
+    pub(crate) at_point: Vec<i64>,
+}
+
+/// Options of a restore, how its server settles, and the rows that it has then.
+pub(crate) type TargetCase = (Vec<String>, Settled, Vec<i64>);
+
+impl TargetPoints {
+    /// Every kind of target, where the commit record of the row begins at `commit_begins`.
+    pub(crate) fn cases(&self, ledger: &Ledger, commit_begins: &str) -> Vec<TargetCase> {
+        let (with, without) = (ledger.through(&self.row), ledger.through(&self.before));
+        let (time, xid) = (self.row.committed_at.text.as_str(), self.row.xid.to_string());
+        let rows: [(&[&str], Settled, &[i64]); 8] = [
+            (&["--target-time", time], Settled::Paused, &with),
+            (&["--target-time", time, "--target-exclusive", "--target-action", "promote"], Settled::Open, &without),
+            (&["--target-lsn", commit_begins], Settled::Paused, &with),
+            (&["--target-lsn", commit_begins, "--target-exclusive"], Settled::Paused, &without),
+            (&["--target-xid", &xid, "--target-action", "promote"], Settled::Open, &with),
+            (&["--target-xid", &xid, "--target-exclusive"], Settled::Paused, &without),
+            (&["--target-name", POINT], Settled::Paused, &self.at_point),
+            (&["--target-immediate", "--backup", "latest"], Settled::Paused, &self.at_backup),
+        ];
+        let owned = |options: &[&str]| options.iter().map(|option| (*option).to_owned()).collect();
+        rows.map(|(options, settled, rows)| (owned(options), settled, rows.to_vec())).into()
+    }
+}
+
+/// The restore point of [`Scene::with_points`].
+const POINT: &str = "it's 100 %";
+
 impl Scene {
+    /// The history that [`TargetPoints`] tells of, everything archived.
+    pub(crate) fn with_points(version: PgVersion, name: &str) -> (Self, TargetPoints) {
+        let mut scene = Self::new(version, name);
+        scene.commit(3);
+        scene.site.backup(&[]).success();
+        let at_backup = scene.ledger.all();
+        let before = scene.commit(2);
+        scene.ledger.abort(&scene.site.primary);
+        let row = scene.commit(1);
+        scene.commit(1);
+        scene.site.primary.query(&format!("SELECT pg_create_restore_point('{}')", POINT.replace('\'', "''")));
+        let at_point = scene.ledger.all();
+        scene.commit(2);
+        scene.site.primary.archive_all();
+        (scene, TargetPoints { at_backup, before, row, at_point })
+    }
+
+    /// A copy that stops at the restore point, and again when it is started again; another action then opens it.
+    #[track_caller]
+    pub(crate) fn stops_at_its_point(&self, points: &TargetPoints) {
+        let mut stopped = self.restored("stopped", &["--target-name", POINT, "--target-action", "shutdown"]);
+        for _ in 0..2 {
+            let settled = stopped.start_and_settle();
+            assert!(matches!(settled, Settled::Ended(_)), "{settled:?}\nlog:\n{}", stopped.log());
+            assert!(stopped.log().contains("shutdown at recovery target"), "{}", stopped.log());
+        }
+        assert_eq!(stopped.start_and_settle_with(&["recovery_target_action=promote"]), Settled::Open);
+        Ledger::assert(&stopped, &points.at_point);
+        stopped.kill();
+    }
+
     pub(crate) fn new(version: PgVersion, name: &str) -> Self {
         let folder = TestFolder::new(&format!("v{}-{name}", version.number()));
         let site = Site::of(TestCluster::builder(version, &folder).initdb("--wal-segsize=1"), &folder);

@@ -42,29 +42,24 @@ impl VerbArgs for InfoArgs {
     }
 
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-        run(self, context)
-    }
-}
-
-/// Runs the verb.
-pub(crate) fn run(args: InfoArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    let configuration = context.configuration();
-    let repo = configuration.repo()?;
-    let repository = opening::open_repository(repo)?;
-    let cluster = configuration.named_cluster().cloned();
-    let report = gather(
-        &repository,
-        InfoOptions {
-            url: repo.url.clone(),
-            path: repo.path.clone(),
-            configuration_file: configuration.source().map(Path::to_owned),
-            cluster: cluster.clone(),
-        },
-    )?;
-    context.answer(&args.output, &report, || info_text::render(&report, cluster.as_ref()))?;
-    match report.incomplete() {
-        Some(incomplete) => Err(incomplete.into()),
-        None if cluster.is_some() && report.clusters.is_empty() => Ok(Outcome::NegativeAnswer),
-        None => Ok(Outcome::Done),
+        let configuration = context.configuration();
+        let repo = configuration.repo()?;
+        let repository = opening::open_repository(repo)?;
+        let cluster = configuration.named_cluster().cloned();
+        let report = gather(
+            &repository,
+            InfoOptions {
+                url: repo.url.clone(),
+                path: repo.path.clone(),
+                configuration_file: configuration.source().map(Path::to_owned),
+                cluster: cluster.clone(),
+            },
+        )?;
+        context.answer(&self.output, &report, || info_text::render(&report, cluster.as_ref()))?;
+        match report.incomplete() {
+            Some(incomplete) => Err(incomplete.into()),
+            None if cluster.is_some() && report.clusters.is_empty() => Ok(Outcome::NegativeAnswer),
+            None => Ok(Outcome::Done),
+        }
     }
 }

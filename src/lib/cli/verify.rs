@@ -77,37 +77,32 @@ impl VerbArgs for VerifyArgs {
     }
 
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-        run(self, context)
-    }
-}
-
-/// Runs the verb.
-pub(crate) fn run(args: VerifyArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    let configuration = context.configuration();
-    let repo = configuration.repo()?;
-    let repository = opening::open_repository(repo)?;
-    // What is deleted on the way would look like damage.
-    let _shared = opening::share(repo)?;
-    let depth = match (args.quick, args.sample) {
-        (true, _) => Depth::Quick,
-        (false, Some(percent)) => Depth::Sample { percent, seed: args.seed.unwrap_or_else(seed) },
-        (false, None) => Depth::Full,
-    };
-    let options = VerifyOptions {
-        url: repo.url.clone(),
-        path: repo.path.clone(),
-        configuration_file: configuration.source().map(Path::to_owned),
-        cluster: configuration.named_cluster().cloned(),
-        backup: args.backup,
-        depth,
-        wal_records: args.wal_records,
-        threads: threads(args.jobs),
-    };
-    let report = verify(&repository, &options, &context.reporter(), context.cancel())?;
-    context.answer(&args.output, &report, || verify_text::render(&report))?;
-    match report.failure() {
-        Some(failure) => Err(failure.into()),
-        None => Ok(Outcome::Done),
+        let configuration = context.configuration();
+        let repo = configuration.repo()?;
+        let repository = opening::open_repository(repo)?;
+        // What is deleted on the way would look like damage.
+        let _shared = opening::share(repo)?;
+        let depth = match (self.quick, self.sample) {
+            (true, _) => Depth::Quick,
+            (false, Some(percent)) => Depth::Sample { percent, seed: self.seed.unwrap_or_else(seed) },
+            (false, None) => Depth::Full,
+        };
+        let options = VerifyOptions {
+            url: repo.url.clone(),
+            path: repo.path.clone(),
+            configuration_file: configuration.source().map(Path::to_owned),
+            cluster: configuration.named_cluster().cloned(),
+            backup: self.backup,
+            depth,
+            wal_records: self.wal_records,
+            threads: threads(self.jobs),
+        };
+        let report = verify(&repository, &options, &context.reporter(), context.cancel())?;
+        context.answer(&self.output, &report, || verify_text::render(&report))?;
+        match report.failure() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(Outcome::Done),
+        }
     }
 }
 

@@ -133,18 +133,29 @@ impl Repository {
     /// Every key below `prefix` that can be listed, in order, and the folders below it that cannot be. That `prefix`
     /// itself cannot be listed is an error.
     pub(crate) fn list_readable(&self, prefix: &str) -> Result<(Vec<ObjectKey>, Vec<Unlistable>), RepositoryError> {
-        let (mut keys, mut hidden) = (Vec::new(), Vec::new());
+        let mut keys = Vec::new();
+        let hidden = self.for_each_readable(prefix, &mut |key| keys.push(key))?;
+        Ok((keys, hidden))
+    }
+
+    /// The same, of any number of keys, which are handed out page by page.
+    pub(crate) fn for_each_readable(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectKey),
+    ) -> Result<Vec<Unlistable>, RepositoryError> {
+        let mut hidden = Vec::new();
         let mut after = String::new();
         loop {
             let page = self.page_after(prefix, &after, LISTING_PAGE)?;
-            keys.extend(page.keys);
+            page.keys.into_iter().for_each(&mut *take);
             match page.next {
                 Some((_, Some(folder))) if hidden.len() >= HIDDEN_FOLDERS_MAX => return Err(folder.error),
                 Some((next, folder)) => {
                     after = next;
                     hidden.extend(folder);
                 }
-                None => return Ok((keys, hidden)),
+                None => return Ok(hidden),
             }
         }
     }

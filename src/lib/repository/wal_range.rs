@@ -15,15 +15,6 @@ pub struct WalRange {
     pub count: u64,
 }
 
-/// Cuts sorted segments of one timeline into ranges without holes.
-pub(super) fn contiguous(segments: &[WalSegmentName], size: WalSegmentSize) -> Vec<WalRange> {
-    let mut ranges: Vec<WalRange> = Vec::new();
-    for segment in segments {
-        WalRange::extend(&mut ranges, *segment, size);
-    }
-    ranges
-}
-
 impl WalRange {
     /// Adds the next segment of a timeline to the ranges of those before it.
     pub(crate) fn extend(ranges: &mut Vec<Self>, segment: WalSegmentName, size: WalSegmentSize) {

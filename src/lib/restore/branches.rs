@@ -103,15 +103,13 @@ fn is_about_the_target(error: &RestoreError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::ControlFlow;
-
     use super::super::choose::Request;
     use super::super::proof::Prover;
     use super::super::testing::{archive, record};
     use super::*;
     use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, SegmentCandidates, WalSegmentName};
     use crate::report::{Cancel, SilentReporter};
-    use crate::wal_search::{SegmentStanding, WalSearchError, WalSource};
+    use crate::wal_search::{SegmentSink, SegmentStanding, WalSearchError, WalSource};
 
     struct Unread;
 
@@ -119,7 +117,7 @@ mod tests {
         fn read(
             &self,
             _: &SegmentCandidates,
-            _: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+            _: &mut SegmentSink<'_>,
         ) -> Result<Option<WalSegmentName>, WalSearchError> {
             panic!("nothing tells the paths apart, so nothing need be read")
         }

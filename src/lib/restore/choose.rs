@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::error::RestoreError;
-use super::paths::{self, Fit};
+use super::paths::{self, Fit, Parting};
 use crate::pg::{
     Lsn, RecoveryTarget, RecoveryTargetTimeline, TargetBound, TimelineHistory, TimelineId, WalSegmentName,
 };
@@ -40,6 +40,8 @@ pub struct Choice {
     pub warnings: Vec<String>,
     /// What the person should know unless the WAL is read.
     pub(super) doubts: Vec<String>,
+    /// Where the path parts from others that could be meant.
+    pub(super) parting: Option<Parting>,
 }
 
 /// A backup and a path, before its WAL is looked at.
@@ -47,6 +49,7 @@ pub(super) struct Way {
     pub(super) record: BackupRecord,
     pub(super) path: TimelineHistory,
     pub(super) warnings: Vec<String>,
+    pub(super) parting: Option<Parting>,
 }
 
 /// Chooses from `backups`.
@@ -55,13 +58,20 @@ pub(super) fn choose(
     backups: &[BackupRecord],
     archive: &ArchiveFacts,
 ) -> Result<Choice, RestoreError> {
-    let Way { record, path, mut warnings } = choose_way(request, backups, archive)?;
+    let Way { record, path, mut warnings, parting } = choose_way(request, backups, archive)?;
     warnings.extend(doubts(request, &record, backups, archive));
     let mut unread = Vec::new();
+    if let (Some(parting), RecoveryTarget::Lsn(lsn, TargetBound::Inclusive)) = (&parting, &request.target) {
+        unread.push(format!(
+            "whether a record begins between {lsn} and {}, where the timelines part, is not known; if none does, each \
+             timeline gives another one",
+            parting.at
+        ));
+    }
     let coverage = wal_to_target(request, &Fit { path: &path, record: &record }, backups, archive, &mut unread)?;
     let whole = archive.coverage(&path, record.start_lsn, None);
     let has_hole = coverage.hole.is_some() || whole.hole.is_some();
-    Ok(Choice { record, path, coverage, has_hole, warnings, doubts: unread })
+    Ok(Choice { record, path, coverage, has_hole, warnings, doubts: unread, parting })
 }
 
 /// Chooses a backup and a path, whatever WAL there is along it.
@@ -85,8 +95,8 @@ pub(super) fn choose_way(
     if fits.is_empty() {
         return Err(nothing_fits(request, &candidates, &paths));
     }
-    let (fit, warnings) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
-    Ok(Way { record: fit.record.clone(), path: fit.path.clone(), warnings })
+    let (fit, warnings, parting) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
+    Ok(Way { record: fit.record.clone(), path: fit.path.clone(), warnings, parting })
 }
 
 /// The backups that may be used: the one that was named, else all in which nothing wrong was found.

@@ -21,6 +21,7 @@ use crate::repository::UnlistedWal;
 use crate::repository::{
     BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, SelectedCluster, WalArchive,
 };
+use crate::wal_search::StopSide;
 
 /// Whether the target is looked for in the WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,6 +243,11 @@ fn readable_backups(
     Ok((readable, warnings))
 }
 
+/// Whether the stop record is recovered, and begins at that position or behind it.
+fn recovers_behind(proof: &Proof, position: Lsn) -> bool {
+    proof.stop.as_ref().is_some_and(|stop| stop.side == StopSide::After && stop.span.lsn >= position)
+}
+
 /// Decides with the WAL at hand.
 pub(super) struct Decider<'a> {
     pub(super) request: &'a Request,
@@ -254,7 +260,15 @@ pub(super) struct Decider<'a> {
 impl Decider<'_> {
     pub(super) fn decide(&self) -> Result<(Choice, Proof), RestoreError> {
         match choose::choose(self.request, self.backups, self.facts) {
-            Ok(choice) => self.prove(choice, true),
+            Ok(choice) => {
+                let parting = choice.parting.clone();
+                let (choice, proof) = self.prove(choice, true)?;
+                match parting.filter(|parting| recovers_behind(&proof, parting.at)) {
+                    // An LSN within the last record before the fork: the next record is another one on each path.
+                    Some(parting) => self.tell_apart(self.request.target.to_string(), parting.branches),
+                    None => Ok((choice, proof)),
+                }
+            }
             Err(RestoreError::AmbiguousTimeline { target, branches }) => self.tell_apart(target, branches),
             Err(error) => Err(error),
         }

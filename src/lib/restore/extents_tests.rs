@@ -68,6 +68,7 @@ impl Scene {
             has_hole: false,
             warnings: Vec::new(),
             doubts: Vec::new(),
+            parting: None,
         };
         let destination = Destination {
             home: None,

@@ -25,14 +25,22 @@ pub(super) struct Fit<'a> {
     pub record: &'a BackupRecord,
 }
 
-/// The one of `fits` (not empty, oldest timeline first) that the target can lie on, with warnings.
+/// Where a path parts from others that could be meant: the target is said to lie before.
+#[derive(Debug, Clone)]
+pub(super) struct Parting {
+    pub at: Lsn,
+    pub branches: Vec<Branch>,
+}
+
+/// The one of `fits` (not empty, oldest timeline first) that the target can lie on, with warnings, and where it parts from
+/// the others.
 pub(super) fn the_one<'a>(
     target: &RecoveryTarget,
     mut fits: Vec<Fit<'a>>,
     candidates: &[&BackupRecord],
     backups: &[BackupRecord],
     archive: &ArchiveFacts,
-) -> Result<(Fit<'a>, Vec<String>), RestoreError> {
+) -> Result<(Fit<'a>, Vec<String>, Option<Parting>), RestoreError> {
     let mut warnings = Vec::new();
     if *target == RecoveryTarget::Latest {
         let all = fits.clone();
@@ -49,16 +57,12 @@ pub(super) fn the_one<'a>(
         }
     }
     let paths: Vec<&TimelineHistory> = fits.iter().map(|fit| fit.path).collect();
-    let is_told = match first_fork(&paths) {
-        None => true,
-        Some(fork) => paths.iter().any(|path| lies_before(target, fork, path, backups)),
-    };
+    let fork = first_fork(&paths);
+    let is_told = fork.is_none_or(|fork| paths.iter().any(|path| lies_before(target, fork, path, backups)));
+    let branches = paths.into_iter().map(|path| branch(path, archive)).collect();
     match fits.last() {
-        Some(newest) if is_told => Ok((*newest, warnings)),
-        _ => Err(RestoreError::AmbiguousTimeline {
-            target: target.to_string(),
-            branches: paths.into_iter().map(|path| branch(path, archive)).collect(),
-        }),
+        Some(newest) if is_told => Ok((*newest, warnings, fork.map(|at| Parting { at, branches }))),
+        _ => Err(RestoreError::AmbiguousTimeline { target: target.to_string(), branches }),
     }
 }
 

@@ -8,7 +8,7 @@ use super::chooser::Ranges;
 use super::objects::{self, CheckedObject, ObjectWork};
 use crate::pg::{SegmentCandidates, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{ClusterRef, Repository, StoredObject, WalArchive};
-use crate::wal_search::{ArchivedSegments, SegmentStanding, WalSearchError, WalSource};
+use crate::wal_search::{ArchivedSegments, SegmentSink, SegmentStanding, WalSearchError, WalSource};
 
 /// The segments of a cluster, each checked as a whole when it is read first.
 ///
@@ -82,7 +82,7 @@ impl WalSource for CheckedSegments<'_> {
     fn read(
         &self,
         candidates: &SegmentCandidates,
-        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        sink: &mut SegmentSink<'_>,
     ) -> Result<Option<WalSegmentName>, WalSearchError> {
         for name in &candidates.names {
             if !self.are_to_be_checked || self.seen().names.contains(name) {

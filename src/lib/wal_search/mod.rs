@@ -24,7 +24,7 @@ pub use error::WalSearchError;
 pub use on_the_way::{CreatedTablespace, OnTheWay};
 pub use point::{Ending, EndingKind, RecordSpan, RestorePoint};
 pub use scan::{Found, WalSearch};
-pub use source::{ArchivedSegments, SegmentStanding, WalSource};
+pub use source::{ArchivedSegments, SegmentSink, SegmentStanding, WalSource};
 pub(crate) use stop::compared_xid;
 pub use stop::{ClockStep, NearestTransactions, Stop, StopRecord, StopSearch, StopSide};
 

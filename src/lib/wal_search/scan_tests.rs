@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::pg::{RecoveryTarget, TargetBound, TimelineId, WalFault, WalRecord};
 use crate::report::SilentReporter;
-use crate::wal_search::{AroundSearch, DropSearch, SegmentStanding, StopSearch};
+use crate::wal_search::{AroundSearch, DropSearch, SegmentSink, SegmentStanding, StopSearch};
 
 /// Segments in memory.
 struct Held {
@@ -25,7 +25,7 @@ impl WalSource for Held {
     fn read(
         &self,
         candidates: &SegmentCandidates,
-        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        sink: &mut SegmentSink<'_>,
     ) -> Result<Option<WalSegmentName>, WalSearchError> {
         let Some(name) = candidates.names.iter().find(|name| self.segments.contains_key(name)) else { return Ok(None) };
         let is_broken = self.segments[name].chunks(100_000).try_for_each(sink).is_break();

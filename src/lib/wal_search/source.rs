@@ -6,6 +6,9 @@ use super::WalSearchError;
 use crate::pg::{SegmentCandidates, WalFileName, WalSegmentName};
 use crate::repository::{SinkError, WalArchive};
 
+/// Takes the bytes of a segment, until it breaks.
+pub type SegmentSink<'a> = dyn FnMut(&[u8]) -> ControlFlow<()> + 'a;
+
 /// Gives the bytes of segments, to several threads at once.
 pub trait WalSource: Sync {
     /// Hands the bytes of the first of these segments that is there to `sink`, in order, until it breaks. Says which
@@ -15,7 +18,7 @@ pub trait WalSource: Sync {
     fn read(
         &self,
         candidates: &SegmentCandidates,
-        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        sink: &mut SegmentSink<'_>,
     ) -> Result<Option<WalSegmentName>, WalSearchError>;
 
     /// What a fault in that segment means.
@@ -43,7 +46,7 @@ impl WalSource for ArchivedSegments<'_> {
     fn read(
         &self,
         candidates: &SegmentCandidates,
-        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        sink: &mut SegmentSink<'_>,
     ) -> Result<Option<WalSegmentName>, WalSearchError> {
         for name in &candidates.names {
             let Some(reader) = self.0.open(&WalFileName::Segment(*name))? else { continue };

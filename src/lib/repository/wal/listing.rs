@@ -7,7 +7,7 @@ use super::WalArchive;
 use crate::pg::{TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::backup::BackupRecord;
 use crate::repository::error::RepositoryError;
-use crate::repository::wal_range::{WalRange, contiguous};
+use crate::repository::wal_range::WalRange;
 use crate::repository::{Unlistable, layout};
 use crate::store::ObjectKey;
 
@@ -116,15 +116,23 @@ impl WalArchive<'_> {
         let below = |folder: &str| folder.strip_prefix(&all).unwrap_or_default().to_owned();
         for timeline in self.timelines()? {
             let prefix = layout::wal_timeline(self.cluster, timeline);
-            let (keys, hidden) = match self.repository.list_readable(&prefix) {
-                Ok(found) => found,
+            let mut ranges = Vec::new();
+            let mut take = |key| {
+                if let Some(segment) = segment_of(&key) {
+                    WalRange::extend(&mut ranges, segment, size);
+                }
+            };
+            let hidden = match self.repository.for_each_readable(&prefix, &mut take) {
+                Ok(hidden) => hidden,
                 Err(error) => match error.unlistable_folder().map(str::to_owned) {
-                    Some(folder) => (Vec::new(), vec![Unlistable { folder, error }]),
+                    Some(folder) => {
+                        ranges.clear();
+                        vec![Unlistable { folder, error }]
+                    }
                     None => return Err(error),
                 },
             };
-            let segments: Vec<WalSegmentName> = keys.iter().filter_map(segment_of).collect();
-            listed.ranges.insert(timeline, contiguous(&segments, size));
+            listed.ranges.insert(timeline, ranges);
             let unlisted = hidden.into_iter().filter_map(|one| UnlistedWal::of(&below(&one.folder), one, size));
             listed.unlisted.extend(unlisted);
         }

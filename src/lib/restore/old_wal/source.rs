@@ -10,7 +10,7 @@ use crate::codec::ContentDigest;
 use crate::fs;
 use crate::pg::{SegmentCandidates, WalSegmentName};
 use crate::repository::{Repository, WalArchive};
-use crate::wal_search::{ArchivedSegments, SegmentStanding, WalSearchError, WalSource};
+use crate::wal_search::{ArchivedSegments, SegmentSink, SegmentStanding, WalSearchError, WalSource};
 
 /// LIMIT: bytes that are read at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -49,12 +49,7 @@ impl<'a> CombinedSegments<'a> {
         Ok(known())
     }
 
-    fn read_file(
-        &self,
-        name: &WalSegmentName,
-        path: &Path,
-        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), WalSearchError> {
+    fn read_file(&self, name: &WalSegmentName, path: &Path, sink: &mut SegmentSink<'_>) -> Result<(), WalSearchError> {
         let mut hasher = self.repository.keys().plain_hasher();
         let read = for_each_piece(path, &mut |piece| {
             hasher.update(piece);
@@ -70,10 +65,7 @@ impl<'a> CombinedSegments<'a> {
 }
 
 /// Reads a file in pieces, until `sink` breaks.
-pub(super) fn for_each_piece(
-    path: &Path,
-    sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, fs::FileError> {
+pub(super) fn for_each_piece(path: &Path, sink: &mut SegmentSink<'_>) -> Result<ControlFlow<()>, fs::FileError> {
     let file = fs::open_for_reading(path)?;
     let mut offset = 0;
     loop {
@@ -92,7 +84,7 @@ impl WalSource for CombinedSegments<'_> {
     fn read(
         &self,
         candidates: &SegmentCandidates,
-        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        sink: &mut SegmentSink<'_>,
     ) -> Result<Option<WalSegmentName>, WalSearchError> {
         for name in &candidates.names {
             // The folder was asked only for what the archive lacks.
