@@ -23,9 +23,11 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy)]
-pub struct FixedClock(pub Timestamp);
+pub(crate) struct FixedClock(pub(crate) Timestamp);
 
+#[cfg(test)]
 impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         self.0

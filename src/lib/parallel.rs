@@ -12,7 +12,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 const AHEAD_PER_THREAD: usize = 2;
 
 /// Does each piece of `work` with `do_one` on one of `threads` threads, and hands the results to `take` in order. Ends
-/// early, without beginning what is not begun, when `take` breaks; `Ok(Some(_))` holds what it broke with.
+/// early, without beginning what is not begun, when `take` breaks; `Ok(Some(_))` holds what it broke with. With one thread
+/// everything is done by the caller's.
 ///
 /// `do_one` gets a flag that is set once its result will not be taken.
 ///
@@ -28,8 +29,15 @@ where
     W: Send,
     R: Send,
 {
-    let threads = threads.max(1);
     let is_over = AtomicBool::new(false);
+    if threads <= 1 {
+        for piece in work {
+            if let ControlFlow::Break(broken) = take(do_one(piece, &is_over)) {
+                return Ok(Some(broken));
+            }
+        }
+        return Ok(None);
+    }
     std::thread::scope(|scope| {
         let (pieces, queue) = bounded::<(W, Sender<R>)>(0);
         let (promises, results) = bounded::<Receiver<R>>(threads * AHEAD_PER_THREAD);

@@ -97,15 +97,17 @@ impl Reporter for SilentReporter {
     fn progress(&self, _progress: &Progress) {}
 }
 
-/// Keeps what was said, for tests.
+/// Keeps what was said.
+#[cfg(test)]
 #[derive(Debug, Default)]
-pub struct CollectingReporter {
+pub(crate) struct CollectingReporter {
     lines: Mutex<Vec<String>>,
 }
 
+#[cfg(test)]
 impl CollectingReporter {
     /// Every step and warning so far, warnings with the prefix `warning: `.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().map(|lines| lines.clone()).unwrap_or_default()
     }
 
@@ -116,6 +118,7 @@ impl CollectingReporter {
     }
 }
 
+#[cfg(test)]
 impl Reporter for CollectingReporter {
     fn step(&self, message: &str) {
         self.push(message.to_owned());

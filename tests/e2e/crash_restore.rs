@@ -56,7 +56,8 @@ impl Scene {
     fn command(&self, options: &[&str]) -> Command {
         let (data, spaces) = (self.data.display().to_string(), self.spaces.display().to_string());
         let old = self.site.primary.data.display().to_string();
-        let places = ["-D", &data, "--tablespace-dir", &spaces, "--wal-from", &old];
+        // In one thread, the steps have an order.
+        let places = ["-D", &data, "--tablespace-dir", &spaces, "--wal-from", &old, "--jobs", "1"];
         self.site.pgv.command("pgv-restore", &[&places, options].concat())
     }
 

@@ -191,6 +191,55 @@ fn targets_lie_in_the_old_pg_wal_too() {
     Ledger::assert(&started(&dead, &folder, &unproven, Settled::Open), &dead.ledger.all());
 }
 
+/// A folder that was named is not all that there is: what another one holds besides is not passed over either.
+#[test]
+fn commits_that_neither_the_archive_nor_the_named_pg_wal_has_are_told() {
+    let folder = TestFolder::new("old-wal-beside");
+    let dead = Dead::new(PgVersion::V15, &folder, 9);
+    let [first, _, last] = dead.left.as_slice() else { panic!("{:?}", dead.left) };
+    let (pg_wal, data) = (dead.pg_wal(), folder.join("new"));
+    let read = |name: &str| std::fs::read(pg_wal.join(name)).unwrap();
+    let named = |name: &str, options: &[&str]| {
+        let from = folder.join(name).display().to_string();
+        dead.site.restore(&data, &[&["--wal-from", &from, "--dry-run"], options].concat())
+    };
+    let hint = format!("--wal-from {}", pg_wal.display());
+
+    // One segment of three.
+    for name in ["one", "earlier", "copy"] {
+        folder.make(name);
+    }
+    folder.write(format!("one/{first}"), read(first));
+    let one = folder.join("one").display().to_string();
+    let words = format!("6 commits after the end of the archive and of \"{one}\" at ");
+    ends_with(&named("one", &[]), 3, &[&words, &hint, "--archive-only"]);
+    ends_with(&named("one", &["--no-prove"]), 3, &[&words, &hint]);
+    // A target is what was asked for, whatever lies behind it.
+    ends_with(&named("one", &["--target-xid", &dead.ledger.rows[3].xid.to_string()]), 0, &[]);
+
+    // All of them, but from before the last commit, which is in the last one.
+    let whole = read(last);
+    let cut: Vec<u8> = whole[..16384].iter().copied().chain(std::iter::repeat_n(0, whole.len() - 16384)).collect();
+    for name in &dead.left {
+        folder.write(format!("earlier/{name}"), if name == last { cut.clone() } else { read(name) });
+        folder.write(format!("copy/{name}"), read(name));
+    }
+    ends_with(&named("earlier", &[]), 3, &["holds 1 commit after the end of the archive and of", &hint]);
+    // The same, and more than the other has.
+    ends_with(&named("copy", &[]), 0, &["9 commits that the archive lacks"]);
+    let moved = "primary.pgv-20261121T143000Z";
+    folder.make(moved);
+    folder.make(format!("{moved}/pg_wal"));
+    folder.write(format!("{moved}/pg_wal/{first}"), read(first));
+    ends_with(&named("copy", &[]), 0, &["9 commits that the archive lacks"]);
+
+    // Said and done.
+    let outcome = dead.site.restore(&data, &["--wal-from", &one, "--archive-only"]);
+    ends_with(&outcome, 0, &["3 commits that the archive lacks", "they are left out, as --archive-only says"]);
+    let copy = started(&dead, &folder, &data, Settled::Open);
+    Ledger::assert(&copy, &dead.ledger.all()[..5]);
+}
+
 /// A copy that became a primary wrote a history and a timeline of which the archive has nothing.
 #[test]
 fn a_timeline_that_was_never_archived_comes_back() {
@@ -298,7 +347,6 @@ fn holes_are_filled_and_what_does_not_belong_is_refused() {
     let empty = folder.make("empty").display().to_string();
     ends_with(&dead.site.restore(&other, &["--wal-from", &empty]), 3, &["holds no WAL segment"]);
     ends_with(&dead.restore_from(&other, &["--standby"]), 2, &["--wal-from is not for --standby"]);
-    ends_with(&dead.restore_from(&other, &["--archive-only"]), 2, &["cannot be used with"]);
 
     // A primary that came back archives what it has: nothing is refused beside it.
     dead.site.primary.start();

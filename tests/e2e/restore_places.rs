@@ -309,7 +309,8 @@ fn on_debian_the_printed_command_starts_what_was_restored() {
     }
 }
 
-/// A copy reads what its postgresql.conf includes by absolute path where its original reads it: that is told.
+/// A copy reads what its postgresql.conf includes by absolute path where its original reads it, and what it includes
+/// upwards where that leads from its own place: that is told.
 #[test]
 fn includes_that_lead_out_of_a_copy_are_told() {
     let folder = TestFolder::new("places-include");
@@ -318,6 +319,8 @@ fn includes_that_lead_out_of_a_copy_are_told() {
     folder.write("common.conf", "work_mem = '7MB'\n");
     let inside = site.primary.data.join("conf.d");
     shell(&format!("mkdir {0}; echo \"include_if_exists '/none/x.conf'\" >{0}/a.conf", inside.display())).success();
+    shell(&format!("echo \"include '../../upwards.conf'\" >>{}/a.conf", inside.display())).success();
+    folder.write("upwards.conf", "work_mem = '8MB'\n");
     site.primary.configure(&[&format!("include '{}'", text(&common)), "include_dir 'conf.d'"]);
     site.primary.reload();
     site.backup(&[]).success();
@@ -330,10 +333,21 @@ fn includes_that_lead_out_of_a_copy_are_told() {
     let outcome = outcome.expect_stderr("\"conf.d/a.conf\" line 1 includes \"/none/x.conf\" by its absolute path");
     let plan: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(plan["warnings"].to_string().matches("absolute path").count(), 2, "{plan}");
+    let upwards = "\"conf.d/a.conf\" line 2 includes \"../../upwards.conf\", which leads out of the directory";
+    let outcome = outcome.expect_stderr(upwards);
+    // What lies there is not known: all that could do harm is off.
+    assert_eq!(plan["configuration"]["is_known"], false, "{outcome}");
+    let elsewhere = folder.make("elsewhere").join("copy");
+    site.restore(&elsewhere, &[]).success().expect_stderr(upwards);
+    folder.write("elsewhere/upwards.conf", "work_mem = '9MB'\n");
+    let mut copy = TestCluster::at(PgVersion::V15, &folder, "elsewhere-server", &elsewhere);
+    assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+    assert_eq!(copy.query("SHOW work_mem"), "9MB");
+    copy.stop();
     // In place they are right.
     site.primary.stop();
     let in_place = site.restore(&site.primary.data, &["--dry-run", "--move-aside"]).success();
-    assert!(!in_place.stderr.contains("absolute path"), "{in_place}");
+    assert!(!in_place.stderr.contains("absolute path") && !in_place.stderr.contains("leads out"), "{in_place}");
 }
 
 #[test]

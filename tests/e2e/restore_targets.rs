@@ -108,8 +108,21 @@ fn refusals_and_the_plan() {
     let nearest = format!("from it: --target-lsn {stop_lsn}");
     scene.refused(&["--target-lsn", "0/500028"], 3, &["lies before the end of the earliest backup", &nearest]);
     let behind = ["lies after the end of the archive at", "Without a target, everything in the archive is restored"];
-    scene.refused(&["--target-lsn", &end], 3, &behind);
-    scene.refused(&["--target-time", "2100-01-01 00:00:00+00"], 3, &["is later than everything", behind[1]]);
+    let nearest = format!("The nearest before it is the commit of transaction {} at ", last.xid);
+    let refused = scene.refused(&["--target-lsn", &end], 3, &[behind[0], behind[1], &nearest]);
+    let time = scene.refused(
+        &["--target-time", "2100-01-01 00:00:00+00"],
+        3,
+        &["is later than everything", behind[1], &nearest, &last.committed_at.text],
+    );
+    let pasted = |outcome: &Outcome| {
+        let option = outcome.stderr.split("--target-lsn ").last().unwrap();
+        option.split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(pasted(&refused), pasted(&time));
+    scene.recovers("nearest", &["--target-lsn", &pasted(&time)], Settled::Paused, &scene.ledger.all()).kill();
+    let unread = scene.refused(&["--target-lsn", &end, "--no-prove"], 3, &behind);
+    assert!(!unread.stderr.contains("The nearest before it"), "{unread}");
     scene.refused(&["--target-time", &last.committed_at.text, "--target-xid", "700"], 2, &["cannot be used with"]);
     scene.refused(&["--target-immediate", "--target-exclusive"], 2, &["has no moment just before it"]);
     scene.refused(&["--backup", "yesterday"], 2, &["yesterday"]);
@@ -127,6 +140,8 @@ fn refusals_and_the_plan() {
         .expect_stderr("If Europe/Berlin is meant: --target-time '2026-11-20 13:30:00.000000+00'");
 
     the_plan_touches_nothing(&scene, &middle, &backup);
+
+    unproven_the_latest_has_no_target(&scene);
 
     // A hole on the way, and what lies before it.
     let lost = scene.stored(&segments[1]);
@@ -160,6 +175,26 @@ fn refusals_and_the_plan() {
     assert!(outcome.stderr.contains("main") && outcome.stderr.contains("second"), "{outcome}");
     let plan = scene.site.restore(&data, &["--dry-run", "--cluster", "main"]).success();
     assert!(plan.stdout.contains(&backup), "{plan}");
+}
+
+/// What no WAL was read for gets no target either: the server goes to the end of what it finds.
+fn unproven_the_latest_has_no_target(scene: &Scene) {
+    let warning = "warning: nothing is proven, so no target is written";
+    let data = scene.folder.join("refused");
+    let text = scene.site.restore(&data, &["--no-prove", "--dry-run"]).success().expect_stderr(warning);
+    assert!(!text.stdout.contains("last commit") && !text.stdout.contains("ends        with"), "{text}");
+    let proven = scene.site.restore(&data, &["--dry-run"]).success();
+    assert!(proven.stdout.contains("last commit") && !proven.stderr.contains("nothing is proven"), "{proven}");
+    let plan = json(&scene.site.restore(&data, &["--no-prove", "--dry-run", "--output", "json"]).success());
+    assert_eq!(plan["proof"], Value::Null, "{plan:#}");
+    assert!(plan["warnings"].to_string().contains("nothing is proven"), "{plan:#}");
+    assert!(!data.exists());
+    let mut copy = scene.recovers("unproven", &["--no-prove"], Settled::Open, &scene.ledger.all());
+    assert!(!copy.log().contains("recovery to WAL location"), "log:\n{}", copy.log());
+    copy.kill();
+    let mut copy = scene.recovers("proven", &[], Settled::Open, &scene.ledger.all());
+    assert!(copy.log().contains("recovery to WAL location"), "log:\n{}", copy.log());
+    copy.kill();
 }
 
 fn the_plan_touches_nothing(scene: &Scene, row: &LedgerRow, backup: &str) {

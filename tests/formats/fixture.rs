@@ -11,7 +11,7 @@ use pgv::repository::{
     BackupBegin, BackupId, BackupMethod, BackupRecord, BackupSizes, BackupWriter, ClusterIdentity, ClusterName,
     ClusterRef, DocumentKind, Extent, FORMAT, FileEntry, FileKind, NodeDescription, PackOptions, Repository,
     RepositoryDescription, RepositoryError, ServerDescription, Stored, StoredContent, StoredFile, TablespaceRef,
-    WalArchive, WalContent, Writer, WriterDescription,
+    WalArchive, WalFileContent, Writer, WriterDescription,
 };
 use pgv::store::LocalStore;
 
@@ -169,7 +169,7 @@ impl Fixture {
         for (name, content) in wal_files() {
             let name = WalFileName::parse(name).unwrap();
             let stored =
-                archive.store(&name, WalContent::Whole(&content), CompressionLevel::DEFAULT, &self.writer).unwrap();
+                archive.store(&name, WalFileContent::Whole(&content), CompressionLevel::DEFAULT, &self.writer).unwrap();
             assert_eq!(stored, Stored::Created);
         }
     }

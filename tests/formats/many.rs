@@ -1,5 +1,5 @@
-//! How much memory `pgv verify` takes of a repository with many objects: of many segments no more than of few, of files
-//! what its documentation says.
+//! How much memory `pgv verify` and `pgv info` take of a repository with many objects: of many segments hardly more than of
+//! few, of files what the documentation says.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pgv::codec::CompressionLevel;
 use pgv::pg::{TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
-use pgv::repository::{ClusterRef, Repository, WalArchive, WalContent, Writer};
+use pgv::repository::{ClusterRef, Repository, WalArchive, WalFileContent, Writer};
 
 use crate::support::{TestFolder, program};
 use crate::swept::Swept;
@@ -35,7 +35,7 @@ fn archive(repository: &Repository, cluster: &ClusterRef, writer: &Writer, count
                         return;
                     }
                     let name = WalSegmentName::from_number(TimelineId::FIRST, number, size).unwrap();
-                    let content = WalContent::Whole(&zeros);
+                    let content = WalFileContent::Whole(&zeros);
                     let name = WalFileName::Segment(name);
                     archive.store(&name, content, CompressionLevel::DEFAULT, writer).unwrap();
                 }
@@ -44,12 +44,21 @@ fn archive(repository: &Repository, cluster: &ClusterRef, writer: &Writer, count
     });
 }
 
-/// Runs `pgv verify` and returns its answer and the most memory that it had, in KiB.
-fn verify(folder: &TestFolder, root: &std::path::Path, options: &[&str]) -> (serde_json::Value, u64) {
+/// What a run of `pgv` came to.
+struct Measured {
+    answer: serde_json::Value,
+    /// The most memory that it had, in KiB.
+    peak: u64,
+    took: Duration,
+}
+
+/// Runs `pgv` with these words.
+fn pgv(folder: &TestFolder, root: &std::path::Path, words: &[&str]) -> Measured {
     let config = folder.write("pgv.toml", format!("[[repo]]\nurl = \"{}\"\n", root.display()));
     let answer = std::fs::File::create(folder.join("answer")).unwrap();
     let mut command = std::process::Command::new(program("pgv"));
-    command.env_clear().arg("verify").arg("--config").arg(config).args(["--output", "json", "-j", "2"]).args(options);
+    command.env_clear().args(words).arg("--config").arg(config).args(["--output", "json"]);
+    let began = std::time::Instant::now();
     let mut child = command.stdout(answer).stderr(std::process::Stdio::null()).spawn().unwrap();
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak = 0;
@@ -63,24 +72,36 @@ fn verify(folder: &TestFolder, root: &std::path::Path, options: &[&str]) -> (ser
         }
         std::thread::sleep(Duration::from_millis(5));
     };
+    let took = began.elapsed();
     assert!(ended.success(), "{ended}");
-    (serde_json::from_slice(&std::fs::read(folder.join("answer")).unwrap()).unwrap(), peak)
+    let answer = serde_json::from_slice(&std::fs::read(folder.join("answer")).unwrap()).unwrap();
+    Measured { answer, peak, took }
 }
+
+const VERIFY: [&str; 3] = ["verify", "-j", "2"];
 
 #[test]
 #[ignore = "slow tier: scripts/test --all"]
-fn the_memory_of_verify_does_not_grow_with_the_segments() {
+fn the_memory_does_not_grow_with_the_segments() {
     let folder = TestFolder::in_memory("many");
     let swept = Swept::write(&folder.join("repository"), *b"many-segments-01");
-    let (before, few) = verify(&folder, &swept.root, &[]);
+    let few = [pgv(&folder, &swept.root, &VERIFY), pgv(&folder, &swept.root, &["info"])];
     let segments = count("PGV_TEST_SEGMENTS", 20_000);
     let (cluster, writer) = swept.cluster_and_writer();
     archive(&swept.repository, &cluster, &writer, segments);
-    let (after, many) = verify(&folder, &swept.root, &[]);
-    let objects = |answer: &serde_json::Value| answer["read"]["objects"].as_u64().unwrap();
-    assert_eq!(objects(&after), objects(&before) + segments);
-    println!("verify: {few} KiB with {} objects, {many} KiB with {}", objects(&before), objects(&after));
-    assert!(many < few + 16 * 1024, "{few} KiB, then {many} KiB");
+    let many = [pgv(&folder, &swept.root, &VERIFY), pgv(&folder, &swept.root, &["info"])];
+    let objects = |measured: &Measured| measured.answer["read"]["objects"].as_u64().unwrap();
+    assert_eq!(objects(&many[0]), objects(&few[0]) + segments);
+    let listed = |measured: &Measured| {
+        let timelines = measured.answer["clusters"][0]["trees"][0]["wal"].as_array().unwrap();
+        let ranges = timelines.iter().flat_map(|timeline| timeline["ranges"].as_array().unwrap());
+        ranges.map(|range| range["count"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(listed(&many[1]), listed(&few[1]) + segments);
+    for (verb, few, many) in [("verify", &few[0], &many[0]), ("info", &few[1], &many[1])] {
+        println!("{verb}: {} KiB, then {} KiB with {segments} segments more, in {:?}", few.peak, many.peak, many.took);
+        assert!(many.peak < few.peak + 16 * 1024, "{verb}: {} KiB, then {} KiB", few.peak, many.peak);
+    }
 }
 
 /// 80 bytes for each file, up to twice that for room to grow, and the runs of frames that two threads read.
@@ -92,10 +113,10 @@ fn the_memory_of_verify_grows_with_the_files_as_it_says() {
     let content: BTreeMap<String, Vec<u8>> =
         (0..files).map(|number| (format!("base/5/{number:08}"), number.to_le_bytes().to_vec())).collect();
     let few = Swept::write(&folder.join("few"), *b"many-files-00001");
-    let (_, before) = verify(&folder, &few.root, &[]);
+    let before = pgv(&folder, &few.root, &VERIFY).peak;
     let mut many = Swept::write(&folder.join("many"), *b"many-files-00001");
     many.back_up_more(content);
-    let (answer, after) = verify(&folder, &many.root, &[]);
+    let Measured { answer, peak: after, .. } = pgv(&folder, &many.root, &VERIFY);
     assert_eq!(answer["backups"].as_array().unwrap().len(), 3);
     println!("verify: {before} KiB with few files, {after} KiB with {files}");
     assert!(after < before + 32 * 1024 + files * 160 / 1024, "{before} KiB, then {after} KiB");

@@ -18,10 +18,10 @@ use pgv::report::{Cancel, SilentReporter};
 use pgv::repository::{
     BackupBegin, BackupId, BackupMethod, BackupRecord, BackupSizes, BackupWriter, ClusterIdentity, ClusterName,
     ClusterRef, ClusterSelection, DocumentKind, FORMAT, FileEntry, FileKind, NodeDescription, PackOptions, Repository,
-    RepositoryDescription, RepositoryError, ServerDescription, StoredFile, WalArchive, WalContent, Writer,
+    RepositoryDescription, RepositoryError, ServerDescription, StoredFile, WalArchive, WalFileContent, Writer,
     WriterDescription,
 };
-use pgv::restore::{self, BackupChoice, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
+use pgv::restore::{self, BackupChoice, InTheWay, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
 use pgv::store::LocalStore;
 use pgv::verify::{Depth, VerifyOptions, VerifyReport, verify};
 
@@ -130,7 +130,7 @@ impl Swept {
         self.repository.register(&identity, writer).unwrap();
         let archive = WalArchive::new(&self.repository, &cluster);
         for (name, content) in &files {
-            archive.store(name, WalContent::Whole(content), CompressionLevel::DEFAULT, writer).unwrap();
+            archive.store(name, WalFileContent::Whole(content), CompressionLevel::DEFAULT, writer).unwrap();
         }
         self.clusters.push((cluster, files));
     }
@@ -323,9 +323,11 @@ impl Swept {
             selection: ClusterSelection::Named(self.clusters[0].0.name.clone()),
             backup: BackupChoice::Id(backup),
             directory: directory.to_owned(),
+            jobs: 2,
+            manifest: false,
             working_directory: PathBuf::from("/"),
             tablespaces: TablespaceChoice { mapping: Vec::new(), directory: None },
-            move_aside: false,
+            in_the_way: InTheWay::Refuse,
             mode: RecoveryMode::Targeted,
             target: RecoveryTarget::Immediate,
             action: RecoveryTargetAction::Promote,

@@ -19,8 +19,8 @@ use crate::codec::CompressionLevel;
 use crate::fs;
 use crate::pg::WalFileName;
 use crate::repository::{
-    ClusterRef, ClusterSelection, Repository, RepositoryError, SelectedCluster, Stored, WalArchive, WalContent, Writer,
-    WriterDescription,
+    ClusterRef, ClusterSelection, Repository, RepositoryError, SelectedCluster, Stored, WalArchive, WalFileContent,
+    Writer, WriterDescription,
 };
 
 pub use error::ArchiveError;
@@ -98,8 +98,8 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     let (name, bytes) = (source.name, source.bytes);
     let archive = WalArchive::new(&repository, &selected.cluster);
     let stored = match source.read()? {
-        SourceContent::Whole(content) => archive.store(&name, WalContent::Whole(&content), options.level, &writer),
-        SourceContent::File(mut file) => archive.store(&name, WalContent::File(&mut file), options.level, &writer),
+        SourceContent::Whole(content) => archive.store(&name, WalFileContent::Whole(&content), options.level, &writer),
+        SourceContent::File(mut file) => archive.store(&name, WalFileContent::File(&mut file), options.level, &writer),
     };
     let stored = stored.map_err(failed)?;
     Ok(ArchiveReport { name, cluster: selected.cluster, stored, bytes })

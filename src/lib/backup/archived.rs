@@ -21,6 +21,8 @@ pub(super) struct ArchiveWait<'a> {
     pub(super) size: WalSegmentSize,
     /// Counted from the last segment that arrived.
     pub(super) timeout: Duration,
+    /// Whether a standby is backed up: its primary archives.
+    pub(super) of_standby: bool,
     pub(super) cancel: Cancel,
 }
 
@@ -85,7 +87,8 @@ impl ArchiveWait<'_> {
                 return Err(BackupError::Cancelled);
             }
             if deadline.has_passed() {
-                return Err(BackupError::NotArchived { segment, timeout: self.timeout, before_data });
+                let (timeout, of_standby) = (self.timeout, self.of_standby);
+                return Err(BackupError::NotArchived { segment, timeout, before_data, of_standby });
             }
             if quiet.as_ref().is_some_and(Deadline::has_passed) {
                 quiet = None;
@@ -94,5 +97,83 @@ impl ArchiveWait<'_> {
             wait(pause.min(deadline.remaining()));
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::CompressionLevel;
+    use crate::error::{Classified as _, ErrorClass};
+    use crate::pg::TimelineId;
+    use crate::report::CollectingReporter;
+    use crate::repository::WalFileContent;
+    use crate::repository::testing::{self, TestRepository};
+
+    const SIZE: u64 = 16 << 20;
+
+    fn size() -> WalSegmentSize {
+        WalSegmentSize::new(SIZE).unwrap()
+    }
+
+    fn wait_for(test: &TestRepository, of_standby: bool) -> ArchiveWait<'_> {
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        let timeout = Duration::from_millis(30);
+        ArchiveWait { archive, size: size(), timeout, of_standby, cancel: Cancel::new() }
+    }
+
+    fn lsn(segment: u64) -> Lsn {
+        Lsn::new(segment * SIZE + 0x28).unwrap()
+    }
+
+    fn store(test: &TestRepository, number: u64) {
+        let name = WalFileName::Segment(WalSegmentName::from_number(TimelineId::FIRST, number, size()).unwrap());
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        archive.store(&name, WalFileContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+    }
+
+    #[test]
+    fn wal_that_never_comes_ends_a_backup_with_who_has_to_archive_it() {
+        let test = testing::repository_in_memory();
+        let (history, reporter) = (TimelineHistory::first(), CollectingReporter::default());
+        for (of_standby, before, behind) in [
+            (false, "archiving does not work", "the backup cannot be used without it"),
+            (true, "the primary of this standby has to archive it", "the primary of this standby has to archive it"),
+        ] {
+            let wait = wait_for(&test, of_standby);
+            let error = wait.for_segment_before(lsn(5), &history, &reporter).unwrap_err();
+            let name = "000000010000000000000004";
+            assert_eq!(
+                error.to_string(),
+                format!("WAL segment \"{name}\" did not arrive in the archive within 0 s: {before}")
+            );
+            assert_eq!(error.class(), ErrorClass::TimedOut);
+            let error = wait.for_range(lsn(5), lsn(6), &history, &reporter).unwrap_err();
+            assert!(error.to_string().ends_with(behind), "{error}");
+        }
+    }
+
+    /// The archive of a standby may begin at its restartpoint, and goes on while it is backed up.
+    #[test]
+    fn a_later_segment_proves_that_the_archive_works() {
+        let test = testing::repository_in_memory();
+        let (history, reporter) = (TimelineHistory::first(), CollectingReporter::default());
+        let wait = wait_for(&test, true);
+        store(&test, 6);
+        wait.for_segment_before(lsn(5), &history, &reporter).unwrap();
+        // Of the backup's own segments each is needed.
+        let error = wait.for_range(lsn(5), lsn(6), &history, &reporter).unwrap_err();
+        assert!(error.to_string().contains("\"000000010000000000000005\""), "{error}");
+        store(&test, 5);
+        wait.for_range(lsn(5), lsn(6), &history, &reporter).unwrap();
+    }
+
+    #[test]
+    fn a_signal_ends_the_wait() {
+        let test = testing::repository_in_memory();
+        let wait = wait_for(&test, false);
+        wait.cancel.cancel();
+        let error = wait.for_range(lsn(5), lsn(6), &TimelineHistory::first(), &CollectingReporter::default());
+        assert!(matches!(error, Err(BackupError::Cancelled)), "{error:?}");
     }
 }

@@ -142,8 +142,7 @@ pub enum BackupError {
     /// WAL that a backup needs does not arrive.
     #[error(
         "WAL segment \"{segment}\" did not arrive in the archive within {} s: {}",
-        timeout.as_secs(),
-        if *before_data { "archiving does not work" } else { "the backup cannot be used without it" }
+        timeout.as_secs(), without_text(*before_data, *of_standby)
     )]
     NotArchived {
         /// Which segment.
@@ -152,6 +151,8 @@ pub enum BackupError {
         timeout: Duration,
         /// Whether no data had been read yet.
         before_data: bool,
+        /// Whether a standby is backed up, whose primary archives.
+        of_standby: bool,
     },
     /// More files than pgv keeps in mind at once.
     #[error("the server sent more than {limit} files, directories and links")]
@@ -343,6 +344,14 @@ fn more_text(findings: &[String]) -> String {
     match findings.len().saturating_sub(1) {
         0 => String::new(),
         more => format!("; and {more} more findings"),
+    }
+}
+
+fn without_text(before_data: bool, of_standby: bool) -> &'static str {
+    match (before_data, of_standby) {
+        (_, true) => "the primary of this standby has to archive it",
+        (true, false) => "archiving does not work",
+        (false, false) => "the backup cannot be used without it",
     }
 }
 

@@ -34,6 +34,7 @@ impl<'a> NeededWal<'a> {
             archive: WalArchive::new(&options.repository, &selected.cluster),
             size: selected.identity.wal_segment_size,
             timeout,
+            of_standby: is_standby,
             cancel: session.cancel().clone(),
         };
         Self { wait, writer, level: options.level, is_standby, last_checkpoint: None }

@@ -140,13 +140,11 @@ impl OwnWal<'_> {
             WalSearchError::Cancelled => BackupError::Cancelled,
             error => self.other(from, "it has no such records there".to_owned(), Some(Box::new(error))),
         };
-        let format = WalSearch::format(&source, self.history, from, self.size).map_err(refused)?;
         let last = WalSegmentName::containing_previous_byte(self.history.timeline(), stop, self.size);
         let to = last.end_lsn(self.size).unwrap_or(stop);
-        let path = self.history;
+        let search = WalSearch::new(&source, self.history, (from, to), self.size, 1).map_err(refused)?;
         // One segment at a time: what is looked for is in the first, or begins there.
-        let search = WalSearch { source: &source, path, format, from, to, threads: 1, run_bytes: 1 };
-        Ok(search.run(new, &SilentReporter, self.cancel).map_err(refused)?.search)
+        Ok(search.in_runs_of(1).run(new, &SilentReporter, self.cancel).map_err(refused)?.search)
     }
 
     fn other(&self, lsn: Lsn, problem: String, source: Option<Box<WalSearchError>>) -> BackupError {

@@ -16,7 +16,7 @@ use crate::codec::CompressionLevel;
 use crate::fs;
 use crate::pg::{PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{PackStream, WalArchive, WalContent, Writer};
+use crate::repository::{PackStream, WalArchive, WalFileContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
     BackupSession, BackupTablespace, BaseBackupOptions, CheckpointMode, ConnectionSettings, LocalDirectory,
@@ -238,7 +238,7 @@ impl<'a> ServerSession<'a> {
         let own = decode(&content)?;
         let name = WalFileName::TimelineHistory(timeline);
         let Some(archived) = archive.load_text(&name)? else {
-            archive.store(&name, WalContent::Whole(&content), level, writer)?;
+            archive.store(&name, WalFileContent::Whole(&content), level, writer)?;
             return Ok(own);
         };
         if archived == content {

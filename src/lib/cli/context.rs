@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::printer::Printer;
+use super::args::{OutputArgs, OutputFormat};
+use super::printer::{OutputError, Printer, json_answer};
 use super::program::{Program, Verb};
 use super::terminal_reporter::TerminalReporter;
 use super::typed::Typed;
@@ -94,6 +95,19 @@ impl Context {
     /// Where answers are printed.
     pub(crate) fn printer(&self) -> &Printer {
         &self.printer
+    }
+
+    /// Prints the answer of a verb in the form that was asked for.
+    pub(crate) fn answer(
+        &self,
+        form: &OutputArgs,
+        report: &impl serde::Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), OutputError> {
+        self.printer.answer(&match form.output {
+            OutputFormat::Text => text(),
+            OutputFormat::Json => json_answer(report)?,
+        })
     }
 
     /// Whether a signal asked for the end.

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use clap::Parser;
 
-use super::args::{CommonArgs, OutputArgs, OutputFormat};
+use super::args::{CommonArgs, OutputArgs};
 use super::context::{Context, Outcome, VerbArgs};
-use super::printer::json_answer;
 use super::program::Verb;
 use super::{info_text, opening};
 use crate::error::Classified;
@@ -62,11 +61,7 @@ pub(crate) fn run(args: InfoArgs, context: &Context) -> Result<Outcome, Box<dyn 
             cluster: cluster.clone(),
         },
     )?;
-    let text = match args.output.output {
-        OutputFormat::Text => info_text::render(&report, cluster.as_ref()),
-        OutputFormat::Json => json_answer(&report)?,
-    };
-    context.printer().answer(&text)?;
+    context.answer(&args.output, &report, || info_text::render(&report, cluster.as_ref()))?;
     match report.incomplete() {
         Some(incomplete) => Err(incomplete.into()),
         None if cluster.is_some() && report.clusters.is_empty() => Ok(Outcome::NegativeAnswer),

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
+use super::args::{CommonArgs, ConnectionArgs, OutputArgs};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::init_configuration::{ConfigurationInput, settle_configuration};
 use super::init_text;
 use super::opening;
-use super::printer::json_answer;
 use super::program::{Program, Verb};
 use super::typed::{Typed, server_program, switch_to};
 use super::usage::UsageError;
@@ -168,11 +167,7 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
         server: server_part(&facts, &command, context.typed()),
         warnings,
     };
-    let text = match args.output.output {
-        OutputFormat::Text => init_text::render(&report),
-        OutputFormat::Json => json_answer(&report)?,
-    };
-    context.printer().answer(&text)?;
+    context.answer(&args.output, &report, || init_text::render(&report))?;
     Ok(Outcome::Done)
 }
 

@@ -172,7 +172,7 @@ pub(crate) struct ProvingArgs {
     #[arg(long)]
     pub(crate) no_prove: bool,
 
-    /// Threads that read [default: one for each processor]
+    /// Threads that read and restore [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", value_parser = jobs)]
     pub(crate) jobs: Option<NonZeroUsize>,
 
@@ -184,11 +184,16 @@ pub(crate) struct ProvingArgs {
 impl ProvingArgs {
     /// What they ask for.
     pub(crate) fn proving(&self) -> Proving {
-        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         match self.no_prove {
             true => Proving::Skip,
-            false => Proving::Read { threads: self.jobs.map_or(processors, NonZeroUsize::get) },
+            false => Proving::Read { threads: self.threads() },
         }
+    }
+
+    /// How many threads are asked for.
+    pub(crate) fn threads(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.jobs.map_or(processors, NonZeroUsize::get)
     }
 }
 

@@ -19,13 +19,13 @@ use crate::config::Overrides;
 use crate::error::Classified;
 use crate::pg::{RecoveryMode, RestoredArchiving};
 use crate::report::Reporter as _;
-use crate::restore::{self, PreparedSettings, RestoreOptions, TablespaceChoice};
+use crate::restore::{self, InTheWay, PreparedSettings, RestoreOptions, TablespaceChoice};
 
 /// Restores a cluster as of a moment, and prepares its recovery
 #[derive(Debug, Clone, Parser)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RestoreArgs {
-    /// Directory to restore into: empty or absent, or with --move-aside any other
+    /// Directory to restore into: empty or absent, or see --move-aside, --delta and --resume
     #[arg(short = 'D', long, value_name = "DIR")]
     pub(crate) pgdata: PathBuf,
 
@@ -53,8 +53,21 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     pub(crate) move_aside: bool,
 
-    /// Restore the latest of the archive, though commits in a pg_wal on this machine are lost with it
-    #[arg(long, conflicts_with = "wal_from")]
+    /// Keep what is right in a directory of the same cluster, by digest; the rest is replaced, and what is not in the
+    /// backup is removed
+    #[arg(long, conflicts_with = "move_aside")]
+    pub(crate) delta: bool,
+
+    /// Go on with a killed restore of the same backup: what is right stays, by digest
+    #[arg(long, conflicts_with_all = ["move_aside", "delta"])]
+    pub(crate) resume: bool,
+
+    /// Write a backup_manifest of what is restored, for pg_verifybackup --no-parse-wal
+    #[arg(long)]
+    pub(crate) manifest: bool,
+
+    /// Restore the latest of the archive (and of --wal-from), though commits in another pg_wal here are lost with it
+    #[arg(long)]
     pub(crate) archive_only: bool,
 
     /// Confirms that the original will never run again; for --keep-archiving
@@ -79,6 +92,7 @@ Examples:
   pgv-restore -D /srv/restored --target-time '2026-11-20 14:30:00+00' --dry-run
   pgv-restore -D /srv/restored --target-time '2026-11-20 14:30:00 Europe/Berlin'
   pgv-restore -D /var/lib/postgresql/15/main --move-aside    in place, up to the latest
+  pgv-restore -D /var/lib/postgresql/15/main --delta         the same, keeping what is right
   pgv-restore -D DIR --wal-from /var/lib/postgresql/15/main   with what the dead primary had left
   pgv-restore -D DIR --backup latest --target-immediate      the backup alone
   pgv-restore -D DIR --standby --primary-conninfo 'host=db1 user=replicator'
@@ -126,22 +140,27 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     let (cluster, mut plan) = restore::plan(&options, &reporter, context.cancel())?;
     plan.warnings.extend(password_warning);
     let starter = Starter::find(&start, &plan, &connection, context)?;
-    let planned = starter.as_ref().map(|starter| CopyServer::of(&plan, &[], Some(starter.programs()), &[]));
+    let server = starter.as_ref().map(|starter| CopyServer::of(&plan, &[], Some(starter.programs()), &[]));
     for warning in &plan.warnings {
         reporter.warn(warning);
     }
     if dry_run {
+        let planned = (cluster, plan);
+        let compared = restore::compare(&options, &planned, &reporter, context.cancel())?;
+        drop(reporter);
+        let (cluster, plan) = planned;
         let answer = match output {
             OutputFormat::Text => {
-                restore_text::plan_text(&cluster, &plan, &options, planned.as_ref())
+                restore_text::plan_text(&cluster, &plan, &options, server.as_ref())
+                    + &compared.map(|compared| restore_text::compared_text(&compared)).unwrap_or_default()
                     + "Nothing was touched: --dry-run.\n"
             }
-            OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options, planned.as_ref()),
+            OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options, server.as_ref(), compared),
         };
         context.printer().answer(&answer)?;
         return Ok(Outcome::Done);
     }
-    for line in restore_text::plan_text(&cluster, &plan, &options, planned.as_ref()).lines() {
+    for line in restore_text::plan_text(&cluster, &plan, &options, server.as_ref()).lines() {
         reporter.step(line);
     }
     let report = restore::run(&options, (cluster, plan), &SystemClock, &reporter, context.cancel())?;
@@ -197,7 +216,12 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         tablespaces,
         allowed_tablespace_paths: args.allow_tablespace_path.clone(),
         trust_config: args.trust_config,
-        move_aside: args.move_aside,
+        in_the_way: match (args.move_aside, args.delta, args.resume) {
+            (true, _, _) => InTheWay::MoveAside,
+            (_, true, _) => InTheWay::Delta,
+            (_, _, true) => InTheWay::Resume,
+            (false, false, false) => InTheWay::Refuse,
+        },
         mode: if is_standby { RecoveryMode::Standby } else { RecoveryMode::Targeted },
         target,
         action,
@@ -216,5 +240,7 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         archive_only: args.archive_only,
         host: opening::host_name(),
         level: configuration.archive().compression_level,
+        jobs: args.proving.threads(),
+        manifest: args.manifest,
     })
 }

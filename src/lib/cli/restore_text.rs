@@ -1,7 +1,7 @@
 //! What pgv-restore says: the plan, the last words, and both for programs.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -18,7 +18,8 @@ use crate::pg::{
 };
 use crate::repository::ClusterRef;
 use crate::restore::{
-    DirectoryAction, OldWalUse, Proof, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan, WalCoverage,
+    ContentReport, DirectoryAction, OldWalUse, Proof, RestoreOptions, RestorePlan, RestoreReport, Room, TablespacePlan,
+    WalCoverage,
 };
 
 /// The plan, for people; with the server that is to be started.
@@ -70,9 +71,28 @@ fn action_text(action: DirectoryAction) -> &'static str {
     match action {
         DirectoryAction::Create => "which is created",
         DirectoryAction::Fill => "which is empty",
-        DirectoryAction::EmptyAndFill => "which a killed restore left and which is emptied",
+        DirectoryAction::EmptyAndFill => {
+            "which a killed restore left and which is emptied (--resume keeps what is right)"
+        }
         DirectoryAction::MoveAside => "whose present content is renamed",
+        DirectoryAction::Update => "which keeps what is right; what is not in the backup is removed",
+        DirectoryAction::Resume => "which a killed restore left and which keeps what is right",
     }
+}
+
+/// What a restore that keeps what is right would do, for people.
+pub(super) fn compared_text(compared: &ContentReport) -> String {
+    let missing = compared.checked_bytes.saturating_sub(compared.kept_bytes);
+    let right = format!("{} of {}", bytes_text(compared.kept_bytes), bytes_text(compared.checked_bytes));
+    let mut text = field("kept", &format!("{right} are right by their digests; {} are written", bytes_text(missing)));
+    for path in &compared.removed_paths {
+        text.push_str(&field("removed", &format!("\"{}\"", path.display())));
+    }
+    let more = compared.removed.saturating_sub(compared.removed_paths.len() as u64);
+    if more > 0 {
+        text.push_str(&field("removed", &format!("{more} more")));
+    }
+    text
 }
 
 fn target_text(plan: &RestorePlan) -> String {
@@ -123,6 +143,17 @@ fn archiving_text(plan: &RestorePlan, options: &RestoreOptions) -> &'static str 
     }
 }
 
+/// What was kept and removed, where anything could be.
+fn kept_text(report: &RestoreReport) -> String {
+    let ContentReport { kept_bytes, removed, .. } = report.content;
+    match report.plan.directory_action {
+        DirectoryAction::Update | DirectoryAction::Resume => {
+            format!(", {} were right already, {removed} names removed", bytes_text(kept_bytes))
+        }
+        _ => String::new(),
+    }
+}
+
 /// A restore that was carried out, with its server.
 pub(super) struct Done<'a> {
     pub(super) report: &'a RestoreReport,
@@ -136,10 +167,12 @@ pub(super) fn report_text(done: &Done<'_>, options: &RestoreOptions, typed: &Typ
     let Done { report, server, started } = done;
     let plan = &report.plan;
     let mut text = format!(
-        "restored backup {} into \"{}\": {}, every byte checked, {:.1} s\ntarget: {}\n",
+        "restored backup {} into \"{}\": {}, every byte checked ({} bytes){}, {:.1} s\ntarget: {}\n",
         plan.record.id,
         escaped(&plan.directory.display().to_string()),
-        bytes_text(plan.file_bytes),
+        bytes_text(report.content.checked_bytes),
+        report.content.checked_bytes,
+        kept_text(report),
         report.took.as_secs_f64(),
         escaped(&target_text(plan)),
     );
@@ -192,6 +225,17 @@ struct JsonPlan<'a> {
     file_bytes: u64,
     room: &'a [Room],
     warnings: &'a [String],
+    /// Bytes of files that were checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked_bytes: Option<u64>,
+    /// Those that were there already; of a dry run, those that are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_bytes: Option<u64>,
+    /// How many names were, or would be, removed that are not in the backup, and the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_paths: Option<Vec<PathBuf>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     took_seconds: Option<f64>,
     /// The start of the server, when that was asked for.
@@ -206,6 +250,7 @@ fn json(
     plan: &RestorePlan,
     options: &RestoreOptions,
     start: Option<JsonStart>,
+    content: Option<ContentReport>,
     done: Option<(&Done<'_>, &Typed)>,
 ) -> String {
     let target_time = match &plan.target {
@@ -246,6 +291,10 @@ fn json(
         file_bytes: plan.file_bytes,
         room: &plan.room,
         warnings: &plan.warnings,
+        checked_bytes: content.as_ref().map(|content| content.checked_bytes),
+        kept_bytes: content.as_ref().map(|content| content.kept_bytes),
+        removed: content.as_ref().map(|content| content.removed),
+        removed_paths: content.map(|content| content.removed_paths),
         took_seconds: done.map(|(done, _)| done.report.took.as_secs_f64()),
         start,
         next_steps: done.map(|(done, typed)| next_steps(done.report, options, done.server, typed)),
@@ -259,14 +308,16 @@ pub(super) fn plan_json(
     plan: &RestorePlan,
     options: &RestoreOptions,
     server: Option<&CopyServer>,
+    compared: Option<ContentReport>,
 ) -> String {
-    json(cluster, plan, options, server.map(JsonStart::planned), None)
+    json(cluster, plan, options, server.map(JsonStart::planned), compared, None)
 }
 
 /// What was restored, for programs.
 pub(super) fn report_json(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> String {
     let start = done.started.map(|started| JsonStart::done(done.server, started));
-    json(&done.report.cluster, &done.report.plan, options, start, Some((done, typed)))
+    let content = Some(done.report.content.clone());
+    json(&done.report.cluster, &done.report.plan, options, start, content, Some((done, typed)))
 }
 
 fn time_text(time: jiff::Timestamp) -> String {

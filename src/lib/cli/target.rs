@@ -3,7 +3,7 @@
 use clap::Parser;
 use jiff::Timestamp;
 
-use super::args::{CommonArgs, OutputArgs, OutputFormat};
+use super::args::{CommonArgs, OutputArgs};
 use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
 use super::program::Verb;
@@ -129,9 +129,6 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
         reporter.warn(warning);
     }
     drop(reporter);
-    context.printer().answer(&match args.output.output {
-        OutputFormat::Text => target_text::text(&shown),
-        OutputFormat::Json => super::printer::json_answer(&shown)?,
-    })?;
+    context.answer(&args.output, &shown, || target_text::text(&shown))?;
     Ok(Outcome::Done)
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use clap::Parser;
 
-use super::args::{CommonArgs, OutputArgs, OutputFormat};
+use super::args::{CommonArgs, OutputArgs};
 use super::context::{Context, Outcome, VerbArgs};
-use super::printer::json_answer;
 use super::program::Verb;
 use super::{opening, verify_text};
 use crate::clock::{Clock as _, SystemClock};
@@ -103,11 +102,7 @@ pub(crate) fn run(args: VerifyArgs, context: &Context) -> Result<Outcome, Box<dy
         threads: threads(args.jobs),
     };
     let report = verify(&repository, &options, &context.reporter(), context.cancel())?;
-    let text = match args.output.output {
-        OutputFormat::Text => verify_text::render(&report),
-        OutputFormat::Json => json_answer(&report)?,
-    };
-    context.printer().answer(&text)?;
+    context.answer(&args.output, &report, || verify_text::render(&report))?;
     match report.failure() {
         Some(failure) => Err(failure.into()),
         None => Ok(Outcome::Done),

@@ -4,7 +4,7 @@
 //! where nothing is encrypted, pass over it: the header itself has the MAC.
 
 use super::compression::{CompressionError, CompressionLevel, FrameCompressor};
-use super::digest::{DigestKeys, StoredHasher};
+use super::digest::{ContentDigest, DigestKeys, StoredHasher};
 use super::envelope::{EnvelopeError, HEADER_BYTES, ObjectHeader, SKIPPABLE_MAGIC};
 use super::seek_table::{FrameEntry, SeekTable, SeekTableError};
 use crate::error::{Classified, ErrorClass};
@@ -113,6 +113,8 @@ pub struct AssembledObject {
     pub header_bytes: [u8; HEADER_BYTES],
     /// The body's bytes.
     pub body: Vec<u8>,
+    /// The digest of its content, as it stands in the header.
+    pub plain_digest: ContentDigest,
 }
 
 /// Assembles an object in memory. Sizes and digests of `header` are set here, whatever they were.
@@ -126,7 +128,8 @@ pub fn assemble_object(
     keys: &DigestKeys,
 ) -> Result<AssembledObject, BodyError> {
     header.plain_bytes = Some(plain.len() as u64);
-    header.plain_digest = Some(keys.plain_digest(plain));
+    let plain_digest = keys.plain_digest(plain);
+    header.plain_digest = Some(plain_digest);
     let (mut layout, mut body) = BodyLayout::begin(&header)?;
     let mut compressor = FrameCompressor::new(level)?;
     for piece in plain.chunks(frame_bytes) {
@@ -140,5 +143,5 @@ pub fn assemble_object(
     header.body_bytes = Some(body.len() as u64);
     header.body_digest = Some(stored.finish());
     let header_bytes = header.encode(keys)?;
-    Ok(AssembledObject { header, header_bytes, body })
+    Ok(AssembledObject { header, header_bytes, body, plain_digest })
 }

@@ -96,6 +96,19 @@ impl FileHasher {
         }
     }
 
+    /// Adds pieces of a file that is handled by pages, by the digests of their pages: whole ones, or the last one of the
+    /// file. `false`, with nothing added, when it is not handled by pages or what was added before does not end with a page.
+    #[must_use]
+    pub fn add_pages(&mut self, pages: &[PageDigest]) -> bool {
+        match &mut self.0 {
+            Method::Pages { list, begun, .. } if begun.is_empty() => {
+                pages.iter().for_each(|page| list.add(page));
+                true
+            }
+            Method::Pages { .. } | Method::Whole(_) => false,
+        }
+    }
+
     /// The digest of all that was added.
     pub fn finish(mut self) -> ContentDigest {
         match &mut self.0 {
@@ -147,6 +160,21 @@ mod tests {
             content[flipped.index(length)] ^= 1;
             prop_assert_ne!(digest(&content, pieces), expected);
         }
+    }
+
+    #[test]
+    fn pages_may_be_added_by_their_digests_where_pages_begin() {
+        let keys = keys();
+        let content: Vec<u8> = (0..100_000u32).map(|at| (at / 5) as u8).collect();
+        let pages: Vec<PageDigest> = content.chunks(8192).map(|page| keys.page_digest(page)).collect();
+        let mut mixed = FileHasher::new(&keys, content.len() as u64, 8192);
+        assert!(mixed.add_pages(&pages[..3]));
+        mixed.update(&content[3 * 8192..3 * 8192 + 5]);
+        assert!(!mixed.add_pages(&pages[3..]));
+        mixed.update(&content[3 * 8192 + 5..5 * 8192]);
+        assert!(mixed.add_pages(&pages[5..]));
+        assert_eq!(mixed.finish(), digest(&content, 999));
+        assert!(!FileHasher::new(&keys, 8192, 8192).add_pages(&pages[..1]));
     }
 
     #[test]

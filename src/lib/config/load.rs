@@ -19,8 +19,9 @@ use crate::repository::ClusterName;
 const SYSTEM_FILE: &str = "/etc/pgv/pgv.toml";
 /// Where the configuration file of an account is, below its home directory.
 const HOME_FILE: &str = ".config/pgv/pgv.toml";
-/// LIMIT: bytes of a configuration file or file of variables.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// LIMIT: bytes of a configuration file or file of variables: room for a thousand clusters. Every part of a dotted key is
+/// a table of its own when TOML is read, which takes about a kilobyte.
+const FILE_BYTES_MAX: u64 = 128 << 10;
 
 const CONFIGURATION_FILE: &str = "configuration file";
 const ENVIRONMENT_FILE: &str = "environment file";

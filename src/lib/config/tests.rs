@@ -181,7 +181,7 @@ fn a_directory_or_bytes_for_a_file_are_refused() {
     std::fs::create_dir(host.path("etc")).unwrap();
     std::fs::write(host.path("etc/pgv.toml"), b"\xff\xfe").unwrap();
     assert_eq!(host.message(), "\"/etc/pgv.toml\" is not UTF-8");
-    std::fs::write(host.path("etc/pgv.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    std::fs::write(host.path("etc/pgv.toml"), vec![b'#'; (128 << 10) + 1]).unwrap();
     assert!(host.message().contains("could not read"), "{}", host.message());
 }
 

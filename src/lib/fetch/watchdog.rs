@@ -2,8 +2,9 @@
 //!
 //! What counts is progress, not the time altogether: a large segment may come slowly from a slow disk.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use super::{FetchError, FetchOptions, FetchReport, run_watched};
@@ -24,20 +25,21 @@ pub fn run_within(
 ) -> Result<FetchReport, FetchError> {
     let (name, activity) = (options.name.clone(), Activity::default());
     let watched = activity.clone();
-    let (sender, receiver) = sync_channel(1);
+    // Nothing is ever sent: the channel is closed when the work ends.
+    let (open, ended) = channel::<Infallible>();
     let worker = std::thread::Builder::new().name("fetch".to_owned()).spawn(move || {
-        let _ = sender.send(run_watched(&options, reporter.as_ref(), &watched, limit / LOOKS));
+        let _open = open;
+        run_watched(&options, reporter.as_ref(), &watched, limit / LOOKS)
     });
     let worker = worker.map_err(FetchError::Thread)?;
     let (mut seen, mut still) = (activity.look(), Stopwatch::start());
     loop {
-        match receiver.recv_timeout(limit / LOOKS) {
-            Ok(result) => return result,
+        match ended.recv_timeout(limit / LOOKS) {
+            Ok(never) => match never {},
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => match worker.join() {
-                Err(panic) => std::panic::resume_unwind(panic),
-                Ok(()) => return Err(FetchError::Stalled { name, doing: seen.doing, limit }),
-            },
+            Err(RecvTimeoutError::Disconnected) => {
+                return worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            }
         }
         let now = activity.look();
         if now.steps != seen.steps {

@@ -4,6 +4,7 @@
 //! directory was synced. After a failed sync a staged file is thrown away, never synced again.
 
 mod abandoned;
+mod below;
 mod directory;
 mod error;
 mod inspect;
@@ -11,6 +12,7 @@ mod live;
 mod read;
 mod regular;
 mod replace;
+mod sorter;
 mod staged;
 mod tree;
 
@@ -27,6 +29,7 @@ pub use read::{
 };
 pub use regular::{RegularFileError, open_regular, regular_facts};
 pub use replace::{is_same, replace_file, replace_private_file};
+pub use sorter::{SORT_RUN_BYTES, Sorted, Sorter};
 pub use staged::{Published, StagedFile, has_hard_links};
 pub use tree::Tree;
 

@@ -84,6 +84,30 @@ mod tests {
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "staged files stay behind");
     }
 
+    /// Root alone can give a file to others; who cannot keeps it as its own.
+    #[test]
+    fn owner_and_group_stay_and_a_new_file_has_those_of_its_directory() {
+        use std::os::unix::fs::chown;
+        let temp = tempfile::tempdir().unwrap();
+        let owner_of = |path: &Path| std::fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        let (old, new) = (temp.path().join("old"), temp.path().join("new"));
+        std::fs::write(&old, "one").unwrap();
+        let ours = owner_of(&old);
+        let (directory, file) = match rustix::process::geteuid().is_root() {
+            true => ((1, 2), (3, 4)),
+            false => (ours, ours),
+        };
+        chown(temp.path(), Some(directory.0), Some(directory.1)).unwrap();
+        chown(&old, Some(file.0), Some(file.1)).unwrap();
+        replace_file(&old, b"two", 0o600).unwrap();
+        replace_file(&new, b"two", 0o600).unwrap();
+        assert_eq!((owner_of(&old), owner_of(&new)), (file, directory));
+        // Also where only the group is another one.
+        chown(&old, Some(ours.0), Some(file.1)).unwrap();
+        replace_private_file(&old, b"three").unwrap();
+        assert_eq!(owner_of(&old), (ours.0, file.1));
+    }
+
     #[test]
     fn private_content_is_for_its_owner_alone() {
         let temp = tempfile::tempdir().unwrap();

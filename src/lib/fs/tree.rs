@@ -3,28 +3,31 @@
 //! INVARIANT: every name is looked up from the directory's own descriptor, one component at a time, and no link is
 //! followed; files and links are created where nothing stands.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::FileError;
+use super::below::{list_below, remove_below, remove_entry, sync_below};
+use super::{FileError, PRIVATE_FILE_MODE, PathKind, staged_name};
 
 /// COMPAT: since this kernel, `syncfs` reports what could not be written since the descriptor was opened.
 const SYNCFS_REPORTS_ERRORS: (u32, u32) = (5, 8);
 
-/// An open directory and everything below it.
+/// LIMIT: directories that are kept open for the next file in them.
+const OPEN_DIRECTORIES_MAX: usize = 8;
+
+/// An open directory and everything below it. Several threads may work in it.
 #[derive(Debug)]
 pub struct Tree {
-    root: Rc<OwnedFd>,
+    root: Arc<OwnedFd>,
     path: PathBuf,
-    /// The directory that was last looked up: files come sorted by their paths.
-    last: RefCell<Option<(PathBuf, Rc<OwnedFd>)>>,
+    /// The directories that were last looked up, the latest first: files come sorted by their paths, to several threads.
+    last: Mutex<Vec<(PathBuf, Arc<OwnedFd>)>>,
 }
 
 impl Tree {
@@ -33,7 +36,7 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty());
         let root = root.map_err(|error| FileError::new("open directory", path, error))?;
-        Ok(Self { root: Rc::new(root), path: path.to_owned(), last: RefCell::new(None) })
+        Ok(Self { root: Arc::new(root), path: path.to_owned(), last: Mutex::new(Vec::new()) })
     }
 
     /// Its path, for messages.
@@ -87,6 +90,41 @@ impl Tree {
         Ok(File::from(file))
     }
 
+    /// A file for reading and writing that has no name: it ends with its descriptor, however this process ends.
+    pub fn nameless_file(&self) -> Result<File, FileError> {
+        let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(PRIVATE_FILE_MODE));
+        match rustix::fs::openat(&self.root, ".", flags | OFlags::TMPFILE, mode) {
+            Ok(file) => return Ok(File::from(file)),
+            // COMPAT: file systems and kernels without such files.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
+            Err(error) => return Err(self.failed("create a file in", Path::new(""), error)),
+        }
+        let name = PathBuf::from(staged_name(&self.path));
+        let file = self.create_file(&name, PRIVATE_FILE_MODE)?;
+        let removed = rustix::fs::unlinkat(&self.root, &name, AtFlags::empty());
+        removed.map_err(|error| self.failed("remove", &name, error))?;
+        Ok(file)
+    }
+
+    /// Asks for the room of a file that was just created, where the file system can: it then lies in one piece, and
+    /// what does not fit is known at once.
+    pub fn preallocate(&self, file: &File, relative: &Path, bytes: u64) -> Result<(), FileError> {
+        loop {
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(self.failed("get room for", relative, error)),
+            }
+        }
+    }
+
+    /// Starts writing to the disk what was written to a file, so that little is left for the sync at the end. No
+    /// promise: only a sync makes anything durable, or says that it is not.
+    pub fn start_writeback(&self, file: &File, offset: u64, bytes: u64) {
+        // Starts writeback of dirty pages and drops clean ones; a file system that cannot does no harm.
+        let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(bytes), Advice::DontNeed);
+    }
+
     /// Creates a small file with this content.
     pub fn create_file_with(&self, relative: &Path, mode: u32, content: &[u8]) -> Result<(), FileError> {
         let file = self.create_file(relative, mode)?;
@@ -135,6 +173,79 @@ impl Tree {
         Ok(true)
     }
 
+    /// Opens a file for reading alone.
+    pub fn open_to_read(&self, relative: &Path) -> Result<File, FileError> {
+        let (parent, name) = self.parent_of(relative)?;
+        // What is a pipe by now must not be waited for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&parent, name, flags, Mode::empty());
+        file.map(File::from).map_err(|error| self.failed("open", relative, error))
+    }
+
+    /// Gives a file that stands there this mode and length, each only when it has another. `false` when it is not a
+    /// regular file that this account may write and that has no other name: it must not be written to.
+    pub fn adopt(&self, relative: &Path, mode: u32, bytes: u64) -> Result<bool, FileError> {
+        let (parent, name) = self.parent_of(relative)?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::TXTBSY) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(self.failed("open", relative, error)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|error| self.failed("look at", relative, error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
+            return Ok(false);
+        }
+        if stat.st_mode & 0o7777 != mode {
+            let set = rustix::fs::fchmod(&file, Mode::from_raw_mode(mode));
+            set.map_err(|error| self.failed("set the mode of", relative, error))?;
+        }
+        if u64::try_from(stat.st_size) != Ok(bytes) {
+            let set = rustix::fs::ftruncate(&file, bytes);
+            set.map_err(|error| self.failed("set the length of", relative, error))?;
+        }
+        Ok(true)
+    }
+
+    /// Gives a directory that stands there this mode, when it has another.
+    pub fn adopt_directory(&self, relative: &Path, mode: u32) -> Result<(), FileError> {
+        let directory = self.directory(relative)?;
+        let stat = rustix::fs::fstat(&directory).map_err(|error| self.failed("look at", relative, error))?;
+        if stat.st_mode & 0o7777 != mode {
+            let set = rustix::fs::fchmod(&directory, Mode::from_raw_mode(mode));
+            set.map_err(|error| self.failed("set the mode of", relative, error))?;
+        }
+        Ok(())
+    }
+
+    /// Where a link leads, as it is written in it.
+    pub fn link_target(&self, relative: &Path) -> Result<PathBuf, FileError> {
+        use std::os::unix::ffi::OsStringExt as _;
+        let (parent, name) = self.parent_of(relative)?;
+        let target = rustix::fs::readlinkat(&parent, name, Vec::new());
+        let target = target.map_err(|error| self.failed("read link", relative, error))?;
+        Ok(PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes())))
+    }
+
+    /// Removes what stands there, a directory with all that is in it. Links are removed, never followed.
+    pub fn remove(&self, relative: &Path) -> Result<(), FileError> {
+        self.forget_directories();
+        let (parent, name) = self.parent_of(relative)?;
+        remove_entry(&parent, name, &self.path.join(relative))
+    }
+
+    /// Names everything in it, in no order, links not followed; what `is_skipped` of the names in the directory itself is
+    /// left out with all that is in it.
+    pub fn list<E: From<FileError>>(
+        &self,
+        is_skipped: &mut dyn FnMut(&OsStr) -> bool,
+        each: &mut dyn FnMut(&Path, PathKind) -> Result<(), E>,
+    ) -> Result<(), E> {
+        list_below(&self.root, &self.path, Path::new(""), is_skipped, each)
+    }
+
     /// Makes one file and the directory that holds it durable.
     pub fn sync_file(&self, relative: &Path) -> Result<(), FileError> {
         let (parent, _) = self.parent_of(relative)?;
@@ -157,34 +268,44 @@ impl Tree {
 
     /// Removes everything in it except the entries of these names. Links are removed, never followed.
     pub fn remove_content(&self, keep: &[&OsStr]) -> Result<(), FileError> {
-        *self.last.borrow_mut() = None;
+        self.forget_directories();
         remove_below(&self.root, &self.path, keep)
     }
 
-    fn directory(&self, relative: &Path) -> Result<Rc<OwnedFd>, FileError> {
-        if relative.as_os_str().is_empty() {
-            return Ok(Rc::clone(&self.root));
+    /// After something was removed or renamed: what is open may have another name or none.
+    fn forget_directories(&self) {
+        if let Ok(mut last) = self.last.lock() {
+            last.clear();
         }
-        if let Some((path, directory)) = self.last.borrow().as_ref()
-            && path == relative
+    }
+
+    fn directory(&self, relative: &Path) -> Result<Arc<OwnedFd>, FileError> {
+        if relative.as_os_str().is_empty() {
+            return Ok(Arc::clone(&self.root));
+        }
+        if let Ok(last) = self.last.lock()
+            && let Some((_, directory)) = last.iter().find(|(path, _)| path == relative)
         {
-            return Ok(Rc::clone(directory));
+            return Ok(Arc::clone(directory));
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut directory = Rc::clone(&self.root);
+        let mut directory = Arc::clone(&self.root);
         for component in relative.components() {
             // INVARIANT: a path with anything but plain names leads nowhere.
             let Component::Normal(name) = component else {
                 return Err(self.failed("open directory", relative, Errno::INVAL));
             };
             let opened = rustix::fs::openat(directory.as_fd(), name, flags, Mode::empty());
-            directory = Rc::new(opened.map_err(|error| self.failed("open directory", relative, error))?);
+            directory = Arc::new(opened.map_err(|error| self.failed("open directory", relative, error))?);
         }
-        *self.last.borrow_mut() = Some((relative.to_owned(), Rc::clone(&directory)));
+        if let Ok(mut last) = self.last.lock() {
+            last.insert(0, (relative.to_owned(), Arc::clone(&directory)));
+            last.truncate(OPEN_DIRECTORIES_MAX);
+        }
         Ok(directory)
     }
 
-    fn parent_of<'a>(&self, relative: &'a Path) -> Result<(Rc<OwnedFd>, &'a OsStr), FileError> {
+    fn parent_of<'a>(&self, relative: &'a Path) -> Result<(Arc<OwnedFd>, &'a OsStr), FileError> {
         let name = relative.file_name().ok_or_else(|| self.failed("look at", relative, Errno::INVAL))?;
         let parent = relative.parent().unwrap_or(Path::new(""));
         Ok((self.directory(parent)?, name))
@@ -200,61 +321,6 @@ impl Tree {
     fn failed(&self, action: &'static str, relative: &Path, error: Errno) -> FileError {
         FileError::new(action, &self.path.join(relative), error)
     }
-}
-
-/// The names in an open directory, without `.` and `..`.
-fn names_in(directory: &OwnedFd, path: &Path) -> Result<Vec<std::ffi::OsString>, FileError> {
-    use std::os::unix::ffi::OsStringExt as _;
-    let failed = |error: Errno| FileError::new("list directory", path, error);
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(std::ffi::OsString::from_vec(name));
-        }
-    }
-    Ok(names)
-}
-
-fn subdirectory(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<OwnedFd>, FileError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Ok(found) => Ok(Some(found)),
-        Err(Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        Err(error) => Err(FileError::new("open directory", path, error)),
-    }
-}
-
-fn remove_below(directory: &OwnedFd, path: &Path, keep: &[&OsStr]) -> Result<(), FileError> {
-    for name in names_in(directory, path)?.into_iter().filter(|name| !keep.contains(&name.as_os_str())) {
-        let child = path.join(&name);
-        let flags = match subdirectory(directory, &name, &child)? {
-            Some(below) => {
-                remove_below(&below, &child, &[])?;
-                AtFlags::REMOVEDIR
-            }
-            None => AtFlags::empty(),
-        };
-        let removed = rustix::fs::unlinkat(directory, &name, flags);
-        removed.map_err(|error| FileError::new("remove", &child, error))?;
-    }
-    Ok(())
-}
-
-fn sync_below(directory: &OwnedFd, path: &Path) -> Result<(), FileError> {
-    for name in names_in(directory, path)? {
-        let child = path.join(&name);
-        if let Some(below) = subdirectory(directory, &name, &child)? {
-            sync_below(&below, &child)?;
-            continue;
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(directory, &name, flags, Mode::empty()).and_then(rustix::fs::fsync) {
-            Ok(()) | Err(Errno::LOOP) => {}
-            Err(error) => return Err(FileError::new("sync", &child, error)),
-        }
-    }
-    rustix::fs::fsync(directory).map_err(|error| FileError::new("sync directory", path, error))
 }
 
 /// The first two numbers of the kernel's release; zeros when it has none, as for a very old one.
@@ -317,6 +383,42 @@ mod tests {
         tree.remove_content(&[]).unwrap();
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
         assert_eq!(std::fs::read(outside.join("file")).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn files_that_stand_are_adopted_when_nobody_else_is_meant() {
+        let temp = tempfile::tempdir().unwrap();
+        let tree = Tree::open(temp.path()).unwrap();
+        tree.create_directory(Path::new("base"), 0o700).unwrap();
+        for name in ["base/a", "base/b", "base/c"] {
+            tree.create_file_with(Path::new(name), 0o644, b"abcdef").unwrap();
+        }
+        std::fs::hard_link(temp.path().join("base/c"), temp.path().join("base/d")).unwrap();
+        std::os::unix::fs::symlink(temp.path().join("base/b"), temp.path().join("base/e")).unwrap();
+        let adopted = |name: &str, bytes| tree.adopt(Path::new(name), 0o600, bytes).unwrap();
+        assert!(adopted("base/a", 3) && adopted("base/b", 8));
+        assert!(!adopted("base/c", 6) && !adopted("base/e", 6) && !adopted("base", 6));
+        assert_eq!(std::fs::read(temp.path().join("base/a")).unwrap(), b"abc");
+        assert_eq!(std::fs::read(temp.path().join("base/b")).unwrap(), b"abcdef\0\0");
+        assert_eq!(mode_of(&temp.path().join("base/a")), 0o600);
+        assert_eq!(mode_of(&temp.path().join("base/c")), 0o644);
+        tree.adopt_directory(Path::new("base"), 0o750).unwrap();
+        assert_eq!(mode_of(&temp.path().join("base")), 0o750);
+        assert_eq!(tree.link_target(Path::new("base/e")).unwrap(), temp.path().join("base/b"));
+
+        let mut found = Vec::new();
+        let each = &mut |path: &Path, kind| {
+            found.push((path.display().to_string(), kind));
+            Ok::<(), FileError>(())
+        };
+        tree.list(&mut |name| name == "skipped", each).unwrap();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(found.len(), 6);
+        assert_eq!(found[0], ("base".to_owned(), PathKind::Directory));
+        assert_eq!(found[5], ("base/e".to_owned(), PathKind::Link));
+        tree.remove(Path::new("base/e")).unwrap();
+        tree.remove(Path::new("base")).unwrap();
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 
     #[test]

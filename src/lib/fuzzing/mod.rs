@@ -48,7 +48,7 @@ pub const TARGETS: &[Target] = &[
     target("base_backup", crate::server::fuzz_base_backup, 4 * MIB, 64),
     target("conninfo", crate::server::fuzz_conninfo, 64 * KIB, 64),
     target("certificates", crate::server::fuzz_certificates, 256 * KIB, 64),
-    target("settings", crate::config::fuzz_settings, 256 * KIB, 64),
+    target("settings", crate::config::fuzz_settings, 256 * KIB, 1280),
 ];
 
 /// The target of that name.

@@ -4,6 +4,7 @@ use jiff::tz::TimeZoneDatabase;
 use sha2::{Digest as _, Sha256};
 
 use crate::fuzz_check::{seen, shown, split_choice, text};
+use crate::pg::tar_oracle::{SeenInTar, seen_by_tar_crate};
 use crate::pg::{
     BackupLabel, BackupManifest, ClearScope, CommandWord, ControlFile, DataPath, ManifestChecksum,
     ManifestChecksumAlgorithm, PgMajorVersion, RecoveryTargetAction, RecoveryTargetTimeline, RestorePointName,
@@ -15,12 +16,9 @@ use crate::pg::{
 
 const BLOCK: usize = 512;
 
-/// What a reader of archives sees: name, type, size, mode, link, and a sum over the data.
-pub(super) type Seen = Vec<(Vec<u8>, u8, u64, u32, Option<Vec<u8>>, u32)>;
-
 #[derive(Default)]
 struct Collector {
-    seen: Seen,
+    seen: SeenInTar,
     open: Option<u64>,
 }
 
@@ -61,12 +59,12 @@ impl TarSink for Collector {
 /// The tar stream. The first byte says in which pieces it comes and whether the checksums of headers are made right.
 pub(super) fn tar(data: &[u8]) {
     if let Some((archive, seen)) = accepted(data) {
-        assert_eq!(same_form(seen_by_tar_crate(&archive).expect("the tar crate reads it")), seen);
+        assert_eq!(seen_by_tar_crate(&archive).expect("the tar crate reads it"), seen);
     }
 }
 
 /// The archive and what our reader sees in it, unless it refuses it.
-pub(super) fn accepted(data: &[u8]) -> Option<(Vec<u8>, Seen)> {
+pub(super) fn accepted(data: &[u8]) -> Option<(Vec<u8>, SeenInTar)> {
     let (choice, rest) = split_choice(data);
     let mut archive = rest.to_vec();
     if choice & 0x80 != 0 {
@@ -108,43 +106,6 @@ fn mend_checksums(archive: &mut [u8]) {
         let size = digits.fold(0usize, |size, digit| size.wrapping_mul(8).wrapping_add(usize::from(digit - b'0')));
         at = (at + BLOCK).saturating_add(size.saturating_add(BLOCK - 1) / BLOCK * BLOCK);
     }
-}
-
-fn seen_by_tar_crate(archive: &[u8]) -> std::io::Result<Seen> {
-    use std::io::Read as _;
-    let mut seen = Vec::new();
-    for entry in tar::Archive::new(archive).entries()? {
-        let mut entry = entry?;
-        let name = entry.path_bytes().into_owned();
-        let link = entry.link_name_bytes().map(|link| link.into_owned());
-        let (kind, mode, size) = (entry.header().entry_type().as_byte(), entry.header().mode()?, entry.size());
-        let mut sum = 0;
-        let mut buffer = [0; 4096];
-        loop {
-            match entry.read(&mut buffer)? {
-                0 => break,
-                count => sum = crc32c::crc32c_append(sum, &buffer[..count]),
-            }
-        }
-        seen.push((name, kind, size, mode, link, sum));
-    }
-    Ok(seen)
-}
-
-/// Names without the slash and the "./" of directories; '\0' and '0' are the same type.
-pub(super) fn same_form(mut seen: Seen) -> Seen {
-    for entry in &mut seen {
-        if entry.1 != b'0' && entry.1 != 0 && entry.0.ends_with(b"/") {
-            entry.0.pop();
-        }
-        if entry.1 == b'5' && entry.0.starts_with(b"./") {
-            entry.0.drain(..2);
-        }
-        if entry.1 == 0 {
-            entry.1 = b'0';
-        }
-    }
-    seen
 }
 
 /// The manifest; the first byte says whether its own checksum is made right.

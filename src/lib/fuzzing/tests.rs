@@ -177,7 +177,7 @@ fn listed_by_tar(archive: &[u8]) -> Vec<Listed> {
         let link = rest.strip_prefix(b" -> \"").map(|link| unquoted(link).0);
         (name, kind, size, 0, link, 0)
     });
-    let same = pg::same_form(listed.collect());
+    let same = crate::pg::tar_oracle::same_form(listed.collect());
     same.into_iter().map(|(name, kind, size, _, link, _)| (name, kind, size, link)).collect()
 }
 

@@ -45,6 +45,7 @@ mod data_path;
 mod manifest;
 mod manifest_checksum;
 mod manifest_json;
+mod manifest_text;
 mod page_checksum;
 mod recovery_end_command;
 mod recovery_settings;
@@ -65,6 +66,8 @@ pub use config_text::{
 pub use copy_settings::{CopySettings, RiskySetting, SettingRisk};
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod tar_oracle;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -72,6 +75,7 @@ pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use manifest_text::ManifestText;
 pub use page_checksum::{PageVerdict, judge_page, page_checksum};
 pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};
 pub use recovery_settings::{

@@ -127,6 +127,15 @@ pub enum RepositoryError {
         #[source]
         source: BodyError,
     },
+    /// Nothing could be decompressed at all.
+    #[error("could not set up decompression for object \"{name}\"")]
+    Decompression {
+        /// Its logical name.
+        name: String,
+        /// What failed.
+        #[source]
+        source: CompressionError,
+    },
     /// An object could not be written as text.
     #[error("could not write object \"{name}\" as text")]
     Text {
@@ -263,6 +272,7 @@ impl Classified for RepositoryError {
             Self::Damaged { .. } => ErrorClass::Corrupt,
             Self::Conflict { .. } => ErrorClass::Conflict,
             Self::Assemble { source, .. } => source.class(),
+            Self::Decompression { source, .. } => source.class(),
             Self::Text { .. } => ErrorClass::Internal,
             Self::TooLarge { .. } => ErrorClass::Refused,
             Self::ReadSource { source, .. } => ErrorClass::of_io(source),

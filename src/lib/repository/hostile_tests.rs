@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::testing::TestRepository;
-use super::{ArchiveFacts, BackupId, ClusterName, WalArchive, WalContent, backup_testing, testing};
+use super::{ArchiveFacts, BackupId, ClusterName, WalArchive, WalFileContent, backup_testing, testing};
 use crate::codec::CompressionLevel;
 use crate::hostile::{Decoy, NAMES};
 use crate::pg::{TimelineId, WalFileName, WalSegmentSize};
@@ -41,7 +41,7 @@ fn scene() -> (TestRepository, Decoy, Vec<PathBuf>) {
     test.repository.introduce(&test.cluster.name, &test.writer).unwrap();
     let segment = WalFileName::parse("000000010000000000000001").unwrap();
     let archive = WalArchive::new(&test.repository, &test.cluster);
-    archive.store(&segment, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+    archive.store(&segment, WalFileContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
     let decoy = Decoy::new(&std::fs::canonicalize(test.temp.path()).unwrap());
     let root = test.root();
     let tree = root.join("main").join(test.cluster.system_identifier.to_string());

@@ -43,6 +43,7 @@ pub use lost_wal::LostWal;
 pub use object::{ObjectSpec, Stored};
 pub(crate) use object_reader::HEADER_COPY;
 pub use object_reader::{ObjectReader, SinkError};
+pub(crate) use pack::CheckedFrame;
 pub use pack::{
     Extent, Frame, FrameMaker, IndexFrame, PackError, PackIndex, PackIndexError, PackNeed, PackOptions, PackReader,
     PackStream, PackWriter, PlainSink, StoredFile,
@@ -50,7 +51,7 @@ pub use pack::{
 pub(crate) use pack::{FRAME_BYTES, add_extent};
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub(crate) use stored_object::{BackupPart, StoredObject};
-pub use wal::{ArchivedWal, WalArchive, WalContent};
+pub use wal::{ArchivedWal, WalArchive, WalFileContent};
 pub(crate) use wal::{ListedWal, UnlistedWal};
 
 pub(crate) use wal_coverage::ArchiveFacts;

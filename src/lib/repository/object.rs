@@ -107,7 +107,7 @@ impl Repository {
         let object = self.assemble(spec, plain, CompressionLevel::DEFAULT, writer)?;
         let body = ObjectBody::Whole(&object.body);
         let outcome = block_on(self.store.put_new(key, &object.header_bytes, body))?;
-        Ok((outcome, self.keys.plain_digest(plain)))
+        Ok((outcome, object.plain_digest))
     }
 
     /// Creates an object of JSON text, unless one of that key exists.

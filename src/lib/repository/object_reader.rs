@@ -146,7 +146,7 @@ impl<'a> ObjectReader<'a> {
     }
 
     fn not_set_up(&self, source: CompressionError) -> RepositoryError {
-        RepositoryError::Assemble { name: self.header.name.clone(), source: source.into() }
+        RepositoryError::Decompression { name: self.header.name.clone(), source }
     }
 
     fn stored_frame(&self, window: &mut Window, offset: u64, frame: &FrameEntry) -> Result<Bytes, RepositoryError> {

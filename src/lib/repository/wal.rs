@@ -27,7 +27,7 @@ pub(crate) use listing::{ListedWal, UnlistedWal};
 const TEXT_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The content of a WAL file.
-pub enum WalContent<'a> {
+pub enum WalFileContent<'a> {
     /// All of it, read once.
     Whole(&'a [u8]),
     /// A file too large for memory: it is read once for its digest, once for the size and digest of what is stored, and
@@ -77,19 +77,19 @@ impl<'a> WalArchive<'a> {
     pub fn store(
         &self,
         name: &WalFileName,
-        content: WalContent<'_>,
+        content: WalFileContent<'_>,
         level: CompressionLevel,
         writer: &Writer,
     ) -> Result<Stored, RepositoryError> {
         self.repository.introduce(&self.cluster.name, writer)?;
         let (key, spec) = (self.key(name)?, self.spec(name));
         let (outcome, header) = match content {
-            WalContent::Whole(bytes) => {
+            WalFileContent::Whole(bytes) => {
                 let object = self.repository.assemble(&spec, bytes, level, writer)?;
                 let body = ObjectBody::Whole(&object.body);
                 (block_on(self.repository.store.put_new(&key, &object.header_bytes, body))?, object.header)
             }
-            WalContent::File(file) => self.store_file(&key, &spec, file, level, writer)?,
+            WalFileContent::File(file) => self.store_file(&key, &spec, file, level, writer)?,
         };
         match outcome {
             PutOutcome::Created => Ok(Stored::Created),
@@ -365,7 +365,7 @@ mod tests {
         let test = testing::repository();
         let archive = WalArchive::new(&test.repository, &test.cluster);
         let store = |name: &WalFileName, content: &[u8]| {
-            archive.store(name, WalContent::Whole(content), CompressionLevel::DEFAULT, &test.writer)
+            archive.store(name, WalFileContent::Whole(content), CompressionLevel::DEFAULT, &test.writer)
         };
         for name in names() {
             assert_eq!(store(&name, b"one").unwrap(), Stored::Created);
@@ -393,9 +393,9 @@ mod tests {
         let content: Vec<u8> = (0..3_000_001u32).map(|n| (n / 50) as u8).collect();
         let name = WalFileName::Segment(segment(1));
         let mut file = std::io::Cursor::new(content.clone());
-        let stored = archive.store(&name, WalContent::File(&mut file), CompressionLevel::DEFAULT, &test.writer);
+        let stored = archive.store(&name, WalFileContent::File(&mut file), CompressionLevel::DEFAULT, &test.writer);
         assert_eq!(stored.unwrap(), Stored::Created);
-        let again = archive.store(&name, WalContent::Whole(&content), CompressionLevel::DEFAULT, &test.writer);
+        let again = archive.store(&name, WalFileContent::Whole(&content), CompressionLevel::DEFAULT, &test.writer);
         assert_eq!(again.unwrap(), Stored::Identical);
         let mut read = Vec::new();
         archive
@@ -436,7 +436,7 @@ mod tests {
         let name = WalFileName::Segment(segment(1));
         let mut file = Changing(std::io::Cursor::new(vec![0; 100]), 0);
         let error =
-            archive.store(&name, WalContent::File(&mut file), CompressionLevel::DEFAULT, &test.writer).unwrap_err();
+            archive.store(&name, WalFileContent::File(&mut file), CompressionLevel::DEFAULT, &test.writer).unwrap_err();
         assert!(matches!(error, RepositoryError::SourceChanged { .. }), "{error:?}");
         assert!(archive.open(&name).unwrap().is_none());
     }
@@ -447,10 +447,10 @@ mod tests {
         let archive = WalArchive::new(&test.repository, &test.cluster);
         for number in [4095, 4096, 4097, 5000] {
             let name = WalFileName::Segment(segment(number));
-            archive.store(&name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+            archive.store(&name, WalFileContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
         }
         for name in names().iter().skip(1) {
-            archive.store(name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+            archive.store(name, WalFileContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
         }
         let ranges = archive.listed(size()).unwrap().ranges;
         let counts: Vec<_> =

@@ -280,11 +280,13 @@ fn refuse_behind_archive(
     let (end, timeline) = (coverage.end_lsn, path.timeline());
     match target {
         RecoveryTarget::Lsn(lsn, _) if *lsn >= end => {
-            Err(RestoreError::TargetBehindArchive { target: *lsn, end, end_time: coverage.end_time, timeline })
+            let (target, end_time) = (*lsn, coverage.end_time);
+            Err(RestoreError::TargetBehindArchive { target, end, end_time, timeline, last_commit: None })
         }
         RecoveryTarget::Time(time, _) => match coverage.end_time {
             Some(end_time) if paths::is_surely_later(*time, end_time) => {
-                Err(RestoreError::TimeBehindArchive { target: *time, end_time, end, timeline })
+                let target = *time;
+                Err(RestoreError::TimeBehindArchive { target, end_time, end, timeline, last_commit: None })
             }
             _ => Ok(()),
         },

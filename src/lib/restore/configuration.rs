@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::RestoreError;
+use super::includes::resolved;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
 use crate::pg::{ConfigEntry, ConfigEntryKind, config_lines, parse_config};
@@ -117,7 +118,7 @@ pub(super) fn write_outside_files(
     for document in plan.record.documents.iter().filter(|one| one.kind == DocumentKind::Configuration) {
         let Some(path) = &document.path else { continue };
         let content = repository.document(cluster, &plan.record.id, document)?;
-        let content = redirect_includes(&content, plan);
+        let content = redirect_includes(&content, path, plan);
         let place = below_outside_folder(path);
         // A backup of a restored cluster has the folder of that restore among its files.
         if fs::is_present(&data.path().join(&place))? {
@@ -172,11 +173,12 @@ fn create_folders(data: &Tree, folder: &Path) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// The text with includes by absolute path leading to the copies. All else stays byte for byte.
-pub(super) fn redirect_includes(text: &[u8], plan: &RestorePlan) -> Vec<u8> {
+/// The text of `file` with includes by absolute path, and those that go upwards, leading to the copies. All else stays
+/// byte for byte.
+pub(super) fn redirect_includes(text: &[u8], file: &Path, plan: &RestorePlan) -> Vec<u8> {
     let mut redirected = Vec::with_capacity(text.len());
     for line in text.split_inclusive(|&byte| byte == b'\n') {
-        match redirected_line(line, plan) {
+        match redirected_line(line, file, plan) {
             Some(line) => redirected.extend_from_slice(line.as_bytes()),
             None => redirected.extend_from_slice(line),
         }
@@ -184,15 +186,16 @@ pub(super) fn redirect_includes(text: &[u8], plan: &RestorePlan) -> Vec<u8> {
     redirected
 }
 
-fn redirected_line(line: &[u8], plan: &RestorePlan) -> Option<String> {
+fn redirected_line(line: &[u8], file: &Path, plan: &RestorePlan) -> Option<String> {
     let entries = parse_config(line).ok()?;
     let entry = entries.first().filter(|entry| entry.kind != ConfigEntryKind::Setting)?;
-    let path = Path::new(OsStr::from_bytes(&entry.value));
-    if !path.is_absolute() {
+    let named = Path::new(OsStr::from_bytes(&entry.value));
+    if !named.is_absolute() && !named.components().any(|component| component == Component::ParentDir) {
         return None;
     }
+    let path = resolved(&file.parent().unwrap_or(Path::new("/")).join(named));
     let inside = plan.record.setting("data_directory").and_then(|data| path.strip_prefix(data).ok());
     // Also what is not stored is not read from its original's place.
-    let place = inside.map_or_else(|| outside(&plan.directory, path), |inside| plan.directory.join(plain(inside)));
+    let place = inside.map_or_else(|| outside(&plan.directory, &path), |inside| plan.directory.join(plain(inside)));
     config_lines(&[(entry.name.as_str(), place.to_str()?.to_owned())]).ok()
 }

@@ -76,7 +76,9 @@ pub struct Decision {
     pub choice: Choice,
     /// What reading the WAL has shown; none when it was not read.
     pub proof: Option<Proof>,
-    /// What is needed of the old pg_wal, when one was named.
+    /// The old pg_wal, when one was named.
+    pub(super) old: Option<OldWal>,
+    /// What is needed of it.
     pub old_wal: Option<OldWalUse>,
 }
 
@@ -140,7 +142,8 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             let archived = old.as_ref().map(|_| &archived);
             let prover = Prover { source: &source, facts: &facts, archived, threads, reporter, cancel };
             let decider = Decider { request: &request, backups: &backups, facts: &facts, mode: query.mode, prover };
-            decider.decide().map(|(choice, proof)| (choice, Some(proof)))
+            let decided = decider.decide().map_err(|error| decider.with_last_commit(error));
+            decided.map(|(choice, proof)| (choice, Some(proof)))
         }
     };
     let decided =
@@ -158,7 +161,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
     let threads = query.proving.threads();
     let old_wal = match &old {
         Some(old) => {
-            let gain = Gain { old, source: &source, archived: &archived, facts: &facts, threads };
+            let gain = Gain { old, source: &source, archived: &archived, facts: &facts, behind: None, threads };
             let reach = reach_of(&choice, proof.as_ref());
             let read = proof.as_ref().and_then(|proof| proof.gain.as_ref());
             Some(find_use(&gain, (&choice.path, &choice.record), reach, read, (reporter, cancel))?)
@@ -166,7 +169,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
         None => None,
     };
     let last_archived = archived.coverage(&choice.path, choice.record.start_lsn, None).last;
-    Ok(Decision { selected, facts, last_archived, choice, proof, old_wal })
+    Ok(Decision { selected, facts, last_archived, choice, proof, old, old_wal })
 }
 
 /// What cannot be listed is not missing.

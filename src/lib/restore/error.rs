@@ -19,7 +19,7 @@ use crate::pg::{
 };
 use crate::repository::WalHole;
 use crate::repository::{BackupId, RepositoryError, SelectionError};
-use crate::wal_search::WalSearchError;
+use crate::wal_search::{Ending, WalSearchError};
 
 /// A restore that was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,8 @@ pub enum RestoreError {
         end_time: Option<Timestamp>,
         /// On which timeline.
         timeline: TimelineId,
+        /// The last commit before that end, when the WAL was read.
+        last_commit: Option<Box<Ending>>,
     },
     /// The target time is later than everything in the archive.
     #[error(
@@ -113,6 +115,8 @@ pub enum RestoreError {
         end: Lsn,
         /// On which timeline.
         timeline: TimelineId,
+        /// The last commit before that end, when the WAL was read.
+        last_commit: Option<Box<Ending>>,
     },
     /// The WAL has no such point.
     #[error(
@@ -238,6 +242,16 @@ pub enum RestoreError {
         /// The cluster that is there.
         found: SystemIdentifier,
     },
+    /// A killed restore of another backup lies there.
+    #[error("\"{}\" was being restored from backup {found}, and this is a restore of {expected}", path.display())]
+    OtherBackup {
+        /// Where.
+        path: PathBuf,
+        /// The backup of the killed restore.
+        found: BackupId,
+        /// The backup of this one.
+        expected: BackupId,
+    },
     /// A file system is too small.
     #[error("the file system of \"{}\" has {} MiB left, and {} MiB are needed", path.display(), available >> 20, needed.div_ceil(1 << 20))]
     NoRoom {
@@ -350,6 +364,12 @@ pub enum RestoreError {
         /// Why not.
         problem: &'static str,
     },
+    /// What was sorted on the disk, or counted, is not what it was: a defect of ours, or of the disk.
+    #[error("internal error: the list of files that are restored into \"{}\" has changed meanwhile", path.display())]
+    Spill {
+        /// What is being restored.
+        path: PathBuf,
+    },
     /// No thread could be started.
     #[error("could not start a thread")]
     Thread(#[source] std::io::Error),
@@ -366,7 +386,7 @@ pub enum RestoreError {
     #[error("the restore was ended by a signal before it began; nothing was touched")]
     CancelledBefore,
     /// A signal came.
-    #[error("the restore was ended by a signal; \"{}\" cannot be started, and the same command restores it anew", path.display())]
+    #[error("the restore was ended by a signal; \"{}\" cannot be started, and the same command restores it anew, with --resume it goes on", path.display())]
     Cancelled {
         /// What was being restored.
         path: PathBuf,

@@ -30,6 +30,7 @@ impl Classified for RestoreError {
             | Self::UnsafeTarget { .. }
             | Self::ServerRuns { .. }
             | Self::OtherCluster { .. }
+            | Self::OtherBackup { .. }
             | Self::OriginalIsAlive { .. } => ErrorClass::Refused,
             Self::NoRoom { .. } => ErrorClass::NoSpace,
             // A segment that is not there is a hole on the way.
@@ -47,6 +48,7 @@ impl Classified for RestoreError {
             | Self::UnsafeEntry { .. }
             | Self::RestoredControlFile { .. }
             | Self::ControlFileDiffers { .. } => ErrorClass::Corrupt,
+            Self::Spill { .. } => ErrorClass::Internal,
             Self::Thread(error) => ErrorClass::of_io(error),
             // The same command may do it later.
             Self::GivenUp { .. } => ErrorClass::Unavailable,

@@ -8,26 +8,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::content::{Content, ContentReport, Touch};
 use super::control_file;
 use super::error::RestoreError;
-use super::file_writer::{FileWriter, Piece, Target};
 use super::harmless::CopyConfiguration;
-use super::map_check;
+use super::manifest::{MANIFEST, ManifestWriter};
+use super::marker::{MARKER, Marker};
 use super::old_wal::OldWalCopy;
 use super::places::{MOVED_ASIDE, Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
-use super::target_directory::{DirectoryAction, MARKER, Marker, is_empty, may_be_emptied};
+use super::target_directory::{DirectoryAction, is_empty, may_be_emptied};
 use crate::clock::Clock;
 use crate::codec::CompressionLevel;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::{self, Tree};
 use crate::pg::ControlFile;
 use crate::report::{Cancel, Reporter};
-use crate::repository::{
-    ClusterRef, DocumentKind, FileEntry, FileKind, FileMap, Repository, RepositoryError, SinkError,
-};
+use crate::repository::{ClusterRef, DocumentKind, DocumentRef, Repository, RepositoryError, SinkError};
 use crate::server::running_postmaster;
 
 /// What is needed to carry a plan out.
@@ -38,14 +37,17 @@ pub(super) struct Executor<'a> {
     pub(super) settings: &'a PreparedSettings,
     pub(super) host: &'a str,
     pub(super) level: CompressionLevel,
+    /// Threads that read and write.
+    pub(super) jobs: usize,
+    /// Whether a manifest of what is restored is written.
+    pub(super) manifest: bool,
     pub(super) clock: &'a dyn Clock,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) cancel: &'a Cancel,
 }
 
 impl Executor<'_> {
-    /// Also says what the settings of the copy are.
-    pub(super) fn run(&self) -> Result<CopyConfiguration, RestoreError> {
+    pub(super) fn run(&self) -> Result<Restored, RestoreError> {
         if self.cancel.is_cancelled() {
             return Err(RestoreError::CancelledBefore);
         }
@@ -67,16 +69,24 @@ impl Executor<'_> {
         })
     }
 
-    fn carry_out(&self, begun: &mut Begun) -> Result<CopyConfiguration, RestoreError> {
+    fn carry_out(&self, begun: &mut Begun) -> Result<Restored, RestoreError> {
         let (data, aside) = self.prepare(&self.plan.directory, self.plan.directory_action, begun)?;
         let mut trees = BTreeMap::new();
         for tablespace in &self.plan.tablespaces {
             trees.insert(tablespace.oid, self.prepare(&tablespace.path, tablespace.action, begun)?.0);
         }
-        let places = Places { data, tablespaces: trees };
+        let places = Places { data, tablespaces: trees, control_file: STAGED_CONTROL_FILE };
+        // ORDER: every directory has its marker before the control file goes, so that what is killed from then on is known
+        // for what it is, and no server starts on it.
+        if self.plan.directory_action.keeps_content() {
+            self.withdraw_control_file(&places.data)?;
+        }
         let map = self.repository.file_map(self.cluster, &self.plan.record)?;
-        let targets = self.create_everything(&map, &places)?;
-        self.write_content(&map, &targets, &places)?;
+        let (from, to, said) = ((self.repository, &map), (self.plan, &places), (self.reporter, self.cancel));
+        let manifest =
+            self.manifest.then(|| ManifestWriter::create(self.plan, self.cluster, &places.data)).transpose()?;
+        let content = Content::new(from, to, said, self.jobs, Touch::Everything);
+        let content = content.with_manifest(manifest.as_ref()).run()?;
         control_file::check(&places.data.path().join(STAGED_CONTROL_FILE), self.plan, self.cluster)?;
         self.cancelled()?;
         let written = settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)?;
@@ -84,6 +94,9 @@ impl Executor<'_> {
             self.reporter.warn(warning);
         }
         self.write_documents(&places)?;
+        if let Some(manifest) = manifest {
+            manifest.finish()?;
+        }
         self.copy_old_wal(&places, aside.as_deref())?;
         self.reporter.step("making everything durable");
         for tree in places.all() {
@@ -95,7 +108,7 @@ impl Executor<'_> {
         for tree in places.all() {
             tree.remove_file_durably(Path::new(MARKER))?;
         }
-        Ok(written.settings)
+        Ok(Restored { settings: written.settings, content })
     }
 
     /// The old pg_wal may have been renamed with the directory in which it lies.
@@ -150,7 +163,10 @@ impl Executor<'_> {
             DirectoryAction::Create => {
                 fs::create_directory(path)?;
             }
-            DirectoryAction::Fill | DirectoryAction::EmptyAndFill => {}
+            DirectoryAction::Fill
+            | DirectoryAction::EmptyAndFill
+            | DirectoryAction::Update
+            | DirectoryAction::Resume => {}
         }
         let tree = Tree::open(path)?;
         self.hold(&tree, action)?;
@@ -164,17 +180,27 @@ impl Executor<'_> {
             system_identifier: self.cluster.system_identifier,
             backup: self.plan.record.id,
             data_directory: self.plan.directory.clone(),
+            had_content: self.plan.had_content,
         };
         let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
         fs::replace_file(&path.join(MARKER), &text, fs::PRIVATE_FILE_MODE)?;
         // From here on it is marked as ours; who came in since it was looked at is noticed.
         let is_ours = |entry: &fs::DirectoryEntry| entry.name == MARKER || entry.name == "lost+found";
-        if !fs::sorted_entries(path)?.iter().all(is_ours) {
+        if !action.keeps_content() && !fs::sorted_entries(path)?.iter().all(is_ours) {
             let problem = "something else came into it meanwhile".to_owned();
             return Err(RestoreError::UnsafeTarget { path: path.to_owned(), problem, move_aside_helps: false });
         }
         tree.set_mode(self.plan.directory_mode)?;
         Ok((tree, moved_to))
+    }
+
+    /// Takes the control file its name, if it has it: from here on no server starts.
+    fn withdraw_control_file(&self, data: &Tree) -> Result<(), RestoreError> {
+        if fs::is_present(&data.path().join(ControlFile::PATH))? {
+            self.reporter.step("taking the control file its name: no server starts here until all is done");
+            data.rename_durably(Path::new(ControlFile::PATH), Path::new(STAGED_CONTROL_FILE))?;
+        }
+        Ok(())
     }
 
     /// The plan was made some time ago: holds the directory against other restores, and looks again.
@@ -189,6 +215,10 @@ impl Executor<'_> {
         }
         let is_as_planned = match action {
             DirectoryAction::EmptyAndFill => may_be_emptied(path)?,
+            DirectoryAction::Update | DirectoryAction::Resume => match running_postmaster(path)? {
+                None => true,
+                Some(pid) => return Err(RestoreError::ServerRuns { path: path.to_owned(), pid }),
+            },
             DirectoryAction::Fill | DirectoryAction::Create | DirectoryAction::MoveAside => {
                 is_empty(&fs::sorted_entries(path)?)
             }
@@ -196,92 +226,11 @@ impl Executor<'_> {
         if is_as_planned { Ok(()) } else { refused("somebody else has just written into it") }
     }
 
-    /// Creates directories, links and empty files; the map is sorted, so parents come first.
-    fn create_everything(&self, map: &FileMap<'_>, places: &Places) -> Result<Vec<(Target, FileEntry)>, RestoreError> {
-        let mut targets = Vec::new();
-        map.for_each(&mut |path, entry| {
-            self.cancelled()?;
-            map_check::check(&self.plan.record, &path, &entry.kind)?;
-            let (tree, relative) = places.place_of(&path);
-            let mode = entry.mode & self.plan.mode_mask;
-            match &entry.kind {
-                FileKind::Directory => {
-                    // COMPAT: servers do not send the directory of a tablespace that lies in the data directory.
-                    for above in relative.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev().skip(1) {
-                        tree.create_directory(above, self.plan.directory_mode)?;
-                    }
-                    if !relative.as_os_str().is_empty() {
-                        tree.create_directory(&relative, mode | 0o700)?;
-                    }
-                }
-                FileKind::Link { target } => {
-                    let oid = path.file_name();
-                    let plan = self.plan.tablespaces.iter().find(|plan| plan.oid.to_string().as_bytes() == oid);
-                    tree.create_link(path.to_path(), plan.map_or(target, |plan| &plan.path))?;
-                }
-                FileKind::File { bytes, digest, .. } => {
-                    let target = Target { path, bytes: *bytes, digest: *digest, mode: mode | 0o600 };
-                    targets.push((target, entry));
-                }
-            }
-            Ok::<(), RestoreError>(())
-        })?;
-        Ok(targets)
-    }
-
-    /// Reads each pack once, in order, and writes what is in it where it belongs.
-    fn write_content(
-        &self,
-        map: &FileMap<'_>,
-        targets: &[(Target, FileEntry)],
-        places: &Places,
-    ) -> Result<(), RestoreError> {
-        let mut packs: BTreeMap<u32, Vec<Piece>> = BTreeMap::new();
-        let mut writer = FileWriter::new(self, places, targets);
-        for (number, (target, entry)) in targets.iter().enumerate() {
-            let mut offset = 0;
-            if let FileKind::File { extents, .. } = &entry.kind {
-                for extent in extents {
-                    let from = extent.offset..extent.offset.saturating_add(extent.length);
-                    packs.entry(extent.pack).or_default().push(Piece { from, file: number, offset });
-                    offset += extent.length;
-                }
-            }
-            if target.bytes == 0 {
-                writer.create(number)?;
-                writer.finish(number)?;
-            }
-        }
-        for (number, mut pieces) in packs {
-            pieces.sort_by_key(|piece| (piece.from.start, piece.file));
-            let pack = map.open_pack(number)?;
-            let mut first = 0;
-            let ranges: Vec<_> = pieces.iter().map(|piece| piece.from.clone()).collect();
-            let read = pack.read_frames_of(ranges, &mut |at, plain| {
-                self.cancelled()?;
-                let end = at + plain.len() as u64;
-                // Pieces that ended before this frame are done; they are sorted by their beginning.
-                while pieces.get(first).is_some_and(|piece| piece.from.end <= at) {
-                    first += 1;
-                }
-                for piece in pieces.iter().skip(first).take_while(|piece| piece.from.start < end) {
-                    writer.write(piece, at, plain)?;
-                }
-                Ok(())
-            });
-            match read {
-                Ok(()) => {}
-                Err(SinkError::Repository(error)) => return Err(error.into()),
-                Err(SinkError::Sink(error)) => return Err(error),
-            }
-        }
-        writer.finish_all()
-    }
-
     /// The label decides where recovery begins; the manifest is kept for pg_verifybackup.
     fn write_documents(&self, places: &Places) -> Result<(), RestoreError> {
         let backup = self.plan.record.id;
         let mut has_label = false;
+        let mode = fs::PRIVATE_FILE_MODE | (0o040 & self.plan.mode_mask);
         for document in &self.plan.record.documents {
             let load =
                 || -> Result<Vec<u8>, RepositoryError> { self.repository.document(self.cluster, &backup, document) };
@@ -293,14 +242,41 @@ impl Executor<'_> {
                 DocumentKind::TablespaceMap => {
                     ("tablespace_map", tablespace_map(backup, &load()?, &self.plan.tablespaces)?)
                 }
-                DocumentKind::BackupManifest => ("backup_manifest", load()?),
+                DocumentKind::BackupManifest if self.manifest => continue,
+                DocumentKind::BackupManifest => {
+                    self.copy_manifest(document, &places.data, mode)?;
+                    continue;
+                }
                 DocumentKind::Configuration => continue,
             };
-            let mode = fs::PRIVATE_FILE_MODE | (0o040 & self.plan.mode_mask);
             places.data.create_file_with(Path::new(name), mode, &content)?;
         }
         if has_label { Ok(()) } else { Err(RestoreError::NoDocument { backup, document: "backup_label" }) }
     }
+
+    /// The manifest of the server may be as long as its list of files: it is copied in pieces.
+    fn copy_manifest(&self, document: &DocumentRef, data: &Tree, mode: u32) -> Result<(), RestoreError> {
+        let name = Path::new(MANIFEST);
+        let file = data.create_file(name, mode)?;
+        let mut written = 0;
+        let copied = self.repository.read_document(self.cluster, &self.plan.record.id, document, &mut |piece| {
+            data.write_at(&file, name, written, piece)?;
+            written += piece.len() as u64;
+            Ok(())
+        });
+        copied.map_err(|error| match error {
+            SinkError::Repository(error) => error.into(),
+            SinkError::Sink(error) => error,
+        })
+    }
+}
+
+/// What was restored.
+pub(super) struct Restored {
+    /// The settings of the copy.
+    pub(super) settings: CopyConfiguration,
+    /// What became of the files of the backup.
+    pub(super) content: ContentReport,
 }
 
 /// What was done before a restore ended early.

@@ -19,6 +19,7 @@ use crate::restore::choose::Choice;
 use crate::restore::configuration::{ConfigurationPlace, redirect_includes};
 use crate::restore::plan::Destination;
 use crate::restore::tablespaces::TablespaceChoice;
+use crate::restore::target_directory::InTheWay;
 use crate::restore::testing;
 
 struct Scene {
@@ -72,7 +73,7 @@ impl Scene {
             home: None,
             directory: &self.directory,
             tablespaces: &TablespaceChoice::default(),
-            move_aside: false,
+            in_the_way: InTheWay::Refuse,
             repository_root: Some(self.test.root()),
             pgdata: None,
             old_wal_bytes: 0,
@@ -99,6 +100,8 @@ impl Scene {
             settings: &settings,
             host: "test",
             level: CompressionLevel::DEFAULT,
+            jobs: 3,
+            manifest: true,
             clock: &clock,
             reporter: &reporter,
             cancel: &cancel,
@@ -249,10 +252,15 @@ fn no_configuration_of_the_original_is_read() {
     let hba = std::fs::read_to_string(&command_line["hba_file"]).unwrap();
     assert_eq!(hba, "local all all peer\n");
 
-    let text = b"a = 1\ninclude '/etc/pg/far.conf' # far\ninclude_dir 'conf.d'\ninclude_if_exists='/srv/data/x'\n";
-    let redirected = String::from_utf8(redirect_includes(text, &plan)).unwrap();
+    let text = b"a = 1\ninclude '/etc/pg/far.conf' # far\ninclude_dir 'conf.d'\ninclude_if_exists='/srv/data/x'\n\
+        include '../near.conf'\ninclude '../../../../x'\ninclude '/srv/data/../y'\ninclude '../../srv/data/z'\n";
+    let file = Path::new("/etc/pg/postgresql.conf");
+    let redirected = String::from_utf8(redirect_includes(text, file, &plan)).unwrap();
     let lines: Vec<&str> = redirected.lines().collect();
     assert_eq!((lines[0], lines[2]), ("a = 1", "include_dir 'conf.d'"));
     assert_eq!(lines[1], format!("include = '{}'", at("pgv-config/etc/pg/far.conf")));
     assert_eq!(lines[3], format!("include_if_exists = '{}'", at("x")));
+    // As its original's server resolves them.
+    let upwards = ["pgv-config/etc/near.conf", "pgv-config/x", "pgv-config/srv/y", "z"];
+    assert_eq!(lines[4..], upwards.map(|place| format!("include = '{}'", at(place))));
 }

@@ -5,20 +5,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::testing;
-use super::{BackupChoice, PreparedSettings, Proving, RestoreError, RestoreOptions, TablespaceChoice};
+use super::{BackupChoice, RestoreError, RestoreOptions, TablespaceChoice};
 use crate::clock::SystemClock;
-use crate::codec::CompressionLevel;
 use crate::hostile::{Decoy, Fate, NAMES};
-use crate::pg::{
-    ControlFile, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving,
-    TimelineId, WalFileName, WalSegmentName,
-};
+use crate::pg::{ControlFile, RecoveryTarget};
 use crate::report::{Cancel, SilentReporter};
 use crate::repository::backup_testing::{HandMade, hand_made};
 use crate::repository::testing::TestRepository;
-use crate::repository::{
-    BackupRecord, ClusterIdentity, ClusterSelection, DocumentKind, TablespaceRef, WalArchive, WalContent,
-};
+use crate::repository::{BackupRecord, DocumentKind, TablespaceRef};
 
 const OID: u32 = 16_400;
 
@@ -32,20 +26,7 @@ struct Enemy {
 impl Enemy {
     fn new() -> Self {
         let test = crate::repository::testing::repository_in_memory();
-        let identity = ClusterIdentity {
-            cluster: test.cluster.name.clone(),
-            system_identifier: test.cluster.system_identifier,
-            major_version: crate::pg::PgMajorVersion::new(15).unwrap(),
-            wal_segment_size: testing::size(),
-            since: testing::time("2026-11-20T00:00:00Z"),
-        };
-        test.repository.register(&identity, &test.writer).unwrap();
-        let archive = WalArchive::new(&test.repository, &test.cluster);
-        for number in 1..=3 {
-            let segment = WalSegmentName::from_number(TimelineId::FIRST, number, testing::size()).unwrap();
-            let (name, content) = (WalFileName::Segment(segment), WalContent::Whole(b"x"));
-            archive.store(&name, content, CompressionLevel::DEFAULT, &test.writer).unwrap();
-        }
+        testing::archive_wal(&test);
         let decoy = Decoy::new(&std::fs::canonicalize(test.temp.path()).unwrap());
         Self { test, decoy, cases: 0 }
     }
@@ -87,35 +68,10 @@ impl Enemy {
 
     fn run(&self, data: &Path, record: &BackupRecord) -> Result<(), RestoreError> {
         let options = RestoreOptions {
-            allowed_tablespace_paths: Vec::new(),
-            trust_config: false,
-            proving: Proving::Skip,
-            wal_from: None,
-            archive_only: false,
-            host: "test".to_owned(),
-            level: CompressionLevel::DEFAULT,
-            repository: self.test.repository.clone(),
-            repository_root: Some(self.at("repo")),
-            home: None,
-            selection: ClusterSelection::Named(self.test.cluster.name.clone()),
             backup: BackupChoice::Id(record.id),
-            directory: data.to_owned(),
-            working_directory: PathBuf::from("/"),
             tablespaces: TablespaceChoice { mapping: Vec::new(), directory: Some(self.at("space")) },
-            move_aside: false,
-            mode: RecoveryMode::Targeted,
             target: RecoveryTarget::Immediate,
-            action: RecoveryTargetAction::Promote,
-            timeline: RecoveryTargetTimeline::Latest,
-            settings: PreparedSettings {
-                restore_command: "pgv-fetch %f %p".to_owned(),
-                recovery_end_command: crate::pg::recovery_end_command("/usr/bin/pgv-recovery-conf"),
-                primary_conninfo: None,
-                primary_slot_name: None,
-                archiving: RestoredArchiving::Off,
-            },
-            pgdata: None,
-            original: None,
+            ..testing::options(&self.test, data)
         };
         std::fs::create_dir_all(self.at("space")).unwrap();
         let planned = super::plan(&options, &SilentReporter, &Cancel::new())?;
@@ -376,7 +332,7 @@ fn documents_stay_in_their_folder() {
     assert!(enemy.cases >= 120, "{}", enemy.cases);
 }
 
-/// A file that names another by an absolute path reads the copy in the directory, whatever the path is.
+/// A file that names another by an absolute path, or upwards, reads the copy in the directory, whatever the path is.
 #[test]
 fn included_files_are_those_of_the_copy() {
     let mut enemy = Enemy::new();
@@ -390,7 +346,8 @@ fn included_files_are_those_of_the_copy() {
             made.settings.insert("data_directory".to_owned(), "/data".to_owned());
             made.settings.insert("config_file".to_owned(), "/etc/main.conf".to_owned());
             let path = Some(PathBuf::from("/etc/main.conf"));
-            made.document(DocumentKind::Configuration, "configuration-000", path, format!("{line}{inside}").as_bytes());
+            let text = format!("{line}{inside}include_dir '../../../../up'\n");
+            made.document(DocumentKind::Configuration, "configuration-000", path, text.as_bytes());
         });
         outcome.unwrap_or_else(|error| panic!("{name:?}: {error}"));
     }

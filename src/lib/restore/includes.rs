@@ -1,21 +1,13 @@
-//! Includes by absolute path in configuration that lies in the data directory: a copy beside its original would read the
-//! original's files. What lies in the data directory is restored as it was backed up, so they are told, not changed.
+//! The files of a backup that may be configuration, and how the paths in it are read.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::configuration::MAIN_FILE;
 use super::error::RestoreError;
-use crate::pg::{ConfigEntryKind, ControlFile, parse_config};
+use crate::pg::ControlFile;
 use crate::repository::{BackupRecord, FileEntry, FileKind, FileMap};
-use crate::server::CONFIG_FILE_BYTES_MAX;
-
-/// LIMIT: levels of includes, as the server has it (`CONF_FILE_MAX_DEPTH`).
-const DEPTH_MAX: usize = 10;
-/// LIMIT: includes that are told.
-const TOLD_MAX: usize = 20;
 
 /// The files of a backup that may be configuration, by their paths below the data directory.
 #[derive(Debug, Default)]
@@ -56,54 +48,6 @@ pub(super) fn main_file_inside(record: &BackupRecord) -> Option<PathBuf> {
     }
 }
 
-/// A warning for each include that leads out of a copy.
-pub(super) fn leading_away(
-    map: &FileMap<'_>,
-    files: &ConfigurationFiles,
-    main: &Path,
-) -> Result<Vec<String>, RestoreError> {
-    let mut found = Vec::new();
-    follow(map, files, main, 0, &mut found)?;
-    Ok(found)
-}
-
-fn follow(
-    map: &FileMap<'_>,
-    files: &ConfigurationFiles,
-    path: &Path,
-    depth: usize,
-    found: &mut Vec<String>,
-) -> Result<(), RestoreError> {
-    let Some(entry) = files.0.get(path).filter(|_| depth <= DEPTH_MAX) else { return Ok(()) };
-    let text = content(map, entry, CONFIG_FILE_BYTES_MAX)?;
-    // What the server would refuse is the server's to name.
-    for entry in parse_config(&text).unwrap_or_default() {
-        let named = Path::new(OsStr::from_bytes(&entry.value));
-        if entry.kind == ConfigEntryKind::Setting || found.len() >= TOLD_MAX {
-            continue;
-        }
-        if named.is_absolute() {
-            found.push(format!(
-                "\"{}\" line {} includes \"{}\" by its absolute path, so the copy reads that file, which may be its \
-                 original's",
-                path.display(),
-                entry.line,
-                named.display()
-            ));
-            continue;
-        }
-        let Some(named) = normal(&path.parent().unwrap_or(Path::new("")).join(named)) else { continue };
-        if entry.kind == ConfigEntryKind::IncludeDirectory {
-            for file in files.below(&named).filter(|file| file.extension() == Some(OsStr::new("conf"))) {
-                follow(map, files, file, depth + 1, found)?;
-            }
-        } else {
-            follow(map, files, &named, depth + 1, found)?;
-        }
-    }
-    Ok(())
-}
-
 /// The path without `.` and `..`; none when it leads out of the data directory.
 pub(super) fn normal(path: &Path) -> Option<PathBuf> {
     let mut normal = PathBuf::new();
@@ -116,6 +60,20 @@ pub(super) fn normal(path: &Path) -> Option<PathBuf> {
         }
     }
     Some(normal)
+}
+
+/// The absolute path without `.` and `..`, as the server resolves it (`canonicalize_path`): above the root there is
+/// nothing.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    let mut resolved = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => resolved.push(name),
+            Component::ParentDir => drop(resolved.pop()),
+            _ => {}
+        }
+    }
+    resolved
 }
 
 /// The content of a file; of one that is larger than it should be, nothing.
@@ -142,5 +100,9 @@ mod tests {
         assert_eq!(of("conf.d/./a.conf").as_deref(), Some("conf.d/a.conf"));
         assert_eq!(of("x/../a.conf").as_deref(), Some("a.conf"));
         assert_eq!((of("../a.conf"), of("/a.conf")), (None, None));
+        for (path, found) in [("/etc/pg/./../a.conf", "/etc/a.conf"), ("/etc/../../../a.conf", "/a.conf"), ("/..", "/")]
+        {
+            assert_eq!(resolved(Path::new(path)), Path::new(found));
+        }
     }
 }

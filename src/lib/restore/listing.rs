@@ -10,7 +10,7 @@ use super::refusal::describe_hole;
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupId, BackupRecord, ClusterRef, WalArchive, WalHole};
-use crate::wal_search::{RUN_BYTES, Search, WalSearch};
+use crate::wal_search::{Search, WalSearch};
 
 /// What was found along a path.
 #[derive(Debug)]
@@ -69,15 +69,7 @@ pub fn list<S: Search>(
     loop {
         let coverage = facts.coverage(&way.path, from, None);
         if coverage.end_lsn > from {
-            let search = WalSearch {
-                source: &source,
-                path: &way.path,
-                format: WalSearch::format(&source, &way.path, from, size)?,
-                from,
-                to: coverage.end_lsn,
-                threads: query.proving.threads(),
-                run_bytes: RUN_BYTES,
-            };
+            let search = WalSearch::new(&source, &way.path, (from, coverage.end_lsn), size, query.proving.threads())?;
             let stretch = search.run(&new, reporter, cancel)?;
             to = stretch.run.next_lsn;
             match &mut found {

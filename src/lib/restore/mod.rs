@@ -7,16 +7,19 @@
 mod branches;
 mod choose;
 mod configuration;
+mod content;
 mod control_file;
 mod decision;
 mod error;
 mod error_class;
 mod executor;
-mod file_writer;
 mod harmless;
 mod includes;
+mod last_commit;
 mod listing;
+mod manifest;
 mod map_check;
+mod marker;
 mod old_wal;
 mod original;
 mod paths;
@@ -36,6 +39,8 @@ mod branch_tests;
 #[cfg(test)]
 mod choose_tests;
 #[cfg(test)]
+mod delta_tests;
+#[cfg(test)]
 mod executor_tests;
 #[cfg(test)]
 mod hidden_tests;
@@ -46,12 +51,16 @@ mod target_directory_tests;
 #[cfg(test)]
 mod testing;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::codec::CompressionLevel;
-use crate::pg::{RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving};
+use crate::fs::Tree;
+use crate::pg::{
+    ControlFile, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving,
+};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupId, ClusterRef, ClusterSelection, Repository};
 use crate::server::ConnectionSettings;
@@ -59,24 +68,28 @@ use crate::server::ConnectionSettings;
 pub use crate::repository::{WalCoverage, WalHole};
 pub use choose::Choice;
 pub use configuration::{ConfigurationPlace, OUTSIDE_FOLDER};
+pub use content::ContentReport;
 pub use decision::{Decision, PointQuery, Proving, decide};
 pub use error::RestoreError;
 pub use harmless::{ConfigTrust, CopyConfiguration, CopyError, CopyPlan};
 pub use listing::{ListFrom, Listing, list};
+pub use marker::MARKER;
 pub use old_wal::{OldSegment, OldWalError, OldWalUse};
 pub use plan::{RestorePlan, Room};
 pub use proof::Proof;
 pub use refusal::{Branch, Elsewhere, Nearest, NotFound};
 pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
-pub use target_directory::{DirectoryAction, MARKER};
+pub use target_directory::{DirectoryAction, InTheWay};
 pub use trees::OlderBackup;
 
-use executor::Executor;
-use old_wal::{Unarchived, check_unarchived};
-use plan::Destination;
+use content::{Content, Touch};
+use executor::{Executor, Restored};
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use target_directory::fuzz_marker;
+pub(crate) use marker::fuzz_marker;
+use old_wal::{Unarchived, check_unarchived};
+use places::Places;
+use plan::Destination;
 
 /// Which backup is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +124,8 @@ pub struct RestoreOptions {
     pub allowed_tablespace_paths: Vec<PathBuf>,
     /// Whether the copy does what its configuration says.
     pub trust_config: bool,
-    /// Whether what is in the way may be renamed.
-    pub move_aside: bool,
+    /// What may be done with what is in the way.
+    pub in_the_way: InTheWay,
     /// What it becomes.
     pub mode: RecoveryMode,
     /// Where recovery stops.
@@ -133,6 +146,10 @@ pub struct RestoreOptions {
     pub host: String,
     /// How hard that is compressed.
     pub level: CompressionLevel,
+    /// Threads that read packs and write files.
+    pub jobs: usize,
+    /// Whether a `backup_manifest` of what is restored is written.
+    pub manifest: bool,
     /// The data directory of the configured cluster, which may hold WAL that the archive lacks.
     pub pgdata: Option<PathBuf>,
     /// Where the original would answer; asked when the copy is to archive in its place.
@@ -150,6 +167,8 @@ pub struct RestoreReport {
     pub configuration: ConfigurationPlace,
     /// Its settings that run code or reach out, and those that are set for recovery.
     pub settings: CopyConfiguration,
+    /// What became of the files of the backup.
+    pub content: ContentReport,
     /// How long it took.
     pub took: Duration,
 }
@@ -186,7 +205,7 @@ pub fn plan(
     let destination = Destination {
         directory: &directory,
         tablespaces: &options.tablespaces,
-        move_aside: options.move_aside,
+        in_the_way: options.in_the_way,
         repository_root: options.repository_root.clone(),
         home: options.home.as_deref(),
         pgdata: options.pgdata.clone(),
@@ -202,7 +221,10 @@ pub fn plan(
     }
     let mut plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
     if let Some(old) = old_wal.as_ref().filter(|old| old.folder.starts_with(&plan.directory))
-        && plan.directory_action == DirectoryAction::EmptyAndFill
+        && matches!(
+            plan.directory_action,
+            DirectoryAction::EmptyAndFill | DirectoryAction::Update | DirectoryAction::Resume
+        )
     {
         return Err(OldWalError::InKilledRestore { path: old.folder.clone() }.into());
     }
@@ -216,6 +238,30 @@ pub fn plan(
         plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
     }
     Ok((cluster, plan))
+}
+
+/// Looks at what stands in the directories, and what a plan that keeps some of it would do; touches nothing. `None` for
+/// other plans.
+pub fn compare(
+    options: &RestoreOptions,
+    (cluster, plan): &(ClusterRef, RestorePlan),
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<Option<ContentReport>, RestoreError> {
+    if !plan.directory_action.keeps_content() {
+        return Ok(None);
+    }
+    let data = Tree::open(&plan.directory)?;
+    let mut tablespaces = BTreeMap::new();
+    for tablespace in plan.tablespaces.iter().filter(|tablespace| tablespace.action.keeps_content()) {
+        tablespaces.insert(tablespace.oid, Tree::open(&tablespace.path)?);
+    }
+    let is_killed = marker::killed_restore(&plan.directory)?.is_some();
+    let control_file = if is_killed { places::STAGED_CONTROL_FILE } else { ControlFile::PATH };
+    let places = Places { data, tablespaces, control_file };
+    let map = options.repository.file_map(cluster, &plan.record)?;
+    let from = (&options.repository, &map);
+    Content::new(from, (plan, &places), (reporter, cancel), options.jobs, Touch::Nothing).run().map(Some)
 }
 
 /// Carries a plan out.
@@ -234,13 +280,15 @@ pub fn run(
         settings: &options.settings,
         host: &options.host,
         level: options.level,
+        jobs: options.jobs,
+        manifest: options.manifest,
         clock,
         reporter,
         cancel,
     };
-    let settings = executor.run()?;
+    let Restored { settings, content } = executor.run()?;
     let configuration = ConfigurationPlace::of(&plan);
-    Ok(RestoreReport { cluster, plan, configuration, settings, took: watch.elapsed() })
+    Ok(RestoreReport { cluster, plan, configuration, settings, content, took: watch.elapsed() })
 }
 
 /// pgv-archive refuses every directory but the configured one.

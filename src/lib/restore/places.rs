@@ -1,7 +1,9 @@
 //! Which directory a file of the backup is written to, and under which name.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::fs::Tree;
 use crate::pg::{ControlFile, DataPath};
@@ -14,6 +16,8 @@ pub(super) const STAGED_CONTROL_FILE: &str = "global/pg_control.pgv-staged";
 pub(super) struct Places {
     pub(super) data: Tree,
     pub(super) tablespaces: BTreeMap<u32, Tree>,
+    /// Where the control file is, or waits.
+    pub(super) control_file: &'static str,
 }
 
 impl Places {
@@ -23,7 +27,13 @@ impl Places {
 
     /// The directory and the path in it: what lies in a tablespace is written there, not through its link.
     pub(super) fn place_of(&self, path: &DataPath) -> (&Tree, PathBuf) {
-        let mut components = path.to_path().components();
+        self.place_of_bytes(path.as_bytes())
+    }
+
+    /// The same of a path that was found, whatever is in it.
+    pub(super) fn place_of_bytes(&self, path: &[u8]) -> (&Tree, PathBuf) {
+        let whole = Path::new(OsStr::from_bytes(path));
+        let mut components = whole.components();
         let is_tablespace = components.next().is_some_and(|first| first.as_os_str() == "pg_tblspc");
         let oid = components.next().and_then(|oid| oid.as_os_str().to_str()).and_then(|oid| oid.parse::<u32>().ok());
         let below = components.as_path();
@@ -32,9 +42,9 @@ impl Places {
         {
             return (tree, below.to_owned());
         }
-        if path.as_bytes() == ControlFile::PATH.as_bytes() {
-            return (&self.data, PathBuf::from(STAGED_CONTROL_FILE));
+        if path == ControlFile::PATH.as_bytes() {
+            return (&self.data, PathBuf::from(self.control_file));
         }
-        (&self.data, path.to_path().to_owned())
+        (&self.data, whole.to_owned())
     }
 }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::choose::Choice;
+use super::content::Content;
 use super::error::RestoreError;
 use super::harmless::{CopyPlan, StoredFacts, StoredFiles};
 use super::includes::{self, ConfigurationFiles};
 use super::map_check;
+use super::marker::{Marker, killed_restore};
 use super::old_wal::OldWalUse;
 use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Marker, Neighbour, killed_restore};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour};
 use crate::fs::{self, PathFacts};
 use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TargetBound, TimelineHistory,
@@ -43,6 +45,8 @@ pub struct RestorePlan {
     pub directory_action: DirectoryAction,
     /// What tells this restore from others in its markers; that of the killed one that it begins anew.
     pub(super) restore_id: String,
+    /// Whether there is more in the directories than what restores put there, so that they are never emptied.
+    pub(super) had_content: bool,
     /// Its mode.
     pub directory_mode: u32,
     /// The bits that files and directories may have.
@@ -88,8 +92,8 @@ pub struct Destination<'a> {
     pub directory: &'a Path,
     /// The tablespaces.
     pub tablespaces: &'a TablespaceChoice,
-    /// Whether what is in the way may be renamed.
-    pub move_aside: bool,
+    /// What may be done with what is in the way.
+    pub in_the_way: InTheWay,
     /// The repository's directory, which must stay apart.
     pub repository_root: Option<PathBuf>,
     /// The home directory of this account.
@@ -129,7 +133,8 @@ impl RestorePlan {
             path: destination.directory,
             system_identifier,
             apart_from: &apart_from,
-            move_aside: destination.move_aside,
+            backup: record.id,
+            in_the_way: destination.in_the_way,
             home: destination.home,
             role: DirectoryRole::Data,
         };
@@ -140,16 +145,22 @@ impl RestorePlan {
             &record,
             system_identifier,
             &apart_from,
-            (destination.move_aside, destination.home),
+            (destination.in_the_way, destination.home),
             killed.as_ref(),
+            directory_action.keeps_content().then_some(destination.directory),
         )?;
         warnings.extend(tablespace_warnings(&tablespaces).map(str::to_owned));
-        let (sizes, stored, leading_away) = look_into(repository, cluster, &record, destination.directory)?;
-        warnings.extend(leading_away);
+        let (sizes, stored) = look_into(repository, cluster, &record)?;
+        // In place, they lead where they should.
+        if record.setting("data_directory").map(Path::new) != Some(destination.directory) {
+            warnings.extend_from_slice(&stored.leading_away);
+        }
         let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
         let mut plan = Self {
             directory: destination.directory.to_owned(),
             directory_action,
+            had_content: directory_action == DirectoryAction::Update
+                || killed.as_ref().is_some_and(|marker| marker.had_content),
             restore_id: killed.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |marker| marker.restore),
             directory_mode: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             mode_mask: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
@@ -193,17 +204,18 @@ impl RestorePlan {
     /// What goes to each file system.
     fn rooms(&self, sizes: &Sizes, old_wal_bytes: u64) -> Result<Vec<Room>, RestoreError> {
         let margin = WAL_MARGIN_SEGMENTS * self.record.wal_segment_size.bytes();
-        let bytes = sizes.data_directory.saturating_add(margin).saturating_add(old_wal_bytes);
+        let sorting = Content::spilled_bytes(sizes.extents, sizes.record_bytes);
+        let bytes = [margin, old_wal_bytes, sorting].into_iter().fold(sizes.data_directory, u64::saturating_add);
         let mut parts = vec![(self.directory.as_path(), bytes, self.directory_action)];
         for tablespace in &self.tablespaces {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();
             parts.push((&tablespace.path, bytes, tablespace.action));
         }
-        // What a killed restore left on a file system will make room there.
+        // What a killed restore left on a file system will make room there, or is kept.
         let mut rooms: Vec<(u64, bool, Room)> = Vec::new();
         for (path, needed_bytes, action) in parts {
             let (existing, facts) = existing_above(path)?;
-            let is_emptied = action == DirectoryAction::EmptyAndFill;
+            let is_emptied = action == DirectoryAction::EmptyAndFill || action.keeps_content();
             match rooms.iter_mut().find(|(device, _, _)| *device == facts.device) {
                 Some((_, any_emptied, room)) => {
                     room.needed_bytes = room.needed_bytes.saturating_add(needed_bytes);
@@ -226,9 +238,12 @@ impl RestorePlan {
     }
 }
 
-/// The restore that is begun anew, when one is.
+/// The restore that is begun anew or goes on, when one does.
 fn killed_in(directory: &Path, action: DirectoryAction) -> Result<Option<Marker>, RestoreError> {
-    if action == DirectoryAction::EmptyAndFill { killed_restore(directory) } else { Ok(None) }
+    match action {
+        DirectoryAction::EmptyAndFill | DirectoryAction::Update | DirectoryAction::Resume => killed_restore(directory),
+        DirectoryAction::Create | DirectoryAction::Fill | DirectoryAction::MoveAside => Ok(None),
+    }
 }
 
 /// What a person should know of the tablespaces before they are written.
@@ -260,26 +275,23 @@ fn existing_above(path: &Path) -> Result<(PathBuf, PathFacts), RestoreError> {
 struct Sizes {
     data_directory: u64,
     tablespaces: BTreeMap<u32, u64>,
+    /// Parts of packs that files are made of.
+    extents: u64,
+    /// Bytes of the records by which these are sorted.
+    record_bytes: u64,
 }
 
-/// What a backup says of room and settings; with warnings of what leads away from a copy.
+/// What a backup says of room and settings.
 fn look_into(
     repository: &Repository,
     cluster: &ClusterRef,
     record: &BackupRecord,
-    directory: &Path,
-) -> Result<(Sizes, StoredFacts, Vec<String>), RestoreError> {
+) -> Result<(Sizes, StoredFacts), RestoreError> {
     let map = repository.file_map(cluster, record)?;
     let main = includes::main_file_inside(record);
     let (sizes, files) = look_through(&map, record, main.as_deref())?;
     let stored = StoredFiles { repository, cluster, record, map: &map, files: &files }.facts()?;
-    // In place, they lead where they should.
-    let is_in_place = record.setting("data_directory").map(Path::new) == Some(directory);
-    let warnings = match main.filter(|_| !is_in_place) {
-        Some(main) => includes::leading_away(&map, &files, &main)?,
-        None => Vec::new(),
-    };
-    Ok((sizes, stored, warnings))
+    Ok((sizes, stored))
 }
 
 /// What the map of a backup says of room and configuration.
@@ -291,7 +303,9 @@ fn look_through(
     let (mut sizes, mut files) = (Sizes::default(), ConfigurationFiles::default());
     map.for_each(&mut |path, entry| {
         map_check::check(record, &path, &entry.kind)?;
-        if let FileKind::File { bytes, .. } = entry.kind {
+        if let FileKind::File { bytes, extents, .. } = &entry.kind {
+            sizes.extents += extents.len() as u64;
+            sizes.record_bytes += extents.len() as u64 * Content::record_bytes(&path);
             let mut components = path.components();
             let is_tablespace = components.next() == Some(b"pg_tblspc");
             let oid = components.next().and_then(|oid| std::str::from_utf8(oid).ok()?.parse::<u32>().ok());
@@ -299,7 +313,7 @@ fn look_through(
                 Some(oid) => sizes.tablespaces.entry(oid).or_default(),
                 None => &mut sizes.data_directory,
             };
-            *place = place.saturating_add(bytes);
+            *place = place.saturating_add(*bytes);
             files.note(path.to_path().to_owned(), entry, main);
         }
         Ok::<(), RestoreError>(())

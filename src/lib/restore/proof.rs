@@ -8,7 +8,7 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 use crate::wal_search::{
-    ClockStep, Ending, Found, OnTheWay, RUN_BYTES, RecordSpan, RestorePoint, Stop, StopSearch, StopSide, WalSearch,
+    ClockStep, Ending, Found, OnTheWay, RecordSpan, RestorePoint, Stop, StopSearch, StopSide, WalSearch,
     WalSearchError, WalSource,
 };
 
@@ -78,23 +78,15 @@ impl Prover<'_> {
         to: Option<Lsn>,
     ) -> Result<Found<StopSearch>, RestoreError> {
         let size = self.facts.segment_size;
-        let format = WalSearch::format(self.source, path, record.start_lsn, size)?;
-        if format.major != record.major_version {
-            let segment = WalSegmentName::containing(path.timeline(), record.start_lsn, size);
-            let (expected, found) = (record.major_version, format.major);
-            return Err(WalSearchError::OtherVersion { segment, expected, found }.into());
-        }
         let archived = self.facts.coverage(path, record.start_lsn, None).end_lsn;
         let bound = to.and_then(|to| WalSegmentName::containing_previous_byte(path.timeline(), to, size).end_lsn(size));
-        let search = WalSearch {
-            source: self.source,
-            path,
-            format,
-            from: record.start_lsn,
-            to: bound.map_or(archived, |bound| bound.min(archived)),
-            threads: self.threads,
-            run_bytes: RUN_BYTES,
-        };
+        let to = bound.map_or(archived, |bound| bound.min(archived));
+        let search = WalSearch::new(self.source, path, (record.start_lsn, to), size, self.threads)?;
+        if search.major() != record.major_version {
+            let segment = WalSegmentName::containing(path.timeline(), record.start_lsn, size);
+            let (expected, found) = (record.major_version, search.major());
+            return Err(WalSearchError::OtherVersion { segment, expected, found }.into());
+        }
         let archived_end = self.archived.map(|archived| archived.coverage(path, record.start_lsn, None).end_lsn);
         let new = || StopSearch::new(target.clone()).counting_behind(archived_end);
         Ok(search.run(new, self.reporter, self.cancel)?)

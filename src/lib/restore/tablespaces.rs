@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::RestoreError;
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, Marker, Neighbour, absolute};
-use crate::fs;
+use super::marker::Marker;
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour, absolute};
+use crate::fs::{self, PathKind};
 use crate::pg::{SystemIdentifier, TablespaceMap, TablespaceMapEntry};
 use crate::repository::{BackupId, BackupRecord, TablespaceRef};
 use crate::server::running_postmaster;
@@ -35,14 +36,16 @@ pub struct TablespacePlan {
 }
 
 impl TablespaceChoice {
-    /// Decides for every tablespace of a backup, and refuses what is in the way.
+    /// Decides for every tablespace of a backup, and refuses what is in the way. `updated` is the data directory, when
+    /// it keeps what is right in it.
     pub(super) fn plan(
         &self,
         record: &BackupRecord,
         system_identifier: SystemIdentifier,
         apart_from: &[Neighbour],
-        (move_aside, home): (bool, Option<&Path>),
+        (in_the_way, home): (InTheWay, Option<&Path>),
         killed: Option<&Marker>,
+        updated: Option<&Path>,
     ) -> Result<Vec<TablespacePlan>, RestoreError> {
         self.check_mapping(record)?;
         let mut apart_from = apart_from.to_vec();
@@ -50,10 +53,20 @@ impl TablespaceChoice {
         for tablespace in &record.tablespaces {
             let place = self.place_of(tablespace);
             let real = absolute(&place, Path::new("/"));
-            let role = DirectoryRole::Tablespace(killed);
-            let apart_from_now = apart_from.as_slice();
-            let check =
-                DirectoryCheck { path: &real, system_identifier, apart_from: apart_from_now, move_aside, home, role };
+            let is_linked = updated.is_some_and(|data| leads_to(data, tablespace.oid, &real));
+            let role = match is_linked && killed.is_none() {
+                true => DirectoryRole::LinkedTablespace,
+                false => DirectoryRole::Tablespace(killed),
+            };
+            let check = DirectoryCheck {
+                path: &real,
+                system_identifier,
+                apart_from: apart_from.as_slice(),
+                backup: record.id,
+                in_the_way,
+                home,
+                role,
+            };
             let action = check.decide()?;
             let TablespaceRef { oid, path: original } = tablespace.clone();
             apart_from.push(Neighbour::new(&real, format!("the place of tablespace {oid}")));
@@ -86,6 +99,13 @@ impl TablespaceChoice {
             None => tablespace.path.clone(),
         }
     }
+}
+
+/// Whether the link of a tablespace in a data directory leads to that directory.
+fn leads_to(data_directory: &Path, oid: u32, real: &Path) -> bool {
+    let link = data_directory.join("pg_tblspc").join(oid.to_string());
+    let is_link = matches!(fs::look_at(&link), Ok(Some(facts)) if facts.kind == PathKind::Link);
+    is_link && fs::real_path(&link).is_ok_and(|target| target == real)
 }
 
 /// What a server uses that runs in one of these data directories: nothing of it may be written to or renamed.

@@ -1,23 +1,20 @@
 //! Whether a directory may be restored into. Looked at before anything is touched; nothing is ever deleted but what a
-//! killed restore left under our own marker.
+//! killed restore left under our own marker, and what a person named with --delta.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::error::RestoreError;
+use super::marker::{MARKER, Marker, killed_restore, read_marker};
 use crate::fs::{self, DirectoryEntry, PathKind};
 use crate::pg::{ControlFile, SystemIdentifier};
 use crate::repository::BackupId;
 use crate::server::running_postmaster;
 
-/// The file that says that a restore began here and did not end.
-pub const MARKER: &str = "pgv-restore.incomplete";
 /// How files begin that were never given their names.
 const STAGED_PREFIX: &str = ".pgv-staged-";
-/// LIMIT: bytes of the marker.
-const MARKER_BYTES_MAX: u64 = 64 << 10;
 /// Directories of the system that are never a data directory, nor is anything that holds them.
 const SYSTEM_DIRECTORIES: &[&str] = &[
     "/",
@@ -49,20 +46,6 @@ const SYSTEM_DIRECTORIES: &[&str] = &[
 /// Names by which a data directory is known, also one of which only a part is left.
 const DATA_DIRECTORY_NAMES: &[&str] = &["PG_VERSION", "base", "global", "pg_wal"];
 
-/// What a marker says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Marker {
-    /// Tells this restore from every other one; the same in all its directories.
-    #[serde(default)]
-    pub restore: String,
-    /// The cluster that is being restored.
-    pub system_identifier: SystemIdentifier,
-    /// The backup.
-    pub backup: BackupId,
-    /// The directory itself, or the data directory that this tablespace belongs to.
-    pub data_directory: PathBuf,
-}
-
 /// What will be done with what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,6 +58,30 @@ pub enum DirectoryAction {
     EmptyAndFill,
     /// It will be renamed, and a new one created.
     MoveAside,
+    /// It is of this cluster: what is right in it stays, the rest becomes what was backed up or goes.
+    Update,
+    /// A killed restore of this backup left it: what is right in it stays.
+    Resume,
+}
+
+impl DirectoryAction {
+    /// Whether what is there stays where it is right.
+    pub(super) fn keeps_content(self) -> bool {
+        matches!(self, Self::Update | Self::Resume)
+    }
+}
+
+/// What may be done with what is in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InTheWay {
+    /// Nothing but emptying what a killed restore left.
+    Refuse,
+    /// It is renamed.
+    MoveAside,
+    /// What is right stays, if it is of the same cluster.
+    Delta,
+    /// What is right stays of a killed restore of the same backup.
+    Resume,
 }
 
 /// A directory that another one must not be, hold, or lie in.
@@ -101,8 +108,10 @@ pub(super) struct DirectoryCheck<'a> {
     pub system_identifier: SystemIdentifier,
     /// What it must stay apart from: the repository, other tablespaces, what running servers use.
     pub apart_from: &'a [Neighbour],
-    /// Whether what is in the way may be renamed.
-    pub move_aside: bool,
+    /// The backup that is restored.
+    pub backup: BackupId,
+    /// What may be done with what is in the way.
+    pub in_the_way: InTheWay,
     /// The home directory of this account, which is nobody's data directory.
     pub home: Option<&'a Path>,
     /// What it is for.
@@ -118,6 +127,8 @@ pub(super) enum DirectoryRole<'a> {
     /// the tablespace of a whole cluster. It counts when the killed restore of the data directory, whose marker this
     /// is, wrote it.
     Tablespace(Option<&'a Marker>),
+    /// A tablespace to which the link of a data directory leads that is updated.
+    LinkedTablespace,
 }
 
 impl DirectoryCheck<'_> {
@@ -154,11 +165,16 @@ impl DirectoryCheck<'_> {
         if let Some(pid) = running_postmaster(self.path)? {
             return Err(RestoreError::ServerRuns { path: self.path.to_owned(), pid });
         }
-        if self.is_left_by_a_killed_restore()? {
-            return Ok(DirectoryAction::EmptyAndFill);
+        match self.left_by_a_killed_restore()? {
+            Some(marker) if marker.had_content && self.in_the_way == InTheWay::MoveAside => {}
+            Some(marker) => return self.with_killed_restore(&marker),
+            None => {}
         }
         self.refuse_other_cluster()?;
-        if !self.move_aside {
+        if self.in_the_way == InTheWay::Delta && self.is_of_the_cluster()? {
+            return Ok(DirectoryAction::Update);
+        }
+        if self.in_the_way != InTheWay::MoveAside {
             return Err(self.refused(self.what_is_there(&entries)?, true));
         }
         if is_mount_point {
@@ -171,12 +187,47 @@ impl DirectoryCheck<'_> {
         Ok(DirectoryAction::MoveAside)
     }
 
+    /// What is done with a directory that a killed restore left.
+    fn with_killed_restore(&self, marker: &Marker) -> Result<DirectoryAction, RestoreError> {
+        match self.in_the_way {
+            InTheWay::Refuse if marker.had_content => {
+                Err(self.refused("a restore with --delta was killed in it; --delta or --resume goes on with it", true))
+            }
+            InTheWay::Refuse | InTheWay::MoveAside => Ok(DirectoryAction::EmptyAndFill),
+            InTheWay::Resume if marker.backup == self.backup => Ok(DirectoryAction::Resume),
+            InTheWay::Resume => {
+                let (path, found, expected) = (self.path.to_owned(), marker.backup, self.backup);
+                Err(RestoreError::OtherBackup { path, found, expected })
+            }
+            InTheWay::Delta if marker.system_identifier == self.system_identifier => Ok(DirectoryAction::Update),
+            InTheWay::Delta => {
+                let (expected, found) = (self.system_identifier, marker.system_identifier);
+                Err(RestoreError::OtherCluster { path: self.path.to_owned(), expected, found })
+            }
+        }
+    }
+
+    /// Whether the directory is known to be of the cluster; another one's was refused before.
+    fn is_of_the_cluster(&self) -> Result<bool, RestoreError> {
+        Ok(match self.role {
+            DirectoryRole::Data => fs::is_present(&self.path.join(ControlFile::PATH))?,
+            DirectoryRole::LinkedTablespace => true,
+            DirectoryRole::Tablespace(_) => false,
+        })
+    }
+
     fn what_is_there(&self, entries: &[DirectoryEntry]) -> Result<&'static str, RestoreError> {
         let is_complete = entries.iter().any(|entry| entry.name == MARKER)
             && matches!(self.role, DirectoryRole::Data)
             && fs::is_present(&self.path.join(ControlFile::PATH))?;
         // Killed between the last two steps: it can be started as it is.
-        Ok(if is_complete { "it holds a restore that is complete" } else { "it is not empty" })
+        Ok(match (is_complete, self.in_the_way, self.role) {
+            (true, _, _) => "it holds a restore that is complete",
+            (false, InTheWay::Resume, _) => "it is not empty, and no killed restore left it",
+            (false, InTheWay::Delta, DirectoryRole::Data) => "it is not empty, and no control file says whose it is",
+            (false, InTheWay::Delta, _) => "it is not empty, and no link of the data directory leads to it",
+            (false, _, _) => "it is not empty",
+        })
     }
 
     /// Whether a file system is mounted there: its parent lies on another one.
@@ -190,7 +241,7 @@ impl DirectoryCheck<'_> {
         let name = name.to_string_lossy();
         match self.role {
             DirectoryRole::Data => DATA_DIRECTORY_NAMES.contains(&name.as_ref()) || name == MARKER,
-            DirectoryRole::Tablespace(_) => name.starts_with("PG_") || name == MARKER,
+            DirectoryRole::Tablespace(_) | DirectoryRole::LinkedTablespace => name.starts_with("PG_") || name == MARKER,
         }
     }
 
@@ -239,14 +290,14 @@ impl DirectoryCheck<'_> {
         }
     }
 
-    fn is_left_by_a_killed_restore(&self) -> Result<bool, RestoreError> {
+    fn left_by_a_killed_restore(&self) -> Result<Option<Marker>, RestoreError> {
         let marker = match self.role {
-            DirectoryRole::Data => return Ok(killed_restore(self.path)?.is_some()),
-            DirectoryRole::Tablespace(None) => return Ok(false),
+            DirectoryRole::Data => return killed_restore(self.path),
+            DirectoryRole::Tablespace(None) | DirectoryRole::LinkedTablespace => return Ok(None),
             DirectoryRole::Tablespace(Some(marker)) => marker,
         };
-        let own = read_marker(self.path)?;
-        Ok(own.is_some_and(|own| own.restore == marker.restore && own.data_directory == marker.data_directory))
+        let is_same = |own: &Marker| own.restore == marker.restore && own.data_directory == marker.data_directory;
+        Ok(read_marker(self.path)?.filter(is_same))
     }
 
     fn refuse_other_cluster(&self) -> Result<(), RestoreError> {
@@ -259,7 +310,7 @@ impl DirectoryCheck<'_> {
         let control = match ControlFile::decode(&bytes) {
             Ok(control) => control,
             // What cannot be read is moved aside, not judged.
-            Err(_) if self.move_aside => return Ok(()),
+            Err(_) if self.in_the_way == InTheWay::MoveAside => return Ok(()),
             Err(source) => return Err(RestoreError::ControlFile { path, source }),
         };
         if control.system_identifier == self.system_identifier {
@@ -268,33 +319,6 @@ impl DirectoryCheck<'_> {
         let (expected, found) = (self.system_identifier, control.system_identifier);
         Err(RestoreError::OtherCluster { path: self.path.to_owned(), expected, found })
     }
-}
-
-/// The marker of a killed restore into a data directory. With a control file it could be started, and is somebody's.
-pub(super) fn killed_restore(data_directory: &Path) -> Result<Option<Marker>, RestoreError> {
-    if fs::is_present(&data_directory.join(ControlFile::PATH))? {
-        return Ok(None);
-    }
-    read_marker(data_directory)
-}
-
-/// The marker in a directory, if there is one.
-fn read_marker(directory: &Path) -> Result<Option<Marker>, RestoreError> {
-    let path = directory.join(MARKER);
-    match fs::look_at(&path)? {
-        Some(facts) if facts.kind == PathKind::File => {}
-        _ => return Ok(None),
-    }
-    match fs::read_at_most(&path, MARKER_BYTES_MAX) {
-        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn fuzz_marker(text: &[u8]) {
-    let _ = serde_json::from_slice::<Marker>(text);
 }
 
 /// Whether nothing is in a directory but what a file system puts there itself.
@@ -310,7 +334,10 @@ pub(super) fn may_be_emptied(path: &Path) -> Result<bool, RestoreError> {
     }
     let is_ours =
         |entry: &DirectoryEntry| entry.name == "lost+found" || entry.name.to_string_lossy().starts_with(STAGED_PREFIX);
-    Ok(read_marker(path)?.is_some() || fs::sorted_entries(path)?.iter().all(is_ours))
+    Ok(match read_marker(path)? {
+        Some(marker) => !marker.had_content,
+        None => fs::sorted_entries(path)?.iter().all(is_ours),
+    })
 }
 
 /// The path without links and relative parts, whether or not its last part exists.

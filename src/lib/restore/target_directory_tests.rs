@@ -4,9 +4,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
-use super::target_directory::{
-    DirectoryAction, DirectoryCheck, DirectoryRole, MARKER, Marker, Neighbour, absolute, killed_restore,
-};
+use super::marker::{MARKER, Marker, killed_restore};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour, absolute};
 use super::testing;
 use crate::pg::SystemIdentifier;
 
@@ -55,7 +54,8 @@ impl Scene {
             path: &path,
             system_identifier: ours(),
             apart_from: &[Neighbour::new(&repository, "the repository")],
-            move_aside,
+            backup: testing::id(1),
+            in_the_way: if move_aside { InTheWay::MoveAside } else { InTheWay::Refuse },
             home: Some(&home),
             role,
         };
@@ -87,6 +87,7 @@ fn marker(restore: &str, data_directory: &Path) -> Marker {
         system_identifier: ours(),
         backup: testing::id(1),
         data_directory: data_directory.to_owned(),
+        had_content: false,
     }
 }
 

@@ -1,14 +1,20 @@
 //! Records and archives made by hand, for unit tests.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::codec::ContentDigest;
-use crate::pg::{Lsn, PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalSegmentName, WalSegmentSize};
-use crate::repository::ArchiveFacts;
+use super::{BackupChoice, InTheWay, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
+use crate::codec::{CompressionLevel, ContentDigest};
+use crate::pg::{
+    Lsn, PgMajorVersion, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving,
+    SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize,
+};
+use crate::repository::testing::TestRepository;
 use crate::repository::{
-    BackupId, BackupMethod, BackupRecord, BackupSizes, ClusterName, NodeDescription, ServerDescription, WalRange,
+    ArchiveFacts, BackupId, BackupMethod, BackupRecord, BackupSizes, ClusterIdentity, ClusterName, ClusterSelection,
+    NodeDescription, ServerDescription, WalArchive, WalFileContent, WalRange,
 };
 
 pub(crate) fn tli(number: u32) -> TimelineId {
@@ -89,6 +95,60 @@ pub(super) fn archive(ranges: &[(u32, u64, u64, &str)], histories: &[(u32, &str)
         facts.histories.insert(tli(*timeline), history);
     }
     facts
+}
+
+/// Registers the cluster, and archives the first segments of its first timeline; their WAL has no records.
+pub(crate) fn archive_wal(test: &TestRepository) {
+    let identity = ClusterIdentity {
+        cluster: test.cluster.name.clone(),
+        system_identifier: test.cluster.system_identifier,
+        major_version: PgMajorVersion::new(15).unwrap(),
+        wal_segment_size: size(),
+        since: time("2026-11-20T00:00:00Z"),
+    };
+    test.repository.register(&identity, &test.writer).unwrap();
+    let archive = WalArchive::new(&test.repository, &test.cluster);
+    for number in 1..=3 {
+        let name = WalFileName::Segment(WalSegmentName::from_number(TimelineId::FIRST, number, size()).unwrap());
+        archive.store(&name, WalFileContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+    }
+}
+
+/// A restore of the latest, unproven, into `data`.
+pub(crate) fn options(test: &TestRepository, data: &Path) -> RestoreOptions {
+    RestoreOptions {
+        repository: test.repository.clone(),
+        repository_root: Some(std::fs::canonicalize(test.temp.path()).unwrap().join("repo")),
+        home: None,
+        selection: ClusterSelection::Named(test.cluster.name.clone()),
+        backup: BackupChoice::Fitting,
+        directory: data.to_owned(),
+        working_directory: PathBuf::from("/"),
+        tablespaces: TablespaceChoice { mapping: Vec::new(), directory: None },
+        allowed_tablespace_paths: Vec::new(),
+        trust_config: false,
+        in_the_way: InTheWay::Refuse,
+        jobs: 2,
+        manifest: false,
+        mode: RecoveryMode::Targeted,
+        target: RecoveryTarget::Latest,
+        action: RecoveryTargetAction::Promote,
+        timeline: RecoveryTargetTimeline::Latest,
+        proving: Proving::Skip,
+        settings: PreparedSettings {
+            restore_command: "pgv-fetch %f %p".to_owned(),
+            recovery_end_command: crate::pg::recovery_end_command("/usr/bin/pgv-recovery-conf"),
+            primary_conninfo: None,
+            primary_slot_name: None,
+            archiving: RestoredArchiving::Off,
+        },
+        wal_from: None,
+        archive_only: false,
+        host: "test".to_owned(),
+        level: CompressionLevel::DEFAULT,
+        pgdata: None,
+        original: None,
+    }
 }
 
 /// The control file of a real server, with another system identifier.

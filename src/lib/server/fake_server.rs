@@ -1,14 +1,10 @@
 //! A server made of prepared bytes, for tests: what no real server would send.
 
-use std::collections::BTreeMap;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
-use super::error::Endpoint;
 use super::framing::MessageStream;
-use super::message::NoticeBuffer;
-use super::session::Session;
+use super::made_session;
+pub(super) use super::made_session::{endpoint, settings};
 use super::walsender::Walsender;
 
 /// Room for everything that a test writes without anybody reading.
@@ -80,46 +76,9 @@ pub(super) fn connection() -> (DuplexStream, DuplexStream) {
     duplex(DUPLEX_BYTES)
 }
 
-/// Settings from a connection string.
-pub(super) fn settings(conninfo: &str) -> ConnectionSettings {
-    ConnectionSettings::resolve(&ConnectionSources {
-        options: &ConnectionOptions::default(),
-        conninfo: Some(conninfo),
-        variable: &|_| None,
-        os_user: Some("tester"),
-        home: None,
-        application_name: "pgv-test",
-    })
-    .unwrap()
-}
-
-/// The endpoint of the first host of some settings.
-pub(super) fn endpoint(settings: &ConnectionSettings) -> Endpoint {
-    let host = settings.hosts.first().unwrap().clone();
-    Endpoint {
-        address: None,
-        user: settings.user.clone(),
-        database: None,
-        ssl_mode: settings.tls.mode_for(&host.address),
-        ssl_mode_given: settings.tls.mode.is_some(),
-        host,
-    }
-}
-
 /// A walsender of that version that is logged in, sends these bytes and closes the connection.
 pub(super) async fn walsender(version: &str, bytes: &[u8]) -> Walsender {
-    let settings = settings("host=fake.test");
-    let mut stream = stream_of(bytes).await;
-    stream.trust();
-    let session = Session {
-        stream,
-        endpoint: endpoint(&settings),
-        parameters: BTreeMap::from([("server_version".to_owned(), version.to_owned())]),
-        backend_key: None,
-        notices: NoticeBuffer::default(),
-        passfile_problem: None,
-    };
-    Walsender { session }
+    made_session::walsender(version, stream_of(bytes).await)
 }
 
 /// The programs may run any of this on a runtime of several threads.

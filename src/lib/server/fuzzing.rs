@@ -1,6 +1,5 @@
 //! What a server, a person's file or a certificate may hold, for [`crate::fuzzing`].
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rustls::client::danger::ServerCertVerifier as _;
@@ -10,11 +9,10 @@ use tokio::io::{join, sink};
 use super::auth::{Protection, fuzz_scram};
 use super::basebackup::BaseBackupEvent;
 use super::conninfo::{self, ConnectionOptions, ConnectionSettings, ConnectionSources};
-use super::error::Endpoint;
 use super::framing::{MessageStream, Transport};
-use super::message::NoticeBuffer;
+use super::made_session::{self, endpoint, settings};
 use super::recovery_state::PostmasterFile;
-use super::session::{Purpose, Session, log_in};
+use super::session::{Purpose, log_in};
 use super::tls;
 use super::walsender::Walsender;
 use super::{BaseBackupOptions, ServerMessage};
@@ -34,43 +32,8 @@ fn transport(bytes: &[u8]) -> Box<dyn Transport> {
     Box::new(join(std::io::Cursor::new(bytes.to_vec()), sink()))
 }
 
-fn settings(conninfo: &str) -> ConnectionSettings {
-    let sources = ConnectionSources {
-        options: &ConnectionOptions::default(),
-        conninfo: Some(conninfo),
-        variable: &|_| None,
-        os_user: Some("tester"),
-        home: None,
-        application_name: "pgv",
-    };
-    ConnectionSettings::resolve(&sources).expect("our own settings")
-}
-
-fn endpoint(settings: &ConnectionSettings) -> Endpoint {
-    let host = settings.hosts.first().expect("a host").clone();
-    Endpoint {
-        address: None,
-        user: settings.user.clone(),
-        database: None,
-        ssl_mode: settings.tls.mode_for(&host.address),
-        ssl_mode_given: settings.tls.mode.is_some(),
-        host,
-    }
-}
-
 fn walsender(version: &str, bytes: &[u8]) -> Walsender {
-    let settings = settings("host=fuzz.test sslmode=disable");
-    let mut stream = MessageStream::new(transport(bytes));
-    stream.trust();
-    let session = Session {
-        stream,
-        endpoint: endpoint(&settings),
-        parameters: BTreeMap::from([("server_version".to_owned(), version.to_owned())]),
-        backend_key: None,
-        notices: NoticeBuffer::default(),
-        passfile_problem: None,
-    };
-    Walsender { session }
+    made_session::walsender(version, MessageStream::new(transport(bytes)))
 }
 
 fn notice(message: &ServerMessage) {

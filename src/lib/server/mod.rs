@@ -18,6 +18,8 @@ mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod greeting;
+#[cfg(any(test, feature = "fuzzing"))]
+mod made_session;
 mod message;
 mod postmaster;
 mod query;

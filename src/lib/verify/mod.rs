@@ -36,6 +36,7 @@ mod packs;
 mod pass;
 mod report;
 mod sample;
+mod segments;
 mod wal_costs;
 mod wal_records;
 

@@ -103,6 +103,22 @@ pub(super) struct CheckedObject {
 }
 
 impl CheckedObject {
+    fn of(object: StoredObject, is_whole: bool, Checked { bytes, outcome, is_content_whole }: Checked) -> Self {
+        // What is not there was there when the keys were listed, so somebody takes objects away.
+        let problem = outcome.err().map(|error| (problem_of(&error), error.class()));
+        Self { object, bytes, is_whole, problem, is_content_whole }
+    }
+
+    /// How many stored bytes were read behind its header.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(HEADER_BYTES as u64)
+    }
+
+    /// Whether what it holds is not whole.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.problem.is_some() && !self.is_content_whole
+    }
+
     pub(super) fn note(&self, findings: &mut Findings) {
         match &self.problem {
             Some((problem, class)) if self.is_content_whole => {
@@ -130,13 +146,23 @@ impl Checked {
 
 /// Looks at one object.
 pub(super) fn check(repository: &Repository, work: ObjectWork) -> CheckedObject {
-    let Checked { bytes, outcome, is_content_whole } = check_bytes(repository, &work);
-    // What is not there was there when the keys were listed, so somebody takes objects away.
-    let problem = outcome.err().map(|error| (problem_of(&error), error.class()));
-    CheckedObject { object: work.object, bytes, is_whole: work.is_whole, problem, is_content_whole }
+    let checked = check_bytes(repository, &work, &mut |_| ());
+    CheckedObject::of(work.object, work.is_whole, checked)
 }
 
-fn check_bytes(repository: &Repository, work: &ObjectWork) -> Checked {
+/// Looks at one object, if it is there, and hands its content to `sink`: each byte once, before it is known whether it is
+/// right.
+pub(super) fn check_there(
+    repository: &Repository,
+    work: ObjectWork,
+    sink: &mut dyn FnMut(&[u8]),
+) -> Option<CheckedObject> {
+    let checked = check_bytes(repository, &work, sink);
+    let is_there = !checked.outcome.as_ref().is_err_and(RepositoryError::is_not_found);
+    is_there.then(|| CheckedObject::of(work.object, work.is_whole, checked))
+}
+
+fn check_bytes(repository: &Repository, work: &ObjectWork, sink: &mut dyn FnMut(&[u8])) -> Checked {
     let (Ok(key), Some(spec)) = (work.object.key(), work.object.spec()) else { return Checked::new(0, Ok(())) };
     let reader = match ObjectReader::open(repository, &key, &spec) {
         Ok(reader) => reader,
@@ -161,36 +187,38 @@ fn check_bytes(repository: &Repository, work: &ObjectWork) -> Checked {
         return Checked::new(HEADER_BYTES as u64, Ok(()));
     }
     let bytes = reader.body_bytes() + HEADER_BYTES as u64;
-    let (outcome, text, is_content_whole) = read_whole(&reader, has_text(&work.object));
-    match text.and_then(|text| wrong_text(repository, &work.object, &text)) {
+    let with_text = has_text(&work.object);
+    let mut text = Vec::new();
+    let (outcome, is_content_whole) = read_whole(&reader, &mut |plain| {
+        if with_text && text.len() + plain.len() <= TEXT_BYTES_MAX {
+            text.extend_from_slice(plain);
+        }
+        sink(plain);
+    });
+    let is_text = with_text && (outcome.is_ok() || is_content_whole);
+    match is_text.then_some(text).and_then(|text| wrong_text(repository, &work.object, &text)) {
         Some(problem) => Checked::new(bytes, invalid(problem)),
         None => Checked { bytes, outcome, is_content_whole },
     }
 }
 
-/// Reads all of an object. When something is wrong with it, it is read again as readers do, who look at its content
-/// alone. Its text is returned when it is whole and wanted.
-fn read_whole(reader: &ObjectReader<'_>, with_text: bool) -> (Result<(), RepositoryError>, Option<Vec<u8>>, bool) {
-    let mut text = Vec::new();
-    let mut keep = |plain: &[u8]| {
-        if with_text && text.len() + plain.len() <= TEXT_BYTES_MAX {
-            text.extend_from_slice(plain);
-        }
-    };
-    let outcome = reader.check_whole(&mut keep);
+/// Reads all of an object, and hands every plain byte to `sink` once. When something is wrong with it, it is read again
+/// as readers do, who look at its content alone: whether that is whole is said, too.
+fn read_whole(reader: &ObjectReader<'_>, sink: &mut dyn FnMut(&[u8])) -> (Result<(), RepositoryError>, bool) {
+    let mut handed_over = 0;
+    let outcome = reader.check_whole(&mut |plain| {
+        handed_over += plain.len();
+        sink(plain);
+    });
     let is_damaged = outcome.as_ref().is_err_and(|error| error.class() == ErrorClass::Corrupt);
-    if is_damaged {
-        text.clear();
-    }
-    let mut keep = |plain: &[u8]| {
-        if with_text && text.len() + plain.len() <= TEXT_BYTES_MAX {
-            text.extend_from_slice(plain);
-        }
+    let mut read_again = |plain: &[u8]| {
+        let known = handed_over.min(plain.len());
+        handed_over -= known;
+        sink(plain.get(known..).unwrap_or_default());
         Ok::<(), std::convert::Infallible>(())
     };
-    let is_content_whole = is_damaged && reader.read_to(&mut keep).is_ok();
-    let is_text = with_text && (outcome.is_ok() || is_content_whole);
-    (outcome, is_text.then_some(text), is_content_whole)
+    let is_content_whole = is_damaged && reader.read_to(&mut read_again).is_ok();
+    (outcome, is_content_whole)
 }
 
 /// A pack of a backup whose table of packs cannot be read: nothing says what it should hold but zstd's checksums.

@@ -13,11 +13,13 @@ use super::objects::{self, CheckedObject, ObjectWork, keys};
 use super::packs::{self, FileProofs, PackResult, PackRuns, Proof};
 use super::report::{VerifyLeftOver, VerifyRead};
 use super::sample::Sampler;
+use super::segments::CheckedSegments;
 use super::wal_costs::BackupSpan;
 use super::wal_records::RecordReader;
 use super::{Depth, VerifyError, VerifyOptions};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::parallel;
+use crate::pg::WalSegmentSize;
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{
     ArchiveFacts, BackupId, ClusterRef, Repository, RepositoryError, StoredObject, UnlistedWal, WalArchive,
@@ -84,26 +86,15 @@ impl<'a> Pass<'a> {
                 Box::new(keys(repository, prefixes).filter_map(|key| chooser.choose(key)))
             }
         };
-        let threads = self.options.threads;
-        let (cancel, reporter, findings, read) = (self.cancel, self.reporter, &mut self.findings, &mut self.read);
-        let done = parallel::in_order(
-            threads,
-            chosen,
-            |work, _| objects::check(repository, work),
-            |checked| {
-                count(read, &checked);
-                checked.note(findings);
-                reporter.progress(&Progress {
-                    phase: "verifying objects",
-                    done_bytes: read.stored_bytes,
-                    total_bytes: None,
-                });
-                if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            },
-        );
-        if done.map_err(VerifyError::Thread)?.is_some() {
-            return Err(VerifyError::Cancelled);
-        }
+        let is_later = self.checks_segments_later();
+        let has_size = |work: &ObjectWork| work.object.segment().is_some() && work.segment_size.is_some();
+        let chosen =
+            chosen.map(|work| ObjectWork { is_whole: work.is_whole && !(is_later && has_size(&work)), ..work });
+        self.check_all(chosen, |read, checked| {
+            read.objects += 1;
+            read.whole_objects += u64::from(checked.is_whole);
+            read.stored_bytes += checked.bytes;
+        })?;
         for (folder, error) in chooser.errors {
             if folder.is_empty() {
                 return Err(error.into());
@@ -115,6 +106,32 @@ impl<'a> Pass<'a> {
         }
         (self.sampler, self.left_overs, self.ranges) = (chooser.sampler, chooser.left_overs, chooser.ranges);
         Ok(())
+    }
+
+    /// Whether segments are checked when their records are read: then each is read once. Of a sample, and of one backup
+    /// alone, other segments are checked than are read for their records.
+    fn checks_segments_later(&self) -> bool {
+        self.options.wal_records && self.options.depth == Depth::Full && self.options.backup.is_none()
+    }
+
+    fn check_all(
+        &mut self,
+        work: impl Iterator<Item = ObjectWork> + Send,
+        count: impl Fn(&mut VerifyRead, &CheckedObject),
+    ) -> Result<(), VerifyError> {
+        let (repository, threads) = (self.repository, self.options.threads);
+        let check = |work, _: &std::sync::atomic::AtomicBool| objects::check(repository, work);
+        let done = parallel::in_order(threads, work, check, |checked| {
+            count(&mut self.read, &checked);
+            checked.note(&mut self.findings);
+            let done_bytes = self.read.stored_bytes;
+            self.reporter.progress(&Progress { phase: "verifying objects", done_bytes, total_bytes: None });
+            if self.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match done.map_err(VerifyError::Thread)? {
+            Some(()) => Err(VerifyError::Cancelled),
+            None => Ok(()),
+        }
     }
 
     /// Looks at the packs that the backups of a tree need.
@@ -251,6 +268,8 @@ impl<'a> Pass<'a> {
 
     /// The WAL of a tree, and what all damage in it costs.
     pub(super) fn judge(&mut self, tree: &Tree, lost: &LostWithPacks) -> Result<BTreeSet<BackupId>, VerifyError> {
+        // Those whose size is known.
+        let segments = self.ranges.get(&tree.cluster).cloned().unwrap_or_default();
         let archive = match self.archive(tree).transpose() {
             Ok(archive) => archive,
             Err(error) => {
@@ -259,11 +278,28 @@ impl<'a> Pass<'a> {
                 None
             }
         };
-        if let Some(archive) = archive.as_ref().filter(|_| self.options.wal_records) {
+        if let Some(size) = tree.segment_size().filter(|_| self.options.wal_records) {
+            self.records(tree, size, archive.as_ref(), &segments)?;
+        }
+        let with_targets = self.options.backup.is_none();
+        let judged = Judged { tree, archive: archive.as_ref(), lost_with_packs: lost, with_targets };
+        Ok(judged.judge(&mut self.findings))
+    }
+
+    /// The records of the WAL, and every segment that was not checked yet.
+    fn records(
+        &mut self,
+        tree: &Tree,
+        size: WalSegmentSize,
+        archive: Option<&ArchiveFacts>,
+        segments: &Ranges,
+    ) -> Result<(), VerifyError> {
+        let source = CheckedSegments::new(self.repository, &tree.cluster, size, self.checks_segments_later());
+        if let Some(archive) = archive {
             let spans: Vec<BackupSpan> = tree.backups.iter().map(|one| BackupSpan::of(&one.record, false)).collect();
             let reader = RecordReader {
-                repository: self.repository,
                 cluster: &tree.cluster,
+                source: &source,
                 archive,
                 threads: self.options.threads,
                 reporter: self.reporter,
@@ -271,9 +307,20 @@ impl<'a> Pass<'a> {
             };
             self.read.wal_records += reader.read_all(&spans, &mut self.findings)?;
         }
-        let with_targets = self.options.backup.is_none();
-        let judged = Judged { tree, archive: archive.as_ref(), lost_with_packs: lost, with_targets };
-        Ok(judged.judge(&mut self.findings))
+        if !self.checks_segments_later() {
+            return Ok(());
+        }
+        let damaged = self.findings.damaged_segments(&tree.cluster);
+        let (unread, read) = source.finish(segments);
+        // They were counted as objects when their headers were looked at.
+        self.read.whole_objects += read.count;
+        self.read.stored_bytes += read.body_bytes;
+        read.problems.iter().for_each(|checked| checked.note(&mut self.findings));
+        let is_known = |work: &ObjectWork| work.object.segment().is_some_and(|name| damaged.contains(&name));
+        self.check_all(unread.filter(|work| !is_known(work)), |read, checked| {
+            read.whole_objects += 1;
+            read.stored_bytes += checked.body_bytes();
+        })
     }
 
     fn archive(&mut self, tree: &Tree) -> Option<Result<ArchiveFacts, RepositoryError>> {
@@ -303,12 +350,6 @@ impl<'a> Pass<'a> {
         }
         Ok(Outcome { findings: self.findings, read: self.read, left_overs, more_left_overs })
     }
-}
-
-fn count(read: &mut VerifyRead, checked: &CheckedObject) {
-    read.objects += 1;
-    read.whole_objects += u64::from(checked.is_whole);
-    read.stored_bytes += checked.bytes;
 }
 
 /// Keeps what is wrong with a pack or with frames of it.

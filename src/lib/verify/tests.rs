@@ -7,3 +7,4 @@ mod left_overs;
 mod proofs;
 mod records;
 mod scene;
+mod segments;

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::VerifyError;
 use super::finding::{Findings, Subject};
+use super::segments::CheckedSegments;
 use super::wal_costs::{BackupSpan, WalPath, paths};
 use crate::error::{Classified, chain};
 use crate::pg::{Lsn, WalFileName, WalRecord, WalSegmentName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{ArchiveFacts, ClusterRef, Repository, StoredObject, WalArchive};
-use crate::wal_search::{ArchivedSegments, RUN_BYTES, Search, WalSearch, WalSearchError};
+use crate::repository::{ArchiveFacts, ClusterRef, StoredObject};
+use crate::wal_search::{Search, WalSearch, WalSearchError};
 
 /// Wants nothing of the records but that they are valid.
 struct Nothing;
@@ -26,8 +27,8 @@ impl Search for Nothing {
 
 /// Where and by whom records are read.
 pub(super) struct RecordReader<'a> {
-    pub(super) repository: &'a Repository,
     pub(super) cluster: &'a ClusterRef,
+    pub(super) source: &'a CheckedSegments<'a>,
     pub(super) archive: &'a ArchiveFacts,
     pub(super) threads: usize,
     pub(super) reporter: &'a dyn Reporter,
@@ -50,8 +51,10 @@ impl RecordReader<'_> {
                 let size = self.archive.segment_size;
                 let Some(to) = coverage.last.and_then(|last| last.end_lsn(size)) else { continue };
                 next = Some(to);
-                match self.read(path, span.start_lsn, to) {
-                    Ok(read) => records += read,
+                let (read, ended) = self.read(path, span.start_lsn, to);
+                records += read;
+                match ended {
+                    Ok(()) => {}
                     Err(WalSearchError::Cancelled) => return Err(VerifyError::Cancelled),
                     Err(WalSearchError::Thread(error)) => return Err(VerifyError::Thread(error)),
                     Err(error) => next = self.note(&error, span.start_lsn, findings).or(next),
@@ -61,19 +64,16 @@ impl RecordReader<'_> {
         Ok(records)
     }
 
-    fn read(&self, path: &WalPath<'_>, from: Lsn, to: Lsn) -> Result<u64, WalSearchError> {
-        let source = ArchivedSegments(WalArchive::new(self.repository, self.cluster));
-        let format = WalSearch::format(&source, &path.path, from, self.archive.segment_size)?;
-        let search = WalSearch {
-            source: &source,
-            path: &path.path,
-            format,
-            from,
-            to,
-            threads: self.threads,
-            run_bytes: RUN_BYTES,
-        };
-        Ok(search.run(|| Nothing, self.reporter, self.cancel)?.run.records)
+    /// Says how many records were read, up to the end or to where they cannot be.
+    fn read(&self, path: &WalPath<'_>, from: Lsn, to: Lsn) -> (u64, Result<(), WalSearchError>) {
+        let size = self.archive.segment_size;
+        match WalSearch::new(self.source, &path.path, (from, to), size, self.threads) {
+            Ok(search) => {
+                let (found, ended) = search.run_to_trouble(|| Nothing, self.reporter, self.cancel);
+                (found.map_or(0, |found| found.run.records), ended)
+            }
+            Err(error) => (0, Err(error)),
+        }
     }
 
     /// Whether all that is archived along one path lies on the other, longer one.
@@ -101,8 +101,10 @@ impl RecordReader<'_> {
             findings.add_named(self.cluster, name, problem, error.class(), Subject::Folder);
             return None;
         };
-        let object = StoredObject::Wal { cluster: self.cluster.clone(), name: WalFileName::Segment(segment) };
-        findings.add(&object, chain(error), crate::error::ErrorClass::Corrupt);
+        if !self.source.is_known_as_damaged(&segment) {
+            let object = StoredObject::Wal { cluster: self.cluster.clone(), name: WalFileName::Segment(segment) };
+            findings.add(&object, chain(error), crate::error::ErrorClass::Corrupt);
+        }
         segment.end_lsn(self.archive.segment_size)
     }
 }

@@ -23,7 +23,7 @@ pub use drops::{DropSearch, RelationFiles, Removal, RemovedThing};
 pub use error::WalSearchError;
 pub use on_the_way::{CreatedTablespace, OnTheWay};
 pub use point::{Ending, EndingKind, RecordSpan, RestorePoint};
-pub use scan::{Found, RUN_BYTES, WalSearch};
+pub use scan::{Found, WalSearch};
 pub use source::{ArchivedSegments, SegmentStanding, WalSource};
 pub(crate) use stop::compared_xid;
 pub use stop::{ClockStep, NearestTransactions, Stop, StopRecord, StopSearch, StopSide};

@@ -6,34 +6,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Search, SegmentStanding, WalSearchError, WalSource};
 use crate::parallel;
 use crate::pg::{
-    Lsn, SegmentCandidates, TimelineHistory, WalEnding, WalFault, WalFormat, WalPageScan, WalProgress, WalReader,
-    WalRun, WalSegmentHeader, WalSegmentName, WalSegmentSize, WalStart,
+    Lsn, PgMajorVersion, SegmentCandidates, TimelineHistory, WalEnding, WalFault, WalFormat, WalPageScan, WalProgress,
+    WalReader, WalRun, WalSegmentHeader, WalSegmentName, WalSegmentSize, WalStart,
 };
 use crate::report::{Cancel, Progress, Reporter};
 
 /// How many bytes one thread reads at a stretch: the record that crosses their end is read from what follows, whose
 /// first frame is decompressed twice.
-pub const RUN_BYTES: u64 = 64 << 20;
+const RUN_BYTES: u64 = 64 << 20;
 
 /// How far a server reads ahead of the record that it replays: 15 and later up to `wal_decode_buffer_size`, 512 kB.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
 
 /// What is read, and how.
 pub struct WalSearch<'a> {
-    /// Where the segments are.
-    pub source: &'a dyn WalSource,
-    /// The path of timelines.
-    pub path: &'a TimelineHistory,
-    /// What all WAL of the cluster has in common.
-    pub format: WalFormat,
-    /// Where the first record begins; or the beginning of a segment, whose first record is then the first.
-    pub from: Lsn,
-    /// Where the WAL that is there ends: the end of a segment.
-    pub to: Lsn,
-    /// How many threads read.
-    pub threads: usize,
-    /// How many bytes each reads at a stretch, one segment at least: [`RUN_BYTES`] but for tests.
-    pub run_bytes: u64,
+    source: &'a dyn WalSource,
+    path: &'a TimelineHistory,
+    format: WalFormat,
+    from: Lsn,
+    to: Lsn,
+    threads: usize,
+    run_bytes: u64,
 }
 
 /// What was found.
@@ -75,7 +68,30 @@ struct Trouble {
     error: WalSearchError,
 }
 
-impl WalSearch<'_> {
+impl<'a> WalSearch<'a> {
+    /// Reads along `path`, in so many threads. At `from` the first record begins; or it is the beginning of a segment,
+    /// whose first record is then the first. `to` is where the WAL that is there ends: the end of a segment.
+    pub fn new(
+        source: &'a dyn WalSource,
+        path: &'a TimelineHistory,
+        (from, to): (Lsn, Lsn),
+        size: WalSegmentSize,
+        threads: usize,
+    ) -> Result<Self, WalSearchError> {
+        let format = Self::format(source, path, from, size)?;
+        Ok(Self { source, path, format, from, to, threads, run_bytes: RUN_BYTES })
+    }
+
+    /// The same, where each thread reads so many bytes at a stretch; one segment at least.
+    pub fn in_runs_of(self, run_bytes: u64) -> Self {
+        Self { run_bytes, ..self }
+    }
+
+    /// The version of the server that wrote the WAL.
+    pub fn major(&self) -> PgMajorVersion {
+        self.format.major
+    }
+
     /// What all WAL of this cluster has in common, from the segment that holds `from`.
     pub fn format(
         source: &dyn WalSource,
@@ -109,6 +125,18 @@ impl WalSearch<'_> {
         reporter: &dyn Reporter,
         cancel: &Cancel,
     ) -> Result<Found<S>, WalSearchError> {
+        let (found, ended) = self.run_to_trouble(new, reporter, cancel);
+        ended?;
+        found.ok_or(WalSearchError::Cancelled)
+    }
+
+    /// The same, and also what was found before the log cannot be read.
+    pub fn run_to_trouble<S: Search>(
+        &self,
+        new: impl Fn() -> S + Sync,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> (Option<Found<S>>, Result<(), WalSearchError>) {
         let total_bytes = self.to.distance_from(self.from);
         let mut found: Option<Found<S>> = None;
         let read = |piece: Piece, is_over: &AtomicBool| self.read(&piece, new(), is_over, cancel);
@@ -137,8 +165,8 @@ impl WalSearch<'_> {
             let is_over = is_end || (is_checked && found.search.is_decided());
             if is_over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
         });
-        broken.map_err(WalSearchError::Thread)?.transpose()?;
-        found.ok_or(WalSearchError::Cancelled)
+        let ended = broken.map_err(WalSearchError::Thread).and_then(|broken| broken.unwrap_or(Ok(())));
+        (found, ended)
     }
 
     fn pieces(&self) -> Vec<Piece> {

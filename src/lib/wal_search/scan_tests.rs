@@ -95,9 +95,8 @@ impl Held {
         run_bytes: u64,
         new: impl Fn() -> S + Sync,
     ) -> Result<Found<S>, WalSearchError> {
-        let format = WalSearch::format(self, &self.path, from, self.size).unwrap();
-        let search = WalSearch { source: self, path: &self.path, format, from, to: self.end(), threads, run_bytes };
-        search.run(new, &SilentReporter, &Cancel::new())
+        let search = WalSearch::new(self, &self.path, (from, self.end()), self.size, threads).unwrap();
+        search.in_runs_of(run_bytes).run(new, &SilentReporter, &Cancel::new())
     }
 
     /// Where the first record begins, found by reading from the first page on.

@@ -6,7 +6,12 @@ use crate::wal_search::WalSearchError;
 
 pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
     match error {
-        OldWalError::Unarchived { path, .. } => vec![
+        OldWalError::Unarchived { path, beside: Some(_), .. } => vec![
+            format!("To recover them: --wal-from {}", shown(path)),
+            "When neither folder has it all, name one that holds the segments of both.".to_owned(),
+            "To restore without them: --archive-only".to_owned(),
+        ],
+        OldWalError::Unarchived { path, beside: None, .. } => vec![
             format!("To recover them, too: --wal-from {}", shown(path)),
             "To restore without them: --archive-only".to_owned(),
         ],

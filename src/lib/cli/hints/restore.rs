@@ -7,6 +7,7 @@ use crate::cli::proof_text;
 use crate::cli::typed::Typed;
 use crate::pg::{RecoveryTarget, format_target_time};
 use crate::restore::{Branch, Elsewhere, NotFound, OlderBackup, RestoreError};
+use crate::wal_search::Ending;
 
 /// What a server that died still has.
 const FROM_DEAD: &str = "If that server is dead: --wal-from PGDATA";
@@ -74,10 +75,16 @@ fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
             let others = was_named.then(|| "Without --backup, earlier backups are considered.".to_owned());
             older.iter().map(|older| older_text(older)).chain([nearest]).chain(others).collect()
         }
-        RestoreError::TargetBehindArchive { .. } | RestoreError::TimeBehindArchive { .. } => vec![
-            "Without a target, everything in the archive is restored.".to_owned(),
-            "If the original still runs, SELECT pg_switch_wal() there archives what it has written so far.".to_owned(),
-        ],
+        RestoreError::TargetBehindArchive { last_commit, .. } | RestoreError::TimeBehindArchive { last_commit, .. } => {
+            let nearest = last_commit
+                .as_deref()
+                .map(|commit| nearest_text("before it", commit, &format!("--target-lsn {}", commit.span.lsn)));
+            let others = [
+                "Without a target, everything in the archive is restored.",
+                "If the original still runs, SELECT pg_switch_wal() there archives what it has written so far.",
+            ];
+            nearest.into_iter().chain(others.map(str::to_owned)).collect()
+        }
         RestoreError::Hole { hole, reachable_time, certain_lsn, backup, .. } => {
             let archived =
                 reachable_time.map(|time| format!(", archived {}", format_target_time(time))).unwrap_or_default();
@@ -121,7 +128,7 @@ fn of_absent_target(target: &RecoveryTarget, not_found: &NotFound) -> Vec<String
             timeline if timeline == not_found.timeline => option,
             timeline => format!("{option} --target-timeline {timeline}"),
         };
-        hints.push(format!("The nearest {side} is {}: {option}", proof_text::ending_text(ending, None)));
+        hints.push(nearest_text(side, ending, &option));
     }
     if let RecoveryTarget::RestorePoint(_) = target {
         let points = not_found.restore_points.iter().rev().take(SHOWN_RESTORE_POINTS);
@@ -136,6 +143,10 @@ fn of_absent_target(target: &RecoveryTarget, not_found: &NotFound) -> Vec<String
     }
     hints.push("\"pgv target --around TIME\" lists the transactions of a time.".to_owned());
     hints
+}
+
+fn nearest_text(side: &str, ending: &Ending, option: &str) -> String {
+    format!("The nearest {side} is {}: {option}", proof_text::ending_text(ending, None))
 }
 
 /// A backup from before pg_upgrade or a rebuild is taken only when it is named.
@@ -178,12 +189,18 @@ fn of_branch(branch: &Branch) -> String {
 fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
     let hint = match error {
         RestoreError::UnsafeTarget { move_aside_helps: true, .. } => {
-            "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted.".to_owned()
+            "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted. With --delta a data \
+             directory of this cluster keeps what is right in it, and the rest is replaced or removed."
+                .to_owned()
         }
         RestoreError::ServerRuns { path, .. } => format!("Stop it first: {}", typed.pg_ctl(path, "stop")),
         RestoreError::OtherCluster { .. } => {
             "Name another directory with -D, or another cluster with --cluster.".to_owned()
         }
+        RestoreError::OtherBackup { found, .. } => format!(
+            "--backup {found} goes on with that one; --delta makes of it what this one is; without --resume it is \
+             emptied and restored."
+        ),
         RestoreError::NoRoom { .. } => {
             "Name a directory on a larger file system with -D, or put tablespaces elsewhere with --tablespace-mapping \
              or --tablespace-dir."
@@ -197,7 +214,8 @@ fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
             format!("Its tablespaces lay at: {}", known.join(", "))
         }
         RestoreError::GivenUp { .. } => {
-            "The same command begins it anew; what it has renamed keeps its new name.".to_owned()
+            "The same command begins it anew, with --resume it goes on; what it has renamed keeps its new name."
+                .to_owned()
         }
         RestoreError::OriginalIsAlive { .. } => {
             "Stop it first, or leave --keep-archiving out: a copy beside its original does not archive.".to_owned()

@@ -10,7 +10,7 @@ use crate::codec::CompressionLevel;
 use crate::pg::{WalFileName, testing};
 use crate::report::SilentReporter;
 use crate::repository::testing::{TestRepository, with_real_cluster};
-use crate::repository::{ClusterSelection, Repository, WalArchive, WalContent};
+use crate::repository::{ClusterSelection, Repository, WalArchive, WalFileContent};
 use crate::store::LocalStore;
 
 pub(super) const SEGMENT: &str = "000000010000000000000003";
@@ -53,7 +53,7 @@ impl Scene {
     pub(super) fn store(&self, name: &str, content: &[u8]) {
         let archive = WalArchive::new(&self.test.repository, &self.test.cluster);
         let file = WalFileName::parse(name).unwrap();
-        archive.store(&file, WalContent::Whole(content), CompressionLevel::DEFAULT, &self.test.writer).unwrap();
+        archive.store(&file, WalFileContent::Whole(content), CompressionLevel::DEFAULT, &self.test.writer).unwrap();
         set_age(&self.stored(name), 3600);
     }
 

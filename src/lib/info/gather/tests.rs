@@ -8,7 +8,7 @@ use crate::pg::{Lsn, PgMajorVersion};
 use crate::repository::testing::{self, TestRepository};
 use crate::repository::{
     BackupBegin, BackupId, BackupMethod, BackupSizes, BackupWriter, NodeDescription, PackOptions, ServerDescription,
-    WalContent,
+    WalFileContent,
 };
 
 const SIZE: u64 = 16 << 20;
@@ -33,7 +33,7 @@ fn archive(test: &TestRepository, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         let segment = WalSegmentName::from_number(TimelineId::FIRST, number, size()).unwrap();
         let name = WalFileName::Segment(segment);
-        archive.store(&name, WalContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
+        archive.store(&name, WalFileContent::Whole(b"x"), CompressionLevel::DEFAULT, &test.writer).unwrap();
     }
 }
 
@@ -214,7 +214,7 @@ fn a_damaged_history_file_is_a_problem_of_its_own() {
     let store = |content: &[u8], number: u32| {
         let name = WalFileName::TimelineHistory(TimelineId::new(number).unwrap());
         let archive = WalArchive::new(&test.repository, &test.cluster);
-        archive.store(&name, WalContent::Whole(content), CompressionLevel::DEFAULT, &test.writer).unwrap();
+        archive.store(&name, WalFileContent::Whole(content), CompressionLevel::DEFAULT, &test.writer).unwrap();
     };
     store(b"1\t0/3000000\tno recovery target specified\n", 2);
     let report = info(&test, None);

@@ -8,6 +8,7 @@ use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentRef};
 use crate::codec::{ContentDigest, HEADER_BYTES, ObjectKind};
 use crate::repository::error::{Damage, RepositoryError};
 use crate::repository::object::WHOLE_BYTES_MAX;
+use crate::repository::object_reader::{ObjectReader, SinkError};
 use crate::repository::{ClusterRef, Repository, Unlistable, layout};
 use crate::store::block_on;
 
@@ -149,6 +150,24 @@ impl Repository {
             return Err(self.damaged(&key, Damage::Digest { what: "content" }));
         }
         Ok(content)
+    }
+
+    /// Hands over a document that was stored with a backup, however long it is. What was handed over counts only when this
+    /// returns without error.
+    pub fn read_document<E>(
+        &self,
+        cluster: &ClusterRef,
+        backup: &BackupId,
+        document: &DocumentRef,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), SinkError<E>> {
+        let object = layout::document(&document.name);
+        let (key, spec) = self.backup_object(cluster, backup, &object, ObjectKind::Document)?;
+        let reader = ObjectReader::open(self, &key, &spec)?;
+        if reader.header().plain_digest != Some(document.digest) {
+            return Err(self.damaged(&key, Damage::Digest { what: "content" }).into());
+        }
+        reader.read_to(sink)
     }
 
     /// The newest readable record, and the MAC of its header.

@@ -24,6 +24,7 @@ use crate::store::ObjectKey;
 pub use error::PackError;
 pub use frame::{Frame, FrameMaker};
 pub use index::{IndexFrame, PackIndex, PackIndexError};
+pub(crate) use reader::CheckedFrame;
 pub use reader::{PackReader, PlainSink};
 pub use stream::{PackOptions, PackStream, StoredFile};
 pub use writer::PackWriter;

@@ -2,6 +2,8 @@
 
 mod check;
 
+pub(crate) use check::CheckedFrame;
+
 use std::ops::Range;
 
 use super::{PackIndex, PackIndexError, PackNeed, frame_digest, pack_key, pack_spec};
@@ -115,7 +117,8 @@ impl<'a> PackReader<'a> {
         Ok(bytes)
     }
 
-    fn frames_of(&self, range: &Range<u64>) -> Result<Range<usize>, RepositoryError> {
+    /// The frames that hold this range of the plain content.
+    pub(crate) fn frames_of(&self, range: &Range<u64>) -> Result<Range<usize>, RepositoryError> {
         let end = self.offsets.last().copied().unwrap_or_default();
         if range.end > end {
             let problem = format!("a part up to byte {} is referred to, but it holds {end}", range.end);

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::pg::{
     ClearScope, ConfigEntry, ConfigEntryKind, ControlFile, ReplayNeeds, clear_recovery_settings, parse_config,
@@ -11,18 +11,23 @@ use crate::pg::{
 use crate::repository::{BackupRecord, ClusterRef, FileMap, Repository};
 use crate::restore::configuration::{AUTO_FILE, MAIN_FILE};
 use crate::restore::error::RestoreError;
-use crate::restore::includes::{ConfigurationFiles, content, normal};
+use crate::restore::includes::{ConfigurationFiles, content, normal, resolved};
 use crate::restore::settings::minimal_settings;
 use crate::server::{CONFIG_FILE_BYTES_MAX, read_config_file};
 
 /// LIMIT: levels of includes, as the server has it (`CONF_FILE_MAX_DEPTH`).
 const DEPTH_MAX: usize = 10;
+/// LIMIT: includes that are told.
+const TOLD_MAX: usize = 20;
 
 /// What was found in a backup.
 #[derive(Debug, Clone, Default)]
 pub(in crate::restore) struct StoredFacts {
     /// The settings of all files, in their order; none when a file is missing or cannot be read by a server.
     pub(in crate::restore) entries: Option<Vec<ConfigEntry>>,
+    /// A warning for each include in the data directory that leads out of it: a copy beside its original would read the
+    /// original's files, or anybody's. What lies there is restored as it was backed up, so they are told, not changed.
+    pub(in crate::restore) leading_away: Vec<String>,
     /// What the control file demands; none when the backup has none, which is found out when it is restored.
     pub(in crate::restore) needs: Option<ReplayNeeds>,
 }
@@ -43,8 +48,34 @@ enum Place {
     Inside(PathBuf),
     /// Among the documents, by its whole path on the original's host.
     Outside(PathBuf),
-    /// On this host: an absolute include of a file inside.
+}
+
+/// Where an include leads.
+enum Included {
+    /// To what was backed up.
+    Stored(Place),
+    /// Out of the data directory, to this file of this host.
     Here(PathBuf),
+    /// Out of the data directory, to wherever that is seen from where it is restored to.
+    Away,
+}
+
+/// What the files say that were read.
+#[derive(Default)]
+struct Found {
+    entries: Vec<ConfigEntry>,
+    /// Whether something could not be read that a server would read, or fail at.
+    is_incomplete: bool,
+    leading_away: Vec<String>,
+}
+
+impl Found {
+    fn tell(&mut self, by: &Path, line: usize, named: &Path, how: &str) {
+        if self.leading_away.len() < TOLD_MAX {
+            let (by, named) = (by.display(), named.display());
+            self.leading_away.push(format!("\"{by}\" line {line} includes \"{named}\"{how}"));
+        }
+    }
 }
 
 impl StoredFiles<'_> {
@@ -56,27 +87,24 @@ impl StoredFiles<'_> {
                 Some(ReplayNeeds::from(&ControlFile::decode(&bytes).map_err(invalid)?.settings))
             }
         };
-        Ok(StoredFacts { entries: self.entries()?, needs })
+        let Found { entries, is_incomplete, leading_away } = self.found()?;
+        Ok(StoredFacts { entries: (!is_incomplete).then_some(entries), leading_away, needs })
     }
 
-    fn entries(&self) -> Result<Option<Vec<ConfigEntry>>, RestoreError> {
-        let mut entries = Vec::new();
-        let is_read = match self.main_place()? {
-            Some(main) => self.read_into(&mut entries, &main, 0)?,
+    fn found(&self) -> Result<Found, RestoreError> {
+        let mut found = Found::default();
+        match self.main_place()? {
+            Some(main) => self.read_into(&mut found, &main, 0)?,
             // It is written anew.
-            None => {
-                let lines = minimal_settings(self.record)?;
-                entries = parse_config(lines.as_bytes()).unwrap_or_default();
-                true
-            }
-        };
+            None => found.entries = parse_config(minimal_settings(self.record)?.as_bytes()).unwrap_or_default(),
+        }
         let auto = self.inside(Path::new(AUTO_FILE), CONFIG_FILE_BYTES_MAX)?.unwrap_or_default();
         // What pgv wrote there for another recovery goes.
         match parse_config(&clear_recovery_settings(&auto, ClearScope::Everything)) {
-            Ok(own) if is_read => entries.extend(own),
-            _ => return Ok(None),
+            Ok(own) => found.entries.extend(own),
+            Err(_) => found.is_incomplete = true,
         }
-        Ok(Some(entries))
+        Ok(found)
     }
 
     /// Where the main file is, if the backup has it.
@@ -114,72 +142,60 @@ impl StoredFiles<'_> {
                 let load = |document| self.repository.document(self.cluster, &self.record.id, document);
                 Ok(found.map(load).transpose()?)
             }
-            Place::Here(_) => Ok(None),
         }
     }
 
-    /// Adds the settings of a file and of what it includes; says whether a server could read them all.
-    fn read_into(&self, entries: &mut Vec<ConfigEntry>, place: &Place, depth: usize) -> Result<bool, RestoreError> {
-        if let Place::Here(path) = place {
-            let Ok(found) = read_config_file(path) else { return Ok(false) };
-            entries.extend(found);
-            return Ok(true);
-        }
-        let Some(text) = self.text(place)?.filter(|_| depth <= DEPTH_MAX) else { return Ok(false) };
-        let Ok(found) = parse_config(&text) else { return Ok(false) };
-        for entry in found {
+    /// Adds the settings of a file and of what it includes.
+    fn read_into(&self, found: &mut Found, place: &Place, depth: usize) -> Result<(), RestoreError> {
+        let text = self.text(place)?.filter(|_| depth <= DEPTH_MAX);
+        let Some(Ok(entries)) = text.as_deref().map(parse_config) else {
+            found.is_incomplete = true;
+            return Ok(());
+        };
+        for entry in entries {
             if entry.kind == ConfigEntryKind::Setting {
-                entries.push(entry);
+                found.entries.push(entry);
                 continue;
             }
-            let Some(named) = self.included(place, Path::new(OsStr::from_bytes(&entry.value))) else {
-                return Ok(false);
-            };
-            let is_read = match entry.kind {
-                ConfigEntryKind::IncludeDirectory => self.read_directory(entries, &named, depth + 1)?,
-                ConfigEntryKind::IncludeIfExists if !self.is_there(&named)? => true,
-                _ => self.read_into(entries, &named, depth + 1)?,
-            };
-            if !is_read {
-                return Ok(false);
+            let named = Path::new(OsStr::from_bytes(&entry.value));
+            match (self.included(place, named), entry.kind) {
+                (Included::Stored(named), ConfigEntryKind::IncludeDirectory) => {
+                    self.read_directory(found, &named, depth + 1)?;
+                }
+                (Included::Stored(named), ConfigEntryKind::IncludeIfExists) if self.text(&named)?.is_none() => {}
+                (Included::Stored(named), _) => self.read_into(found, &named, depth + 1)?,
+                (Included::Here(file), kind) => {
+                    let how = " by its absolute path, so the copy reads that file, which may be its original's";
+                    found.tell(place.path(), entry.line, named, how);
+                    read_here(found, &file, kind)?;
+                }
+                (Included::Away, _) => {
+                    let how = ", which leads out of the directory, so the copy reads what lies there, seen from where it is \
+                               restored to";
+                    found.tell(place.path(), entry.line, named, how);
+                    found.is_incomplete = true;
+                }
             }
         }
-        Ok(true)
-    }
-
-    fn is_there(&self, place: &Place) -> Result<bool, RestoreError> {
-        Ok(match place {
-            Place::Here(path) => crate::fs::is_present(path)?,
-            _ => self.text(place)?.is_some(),
-        })
+        Ok(())
     }
 
     /// What an include of a file names.
-    fn included(&self, by: &Place, named: &Path) -> Option<Place> {
+    fn included(&self, by: &Place, named: &Path) -> Included {
         match by {
-            Place::Inside(_) if named.is_absolute() => Some(Place::Here(named.to_owned())),
-            Place::Inside(path) => normal(&path.parent().unwrap_or(Path::new("")).join(named)).map(Place::Inside),
+            Place::Inside(_) if named.is_absolute() => Included::Here(named.to_owned()),
+            Place::Inside(path) => match normal(&path.parent().unwrap_or(Path::new("")).join(named)) {
+                Some(path) => Included::Stored(Place::Inside(path)),
+                None => Included::Away,
+            },
             Place::Outside(path) => {
-                let path = path.parent().unwrap_or(Path::new("/")).join(named);
-                path.components()
-                    .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
-                    .then(|| self.place_of(&path))
+                Included::Stored(self.place_of(&resolved(&path.parent().unwrap_or(Path::new("/")).join(named))))
             }
-            Place::Here(_) => None,
         }
     }
 
-    fn read_directory(
-        &self,
-        entries: &mut Vec<ConfigEntry>,
-        place: &Place,
-        depth: usize,
-    ) -> Result<bool, RestoreError> {
-        let is_read_there = |path: &Path| {
-            let name = path.file_name().unwrap_or_default().as_bytes();
-            !name.starts_with(b".") && name.ends_with(b".conf")
-        };
-        let mut named: Vec<Place> = match place {
+    fn read_directory(&self, found: &mut Found, place: &Place, depth: usize) -> Result<(), RestoreError> {
+        let mut files: Vec<Place> = match place {
             Place::Inside(directory) => {
                 self.files.below(directory).map(|path| Place::Inside(path.to_owned())).collect()
             }
@@ -187,24 +203,33 @@ impl StoredFiles<'_> {
                 let paths = self.record.documents.iter().filter_map(|document| document.path.clone());
                 paths.filter(|path| path.parent() == Some(directory)).map(Place::Outside).collect()
             }
-            // Whatever is there: the server reads it, and what it says is found when it is restored.
-            Place::Here(_) => return Ok(false),
         };
-        named.retain(|place| matches!(place, Place::Inside(path) | Place::Outside(path) if is_read_there(path)));
-        named.sort_by(|one, other| one.path().cmp(other.path()));
-        for file in named {
-            if !self.read_into(entries, &file, depth)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        files.retain(|file| {
+            let name = file.path().file_name().unwrap_or_default().as_bytes();
+            !name.starts_with(b".") && name.ends_with(b".conf")
+        });
+        files.sort_by(|one, other| one.path().cmp(other.path()));
+        files.iter().try_for_each(|file| self.read_into(found, file, depth))
     }
+}
+
+/// Adds the settings of a file on this host.
+fn read_here(found: &mut Found, file: &Path, kind: ConfigEntryKind) -> Result<(), RestoreError> {
+    if kind == ConfigEntryKind::IncludeIfExists && !crate::fs::is_present(file)? {
+        return Ok(());
+    }
+    // Of a directory there is whatever is there then: what it says is found when it is restored.
+    match read_config_file(file) {
+        Ok(entries) if kind != ConfigEntryKind::IncludeDirectory => found.entries.extend(entries),
+        _ => found.is_incomplete = true,
+    }
+    Ok(())
 }
 
 impl Place {
     fn path(&self) -> &Path {
         match self {
-            Self::Inside(path) | Self::Outside(path) | Self::Here(path) => path,
+            Self::Inside(path) | Self::Outside(path) => path,
         }
     }
 }

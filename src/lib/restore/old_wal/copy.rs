@@ -12,7 +12,9 @@ use crate::error::chain;
 use crate::fs::{self, Tree};
 use crate::pg::{WalFileName, WalSegmentName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{ClusterRef, Repository, RepositoryError, WalArchive, WalContent, Writer, WriterDescription};
+use crate::repository::{
+    ClusterRef, Repository, RepositoryError, WalArchive, WalFileContent, Writer, WriterDescription,
+};
 
 /// The folder of WAL in a data directory.
 const PG_WAL: &str = "pg_wal";
@@ -79,7 +81,7 @@ impl OldWalCopy<'_> {
         let archive = WalArchive::new(self.repository, self.cluster);
         for (timeline, text) in &self.what.history_texts {
             let name = WalFileName::TimelineHistory(*timeline);
-            if let Err(error) = archive.store(&name, WalContent::Whole(text), self.level, &writer) {
+            if let Err(error) = archive.store(&name, WalFileContent::Whole(text), self.level, &writer) {
                 self.reporter.warn(&format!("{name} was not stored in the archive: {}", chain(&error)));
             }
         }
@@ -119,9 +121,9 @@ impl OldWalCopy<'_> {
         let bytes = fs::bytes_of(&file, &path)?;
         let stored = if bytes <= WHOLE_BYTES_MAX {
             let content = fs::read_range_of(&file, &path, 0, usize::try_from(bytes).unwrap_or_default())?;
-            archive.store(&name, WalContent::Whole(&content), self.level, writer)
+            archive.store(&name, WalFileContent::Whole(&content), self.level, writer)
         } else {
-            archive.store(&name, WalContent::File(&mut file), self.level, writer)
+            archive.store(&name, WalFileContent::File(&mut file), self.level, writer)
         };
         Ok(stored.map(|_| ()))
     }

@@ -105,17 +105,19 @@ pub enum OldWalError {
     },
     /// Commits would be lost.
     #[error(
-        "\"{}\" holds {} after the end of the archive at {archived_end}, the last at {}",
-        path.display(), commits_text(*commits), time_text(last.time)
+        "\"{}\" holds {} after the end of the archive{} at {archived_end}, the last at {}",
+        path.display(), commits_text(*commits), beside_text(beside.as_ref()), time_text(last.time)
     )]
     Unarchived {
         /// The folder.
         path: PathBuf,
+        /// The one that was named, when one was.
+        beside: Option<PathBuf>,
         /// How many.
         commits: u64,
         /// The last one.
         last: Box<Ending>,
-        /// Where the archive ends.
+        /// Where the archive ends, and what was named with it.
         archived_end: Lsn,
     },
     /// Nobody can say whether commits would be lost.
@@ -147,6 +149,10 @@ pub enum OldWalError {
 /// `1 commit`, `2 commits`.
 fn commits_text(commits: u64) -> String {
     if commits == 1 { "1 commit".to_owned() } else { format!("{commits} commits") }
+}
+
+fn beside_text(beside: Option<&PathBuf>) -> String {
+    beside.map(|named| format!(" and of \"{}\"", named.display())).unwrap_or_default()
 }
 
 impl OldWalError {

@@ -1,6 +1,6 @@
 //! What a folder of segments holds of a cluster's WAL, by names and headers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -168,6 +168,11 @@ impl OldWal {
     /// Whether no later one of its timeline is known: the log may end in it.
     pub(super) fn is_last(&self, name: &WalSegmentName) -> bool {
         self.last.get(&name.timeline()).is_none_or(|last| last <= name)
+    }
+
+    /// The segments in which the log may end.
+    pub(super) fn last_segments(&self) -> BTreeSet<WalSegmentName> {
+        self.segments.keys().filter(|name| self.is_last(name)).copied().collect()
     }
 
     /// Where a file of that segment lies that does not begin as it must.

@@ -13,7 +13,7 @@ use crate::pg::{Lsn, TimelineHistory, TimelineId, WalPageScan, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
-use crate::wal_search::{CommitCount, Ending, RUN_BYTES, WalSearch};
+use crate::wal_search::{CommitCount, Ending, WalSearch};
 
 /// A segment that recovery needs from the old pg_wal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,6 +69,8 @@ pub(in super::super) struct Gain<'a> {
     pub(in super::super) archived: &'a ArchiveFacts,
     /// Archive and folder together.
     pub(in super::super) facts: &'a ArchiveFacts,
+    /// Behind where commits count; none for the end of what is archived.
+    pub(in super::super) behind: Option<Lsn>,
     pub(in super::super) threads: usize,
 }
 
@@ -81,7 +83,7 @@ pub(in super::super) fn find_use(
     read: Option<&ReadGain>,
     (reporter, cancel): (&dyn Reporter, &Cancel),
 ) -> Result<OldWalUse, RestoreError> {
-    let Gain { old, source, archived, facts, threads } = gain;
+    let Gain { old, source, archived, facts, behind, threads } = gain;
     let size = facts.segment_size;
     let reached = archived.coverage(path, record.start_lsn, None);
     let whole = facts.coverage(path, record.start_lsn, None);
@@ -89,9 +91,10 @@ pub(in super::super) fn find_use(
     let histories = path.parents().chain([path.timeline()]);
     let history_texts: Vec<_> =
         histories.filter_map(|timeline| Some((timeline, old.histories.get(&timeline)?.text.clone()))).collect();
+    let behind = behind.unwrap_or(reached.end_lsn);
     let mut found = OldWalUse {
         folder: old.folder.clone(),
-        archived_end: reached.end_lsn,
+        archived_end: behind,
         end_lsn: needed.min(reached.end_lsn),
         commits: 0,
         last_commit: None,
@@ -107,10 +110,8 @@ pub(in super::super) fn find_use(
         let read = match read.filter(|read| read.from == record.start_lsn) {
             Some(read) => ReadGain { end_lsn: read.end_lsn.min(to), ..read.clone() },
             None => {
-                let format = WalSearch::format(*source, path, record.start_lsn, size)?;
-                let search =
-                    WalSearch { source: *source, path, format, from, to, threads: *threads, run_bytes: RUN_BYTES };
-                let new = || CommitCount::new(reached.end_lsn, reach.last_record);
+                let search = WalSearch::new(*source, path, (from, to), size, *threads)?;
+                let new = || CommitCount::new(behind, reach.last_record);
                 let read = search.run(new, reporter, cancel)?;
                 let CommitCount { count: commits, last: last_commit, .. } = read.search;
                 ReadGain { from: record.start_lsn, commits, last_commit, end_lsn: read.run.next_lsn }

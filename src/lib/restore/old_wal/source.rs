@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::OldWal;
@@ -19,20 +19,31 @@ const PIECE_BYTES: usize = 1 << 20;
 pub(in super::super) struct CombinedSegments<'a> {
     archive: ArchivedSegments<'a>,
     repository: &'a Repository,
-    old: Option<&'a OldWal>,
+    /// The first one that has a segment counts.
+    olds: Vec<&'a OldWal>,
     /// Of every segment of the folder that was read to its end: what is copied later must give the same.
     digests: Mutex<BTreeMap<WalSegmentName, ContentDigest>>,
 }
 
 impl<'a> CombinedSegments<'a> {
-    pub(in super::super) fn new(repository: &'a Repository, archive: WalArchive<'a>, old: Option<&'a OldWal>) -> Self {
-        Self { archive: ArchivedSegments(archive), repository, old, digests: Mutex::default() }
+    pub(in super::super) fn new(
+        repository: &'a Repository,
+        archive: WalArchive<'a>,
+        olds: impl IntoIterator<Item = &'a OldWal>,
+    ) -> Self {
+        let olds = olds.into_iter().collect();
+        Self { archive: ArchivedSegments(archive), repository, olds, digests: Mutex::default() }
+    }
+
+    /// The folder that gives a segment which the archive lacks.
+    fn old_with(&self, name: &WalSegmentName) -> Option<(&'a OldWal, PathBuf)> {
+        self.olds.iter().find_map(|old| Some((*old, old.path_of(name)?)))
     }
 
     /// The digest of a segment of the folder, as it was when it was read.
     pub(super) fn digest_of(&self, name: &WalSegmentName) -> Result<Option<ContentDigest>, WalSearchError> {
         let known = || self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
-        if let (None, Some(path)) = (known(), self.old.and_then(|old| old.path_of(name))) {
+        if let (None, Some((_, path))) = (known(), self.old_with(name)) {
             self.read_file(name, &path, &mut |_| ControlFlow::Continue(()))?;
         }
         Ok(known())
@@ -85,7 +96,7 @@ impl WalSource for CombinedSegments<'_> {
     ) -> Result<Option<WalSegmentName>, WalSearchError> {
         for name in &candidates.names {
             // The folder was asked only for what the archive lacks.
-            if let Some(path) = self.old.and_then(|old| old.path_of(name)) {
+            if let Some((_, path)) = self.old_with(name) {
                 self.read_file(name, &path, sink)?;
                 return Ok(Some(*name));
             }
@@ -98,9 +109,9 @@ impl WalSource for CombinedSegments<'_> {
     }
 
     fn standing(&self, segment: &WalSegmentName) -> SegmentStanding {
-        match self.old.filter(|old| old.path_of(segment).is_some()) {
+        match self.old_with(segment) {
             None => SegmentStanding::Archived,
-            Some(old) if old.is_last(segment) => SegmentStanding::LastLeft,
+            Some((old, _)) if old.is_last(segment) => SegmentStanding::LastLeft,
             Some(_) => SegmentStanding::Left,
         }
     }

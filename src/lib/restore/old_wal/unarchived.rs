@@ -7,13 +7,14 @@ use super::super::RestoreOptions;
 use super::super::decision::Decision;
 use super::super::error::RestoreError;
 use super::super::places::MOVED_ASIDE;
+use super::super::target_directory::InTheWay;
 use super::folder::refuse_running;
 use super::{CombinedSegments, Gain, OldWal, OldWalError, OldWalUse, Reach, find_use};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::fs::{self, FileError};
 use crate::pg::{RecoveryMode, RecoveryTarget, WalSegmentName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::WalArchive;
+use crate::repository::{ArchiveFacts, WalArchive};
 
 /// The folder of WAL in a data directory.
 const PG_WAL: &str = "pg_wal";
@@ -67,10 +68,12 @@ impl Unarchived<'_> {
     /// Segments in which no commit is lost are told `with_segments` alone.
     fn warning_of(&self, place: &Path, with_segments: bool) -> Result<Option<String>, RestoreError> {
         let folder = place.join(PG_WAL);
-        let Decision { selected, facts, .. } = self.decision;
+        let Decision { selected, facts, old: named, .. } = self.decision;
         let counts = self.counts_commits(place, &folder);
+        // What ends in the last segment of the folder that was named may go on in the same segment elsewhere.
+        let known = named.as_ref().map_or_else(|| facts.clone(), |named| facts.without(&named.last_segments()));
         let looked = match fs::is_directory(&folder) {
-            Ok(true) => OldWal::look(place, &selected.identity, facts),
+            Ok(true) => OldWal::look(place, &selected.identity, &known),
             Ok(false) => return Ok(None),
             Err(error) => Err(error.into()),
         };
@@ -85,40 +88,52 @@ impl Unarchived<'_> {
                 return Ok(Some(format!("could not look for WAL in \"{}\": {}", folder.display(), chain(&error))));
             }
         };
-        if counts && let Some(warning) = self.warning_of_commits(&old, &folder)? {
+        if named.as_ref().is_some_and(|named| named.folder == old.folder) {
+            return Ok(None);
+        }
+        if counts && let Some(warning) = self.warning_of_commits(&old, &known, &folder)? {
             return Ok(Some(warning));
         }
-        Ok(segments_text(&old, &folder).filter(|_| with_segments))
+        Ok(segments_text(&old, facts, &folder).filter(|_| with_segments))
     }
 
-    /// Whether commits count: for a restore to the latest, in a folder whose server does not archive them yet.
+    /// Whether commits count: for a restore to the latest, or one that removes them, in a folder whose server does not
+    /// archive them yet.
     fn counts_commits(&self, place: &Path, folder: &Path) -> bool {
         let options = self.options;
         let is_latest = options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest;
-        is_latest
-            && options.wal_from.is_none()
-            && !matches!(refuse_running(place, folder), Err(OldWalError::ServerRuns { .. }))
+        // What does not belong to the backup is removed there, and its WAL with it, whatever the target.
+        let is_removed = options.in_the_way == InTheWay::Delta && place == self.directory;
+        (is_removed || is_latest) && !matches!(refuse_running(place, folder), Err(OldWalError::ServerRuns { .. }))
     }
 
     /// Refuses to lose commits, or says which ones are.
-    fn warning_of_commits(&self, old: &OldWal, folder: &Path) -> Result<Option<String>, RestoreError> {
-        let lost = judged(self.lost_in(old), self.options.archive_only, &old.folder)?;
+    fn warning_of_commits(
+        &self,
+        old: &OldWal,
+        known: &ArchiveFacts,
+        folder: &Path,
+    ) -> Result<Option<String>, RestoreError> {
+        let lost = judged(self.lost_in(old, known), self.options.archive_only, &old.folder)?;
         let Some(OldWalUse { commits, archived_end, last_commit: Some(last), .. }) = lost else { return Ok(None) };
-        let refusal = OldWalError::Unarchived { path: folder.to_owned(), commits, last: Box::new(last), archived_end };
+        let beside = self.decision.old.as_ref().map(|named| named.folder.clone());
+        let (path, last) = (folder.to_owned(), Box::new(last));
+        let refusal = OldWalError::Unarchived { path, beside, commits, last, archived_end };
         match self.options.archive_only {
             true => Ok(Some(format!("{refusal}; they are left out, as --archive-only says"))),
             false => Err(refusal.into()),
         }
     }
 
-    /// What the WAL there would add.
-    fn lost_in(&self, old: &OldWal) -> Result<OldWalUse, RestoreError> {
-        let Decision { selected, facts, choice, .. } = self.decision;
+    /// What the WAL there would add to what is `known`.
+    fn lost_in(&self, old: &OldWal, known: &ArchiveFacts) -> Result<OldWalUse, RestoreError> {
+        let Decision { selected, choice, old: named, old_wal, .. } = self.decision;
         let archive = WalArchive::new(&self.options.repository, &selected.cluster);
-        let source = CombinedSegments::new(&self.options.repository, archive, Some(old));
+        let source = CombinedSegments::new(&self.options.repository, archive, [old].into_iter().chain(named));
         let threads = self.options.proving.threads();
-        let with_old = old.added_to(facts);
-        let gain = Gain { old, source: &source, archived: facts, facts: &with_old, threads };
+        let with_old = old.added_to(known);
+        let behind = old_wal.as_ref().map(|used| used.end_lsn);
+        let gain = Gain { old, source: &source, archived: known, facts: &with_old, behind, threads };
         let reach = Reach { end: None, last_record: None };
         find_use(&gain, (&choice.path, &choice.record), reach, None, (self.reporter, self.cancel))
     }
@@ -140,9 +155,10 @@ fn judged(
 }
 
 /// Names the segments that the archive lacks, when there are any.
-fn segments_text(old: &OldWal, folder: &Path) -> Option<String> {
-    let named: Vec<String> = old.segments.keys().take(NAMED_SEGMENTS_MAX).map(WalSegmentName::to_string).collect();
-    let more = match old.segments.len().saturating_sub(named.len()) {
+fn segments_text(old: &OldWal, facts: &ArchiveFacts, folder: &Path) -> Option<String> {
+    let lacking: Vec<&WalSegmentName> = old.segments.keys().filter(|name| !facts.contains(name)).collect();
+    let named: Vec<String> = lacking.iter().take(NAMED_SEGMENTS_MAX).map(ToString::to_string).collect();
+    let more = match lacking.len().saturating_sub(named.len()) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };

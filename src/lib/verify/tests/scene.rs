@@ -8,7 +8,7 @@ use crate::pg::testing::{segment_size, wal_segment};
 use crate::pg::{Lsn, TimelineId, WalFileName, WalSegmentName};
 use crate::report::{Cancel, SilentReporter};
 use crate::repository::testing::{self, TestRepository};
-use crate::repository::{BackupRecord, PackOptions, WalArchive, WalContent, backup_testing};
+use crate::repository::{BackupRecord, PackOptions, WalArchive, WalFileContent, backup_testing};
 use crate::verify::{Cost, Depth, Finding, VerifyOptions, VerifyReport, verify};
 
 pub(super) struct Scene {
@@ -90,7 +90,7 @@ impl Scene {
     pub(super) fn store(&self, name: &str, content: &[u8]) {
         let archive = WalArchive::new(&self.test.repository, &self.test.cluster);
         let name = WalFileName::parse(name).unwrap();
-        archive.store(&name, WalContent::Whole(content), CompressionLevel::DEFAULT, &self.test.writer).unwrap();
+        archive.store(&name, WalFileContent::Whole(content), CompressionLevel::DEFAULT, &self.test.writer).unwrap();
     }
 
     /// A backup that begins and ends in that segment.

@@ -61,6 +61,11 @@ impl PackReader<'_> {
         self.offsets.get(frame).copied().unwrap_or_else(|| self.plain_bytes())
     }
 
+    /// What these bytes are as that frame, when they are what it holds.
+    pub(crate) fn recognise<'f>(&self, frame: usize, plain: &'f [u8]) -> Option<CheckedFrame<'f>> {
+        self.pages_as_indexed(frame, plain).map(|pages| CheckedFrame { plain, pages })
+    }
+
     /// Reads these frames at once and hands over each one's number and what it holds, or what is wrong with it. Says how
     /// many stored bytes were read.
     pub(crate) fn check_frames(

@@ -1,0 +1,110 @@
+//! Whole trees from an open directory on: what is in them, removing it, syncing it. No link is followed.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{FileError, PathKind};
+
+/// The names in an open directory, without `.` and `..`.
+fn names_in(directory: &OwnedFd, path: &Path) -> Result<Vec<std::ffi::OsString>, FileError> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let failed = |error: Errno| FileError::new("list directory", path, error);
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(std::ffi::OsString::from_vec(name));
+        }
+    }
+    Ok(names)
+}
+
+fn subdirectory(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<OwnedFd>, FileError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(error) => Err(FileError::new("open directory", path, error)),
+    }
+}
+
+pub(super) fn remove_below(directory: &OwnedFd, path: &Path, keep: &[&OsStr]) -> Result<(), FileError> {
+    for name in names_in(directory, path)?.into_iter().filter(|name| !keep.contains(&name.as_os_str())) {
+        remove_entry(directory, &name, &path.join(&name))?;
+    }
+    Ok(())
+}
+
+pub(super) fn remove_entry(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), FileError> {
+    let flags = match subdirectory(directory, name, path)? {
+        Some(below) => {
+            remove_below(&below, path, &[])?;
+            AtFlags::REMOVEDIR
+        }
+        None => AtFlags::empty(),
+    };
+    rustix::fs::unlinkat(directory, name, flags).map_err(|error| FileError::new("remove", path, error))
+}
+
+pub(super) fn list_below<E: From<FileError>>(
+    directory: &OwnedFd,
+    path: &Path,
+    relative: &Path,
+    is_skipped: &mut dyn FnMut(&OsStr) -> bool,
+    each: &mut dyn FnMut(&Path, PathKind) -> Result<(), E>,
+) -> Result<(), E> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let failed = |error: Errno| FileError::new("list directory", path, error);
+    let mut below = Vec::new();
+    for entry in Dir::read_from(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." || is_skipped(name) {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => {
+                let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                FileType::from_raw_mode(stat.map_err(failed)?.st_mode)
+            }
+            kind => kind,
+        };
+        let kind = match kind {
+            FileType::Directory => PathKind::Directory,
+            FileType::RegularFile => PathKind::File,
+            FileType::Symlink => PathKind::Link,
+            _ => PathKind::Other,
+        };
+        if kind == PathKind::Directory {
+            below.push(name.to_owned());
+        }
+        each(&relative.join(name), kind)?;
+    }
+    for name in below {
+        let child = path.join(&name);
+        if let Some(directory) = subdirectory(directory, &name, &child)? {
+            list_below(&directory, &child, &relative.join(&name), &mut |_| false, each)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn sync_below(directory: &OwnedFd, path: &Path) -> Result<(), FileError> {
+    for name in names_in(directory, path)? {
+        let child = path.join(&name);
+        if let Some(below) = subdirectory(directory, &name, &child)? {
+            sync_below(&below, &child)?;
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(directory, &name, flags, Mode::empty()).and_then(rustix::fs::fsync) {
+            Ok(()) | Err(Errno::LOOP) => {}
+            Err(error) => return Err(FileError::new("sync", &child, error)),
+        }
+    }
+    rustix::fs::fsync(directory).map_err(|error| FileError::new("sync directory", path, error))
+}

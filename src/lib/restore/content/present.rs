@@ -1,0 +1,214 @@
+//! What stands in directories whose content is kept where it is right, compared with the map on the way through both.
+
+use std::iter::Peekable;
+use std::path::{Path, PathBuf};
+
+use super::{Content, TOLD_MAX};
+use crate::fs::{PathKind, Sorted, Sorter, Tree};
+use crate::pg::{ControlFile, DataPath};
+use crate::restore::error::RestoreError;
+use crate::restore::manifest::MANIFEST;
+use crate::restore::marker::MARKER;
+use crate::restore::target_directory::DirectoryAction;
+
+/// Names in the directories, sorted as the map is.
+pub(super) struct Present {
+    found: Option<Peekable<Sorted>>,
+    /// A directory that is gone with all that was in it.
+    gone: Option<Vec<u8>>,
+    /// How many names were removed, and the first of them.
+    removed: (u64, Vec<PathBuf>),
+}
+
+/// One of them.
+struct Found {
+    /// Its path as the map would have it.
+    path: Vec<u8>,
+    kind: PathKind,
+}
+
+impl Found {
+    /// Ordered as paths are: the zero behind a path is less than what may follow it.
+    fn encode(&self) -> Vec<u8> {
+        let kind = match self.kind {
+            PathKind::Directory => b'd',
+            PathKind::File => b'f',
+            PathKind::Link => b'l',
+            PathKind::Other => b'o',
+        };
+        [self.path.as_slice(), &[0, kind]].concat()
+    }
+
+    fn decode(record: &[u8]) -> Option<Self> {
+        let (kind, rest) = record.split_last()?;
+        let kind = match kind {
+            b'd' => PathKind::Directory,
+            b'f' => PathKind::File,
+            b'l' => PathKind::Link,
+            _ => PathKind::Other,
+        };
+        Some(Self { path: rest.strip_suffix(&[0])?.to_vec(), kind })
+    }
+}
+
+impl Present {
+    fn of(found: Option<Sorted>) -> Self {
+        Self { found: found.map(Iterator::peekable), gone: None, removed: (0, Vec::new()) }
+    }
+
+    /// How many names were removed that the map does not have, and the first of them.
+    pub(super) fn removed(self) -> (u64, Vec<PathBuf>) {
+        self.removed
+    }
+
+    /// Nothing stands anywhere.
+    pub(super) fn nothing() -> Self {
+        Self::of(None)
+    }
+
+    fn next_below(&mut self, limit: Option<&DataPath>) -> Option<Result<Found, RestoreError>> {
+        let found = self.found.as_mut()?;
+        loop {
+            let next = found.next_if(|record| match (record, limit) {
+                (Ok(record), Some(limit)) => {
+                    let path = record.get(..record.len().saturating_sub(2)).unwrap_or_default();
+                    path <= limit.as_bytes()
+                }
+                (_, None) | (Err(_), _) => true,
+            })?;
+            let next = match next {
+                Ok(record) => Found::decode(&record)?,
+                Err(error) => return Some(Err(error.into())),
+            };
+            let is_gone = self.gone.as_ref().is_some_and(|gone| {
+                next.path.strip_prefix(gone.as_slice()).is_some_and(|below| below.starts_with(b"/"))
+            });
+            if !is_gone {
+                return Some(Ok(next));
+            }
+        }
+    }
+}
+
+impl Content<'_> {
+    /// Looks at what stands in the directories that are not emptied.
+    pub(super) fn look_around(&self) -> Result<Present, RestoreError> {
+        if !self.keeps() {
+            return Ok(Present::nothing());
+        }
+        let mut sorter = Sorter::new(&self.places.data);
+        if self.plan.directory_action.keeps_content() {
+            let has_manifest = self.manifest.is_some();
+            let mut is_ours =
+                |name: &std::ffi::OsStr| name == MARKER || name == "lost+found" || (has_manifest && name == MANIFEST);
+            self.list(&self.places.data, b"", &mut is_ours, &mut sorter)?;
+        }
+        for plan in self.plan.tablespaces.iter().filter(|plan| plan.action.keeps_content()) {
+            let Some(tree) = self.places.tablespaces.get(&plan.oid) else { continue };
+            let own = format!("PG_{}_", self.plan.record.major_version);
+            // Another major version's files may lie beside ours, of a cluster that is none of our business.
+            let mut is_not_ours = |name: &std::ffi::OsStr| {
+                let is_foreign = name != MARKER
+                    && name != "lost+found"
+                    && name.to_string_lossy().starts_with("PG_")
+                    && !name.to_string_lossy().starts_with(&own);
+                if is_foreign {
+                    let place = tree.path().join(name);
+                    self.reporter.warn(&format!("\"{}\" is not of this server and stays", place.display()));
+                }
+                is_foreign || name == MARKER || name == "lost+found"
+            };
+            self.list(tree, format!("pg_tblspc/{}/", plan.oid).as_bytes(), &mut is_not_ours, &mut sorter)?;
+        }
+        Ok(Present::of(Some(sorter.finish()?)))
+    }
+
+    fn list(
+        &self,
+        tree: &Tree,
+        prefix: &[u8],
+        is_skipped: &mut dyn FnMut(&std::ffi::OsStr) -> bool,
+        sorter: &mut Sorter<'_>,
+    ) -> Result<(), RestoreError> {
+        tree.list(is_skipped, &mut |relative, kind| {
+            self.cancelled()?;
+            let is_staged = prefix.is_empty() && relative == Path::new(self.places.control_file);
+            let name = if is_staged { Path::new(ControlFile::PATH) } else { relative };
+            let path = [prefix, name.as_os_str().as_encoded_bytes()].concat();
+            Ok::<(), RestoreError>(sorter.push(&Found { path, kind }.encode())?)
+        })
+    }
+
+    /// What stands where the map has this path; everything before it that the map does not have is removed.
+    pub(super) fn standing_at(&self, path: &DataPath, present: &mut Present) -> Result<Option<PathKind>, RestoreError> {
+        while let Some(found) = present.next_below(Some(path)) {
+            let found = found?;
+            if found.path == path.as_bytes() {
+                return Ok(Some(found.kind));
+            }
+            let is_above =
+                || path.as_bytes().strip_prefix(found.path.as_slice()).is_some_and(|rest| rest.first() == Some(&b'/'));
+            // COMPAT: servers do not send the directory of a tablespace that lies in the data directory.
+            if found.kind == PathKind::Directory && is_above() {
+                continue;
+            }
+            self.remove_extra(found, present)?;
+        }
+        Ok(None)
+    }
+
+    /// Removes what stands behind the last path of the map.
+    pub(super) fn remove_rest(&self, present: &mut Present) -> Result<(), RestoreError> {
+        while let Some(found) = present.next_below(None) {
+            self.remove_extra(found?, present)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what stands where something of another kind belongs.
+    pub(super) fn remove_other(
+        &self,
+        path: &DataPath,
+        kind: PathKind,
+        present: &mut Present,
+    ) -> Result<(), RestoreError> {
+        if kind == PathKind::Directory {
+            present.gone = Some(path.as_bytes().to_vec());
+        }
+        let (tree, relative) = self.places.place_of(path);
+        if kind == PathKind::Link {
+            self.warn_of_link(tree, &relative);
+        }
+        self.touch(|| Ok(tree.remove(&relative)?))
+    }
+
+    fn remove_extra(&self, found: Found, present: &mut Present) -> Result<(), RestoreError> {
+        let (tree, relative) = self.places.place_of_bytes(&found.path);
+        if found.kind == PathKind::Directory {
+            present.gone = Some(found.path);
+        }
+        if found.kind == PathKind::Link {
+            self.warn_of_link(tree, &relative);
+        }
+        let (count, paths) = &mut present.removed;
+        *count += 1;
+        if paths.len() < TOLD_MAX {
+            paths.push(tree.path().join(&relative));
+        }
+        self.touch(|| Ok(tree.remove(&relative)?))
+    }
+
+    /// What a link leads to is not looked at, and stays.
+    fn warn_of_link(&self, tree: &Tree, relative: &Path) {
+        if let Ok(target) = tree.link_target(relative) {
+            let link = tree.path().join(relative);
+            self.reporter.warn(&format!("\"{}\" was a link; \"{}\" stays as it is", link.display(), target.display()));
+        }
+    }
+
+    /// Whether something that stands is kept where it is right.
+    pub(super) fn keeps(&self) -> bool {
+        let tablespaces = self.plan.tablespaces.iter().map(|plan| plan.action);
+        tablespaces.chain([self.plan.directory_action]).any(DirectoryAction::keeps_content)
+    }
+}

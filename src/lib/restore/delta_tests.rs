@@ -1,0 +1,340 @@
+//! `--delta` and `--resume`: what is right stays untouched, what differs is mended, what does not belong goes, nothing
+//! outside is touched, and whatever is ended early cannot start and goes on.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+
+use super::executor_tests::{SPACE_OID, Scene, StopAt};
+use super::marker::MARKER;
+use super::{ContentReport, DirectoryAction, InTheWay, RestoreError, testing};
+use crate::clock::SystemClock;
+use crate::error::{Classified, ErrorClass};
+use crate::pg::{BackupManifest, ControlFile, ManifestChecksum, ManifestChecksumAlgorithm, SystemIdentifier};
+use crate::report::{Cancel, CollectingReporter, Reporter, SilentReporter};
+
+impl Scene {
+    fn restored(&self, name: &str) -> PathBuf {
+        let data = self.at(name);
+        self.restore(&data, &Cancel::new(), &SilentReporter).unwrap();
+        data
+    }
+
+    fn keeping(
+        &self,
+        data: &Path,
+        in_the_way: InTheWay,
+        jobs: usize,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<ContentReport, RestoreError> {
+        let mut options = self.options(data);
+        (options.in_the_way, options.jobs) = (in_the_way, jobs);
+        let planned = super::plan(&options, &SilentReporter, &Cancel::new())?;
+        Ok(super::run(&options, planned, &SystemClock, reporter, cancel)?.content)
+    }
+
+    fn delta(&self, data: &Path) -> Result<ContentReport, RestoreError> {
+        self.keeping(data, InTheWay::Delta, 3, &Cancel::new(), &SilentReporter)
+    }
+
+    fn dry(&self, data: &Path) -> ContentReport {
+        let mut options = self.options(data);
+        options.in_the_way = InTheWay::Delta;
+        let planned = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap();
+        super::compare(&options, &planned, &SilentReporter, &Cancel::new()).unwrap().unwrap()
+    }
+
+    fn file_bytes(&self) -> u64 {
+        self.files.values().map(|content| content.len() as u64).sum()
+    }
+}
+
+fn mode_of(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// What tells whether a file was written to or replaced.
+fn traces(data: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![data.to_owned(), data.with_extension("space")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let facts = std::fs::symlink_metadata(&path).unwrap();
+            if facts.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path, (facts.ino(), facts.mtime(), facts.mtime_nsec(), facts.size()));
+            }
+        }
+    }
+    found
+}
+
+/// Does to a restored cluster what can be done to one.
+fn damage(data: &Path, outside: &Path) {
+    let space = data.with_extension("space");
+    std::fs::create_dir(outside).unwrap();
+    std::fs::write(outside.join("theirs"), "theirs").unwrap();
+    let write = |name: &str, content: &[u8]| std::fs::write(data.join(name), content).unwrap();
+    let mut large = std::fs::read(data.join("base/1/1")).unwrap();
+    large[300_000] ^= 1;
+    write("base/1/1", &large);
+    write("base/1/3", &large[..1000]);
+    write("pg_xact/0000", &[&std::fs::read(data.join("pg_xact/0000")).unwrap()[..], b"more"].concat());
+    std::fs::remove_file(data.join("PG_VERSION")).unwrap();
+    std::fs::remove_file(data.join("base/1/2")).unwrap();
+    symlink(outside.join("theirs"), data.join("base/1/2")).unwrap();
+    // Another name of somebody's file must not be written to.
+    std::fs::remove_file(data.join("pg_hba.conf")).unwrap();
+    std::fs::hard_link(outside.join("theirs"), data.join("pg_hba.conf")).unwrap();
+    std::fs::remove_file(data.join("postgresql.conf")).unwrap();
+    std::fs::create_dir(data.join("postgresql.conf")).unwrap();
+    std::fs::write(data.join("postgresql.conf/inside"), "").unwrap();
+    for name in ["base/1/999", "base/1.x", "base/1-x", "pg_wal/000000010000000000000009", "zz", "not\\ours"] {
+        write(name, b"extra");
+    }
+    std::fs::create_dir_all(data.join("base/5/deep")).unwrap();
+    write("base/5/deep/file", b"extra");
+    symlink(outside, data.join("base/6")).unwrap();
+    symlink(outside, data.join("pg_tblspc/77777")).unwrap();
+    std::fs::remove_dir(data.join("pg_wal/archive_status")).unwrap();
+    symlink(outside, data.join("pg_wal/archive_status")).unwrap();
+    std::fs::set_permissions(data.join("base/1"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(data.join("base/1/4"), std::fs::Permissions::from_mode(0o444)).unwrap();
+    std::fs::write(space.join("PG_15_202209061/5/8"), "extra").unwrap();
+    std::fs::write(space.join("stray"), "extra").unwrap();
+    std::fs::create_dir(space.join("PG_14_202107181")).unwrap();
+    std::fs::write(space.join("PG_14_202107181/1"), "theirs").unwrap();
+    for (name, mode) in [("PG_14_202107181", 0o700), ("PG_14_202107181/1", 0o600)] {
+        std::fs::set_permissions(space.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+#[test]
+fn whatever_was_done_to_a_cluster_a_delta_mends() {
+    for jobs in [1, 4] {
+        let scene = Scene::new();
+        let data = scene.restored("data");
+        let (outside, space) = (scene.at("outside"), data.with_extension("space"));
+        damage(&data, &outside);
+        let said = CollectingReporter::default();
+        let done = scene.keeping(&data, InTheWay::Delta, jobs, &Cancel::new(), &said).unwrap();
+        scene.assert_restored(&data);
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "nothing is written through a link");
+        assert_eq!(std::fs::read(outside.join("theirs")).unwrap(), b"theirs");
+        for gone in ["base/1/999", "base/1.x", "base/1-x", "zz", "not\\ours", "base/5", "base/6", "pg_tblspc/77777"] {
+            assert!(std::fs::symlink_metadata(data.join(gone)).is_err(), "{gone}");
+        }
+        assert_eq!(std::fs::read_dir(data.join("pg_wal")).unwrap().count(), 1);
+        assert!(std::fs::symlink_metadata(data.join("pg_wal/archive_status")).unwrap().is_dir());
+        assert_eq!((mode_of(&data.join("base/1")), mode_of(&data.join("base/1/4"))), (0o700, 0o600));
+        assert!(!space.join("stray").exists() && !space.join("PG_15_202209061/5/8").exists());
+        assert_eq!(std::fs::read(space.join("PG_14_202107181/1")).unwrap(), b"theirs");
+        let lines = said.lines().join("\n");
+        assert!(lines.contains("PG_14_202107181\" is not of this server and stays"), "{lines}");
+        assert!(lines.contains("pg_tblspc/77777\" was a link"), "{lines}");
+        assert_eq!(done.checked_bytes, scene.file_bytes());
+        assert!(done.kept_bytes > 1_000_000 && done.kept_bytes < scene.file_bytes(), "{done:?}");
+    }
+}
+
+#[test]
+fn a_delta_with_nothing_to_do_writes_nothing() {
+    let scene = Scene::new();
+    let data = scene.restored("data");
+    let before = traces(&data);
+    let done = scene.delta(&data).unwrap();
+    scene.assert_restored(&data);
+    let after = traces(&data);
+    // Those that a restore writes itself.
+    let own = ["postgresql.auto.conf", "backup_label", "recovery.signal", "tablespace_map", "standby.signal"];
+    for name in scene.files.keys().filter(|name| !own.contains(&name.as_str())) {
+        let path = match name.strip_prefix(&format!("pg_tblspc/{SPACE_OID}/")) {
+            Some(below) => data.with_extension("space").join(below),
+            None => data.join(name),
+        };
+        assert_eq!(before[&path], after[&path], "{name}");
+    }
+    let own_bytes = scene.files["postgresql.auto.conf"].len() as u64;
+    assert_eq!((done.checked_bytes, done.kept_bytes), (scene.file_bytes(), scene.file_bytes() - own_bytes));
+}
+
+#[test]
+fn only_what_differs_is_written_and_read() {
+    let scene = Scene::new();
+    let data = scene.restored("data");
+    let mut large = std::fs::read(data.join("base/1/1")).unwrap();
+    large[300_000] ^= 1;
+    std::fs::write(data.join("base/1/1"), &large).unwrap();
+    let own_bytes = scene.files["postgresql.auto.conf"].len() as u64;
+    assert_eq!(scene.delta(&data).unwrap().kept_bytes, scene.file_bytes() - own_bytes - 8192);
+    scene.assert_restored(&data);
+}
+
+#[test]
+fn a_dry_run_tells_and_touches_nothing() {
+    let scene = Scene::new();
+    let data = scene.restored("data");
+    damage(&data, &scene.at("outside"));
+    let before = traces(&data);
+    let compared = scene.dry(&data);
+    assert_eq!(traces(&data), before);
+    assert!(data.join(ControlFile::PATH).exists() && !data.join(MARKER).exists());
+    for name in ["zz", "base/5", "base/6", "not\\ours"] {
+        assert!(compared.removed_paths.contains(&data.join(name)), "{name}: {compared:?}");
+    }
+    assert!(compared.removed_paths.contains(&data.with_extension("space").join("stray")));
+    assert_eq!(compared.checked_bytes, scene.file_bytes());
+    let done = scene.delta(&data).unwrap();
+    assert_eq!((done.removed, done.removed_paths), (compared.removed, compared.removed_paths));
+    assert!(compared.kept_bytes <= done.kept_bytes, "a frame of which one file differs counts as missing");
+}
+
+#[test]
+fn only_the_same_cluster_at_rest_is_updated() {
+    let scene = Scene::new();
+    let refused = |data: &Path, words: &str| {
+        let before = traces(data);
+        let error = scene.delta(data).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Refused, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(traces(data), before);
+    };
+    let data = scene.restored("data");
+    let other = SystemIdentifier::new(scene.test.cluster.system_identifier.get() + 1).unwrap();
+    let ours = std::fs::read(data.join(ControlFile::PATH)).unwrap();
+    std::fs::write(data.join(ControlFile::PATH), testing::control_file(other)).unwrap();
+    refused(&data, "holds another cluster");
+    std::fs::remove_file(data.join(ControlFile::PATH)).unwrap();
+    refused(&data, "no control file says whose it is");
+    std::fs::write(data.join(ControlFile::PATH), ours).unwrap();
+    let mut server = std::process::Command::new("sleep").arg("60").current_dir(&data).spawn().unwrap();
+    std::fs::write(data.join("postmaster.pid"), format!("{}\n", server.id())).unwrap();
+    refused(&data, "a server (process");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let link = data.join(format!("pg_tblspc/{SPACE_OID}"));
+    std::fs::remove_file(&link).unwrap();
+    refused(&data, "no link of the data directory leads to it");
+    symlink(data.with_extension("space"), &link).unwrap();
+    scene.delta(&data).unwrap();
+    scene.assert_restored(&data);
+}
+
+/// Stopped at every word, a delta goes on as a delta, as a resumed restore, or is begun anew.
+#[test]
+fn what_was_stopped_anywhere_cannot_start_and_goes_on() {
+    let scene = Scene::new();
+    let mut stopped = 0;
+    for (at, first) in (0..60).flat_map(|at| [(at, InTheWay::Delta), (at, InTheWay::Refuse)]) {
+        let data = scene.at("data");
+        for path in [&data, &data.with_extension("space"), &scene.at("outside")] {
+            let _ = std::fs::remove_dir_all(path);
+        }
+        if first == InTheWay::Delta {
+            scene.restored("data");
+            damage(&data, &scene.at("outside"));
+        }
+        let cancel = Cancel::new();
+        let reporter = StopAt { words: AtomicU64::new(0), at, cancel: cancel.clone() };
+        let Err(error) = scene.keeping(&data, first, 2, &cancel, &reporter) else { continue };
+        assert_eq!(error.class(), ErrorClass::Interrupted, "{at}: {error}");
+        stopped += 1;
+        assert!(!data.join(ControlFile::PATH).exists(), "{at}");
+        let again = [InTheWay::Resume, InTheWay::Delta, InTheWay::Refuse][stopped % 3];
+        let mut options = scene.options(&data);
+        options.in_the_way = again;
+        if (first, again) == (InTheWay::Delta, InTheWay::Refuse) {
+            // There may be more in it than what a restore puts there.
+            let error = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap_err();
+            assert!(error.to_string().contains("--delta or --resume goes on with it"), "{error}");
+            continue;
+        }
+        let (_, plan) = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap();
+        let expected = match again {
+            InTheWay::Resume => DirectoryAction::Resume,
+            InTheWay::Delta => DirectoryAction::Update,
+            _ => DirectoryAction::EmptyAndFill,
+        };
+        assert_eq!((plan.directory_action, plan.tablespaces[0].action), (expected, expected), "{at}");
+        scene.keeping(&data, again, 2, &Cancel::new(), &SilentReporter).unwrap();
+        scene.assert_restored(&data);
+    }
+    assert!(stopped >= 12, "stopped at {stopped} points only");
+}
+
+#[test]
+fn only_the_same_backup_is_resumed() {
+    let scene = Scene::new();
+    let data = scene.at("data");
+    // Where nothing was begun, there is nothing to go on with.
+    scene.keeping(&data, InTheWay::Resume, 2, &Cancel::new(), &SilentReporter).unwrap();
+    let error = scene.keeping(&data, InTheWay::Resume, 2, &Cancel::new(), &SilentReporter).unwrap_err();
+    assert!(error.to_string().contains("no killed restore left it"), "{error}");
+    let marker = format!(
+        "{{\"restore\":\"x\",\"system_identifier\":{},\"backup\":\"{}\",\"data_directory\":\"{}\"}}",
+        serde_json::to_string(&scene.test.cluster.system_identifier).unwrap(),
+        testing::id(9),
+        data.display()
+    );
+    std::fs::write(data.join(MARKER), &marker).unwrap();
+    std::fs::write(data.with_extension("space").join(MARKER), &marker).unwrap();
+    std::fs::remove_file(data.join(ControlFile::PATH)).unwrap();
+    let error = scene.keeping(&data, InTheWay::Resume, 2, &Cancel::new(), &SilentReporter).unwrap_err();
+    assert!(matches!(error, RestoreError::OtherBackup { .. }), "{error}");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    scene.delta(&data).unwrap();
+    scene.assert_restored(&data);
+}
+
+/// The manifest lists every file that `pg_verifybackup` looks at, as it is on the disk, and no other.
+fn assert_manifest(data: &Path) {
+    let manifest = BackupManifest::parse(&std::fs::read(data.join("backup_manifest")).unwrap()).unwrap();
+    let mut listed: BTreeMap<String, u64> = BTreeMap::new();
+    for file in manifest.files() {
+        let name = file.path.to_text().unwrap();
+        let content = std::fs::read(data.join(name)).unwrap();
+        let mut hasher = ManifestChecksum::hasher(ManifestChecksumAlgorithm::Crc32c);
+        hasher.update(&content);
+        assert_eq!(file.checksum, Some(hasher.finish()), "{name}");
+        listed.insert(name.to_owned(), content.len() as u64);
+    }
+    let is_ignored = |name: &str| {
+        let ignored = ["backup_manifest", "pg_wal", "postgresql.auto.conf", "recovery.signal", "standby.signal"];
+        ignored.contains(&name.split('/').next().unwrap()) || name.contains("PG_14_")
+    };
+    let space = data.with_extension("space");
+    let found = traces(data).into_iter().filter(|(path, _)| !path.is_symlink()).map(|(path, facts)| {
+        let name = match path.strip_prefix(&space) {
+            Ok(below) => format!("pg_tblspc/{SPACE_OID}/{}", below.display()),
+            Err(_) => path.strip_prefix(data).unwrap().display().to_string(),
+        };
+        (name, facts.3)
+    });
+    let found: BTreeMap<String, u64> = found.filter(|(name, _)| !is_ignored(name)).collect();
+    assert_eq!(listed, found);
+}
+
+#[test]
+fn a_manifest_says_what_is_on_the_disk() {
+    for jobs in [1, 4] {
+        let scene = Scene::new();
+        let data = scene.at("data");
+        let restore = |in_the_way| {
+            let mut options = scene.options(&data);
+            (options.in_the_way, options.jobs, options.manifest) = (in_the_way, jobs, true);
+            let planned = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap();
+            super::run(&options, planned, &SystemClock, &SilentReporter, &Cancel::new()).unwrap();
+        };
+        restore(InTheWay::Refuse);
+        scene.assert_restored(&data);
+        assert_manifest(&data);
+        damage(&data, &scene.at("outside"));
+        restore(InTheWay::Delta);
+        scene.assert_restored(&data);
+        assert_manifest(&data);
+    }
+}
