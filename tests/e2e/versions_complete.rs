@@ -139,9 +139,10 @@ fn standbys_and_timelines_on_16_to_18() {
     [PgVersion::V16, PgVersion::V17, PgVersion::V18].into_iter().for_each(standby_and_promotion);
 }
 
-/// A backup that a standby sends, while the primary writes and archives; a copy of it is the primary's rows.
-fn backup_from_a_standby(version: PgVersion) {
-    let mut scene = Scene::new(version, "sent-by-standby");
+/// A backup that a standby sends, or whose files are read, while the primary writes and archives; a copy of it is the
+/// primary's rows.
+fn backup_from_a_standby(version: PgVersion, method: &str) {
+    let mut scene = Scene::new(version, &format!("{method}-of-standby"));
     scene.commit(2);
     scene.site.backup(&[]).success();
     let conninfo = scene.site.primary.conninfo();
@@ -153,7 +154,8 @@ fn backup_from_a_standby(version: PgVersion) {
     // A standby begins at its last restart point, which the primary's checkpoints are for.
     scene.site.primary.query("CHECKPOINT");
 
-    let options = ["--checkpoint", "fast", "--output", "json", "-d", &standby.conninfo()];
+    let conninfo = standby.conninfo();
+    let options = ["--checkpoint", "fast", "--method", method, "--output", "json", "-d", &conninfo];
     let taken = std::thread::scope(|scope| {
         let backup = scope.spawn(|| scene.site.pgv.run("pgv-basebackup", &options));
         // Nobody switches WAL for a standby but its primary.
@@ -165,6 +167,7 @@ fn backup_from_a_standby(version: PgVersion) {
     });
     let taken: serde_json::Value = serde_json::from_str(&taken.success().stdout).unwrap();
     let id = taken["backup"]["id"].as_str().unwrap();
+    assert_eq!((&taken["backup"]["method"], &taken["backup"]["node"]["is_standby"]), (&method.into(), &true.into()));
     scene.commit(2);
     scene.site.primary.archive_all();
     standby.kill();
@@ -176,11 +179,22 @@ fn backup_from_a_standby(version: PgVersion) {
 
 #[test]
 fn a_standby_of_postgresql_13_sends_a_backup() {
-    backup_from_a_standby(PgVersion::V13);
+    backup_from_a_standby(PgVersion::V13, "stream");
+}
+
+#[test]
+fn the_files_of_a_standby_of_postgresql_15_are_read() {
+    backup_from_a_standby(PgVersion::V15, "direct");
 }
 
 #[test]
 #[ignore = "slow tier: scripts/test --all"]
 fn standbys_of_14_to_18_send_backups() {
-    PgVersion::ALL.into_iter().skip(1).for_each(backup_from_a_standby);
+    PgVersion::ALL.into_iter().skip(1).for_each(|version| backup_from_a_standby(version, "stream"));
+}
+
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn the_files_of_standbys_of_all_versions_are_read() {
+    PgVersion::ALL.into_iter().for_each(|version| backup_from_a_standby(version, "direct"));
 }

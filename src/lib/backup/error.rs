@@ -324,14 +324,6 @@ impl BackupError {
     }
 }
 
-fn without_text(before_data: bool, of_standby: bool) -> &'static str {
-    match (before_data, of_standby) {
-        (_, true) => "the primary of this standby has to archive it",
-        (true, false) => "archiving does not work",
-        (false, false) => "the backup cannot be used without it",
-    }
-}
-
 /// A backup that is complete and listed, and marked: something is wrong with what the server has.
 #[derive(Debug, thiserror::Error)]
 #[error("backup {id} is stored, and marked: {}{}", findings.first().map_or("", String::as_str), more_text(findings))]
@@ -352,6 +344,14 @@ fn more_text(findings: &[String]) -> String {
     match findings.len().saturating_sub(1) {
         0 => String::new(),
         more => format!("; and {more} more findings"),
+    }
+}
+
+fn without_text(before_data: bool, of_standby: bool) -> &'static str {
+    match (before_data, of_standby) {
+        (_, true) => "the primary of this standby has to archive it",
+        (true, false) => "archiving does not work",
+        (false, false) => "the backup cannot be used without it",
     }
 }
 
