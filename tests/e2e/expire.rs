@@ -164,7 +164,7 @@ impl Scene {
             run(self.command()).success();
             let plan = self.site.pgv.run("pgv", &["expire", "--keep", "1"]).success();
             assert!(plan.stdout.contains("Nothing is to be deleted."), "{step}\n{plan}");
-            assert_eq!(self.site.backups(), [newest.clone()], "{step}");
+            assert_eq!(self.site.backups(), std::slice::from_ref(&newest), "{step}");
             let verified = self.site.pgv.run("pgv", &["verify"]).success();
             assert!(!verified.stdout.contains("Left over"), "{step}\n{verified}");
         }

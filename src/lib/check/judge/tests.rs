@@ -146,7 +146,7 @@ fn each_fault_has_its_line_and_its_weight() {
         (CheckName::WalRoom, CheckState::Critical, "full in 3 h at the present rate", |facts| {
             // 60 segments of 16 MiB an hour
             let part = server(facts);
-            part.wal_directory.as_mut().unwrap().1.available_bytes = 3 * 960 << 20;
+            part.wal_directory.as_mut().unwrap().1.available_bytes = (3 * 960) << 20;
             part.health.waiting = Some(WaitingWal { count: 40, oldest: Some(NOW.parse().unwrap()) });
         }),
         (CheckName::WaitingWal, CheckState::Warning, "40 files wait", |facts| {
