@@ -38,12 +38,13 @@ fn same(found: &Tree, expected: &Tree, what: &str) {
 }
 
 /// A copy that has lived is made what it was, and lives again; PostgreSQL's own tool agrees each time.
-fn a_copy_that_has_lived_is_refreshed(version: PgVersion) {
+fn a_copy_that_has_lived_is_refreshed(version: PgVersion, method: &str) {
     let folder = TestFolder::new("delta");
     let mut site = Site::new(version, &folder);
     site.primary.create_tablespace(&folder, "extra");
     site.primary.query("CREATE TABLE in_extra TABLESPACE extra AS SELECT generate_series(1, 20000) AS i");
     let (ledger, _) = site.with_history();
+    site.backup(&["--method", method]).success();
     site.primary.stop();
     let restore = |name: &str, options: &[&str]| {
         let spaces = folder.make(format!("{name}-spaces")).display().to_string();
@@ -95,12 +96,12 @@ fn a_copy_that_has_lived_is_refreshed(version: PgVersion) {
 
 #[test]
 fn postgresql_15_is_refreshed_and_verified() {
-    a_copy_that_has_lived_is_refreshed(PgVersion::V15);
+    a_copy_that_has_lived_is_refreshed(PgVersion::V15, "direct");
 }
 
 #[test]
 fn postgresql_17_is_refreshed_and_verified() {
-    a_copy_that_has_lived_is_refreshed(PgVersion::V17);
+    a_copy_that_has_lived_is_refreshed(PgVersion::V17, "stream");
 }
 
 /// A small cluster in memory, a backup of it, and where that is restored to.
@@ -144,7 +145,11 @@ impl Scene {
         for folder in [&self.data, &self.spaces] {
             for (number, (path, (_, mut content))) in tree_of(folder).into_iter().enumerate() {
                 let path = folder.join(path);
-                if !path.is_file() || path.is_symlink() || !(number + seed).is_multiple_of(3) || path.ends_with(CONTROL_FILE) {
+                if !path.is_file()
+                    || path.is_symlink()
+                    || !(number + seed).is_multiple_of(3)
+                    || path.ends_with(CONTROL_FILE)
+                {
                     continue;
                 }
                 match (number + seed) % 5 {

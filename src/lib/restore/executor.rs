@@ -199,6 +199,11 @@ impl Executor<'_> {
         if fs::is_present(&data.path().join(ControlFile::PATH))? {
             self.reporter.step("taking the control file its name: no server starts here until all is done");
             data.rename_durably(Path::new(ControlFile::PATH), Path::new(STAGED_CONTROL_FILE))?;
+            // One that came in between has read it, and needs it.
+            if let Some(pid) = running_postmaster(data.path())? {
+                data.rename_durably(Path::new(STAGED_CONTROL_FILE), Path::new(ControlFile::PATH))?;
+                return Err(RestoreError::ServerRuns { path: data.path().to_owned(), pid });
+            }
         }
         Ok(())
     }
