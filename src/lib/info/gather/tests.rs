@@ -244,12 +244,12 @@ fn the_json_schema_is_stable() {
         ("/clusters/0/writers/0", "directory host id since"),
         (
             "/clusters/0/trees/0",
-            "backups history_files major_version since system_identifier unfinished_backups unreadable_backups wal \
+            "backups being_deleted history_files major_version since system_identifier unfinished_backups unreadable_backups wal \
              wal_segment_bytes",
         ),
         (
             "/clusters/0/trees/0/backups/0",
-            "findings id label major_version method missing_wal node parents sizes start_lsn start_time start_timeline \
+            "findings id is_expiring label major_version method missing_wal node parents pins sizes start_lsn start_time start_timeline \
              stop_lsn stop_time timeline wal_until",
         ),
         ("/clusters/0/trees/0/backups/0/node", "host is_standby port"),

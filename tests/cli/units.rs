@@ -1,0 +1,56 @@
+//! The units and cron lines in conf/: systemd takes them, and the programs take their options.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::host::Host;
+use crate::support::{program, run};
+
+const SYSTEMD_ANALYZE: &str = "/usr/bin/systemd-analyze";
+
+fn units() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/systemd");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut units: Vec<(String, String)> = entries
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap()))
+        .collect();
+    units.sort();
+    units
+}
+
+#[test]
+fn systemd_takes_every_unit() {
+    assert!(Path::new(SYSTEMD_ANALYZE).exists(), "{SYSTEMD_ANALYZE} is missing: apt-get install systemd");
+    let host = Host::new("units");
+    let programs = program("pgv").parent().unwrap().to_str().unwrap().to_owned() + "/";
+    let units = units();
+    assert_eq!(units.len(), 6, "a service and a timer for each of three");
+    let mut command = Command::new(SYSTEMD_ANALYZE);
+    command.args(["verify", "--man=no"]);
+    for (name, text) in &units {
+        command.arg(host.folder.write(name, text.replace("/usr/local/bin/", &programs)));
+    }
+    let verified = run(command).success();
+    assert_eq!(verified.stderr, "", "{verified}");
+}
+
+#[test]
+fn every_command_of_units_and_cron_lines_is_one_of_ours() {
+    let host = Host::new("units");
+    let mut commands: Vec<String> = Vec::new();
+    for (_, text) in units() {
+        let lines = text.lines().map(|line| line.trim_start_matches('#'));
+        commands.extend(lines.filter_map(|line| line.strip_prefix("ExecStart=")).map(str::to_owned));
+    }
+    let cron = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/pgv.cron")).unwrap();
+    for line in cron.lines().filter(|line| !line.starts_with('#')) {
+        let (_, command) = line.split_once(" postgres ").unwrap();
+        commands.push(command.split('>').next().unwrap().trim().to_owned());
+    }
+    assert_eq!(commands.len(), 7, "{commands:?}");
+    for command in commands {
+        let command = command.trim().strip_prefix("/usr/local/bin/").unwrap();
+        let outcome = host.sh(&format!("{command} --config @/none.toml")).expect_code(2);
+        assert!(outcome.stderr.contains("does not exist"), "{command}\n{outcome}");
+    }
+}
