@@ -128,7 +128,7 @@ CREATE TABLE words AS SELECT i, string_agg(substr(md5((i * 7 + j)::text), 1, 2 +
     FROM generate_series(1, 4000) AS i, generate_series(1, 12) AS j GROUP BY i;
 CREATE INDEX ON words (i);
 CREATE TABLE documents AS SELECT i AS id, jsonb_build_object('id', i, 'name', md5(i::text), 'when', now() - i * interval '1 s',
-    'amount', (i * 7919 % 100003) / 100.0, 'tags', jsonb_build_array('a' || i % 10, 'b' || i % 100, 'c' || i % 1000),
+    'amount', (i::bigint * 7919 % 100003) / 100.0, 'tags', jsonb_build_array('a' || i % 10, 'b' || i % 100, 'c' || i % 1000),
     'lines', jsonb_build_array(jsonb_build_object('sku', md5((i % 5000)::text), 'count', i % 9, 'price', i % 977),
         jsonb_build_object('sku', md5((i % 4999)::text), 'count', i % 8, 'price', i % 911),
         jsonb_build_object('sku', md5((i % 4993)::text), 'count', i % 7, 'price', i % 877)),
