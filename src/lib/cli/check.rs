@@ -7,13 +7,14 @@ use clap::Parser;
 
 use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
 use super::context::{Context, Outcome, VerbArgs};
+use super::init::RuntimeError;
 use super::printer::json_answer;
 use super::program::{Program, Verb};
 use super::{check_text, opening};
 use crate::check::{CheckOptions, CheckState, Thresholds, check, write_metrics};
 use crate::clock::SystemClock;
 use crate::config::Overrides;
-use crate::error::{Classified, ErrorClass, chain};
+use crate::error::{Classified, chain};
 
 /// Says whether backups and archiving of a cluster work, and what to do where they do not
 #[derive(Debug, Clone, Parser)]
@@ -85,17 +86,6 @@ impl VerbArgs for CheckArgs {
 
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
         run(self, context)
-    }
-}
-
-/// The connection to the server needs something that could not be had.
-#[derive(Debug, thiserror::Error)]
-#[error("could not start the machinery for network connections")]
-struct RuntimeError(#[source] std::io::Error);
-
-impl Classified for RuntimeError {
-    fn class(&self) -> ErrorClass {
-        ErrorClass::of_io(&self.0)
     }
 }
 

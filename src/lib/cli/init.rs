@@ -84,7 +84,7 @@ const DEFAULT_CLUSTER: &str = "main";
 /// The runtime for the connection to the server could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("could not start the machinery for network connections")]
-struct RuntimeError(#[source] std::io::Error);
+pub(crate) struct RuntimeError(#[source] pub(crate) std::io::Error);
 
 impl Classified for RuntimeError {
     fn class(&self) -> ErrorClass {
