@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{BackupChoice, InTheWay, PreparedSettings, Proving, RestoreOptions, TablespaceChoice};
-use crate::codec::{CompressionLevel, ContentDigest};
+use crate::codec::CompressionLevel;
 use crate::pg::{
     Lsn, PgMajorVersion, RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, RestoredArchiving,
     SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize,
 };
+use crate::repository::backup_testing::bare_record;
 use crate::repository::testing::TestRepository;
 use crate::repository::{
-    ArchiveFacts, BackupId, BackupMethod, BackupRecord, BackupSizes, ClusterIdentity, ClusterName, ClusterSelection,
-    NodeDescription, ServerDescription, WalArchive, WalFileContent, WalRange,
+    ArchiveFacts, BackupId, BackupRecord, ClusterIdentity, ClusterSelection, WalArchive, WalFileContent, WalRange,
 };
 
 pub(crate) fn tli(number: u32) -> TimelineId {
@@ -40,19 +40,7 @@ pub(crate) fn id(number: u64) -> BackupId {
 
 pub(crate) fn record(sequence: u64, start: (u32, &str), stop: (u32, &str), stop_time: &str) -> BackupRecord {
     BackupRecord {
-        required_features: Vec::new(),
-        id: id(sequence),
         sequence,
-        previous: None,
-        parents: Vec::new(),
-        cluster: ClusterName::parse("main").unwrap(),
-        system_identifier: SystemIdentifier::new(7_000_000_000_000_000_001).unwrap(),
-        method: BackupMethod::Stream,
-        label: "test".to_owned(),
-        node: NodeDescription { host: "/tmp".to_owned(), port: 5432, is_standby: false },
-        major_version: PgMajorVersion::new(15).unwrap(),
-        version_num: 150_020,
-        pgv_version: "0".to_owned(),
         start_lsn: lsn(start.1),
         start_timeline: tli(start.0),
         stop_lsn: lsn(stop.1),
@@ -60,15 +48,7 @@ pub(crate) fn record(sequence: u64, start: (u32, &str), stop: (u32, &str), stop_
         start_time: time(stop_time),
         stop_time: time(stop_time),
         wal_segment_size: size(),
-        block_bytes: 8192,
-        data_checksums: true,
-        sizes: BackupSizes::default(),
-        root_digest: ContentDigest::from_bytes([0; 32]),
-        needs_digest: ContentDigest::from_bytes([0; 32]),
-        documents: Vec::new(),
-        tablespaces: Vec::new(),
-        server: ServerDescription::default(),
-        findings: Vec::new(),
+        ..bare_record(id(sequence))
     }
 }
 

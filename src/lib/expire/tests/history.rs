@@ -6,12 +6,10 @@ use jiff::{Span, Timestamp};
 
 use crate::codec::ContentDigest;
 use crate::expire::facts::{ListedBackup, TreeFacts, UnfinishedFacts};
-use crate::pg::{
-    Lsn, PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize,
-};
+use crate::pg::{Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
+use crate::repository::backup_testing::bare_record;
 use crate::repository::{
-    ArchiveFacts, BackupId, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, ClusterName, ClusterRef,
-    NodeDescription, PackNeed, ServerDescription, WalRange,
+    ArchiveFacts, BackupId, BackupNeeds, BackupRecord, ClusterName, ClusterRef, PackNeed, WalRange,
 };
 
 pub(super) const SIZE: u64 = 1 << 20;
@@ -40,19 +38,8 @@ pub(super) fn day(number: i64) -> Timestamp {
 /// A record of a backup from byte `start` to byte `stop`.
 pub(super) fn record(sequence: u64, timeline: u32, start: u64, stop: u64, stop_time: Timestamp) -> BackupRecord {
     BackupRecord {
-        required_features: Vec::new(),
-        id: id(sequence),
         sequence,
-        previous: None,
-        parents: Vec::new(),
-        cluster: ClusterName::parse("main").unwrap(),
         system_identifier: SystemIdentifier::new(7).unwrap(),
-        method: BackupMethod::Stream,
-        label: "test".to_owned(),
-        node: NodeDescription { host: "/tmp".to_owned(), port: 5432, is_standby: false },
-        major_version: PgMajorVersion::new(15).unwrap(),
-        version_num: 150_020,
-        pgv_version: "0".to_owned(),
         start_lsn: Lsn::new(start).unwrap(),
         start_timeline: tli(timeline),
         stop_lsn: Lsn::new(stop).unwrap(),
@@ -60,15 +47,7 @@ pub(super) fn record(sequence: u64, timeline: u32, start: u64, stop: u64, stop_t
         start_time: stop_time,
         stop_time,
         wal_segment_size: size(),
-        block_bytes: 8192,
-        data_checksums: true,
-        sizes: BackupSizes::default(),
-        root_digest: ContentDigest::from_bytes([0; 32]),
-        needs_digest: ContentDigest::from_bytes([0; 32]),
-        documents: Vec::new(),
-        tablespaces: Vec::new(),
-        server: ServerDescription::default(),
-        findings: Vec::new(),
+        ..bare_record(id(sequence))
     }
 }
 

@@ -9,8 +9,9 @@ use super::{
     BackupBegin, BackupId, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, BackupWriter, DocumentKind, FileEntry,
     FileKind, NodeDescription, ServerDescription, StoredContent,
 };
-use crate::codec::ObjectKind;
-use crate::pg::{DataPath, Lsn, PgMajorVersion, TimelineId, WalSegmentSize};
+use crate::codec::{ContentDigest, ObjectKind};
+use crate::pg::{DataPath, Lsn, PgMajorVersion, SystemIdentifier, TimelineId, WalSegmentSize};
+use crate::repository::ClusterName;
 use crate::repository::pack::{PackOptions, StoredFile};
 use crate::repository::testing::TestRepository;
 
@@ -235,4 +236,40 @@ pub(crate) fn hand_made(test: &TestRepository, made: HandMade) -> BackupRecord {
     record.server.settings = made.settings;
     writer.finish(&record).unwrap();
     record
+}
+
+/// A record of which nothing matters but what a test says of it.
+pub(crate) fn bare_record(id: BackupId) -> BackupRecord {
+    let lsn = Lsn::new(1).unwrap();
+    BackupRecord {
+        required_features: Vec::new(),
+        id,
+        sequence: 1,
+        previous: None,
+        parents: Vec::new(),
+        cluster: ClusterName::parse("main").unwrap(),
+        system_identifier: SystemIdentifier::new(7_000_000_000_000_000_001).unwrap(),
+        method: BackupMethod::Stream,
+        label: "test".to_owned(),
+        node: NodeDescription { host: "/tmp".to_owned(), port: 5432, is_standby: false },
+        major_version: PgMajorVersion::new(15).unwrap(),
+        version_num: 150_020,
+        pgv_version: "0".to_owned(),
+        start_lsn: lsn,
+        start_timeline: TimelineId::FIRST,
+        stop_lsn: lsn,
+        stop_timeline: TimelineId::FIRST,
+        start_time: Timestamp::UNIX_EPOCH,
+        stop_time: Timestamp::UNIX_EPOCH,
+        wal_segment_size: WalSegmentSize::new(16 << 20).unwrap(),
+        block_bytes: 8192,
+        data_checksums: true,
+        sizes: BackupSizes::default(),
+        root_digest: ContentDigest::from_bytes([0; 32]),
+        needs_digest: ContentDigest::from_bytes([0; 32]),
+        documents: Vec::new(),
+        tablespaces: Vec::new(),
+        server: ServerDescription::default(),
+        findings: Vec::new(),
+    }
 }
