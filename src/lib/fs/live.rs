@@ -1,7 +1,7 @@
 //! Reading the files of a directory that a running server writes to meanwhile.
 //!
-//! INVARIANT: a name that has gone is told from every failure; no link is followed unless it is asked for; what was
-//! read leaves the page cache as it was found.
+//! INVARIANT: a name that has gone is told from every failure; no link is followed unless it is asked for; reading adds
+//! nothing to the page cache, and throws out of it no more than the rest of a step whose first missing page is before it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::IoSliceMut;
@@ -154,8 +154,8 @@ impl LiveFile {
         &self.path
     }
 
-    /// Reads from `offset` until `buffer` is full or the file ends, and says how much that was. Parts of `step` bytes
-    /// that were not in the page cache before are not there afterwards.
+    /// Reads from `offset` until `buffer` is full or the file ends, and says how much that was. Of each part of `step`
+    /// bytes, what lies behind the first page that was not in the page cache before is not there afterwards.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8], step: usize) -> Result<usize, FileError> {
         let step = step.max(1);
         // What is cached first: asking for what is not also has the disk begin with it.
@@ -166,7 +166,8 @@ impl LiveFile {
             let had = cached.unwrap_or_default();
             let read = self.read_rest(at, part, had).map_err(|error| FileError::new("read", &self.path, error))?;
             if read > had && cached.is_some() {
-                self.forget(at, read);
+                // What was there before its first missing page stays; behind it nobody can tell.
+                self.forget(at.saturating_add(had as u64), read - had);
             }
             filled += read;
             if read < part.len() {
@@ -313,5 +314,12 @@ mod tests {
         assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
         assert!(buffer.iter().all(|byte| *byte == 7));
         assert_eq!(cached(&mut buffer), Some(0));
+        // What stands before the first that is missing stays.
+        let first = |buffer: &mut [u8]| file.read_cached(0, &mut buffer[..4096]);
+        let last = |buffer: &mut [u8]| file.read_cached(3 << 18, &mut buffer[..4096]);
+        assert_eq!(file.read_rest(0, &mut buffer[..4096], 0).unwrap(), 4096);
+        assert_eq!(first(&mut buffer), Some(4096));
+        assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
+        assert_eq!((first(&mut buffer), last(&mut buffer)), (Some(4096), Some(0)));
     }
 }
