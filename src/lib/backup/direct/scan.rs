@@ -1,7 +1,7 @@
 //! A walk through the data directory, while the server works in it, in the order of the map.
 //!
 //! INVARIANT: entries come in the order of the bytes of their paths, a directory before what is in it; of each directory
-//! on the way the names are in memory, and nothing else. What goes away before its turn is left out, as
+//! on the way the names are in memory, and nothing else; it is open, and so are those of the pieces not done yet. What goes away before its turn is left out, as
 //! `BASE_BACKUP` does (`sendDir` in `src/backend/backup/basebackup.c`): its WAL says so.
 
 use std::collections::HashSet;
@@ -20,6 +20,8 @@ use crate::repository::FRAME_BYTES;
 
 /// LIMIT: entries of one piece; many files are empty.
 const BATCH_ENTRIES_MAX: usize = 1000;
+/// LIMIT: directories that one piece keeps open for its files; as many pieces wait as there are workers and two more.
+const BATCH_DIRECTORIES_MAX: usize = 16;
 /// Where tablespaces are linked.
 const TABLESPACES: &str = "pg_tblspc";
 
@@ -36,6 +38,8 @@ pub(super) struct Scan<'a> {
     levels: Vec<Level>,
     batch: Vec<Planned>,
     batch_bytes: u64,
+    /// How often the files of the batch come from another directory than the file before.
+    batch_directories: usize,
     large: Option<(Arc<LargeFile>, u64)>,
     /// What comes behind the batch that was just handed over.
     control_file: Option<DataPath>,
@@ -93,6 +97,7 @@ impl<'a> Scan<'a> {
             levels: Vec::new(),
             batch: Vec::new(),
             batch_bytes: 0,
+            batch_directories: 0,
             large: None,
             control_file: None,
             is_over: false,
@@ -131,6 +136,7 @@ impl<'a> Scan<'a> {
 
     fn take_batch(&mut self) -> Piece {
         self.batch_bytes = 0;
+        self.batch_directories = 0;
         Piece::Batch(std::mem::take(&mut self.batch))
     }
 
@@ -206,11 +212,22 @@ impl<'a> Scan<'a> {
                 return Ok(None);
             }
         }
-        let is_too_much = self.batch_bytes + facts.bytes > FRAME_BYTES as u64;
+        let is_new = !self.is_directory_of_last_file(directory);
+        let is_too_much = self.batch_bytes + facts.bytes > FRAME_BYTES as u64
+            || (is_new && self.batch_directories >= BATCH_DIRECTORIES_MAX);
         let full = is_too_much.then(|| self.take_batch());
         self.batch_bytes += facts.bytes;
+        self.batch_directories += usize::from(is_new || full.is_some());
         self.batch.push(Planned { path, facts, kind: PlannedKind::File { directory: Arc::clone(directory) } });
         Ok(full)
+    }
+
+    fn is_directory_of_last_file(&self, directory: &Arc<LiveDirectory>) -> bool {
+        let files = self.batch.iter().rev().filter_map(|planned| match &planned.kind {
+            PlannedKind::File { directory } => Some(directory),
+            PlannedKind::Directory | PlannedKind::Link { .. } => None,
+        });
+        files.take(1).any(|last| Arc::ptr_eq(last, directory))
     }
 
     fn enter(&mut self, directory: Arc<LiveDirectory>, path: Option<DataPath>) -> Result<(), BackupError> {

@@ -117,6 +117,29 @@ fn entries_come_in_the_order_of_the_map() {
     assert!(failed);
 }
 
+#[test]
+fn few_directories_are_open_at_once() {
+    let temp = data_directory();
+    for number in 0..400 {
+        write(temp.path(), &format!("base/{number:03}/1259"), b"x");
+    }
+    let mut pieces = 0;
+    for piece in Scan::new(temp.path(), scope(), FRAME_BYTES, &SilentReporter).unwrap() {
+        let Piece::Batch(entries) = piece else { continue };
+        let mut open: Vec<&Path> = entries
+            .iter()
+            .filter_map(|entry| match &entry.kind {
+                PlannedKind::File { directory } => Some(directory.path()),
+                PlannedKind::Directory | PlannedKind::Link { .. } => None,
+            })
+            .collect();
+        open.dedup();
+        assert!(open.len() <= 16, "{}", open.len());
+        pieces += 1;
+    }
+    assert!((400 / 16..400 / 8).contains(&pieces), "{pieces} pieces");
+}
+
 /// Reads a folder with the whole pipeline, and gives what is in the map that was stored, and the findings.
 fn backed_up(
     test: &TestRepository,
