@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture, UnlistableFolder};
-use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
+use crate::fs::{self, FileError, Lock, LockKind, Published, RegularFileError, StagedFile};
 
 mod left_overs;
 
@@ -347,6 +347,12 @@ impl Store for LocalStore {
 
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
         Box::pin(async move { left_overs::find(&self.root, limit).map_err(|error| self.failed(error)) })
+    }
+
+    fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {
+        // Not the root: that is locked by those who read for long.
+        let staging = self.root.join(STAGING);
+        Box::pin(async move { fs::lock_directory(&staging, kind).map_err(|error| self.failed(error)) })
     }
 }
 
