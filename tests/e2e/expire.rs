@@ -237,7 +237,10 @@ fn a_restore_keeps_expire_away() {
         !run(probe).status.success()
     };
     crate::support::wait_until("the lock is held", std::time::Duration::from_secs(20), is_held);
-    expire(&site, &["--keep", "1", "--apply"]).expect_code(4).expect_stderr("a restore");
+    expire(&site, &["--keep", "1", "--apply"])
+        .expect_code(4)
+        .expect_stderr("is in use by \"sleep\" (process ")
+        .expect_stderr("Nothing was deleted.");
     expire(&site, &["--keep", "1"]).success();
     holder.kill().unwrap();
     holder.wait().unwrap();

@@ -7,6 +7,7 @@ mod abandoned;
 mod below;
 mod directory;
 mod error;
+mod holders;
 mod inspect;
 mod live;
 mod lock;
@@ -23,6 +24,7 @@ pub use directory::{
     is_directory, is_empty_directory, remove_file, room_at, sorted_entries, sync_directory, sync_directory_chain,
 };
 pub use error::FileError;
+pub use holders::{LockHolder, lock_holders};
 pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
 pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};
 pub use lock::{DirectoryLock, Lock, LockKind, lock_directory};
