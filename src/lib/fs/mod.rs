@@ -7,6 +7,8 @@ mod abandoned;
 mod below;
 mod directory;
 mod error;
+mod held;
+mod holders;
 mod inspect;
 mod live;
 mod lock;
@@ -20,10 +22,12 @@ mod tree;
 pub use abandoned::{remove_abandoned_beside, staged_name};
 pub use directory::{
     DirectoryEntry, FileSystemRoom, available_bytes, check_absent, create_directory, create_directory_chain,
-    is_directory, is_empty_directory, remove_file, room_at, sorted_entries, sync_directory, sync_directory_chain,
+    is_directory, remove_empty_directory, remove_file, room_at, sorted_entries, sync_directory, sync_directory_chain,
 };
 pub use error::FileError;
-pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
+pub use held::HeldDirectory;
+pub use holders::{LockHolder, lock_holders};
+pub use inspect::{PathFacts, PathKind, bytes_below, link_target, look_at, rename_aside};
 pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};
 pub use lock::{DirectoryLock, Lock, LockKind, lock_directory};
 pub use read::{

@@ -8,6 +8,7 @@ use super::map_writer::MapWriter;
 use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentKind, DocumentRef, PreviousRecord};
 use crate::codec::{ContentDigest, ObjectKind};
 use crate::error::{Classified, ErrorClass};
+use crate::fs::{Lock, LockKind};
 use crate::pg::DataPath;
 use crate::repository::layout;
 use crate::repository::object::ObjectSpec;
@@ -43,6 +44,9 @@ pub enum BackupWriterError {
         /// Which one.
         backup: BackupId,
     },
+    /// WAL is being deleted just now, and a backup that begins meanwhile may need it. It may begin in a moment.
+    #[error("\"pgv expire\" is deleting WAL, and no backup can begin meanwhile")]
+    WalGoes,
     /// Two entries of one path.
     #[error("there are two files \"{path}\"")]
     DuplicatePath {
@@ -87,7 +91,7 @@ impl Classified for BackupWriterError {
             Self::Repository(error) => error.class(),
             Self::Pack(error) => error.class(),
             Self::AlreadyPresent { .. } => ErrorClass::Conflict,
-            Self::ParentGoes { .. } | Self::GivenUp { .. } => ErrorClass::Unavailable,
+            Self::ParentGoes { .. } | Self::GivenUp { .. } | Self::WalGoes => ErrorClass::Unavailable,
             Self::DuplicatePath { .. } | Self::EntryTooLong { .. } => ErrorClass::InvalidInput,
             Self::Order { .. } | Self::Room { .. } | Self::NoRoom | Self::Text { .. } => ErrorClass::Internal,
         }
@@ -103,6 +107,8 @@ pub struct BackupWriter {
     sequence: u64,
     previous: Option<PreviousRecord>,
     documents: Vec<DocumentRef>,
+    /// All WAL stays where it is until the backup has ended.
+    _wal_stays: Lock,
 }
 
 /// What became of the map and the packs.
@@ -124,6 +130,11 @@ impl BackupWriter {
         writer: &Writer,
         begin: &BackupBegin,
     ) -> Result<Self, BackupWriterError> {
+        // ORDER: whoever deletes WAL sees this begin, or has done with it before this looks at any WAL.
+        let wal_stays = match repository.lock(LockKind::Shared)? {
+            Lock::Taken => return Err(BackupWriterError::WalGoes),
+            lock => lock,
+        };
         repository.introduce(&cluster.name, writer)?;
         let newest = repository.newest_record(cluster)?;
         let this = Self {
@@ -134,6 +145,7 @@ impl BackupWriter {
             sequence: newest.as_ref().map_or(1, |(record, _)| record.sequence.saturating_add(1)),
             previous: newest.map(|(record, mac)| PreviousRecord { id: record.id, mac }),
             documents: Vec::new(),
+            _wal_stays: wal_stays,
         };
         this.create(layout::BEGIN, ObjectKind::Begin, begin)?;
         // ORDER: an expirer that set a mark before sees this begin, or this reads the mark.
