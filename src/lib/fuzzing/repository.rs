@@ -71,6 +71,10 @@ impl Store for OneObject {
     fn left_overs<'a>(&'a self, _: usize) -> StoreFuture<'a, Vec<LeftOver>> {
         answer(Vec::new())
     }
+
+    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
+        Err(StoreError::RootMissing { root: self.describe() })
+    }
 }
 
 /// That of the repository in `tests/data/format-v1`.

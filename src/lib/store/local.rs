@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture, UnlistableFolder};
-use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
+use crate::fs::{self, FileError, Published, RegularFileError, StagedFile, Tree};
 
 mod left_overs;
 
@@ -347,6 +347,10 @@ impl Store for LocalStore {
 
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
         Box::pin(async move { left_overs::find(&self.root, limit).map_err(|error| self.failed(error)) })
+    }
+
+    fn scratch(&self) -> Result<Tree, StoreError> {
+        Tree::open(&self.root.join(STAGING)).map_err(|error| self.failed(error))
     }
 }
 

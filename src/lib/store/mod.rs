@@ -15,7 +15,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::error::{Classified, ErrorClass};
-use crate::fs::FileError;
+use crate::fs::{FileError, Tree};
 
 pub use key::{ObjectKey, ObjectKeyError};
 pub use local::{LocalStore, StoreProbe};
@@ -106,6 +106,9 @@ pub trait Store: Send + Sync {
     /// What lies in the store and is no object, at most `limit`: names that are no keys, which no listing returns, and
     /// what writers have begun or left behind.
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>>;
+
+    /// A directory on a disk of this machine, for files without a name, which end with the program that works with them.
+    fn scratch(&self) -> Result<Tree, StoreError>;
 }
 
 /// Drives a store's future on this plain thread.

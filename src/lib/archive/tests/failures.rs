@@ -417,6 +417,10 @@ impl Store for Failing {
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
         self.store.left_overs(limit)
     }
+
+    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
+        self.store.scratch()
+    }
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn backed_up(
         Ok(())
     };
     let taker = run(&options, &backup, &mut look).unwrap();
-    let (findings, sizes) = (taker.findings(), taker.map().sizes().clone());
+    let findings = taker.findings();
     let content = taker.finish(&mut backup).unwrap();
     let record = backup_testing::record(test, begin.id, &backup, &content);
     backup.finish(&record).unwrap();
@@ -174,7 +174,7 @@ fn backed_up(
         Ok::<(), RepositoryError>(())
     })
     .unwrap();
-    assert_eq!(sizes.files, found.values().flatten().count() as u64);
+    assert_eq!(content.sizes.files, found.values().flatten().count() as u64);
     (found, findings)
 }
 

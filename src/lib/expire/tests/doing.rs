@@ -81,6 +81,10 @@ impl Store for Dying {
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
         self.inner.left_overs(limit)
     }
+
+    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
+        self.inner.scratch()
+    }
 }
 
 fn files(seed: u8) -> BTreeMap<String, Vec<u8>> {

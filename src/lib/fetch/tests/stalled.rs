@@ -88,6 +88,10 @@ impl Store for Slow {
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
         self.0.left_overs(limit)
     }
+
+    fn scratch(&self) -> Result<crate::fs::Tree, crate::store::StoreError> {
+        self.0.scratch()
+    }
 }
 
 #[test]
