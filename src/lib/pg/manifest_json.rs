@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::Read;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::data_path::DataPath;
 use super::manifest::{ManifestError, ManifestFile, WalRange};
@@ -18,6 +18,8 @@ pub(super) const SYSTEM_IDENTIFIER: &str = "System-Identifier";
 pub(super) const FILES: &str = "Files";
 pub(super) const WAL_RANGES: &str = "WAL-Ranges";
 pub(super) const CHECKSUM: &str = "Manifest-Checksum";
+/// LIMIT: WAL ranges; there is one for each timeline on the way through the backup.
+const WAL_RANGES_MAX: usize = 1 << 14;
 
 /// Takes the files one by one.
 type EachFile<'f, E> = &'f mut dyn FnMut(ManifestFile) -> Result<(), E>;
@@ -71,7 +73,7 @@ impl<'f, E: From<ManifestError>> Parts<'f, E> {
             FILES if self.has_files => Err(self.fail(ManifestError::DuplicateField { field: FILES })),
             FILES => map.next_value_seed(FileList(self)),
             WAL_RANGES => {
-                let ranges = map.next_value()?;
+                let ranges = map.next_value_seed(RangeList)?;
                 set_once(&mut self.wal_ranges, ranges, WAL_RANGES).map_err(|e| self.fail(e))
             }
             CHECKSUM => {
@@ -158,6 +160,36 @@ impl<'de, E: From<ManifestError>> Visitor<'de> for FileList<'_, '_, E> {
             count += 1;
         }
         Ok(())
+    }
+}
+
+/// The array of WAL ranges.
+struct RangeList;
+
+impl<'de> DeserializeSeed<'de> for RangeList {
+    type Value = Vec<WalRange>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<WalRange>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RangeList {
+    type Value = Vec<WalRange>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of WAL ranges")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<WalRange>, A::Error> {
+        let mut ranges = Vec::new();
+        while let Some(range) = seq.next_element()? {
+            if ranges.len() >= WAL_RANGES_MAX {
+                return Err(A::Error::custom(format_args!("more than {WAL_RANGES_MAX} WAL ranges")));
+            }
+            ranges.push(range);
+        }
+        Ok(ranges)
     }
 }
 

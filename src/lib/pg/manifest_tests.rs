@@ -258,6 +258,8 @@ fn refuses_malformed_wal_ranges() {
     ] {
         assert!(matches!(of_ranges(wrong), E::Json(_)), "{wrong}");
     }
+    let many = vec![RANGE; (1 << 14) + 1].join(",\n");
+    assert!(matches!(of_ranges(&many), E::Json(_)));
 }
 
 /// A manifest in the words of the server.
