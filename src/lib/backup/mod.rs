@@ -13,12 +13,14 @@ mod content;
 mod description;
 mod direct;
 mod error;
+mod listing;
 mod manifest_check;
 mod method;
 mod needed_wal;
 mod own_wal;
 mod session;
 mod stream;
+mod streamed;
 mod taken;
 
 use std::path::Path;
@@ -138,13 +140,13 @@ pub fn run(
             direct.take(&mut session, &mut needed, &backup, reporter)?
         }
         None => {
-            let packs = backup.packs(PackOptions {
+            let packs = PackOptions {
                 level: options.level,
                 workers: options.workers,
                 page_bytes: description.block_bytes,
                 ..PackOptions::default()
-            })?;
-            stream::take(options, &mut session, &server, &mut needed, packs, reporter)?
+            };
+            stream::take(options, &mut session, &server, &mut needed, &backup, packs, reporter)?
         }
     };
     let record = taken::store(&mut session, &selected, &server, description, taken, &mut backup, options, reporter)?;

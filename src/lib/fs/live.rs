@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -35,6 +35,9 @@ pub struct LiveFacts {
     /// When it was last modified, in whole seconds.
     pub modified: Timestamp,
 }
+
+/// Takes names one by one, and what each is where that is told with it.
+type EachName<'e, E> = &'e mut dyn FnMut(&OsStr, Option<PathKind>) -> Result<(), E>;
 
 /// Whether a link is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,16 +80,25 @@ impl LiveDirectory {
 
     /// The names in it, in no order, and whether each is a directory or a link where that is told at once.
     pub fn names(&self) -> Result<Vec<(OsString, Option<PathKind>)>, FileError> {
-        let failed = |error: Errno| FileError::new("list directory", &self.path, error);
         let mut names = Vec::new();
+        self.each_name(&mut |name, kind| {
+            names.push((name.to_owned(), kind));
+            Ok::<(), FileError>(())
+        })?;
+        Ok(names)
+    }
+
+    /// Hands over the names in it in the same way, however many there are.
+    pub fn each_name<E: From<FileError>>(&self, each: EachName<'_, E>) -> Result<(), E> {
+        let failed = |error: Errno| FileError::new("list directory", &self.path, error);
         for entry in Dir::read_from(&self.fd).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                names.push((OsString::from_vec(name.to_vec()), kind_of(entry.file_type())));
+                each(OsStr::from_bytes(name), kind_of(entry.file_type()))?;
             }
         }
-        Ok(names)
+        Ok(())
     }
 
     /// What stands under a name; `None` when nothing does any more.

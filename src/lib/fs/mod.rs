@@ -16,6 +16,7 @@ mod read;
 mod regular;
 mod replace;
 mod sorter;
+mod spill;
 mod staged;
 mod tree;
 
@@ -37,6 +38,7 @@ pub use read::{
 pub use regular::{RegularFileError, open_regular, regular_facts};
 pub use replace::{is_same, replace_file, replace_private_file};
 pub use sorter::{SORT_RUN_BYTES, Sorted, Sorter};
+pub use spill::SpillFile;
 pub use staged::{Published, StagedFile, has_hard_links};
 pub use tree::Tree;
 

@@ -101,9 +101,11 @@ impl Tree {
         }
         let name = PathBuf::from(staged_name(&self.path));
         let file = self.create_file(&name, PRIVATE_FILE_MODE)?;
-        let removed = rustix::fs::unlinkat(&self.root, &name, AtFlags::empty());
-        removed.map_err(|error| self.failed("remove", &name, error))?;
-        Ok(file)
+        match rustix::fs::unlinkat(&self.root, &name, AtFlags::empty()) {
+            // Who tidies up may have taken it for one that was left behind.
+            Ok(()) | Err(Errno::NOENT) => Ok(file),
+            Err(error) => Err(self.failed("remove", &name, error)),
+        }
     }
 
     /// Asks for the room of a file that was just created, where the file system can: it then lies in one piece, and

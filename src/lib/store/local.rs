@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture, UnlistableFolder};
 use crate::fs::{
-    self, DirectoryEntry, FileError, HeldDirectory, Lock, LockKind, Published, RegularFileError, StagedFile,
+    self, DirectoryEntry, FileError, HeldDirectory, Lock, LockKind, Published, RegularFileError, StagedFile, Tree,
 };
 
 mod left_overs;
@@ -402,6 +402,10 @@ impl Store for LocalStore {
         // Not the root: that is locked by those who read for long.
         let staging = self.root.join(STAGING);
         Box::pin(async move { fs::lock_directory(&staging, kind).map_err(|error| self.failed(error)) })
+    }
+
+    fn scratch(&self) -> Result<Tree, StoreError> {
+        Tree::open(&self.root.join(STAGING)).map_err(|error| self.failed(error))
     }
 }
 
