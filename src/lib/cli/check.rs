@@ -15,6 +15,7 @@ use crate::check::{CheckOptions, CheckState, Thresholds, check, write_metrics};
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::{Classified, chain};
+use crate::report::Reporter as _;
 
 /// Says whether backups and archiving of a cluster work, and what to do where they do not
 #[derive(Debug, Clone, Parser)]
@@ -112,9 +113,17 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
         OutputFormat::Text => check_text::render(&report),
         OutputFormat::Json => json_answer(&report)?,
     };
+    let written = args.metrics.as_deref().map_or(Ok(()), |path| write_metrics(path, &report));
+    if args.nagios && report.state == CheckState::Ok {
+        // A plugin says one line: that its numbers are lost, unless there is worse to say.
+        written?;
+        context.printer().answer(&text)?;
+        return Ok(Outcome::Plugin(report.state.plugin_status()));
+    }
     context.printer().answer(&text)?;
-    if let Some(path) = &args.metrics {
-        write_metrics(path, &report)?;
+    match written {
+        Err(error) if args.nagios => context.reporter().warn(&chain(&error)),
+        written => written?,
     }
     Ok(match report.state {
         state if args.nagios => Outcome::Plugin(state.plugin_status()),
