@@ -7,6 +7,7 @@ mod abandoned;
 mod below;
 mod directory;
 mod error;
+mod held;
 mod holders;
 mod inspect;
 mod live;
@@ -21,9 +22,10 @@ mod tree;
 pub use abandoned::{remove_abandoned_beside, staged_name};
 pub use directory::{
     DirectoryEntry, FileSystemRoom, available_bytes, check_absent, create_directory, create_directory_chain,
-    is_directory, is_empty_directory, remove_file, room_at, sorted_entries, sync_directory, sync_directory_chain,
+    is_directory, remove_empty_directory, remove_file, room_at, sorted_entries, sync_directory, sync_directory_chain,
 };
 pub use error::FileError;
+pub use held::HeldDirectory;
 pub use holders::{LockHolder, lock_holders};
 pub use inspect::{PathFacts, PathKind, bytes_below, link_target, look_at, rename_aside};
 pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};

@@ -73,6 +73,10 @@ impl Store for OneObject {
         answer(Vec::new())
     }
 
+    fn tidy<'a>(&'a self, _: &'a str) -> StoreFuture<'a, u64> {
+        answer(0)
+    }
+
     fn lock<'a>(&'a self, _: LockKind) -> StoreFuture<'a, Lock> {
         answer(Lock::Unsupported)
     }

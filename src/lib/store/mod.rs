@@ -107,6 +107,10 @@ pub trait Store: Send + Sync {
     /// what writers have begun or left behind.
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>>;
 
+    /// Takes away what objects were kept in below `prefix` that are there no more, where that takes something; says how
+    /// many. Best effort, and no harm to whoever creates objects there at the same time.
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64>;
+
     /// Asks for the one lock that a store has, without waiting. It ends with the value, and with the process that held
     /// it. A help in front of what must be safe without: not every store has one.
     fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock>;

@@ -74,6 +74,10 @@ impl Store for WatchedStore {
         self.watched(format!("looking for left-overs in {}", self.describe()), self.store.left_overs(limit))
     }
 
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.watched(format!("tidying up \"{prefix}\" in {}", self.describe()), self.store.tidy(prefix))
+    }
+
     fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {
         self.watched(format!("locking {}", self.describe()), self.store.lock(kind))
     }

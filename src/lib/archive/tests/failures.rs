@@ -418,6 +418,10 @@ impl Store for Failing {
         self.store.left_overs(limit)
     }
 
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.store.tidy(prefix)
+    }
+
     fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
         self.store.lock(kind)
     }

@@ -83,6 +83,10 @@ impl<F: Fn(&ObjectKey) -> Result<(), StoreError> + Send + Sync> Store for Distur
         self.inner.left_overs(limit)
     }
 
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.inner.tidy(prefix)
+    }
+
     fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
         self.inner.lock(kind)
     }

@@ -337,6 +337,10 @@ impl Store for Forgetful {
         self.store.left_overs(limit)
     }
 
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.store.tidy(prefix)
+    }
+
     fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
         self.store.lock(kind)
     }

@@ -89,6 +89,10 @@ impl Store for Slow {
         self.0.left_overs(limit)
     }
 
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.0.tidy(prefix)
+    }
+
     fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
         self.0.lock(kind)
     }

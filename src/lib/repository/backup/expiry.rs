@@ -146,6 +146,11 @@ impl Repository {
         }
     }
 
+    /// Takes folders away in which nothing of a cluster lies any more.
+    pub(crate) fn tidy(&self, cluster: &ClusterRef) -> Result<u64, RepositoryError> {
+        Ok(block_on(self.store().tidy(&layout::tree(cluster)))?)
+    }
+
     /// Asks for the lock between those who take backups, who share it, and who deletes WAL.
     pub(crate) fn lock(&self, kind: LockKind) -> Result<Lock, RepositoryError> {
         Ok(block_on(self.store().lock(kind))?)
