@@ -312,7 +312,9 @@ impl Store for LocalStore {
 
     fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
         let tidy = move || {
-            self.check_root()?;
+            let staging = self.root.join(STAGING);
+            let staged = StagedFile::create_in(&staging).map_err(|error| self.failed(error))?;
+            remove_abandoned(&staging, &staged);
             Ok(self.remove_empty(&self.root.join(prefix)))
         };
         Box::pin(async move { tidy() })
@@ -537,6 +539,10 @@ mod tests {
         assert_eq!(std::fs::read_dir(store.root().join("a")).unwrap().count(), 5);
         assert_eq!(block_on(store.tidy("a/")).unwrap(), 0);
         assert_eq!(block_on(store.tidy("none/")).unwrap(), 0);
+        let staging = store.root().join(STAGING);
+        std::fs::write(staging.join(fs::staged_name(&staging)), "of a writer that was killed").unwrap();
+        block_on(store.tidy("")).unwrap();
+        assert_eq!(std::fs::read_dir(staging).unwrap().count(), 0);
     }
 
     #[test]
