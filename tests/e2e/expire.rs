@@ -2,14 +2,17 @@
 
 use std::fs;
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::crash::{Step, kill_before, put_back, spread, steps_of};
-use crate::support::{Ledger, Outcome, PgVersion, Settled, Site, TestCluster, TestFolder, run};
+use crate::support::{
+    Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, run, wait_until,
+};
 
 const VERSION: PgVersion = PgVersion::V15;
 
@@ -242,20 +245,36 @@ fn a_backup_loses_nothing_to_an_expire_beside_it() {
     }
 }
 
+/// Somebody who holds a lock on a directory for so many seconds.
+fn hold(directory: &Path, kind: &str, seconds: &str) -> Child {
+    let account = TestAccount::get();
+    let mut holder = account.command("/usr/bin/flock");
+    holder.args(["--no-fork", kind, "--nonblock"]).arg(directory).args(["sleep", seconds]);
+    let holder = holder.spawn().unwrap();
+    let is_held = || {
+        let mut probe = account.command("/usr/bin/flock");
+        probe.args(["--exclusive", "--nonblock"]).arg(directory).arg("true");
+        !run(probe).status.success()
+    };
+    wait_until("the lock is held", Duration::from_secs(20), is_held);
+    holder
+}
+
+#[test]
+fn a_backup_waits_while_wal_is_deleted() {
+    let folder = TestFolder::new("expire-waits");
+    let (site, _) = site(&folder, 1);
+    let mut holder = hold(&site.pgv.repository.join(".staging"), "--exclusive", "5");
+    site.backup(&[]).success().expect_stderr("waiting for \"pgv expire\", which is deleting WAL");
+    assert!(holder.try_wait().unwrap().is_some(), "it did not wait");
+    assert_eq!(site.backups().len(), 2);
+}
+
 #[test]
 fn a_restore_keeps_expire_away() {
     let folder = TestFolder::new("expire-restore");
     let (site, _) = site(&folder, 2);
-    let hold = crate::support::TestAccount::get();
-    let mut holder = hold.command("/usr/bin/flock");
-    holder.args(["--no-fork", "--shared", "--nonblock"]).arg(&site.pgv.repository).args(["sleep", "60"]);
-    let mut holder = holder.spawn().unwrap();
-    let is_held = || {
-        let mut probe = hold.command("/usr/bin/flock");
-        probe.args(["--exclusive", "--nonblock"]).arg(&site.pgv.repository).arg("true");
-        !run(probe).status.success()
-    };
-    crate::support::wait_until("the lock is held", std::time::Duration::from_secs(20), is_held);
+    let mut holder = hold(&site.pgv.repository, "--shared", "60");
     expire(&site, &["--keep", "1", "--apply"])
         .expect_code(4)
         .expect_stderr("is in use by \"sleep\" (process ")
