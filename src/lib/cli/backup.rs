@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde::Serialize;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
+use super::args::{CommonArgs, OutputFormat, ServerVerbArgs};
 use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
 use super::printer::escaped;
@@ -59,13 +59,7 @@ pub(crate) struct BackupArgs {
     pub(crate) nice: Option<String>,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
-
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
+    pub(crate) shared: ServerVerbArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -85,11 +79,11 @@ impl VerbArgs for BackupArgs {
     const VERB: Verb = Verb::Backup;
 
     fn common(&self) -> Option<&CommonArgs> {
-        Some(&self.common)
+        Some(&self.shared.common)
     }
 
     fn overrides(&self) -> Overrides {
-        let mut overrides = self.common.overrides();
+        let mut overrides = self.shared.common.overrides();
         overrides.set("backup.checkpoint", "--checkpoint", self.checkpoint.map(CheckpointMode::as_str));
         overrides.set("backup.method", "--method", self.method.map(BackupMethodChoice::as_str));
         overrides.set("backup.label", "--label", self.label.as_deref());
@@ -121,7 +115,7 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let options = BackupOptions {
-        connection: opening::connection(configuration, &args.connection, Program::BaseBackup)?,
+        connection: opening::connection(configuration, &args.shared.connection, Program::BaseBackup)?,
         repository: opening::open_repository(configuration.repo()?)?,
         selection: opening::selection(configuration),
         host: opening::host_name(),
@@ -143,7 +137,7 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
     let reporter = context.reporter();
     let report = backup::run(&options, &SystemClock, &reporter, context.cancel())?;
     drop(reporter);
-    let answer = match args.output.output {
+    let answer = match args.shared.output.output {
         OutputFormat::Text => text_answer(&report),
         OutputFormat::Json => json_answer(&report),
     };

@@ -107,18 +107,14 @@ mod tests {
     use super::super::proof::Prover;
     use super::super::testing::{archive, record};
     use super::*;
-    use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, SegmentCandidates, WalSegmentName};
+    use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, WalSegmentName};
     use crate::report::{Cancel, SilentReporter};
     use crate::wal_search::{SegmentSink, SegmentStanding, WalSearchError, WalSource};
 
     struct Unread;
 
     impl WalSource for Unread {
-        fn read(
-            &self,
-            _: &SegmentCandidates,
-            _: &mut SegmentSink<'_>,
-        ) -> Result<Option<WalSegmentName>, WalSearchError> {
+        fn read(&self, _: &WalSegmentName, _: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
             panic!("nothing tells the paths apart, so nothing need be read")
         }
 
