@@ -29,3 +29,23 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::FileError;
+
+    #[test]
+    fn a_full_disk_is_told_with_the_place_that_is_full() {
+        let spill = |kind: std::io::ErrorKind| {
+            BackupError::Spill(FileError::new("sort in", "/backups/.staging".as_ref(), kind))
+        };
+        let no_room = BackupError::NoRoom { path: "/backups/.staging".into(), files: 7, needed: 2800, available: 12 };
+        for error in [no_room, spill(std::io::ErrorKind::StorageFull)] {
+            assert_eq!(error.class(), ErrorClass::NoSpace);
+            let hints = hint(&error, &Typed::default());
+            assert!(hints.concat().contains("make room on its file system"), "{error}: {hints:?}");
+        }
+        assert!(hint(&spill(std::io::ErrorKind::PermissionDenied), &Typed::default()).is_empty());
+    }
+}
