@@ -71,7 +71,7 @@ impl Taken {
                     self.walk(scope, data, Some(path));
                 }
                 EntryScope::LeftOut => {}
-                EntryScope::Unexpected => drop(self.unexpected.insert(path.to_string())),
+                EntryScope::Unexpected | EntryScope::Moved => drop(self.unexpected.insert(path.to_string())),
             }
         }
     }

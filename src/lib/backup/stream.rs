@@ -10,7 +10,7 @@ use super::content::{Content, StreamedContent};
 use super::needed_wal::NeededWal;
 use super::session::{ServerIdentity, ServerSession};
 use super::taken::{Taken, TakenContent};
-use super::{BackupError, BackupOptions, manifest_check};
+use super::{BackupError, BackupOptions, manifest_check, whole};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{BackupMethod, PackStream};
 use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent};
@@ -74,7 +74,10 @@ pub(super) async fn run(
                 content.data(&bytes)?;
             }
             Some(BaseBackupEvent::Progress(_)) => {}
-            Some(BaseBackupEvent::Notice(notice)) => reporter.warn(&format!("server: {notice}")),
+            Some(BaseBackupEvent::Notice(notice)) => {
+                whole::check_notice(&notice, &tablespaces)?;
+                reporter.warn(&format!("server: {notice}"));
+            }
         }
     }
 }

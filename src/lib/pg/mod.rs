@@ -47,6 +47,7 @@ mod manifest;
 mod manifest_checksum;
 mod manifest_json;
 mod manifest_text;
+mod own_data;
 mod page_checksum;
 mod recovery_end_command;
 mod recovery_settings;
@@ -77,6 +78,7 @@ pub use data_path::{DataPath, DataPathError, DataPathProblem};
 pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
 pub use manifest_text::ManifestText;
+pub use own_data::is_own_data;
 pub use page_checksum::{PageVerdict, judge_page, page_checksum};
 pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};
 pub use recovery_settings::{

@@ -6,6 +6,7 @@
 //! caller's takes the results in order and hands them to the threads that store packs. Every queue has a bound, and so
 //! has what is in memory, whatever the number of files.
 
+mod before;
 mod pages;
 mod piece;
 mod rate;
@@ -14,6 +15,7 @@ mod scan;
 mod session;
 mod take;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
@@ -52,6 +54,8 @@ pub(super) struct DirectOptions<'a> {
     /// Pages with this LSN or a later one have changed since the backup began.
     pub(super) start_lsn: Lsn,
     pub(super) max_rate_bytes: Option<u64>,
+    /// Links in `pg_tblspc` that lead nowhere, and are none of a tablespace.
+    pub(super) left_over: BTreeSet<DataPath>,
     /// About how much there is.
     pub(super) total_bytes: Option<u64>,
     pub(super) cancel: &'a Cancel,
@@ -69,7 +73,7 @@ pub(super) fn run(
     let threads = options.workers.max(1);
     let run_bytes =
         (PIECES_BYTES / (threads * PIECES_PER_THREAD)).clamp(FRAME_BYTES, RUN_BYTES) / FRAME_BYTES * FRAME_BYTES;
-    let scan = Scan::new(options.data_directory, scope.clone(), run_bytes, options.reporter)?;
+    let scan = Scan::new(options.data_directory, scope.clone(), run_bytes, &options.left_over, options.reporter)?;
     let page_bytes = usize::try_from(options.page_bytes).unwrap_or(usize::MAX);
     let keys = options.repository.keys();
     let reader = Reader {

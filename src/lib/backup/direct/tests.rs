@@ -35,7 +35,7 @@ fn data_directory() -> tempfile::TempDir {
 /// The paths that a scan finds, in its order; a larger file at each of its pieces.
 fn scanned(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    for piece in Scan::new(root, scope(), FRAME_BYTES, &SilentReporter).unwrap() {
+    for piece in Scan::new(root, scope(), FRAME_BYTES, &BTreeSet::new(), &SilentReporter).unwrap() {
         match piece {
             Piece::Batch(entries) => found.extend(entries.iter().map(|entry| match &entry.kind {
                 PlannedKind::Directory => format!("{}/", entry.path),
@@ -108,12 +108,17 @@ fn entries_come_in_the_order_of_the_map() {
     symlink(apart.path().join("wal"), root.join("pg_wal")).unwrap();
     let reporter = CollectingReporter::default();
     assert_eq!(scanned(root), expected);
-    assert!(Scan::new(root, scope(), 1, &reporter).unwrap().count() > 3);
+    assert!(Scan::new(root, scope(), 1, &BTreeSet::new(), &reporter).unwrap().count() > 3);
     assert_eq!(reporter.lines(), ["warning: \"link\" is a link, so it is left out of the backup"]);
     // A tablespace whose file system is not mounted is no empty one.
     std::fs::remove_file(root.join("pg_tblspc/16385")).unwrap();
     symlink(root.join("unmounted"), root.join("pg_tblspc/16385")).unwrap();
-    let failed = Scan::new(root, scope(), 1, &SilentReporter).unwrap().any(|piece| matches!(piece, Piece::Failed(_)));
+    let left_over = BTreeSet::from([DataPath::parse(b"pg_tblspc/16385").unwrap()]);
+    let mut scan = Scan::new(root, scope(), 1, &left_over, &SilentReporter).unwrap();
+    assert!(!scan.any(|piece| matches!(piece, Piece::Failed(_))));
+    let failed = Scan::new(root, scope(), 1, &BTreeSet::new(), &SilentReporter)
+        .unwrap()
+        .any(|piece| matches!(piece, Piece::Failed(_)));
     assert!(failed);
 }
 
@@ -140,6 +145,7 @@ fn backed_up(
         checksums: checksums.is_some(),
         start_lsn: checksums.unwrap_or(Lsn::new(1).unwrap()),
         max_rate_bytes: None,
+        left_over: BTreeSet::new(),
         total_bytes: None,
         cancel: &Cancel::new(),
         reporter: &SilentReporter,

@@ -1,0 +1,283 @@
+//! That nothing of the server's own data is missing from a backup. Servers work happily with links in the place of
+//! data, and no base backup follows them: `sendDir` of `src/backend/backup/basebackup.c` warns and goes on.
+//!
+//! INVARIANT: a backup without all databases, tablespaces and transaction logs is never listed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::BackupError;
+use super::session::ServerSession;
+use crate::error::{Classified, ErrorClass};
+use crate::fs;
+use crate::pg::{ControlFile, DataPath, is_own_data};
+use crate::repository::{FileEntry, FileKind};
+use crate::server::{BackupTablespace, ServerError, ServerMessage, SqlClient};
+
+/// Files that every cluster has.
+const FILES: [&str; 3] = ["PG_VERSION", "global/pg_filenode.map", ControlFile::PATH];
+/// Directories below which every cluster has a file.
+const DIRECTORIES: [&str; 4] = ["base", "pg_multixact/members", "pg_multixact/offsets", "pg_xact"];
+/// The function of the server that passes over what is no file and no directory.
+const SENDS_DIRECTORIES: &str = "sendDir";
+
+/// Data of the server that a backup would lack.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IncompleteError {
+    /// Data that was moved, with a link in its place.
+    #[error(
+        "\"{path}\" in the data directory is a link, which no base backup follows, so the backup would be incomplete"
+    )]
+    Moved {
+        /// The link.
+        path: DataPath,
+    },
+    /// The server does not send a tablespace that lies in its data directory.
+    #[error(
+        "this server leaves tablespace {oid}, which lies in the data directory itself, out of its base backups, so the \
+         backup would be incomplete"
+    )]
+    Unsent {
+        /// Its OID.
+        oid: u32,
+    },
+    /// A tablespace whose files are not where they should be.
+    #[error(
+        "tablespace {oid} has no directory of this cluster at \"pg_tblspc/{oid}\", so the backup would be incomplete"
+    )]
+    NoTablespace {
+        /// Its OID.
+        oid: u32,
+    },
+    /// What every cluster has did not come.
+    #[error("the server sent nothing of \"{path}\", so the backup would be incomplete")]
+    Part {
+        /// What it is.
+        path: &'static str,
+    },
+}
+
+impl Classified for IncompleteError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Refused
+    }
+}
+
+/// Fails when the server says that it passes over data of its own.
+pub(super) fn check_notice(notice: &ServerMessage, tablespaces: &[BackupTablespace]) -> Result<(), BackupError> {
+    if notice.routine.as_deref() != Some(SENDS_DIRECTORIES) {
+        return Ok(());
+    }
+    match named_path(&notice.message, tablespaces).filter(is_own_data) {
+        Some(path) => Err(IncompleteError::Moved { path }.into()),
+        None => Ok(()),
+    }
+}
+
+/// The path in a message of any language: below the data directory, or below the place of a tablespace. Names of the
+/// server's own data have no other characters than these.
+fn named_path(message: &str, tablespaces: &[BackupTablespace]) -> Option<DataPath> {
+    let of_tablespaces = tablespaces.iter().filter_map(|tablespace| {
+        let location = std::str::from_utf8(tablespace.location.as_deref()?).ok()?;
+        let (_, rest) = message.split_once(&format!("{location}/"))?;
+        Some((format!("pg_tblspc/{}/", tablespace.oid?), rest))
+    });
+    let in_directory = message.split_once("./").map(|(_, rest)| (String::new(), rest));
+    let (prefix, rest) = of_tablespaces.chain(in_directory).next()?;
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_./".contains(letter);
+    let end = rest.find(|letter| !is_plain(letter)).unwrap_or(rest.len());
+    let (name, behind) = rest.split_at_checked(end)?;
+    // A name with other characters is none of the server's.
+    let goes_on = behind.trim_start().starts_with(char::is_alphanumeric);
+    DataPath::parse(format!("{prefix}{name}").as_bytes()).ok().filter(|_| !goes_on)
+}
+
+/// Fails when a part of every cluster is not among what came.
+pub(super) fn check_parts(entries: &[(DataPath, FileEntry)]) -> Result<(), IncompleteError> {
+    let files: BTreeSet<&[u8]> = entries
+        .iter()
+        .filter(|(_, entry)| matches!(entry.kind, FileKind::File { .. }))
+        .map(|(path, _)| path.as_bytes())
+        .collect();
+    let is_below = |directory: &str| {
+        let first = format!("{directory}/");
+        files.range(first.as_bytes()..).next().is_some_and(|path| path.starts_with(first.as_bytes()))
+    };
+    let no_file = FILES.into_iter().find(|path| !files.contains(path.as_bytes()));
+    match no_file.or_else(|| DIRECTORIES.into_iter().find(|path| !is_below(path))) {
+        Some(path) => Err(IncompleteError::Part { path }),
+        None => Ok(()),
+    }
+}
+
+/// The tablespaces that a person made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Tablespaces {
+    oids: BTreeSet<u32>,
+    /// Those that lie in the data directory itself (`allow_in_place_tablespaces`).
+    in_place: BTreeSet<u32>,
+}
+
+impl Tablespaces {
+    pub(super) fn of(session: &mut ServerSession<'_>) -> Result<Self, BackupError> {
+        session.sql(async |sql| Self::ask(sql).await)
+    }
+
+    async fn ask(sql: &SqlClient) -> Result<Self, ServerError> {
+        // The location is that of a link, which a leftover of a crash may lack: then there is an error for all.
+        let query = "SELECT oid, pg_tablespace_location(oid) LIKE 'pg_tblspc/%' FROM pg_tablespace \
+                     WHERE spcname NOT IN ('pg_default', 'pg_global')";
+        let rows = sql.query_text("list its tablespaces", query).await?;
+        let mut found = Self::default();
+        for row in rows {
+            if let [Some(oid), is_in_place] = row.as_slice()
+                && let Ok(oid) = oid.parse()
+            {
+                found.oids.insert(oid);
+                if is_in_place.as_deref() == Some("t") {
+                    found.in_place.insert(oid);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// COMPAT: 15 and 16 leave those in place out of a base backup with a tablespace_map, without a word in the
+    /// manifest.
+    pub(super) fn check_announced(&self, announced: &[BackupTablespace]) -> Result<(), IncompleteError> {
+        let is_announced = |oid: u32| announced.iter().any(|tablespace| tablespace.oid == Some(oid));
+        match self.in_place.iter().find(|oid| !is_announced(**oid)) {
+            Some(oid) => Err(IncompleteError::Unsent { oid: *oid }),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails when a tablespace that was there all the time is not among what came.
+    pub(super) fn check_came(&self, later: &Self, entries: &[(DataPath, FileEntry)]) -> Result<(), IncompleteError> {
+        let came: BTreeSet<u32> = entries.iter().filter_map(|(path, _)| tablespace_of(path)).collect();
+        match self.oids.intersection(&later.oids).find(|oid| !came.contains(oid)) {
+            Some(oid) => Err(IncompleteError::NoTablespace { oid: *oid }),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails when one of them has no directory with this name in the data directory.
+    pub(super) fn check_directory(&self, data_directory: &Path, name: &str) -> Result<(), BackupError> {
+        for oid in &self.oids {
+            if !fs::is_directory(&data_directory.join(format!("pg_tblspc/{oid}")).join(name))? {
+                return Err(IncompleteError::NoTablespace { oid: *oid }.into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn contains(&self, oid: u32) -> bool {
+        self.oids.contains(&oid)
+    }
+}
+
+/// The tablespace in which this is the directory of a cluster.
+fn tablespace_of(path: &DataPath) -> Option<u32> {
+    let mut components = path.components();
+    let is_in = components.next() == Some(b"pg_tblspc");
+    let oid = std::str::from_utf8(components.next()?).ok()?.parse().ok()?;
+    let is_version = components.next()?.starts_with(b"PG_");
+    (is_in && is_version).then_some(oid)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::codec::ContentDigest;
+
+    fn notice(routine: &str, message: &str) -> ServerMessage {
+        ServerMessage {
+            severity: "WARNING".to_owned(),
+            sqlstate: None,
+            message: message.to_owned(),
+            detail: None,
+            hint: None,
+            routine: Some(routine.to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_the_server_passes_over_is_told_in_any_language() {
+        let location = Some(Bytes::from_static("/srv/it's «it»".as_bytes()));
+        let spaces = [BackupTablespace { oid: Some(16385), location, estimated_kib: None }];
+        for (message, expected) in [
+            ("skipping special file \"./base\"", Some("base")),
+            ("überspringe besondere Datei »./base/5/1259_fsm.1«", Some("base/5/1259_fsm.1")),
+            ("fichier spécial « ./pg_xact » ignoré", Some("pg_xact")),
+            ("skipping special file or directory \"./pg_multixact/members\"", Some("pg_multixact/members")),
+            (
+                "skipping special file \"/srv/it's «it»/PG_15_202209061/5/16390\"",
+                Some("pg_tblspc/16385/PG_15_202209061/5/16390"),
+            ),
+            ("skipping special file \"./log\"", None),
+            ("skipping special file \"./server.crt\"", None),
+            ("skipping special file \"./base and more\"", None),
+            ("skipping special file \"./base-old\"", None),
+            ("skipping special file \"/elsewhere/base\"", None),
+            ("skipping special file \"./\"", None),
+            ("", None),
+        ] {
+            let found = match check_notice(&notice("sendDir", message), &spaces) {
+                Ok(()) => None,
+                Err(BackupError::Incomplete(IncompleteError::Moved { path })) => Some(path.to_string()),
+                Err(error) => panic!("{error}"),
+            };
+            assert_eq!(found.as_deref(), expected, "{message}");
+        }
+        let other = "checksum verification failed in file \"./base/5/1259\", block 3";
+        check_notice(&notice("sendFile", other), &spaces).unwrap();
+    }
+
+    fn entry(path: &str, is_file: bool) -> (DataPath, FileEntry) {
+        let path = DataPath::parse(path.as_bytes()).unwrap();
+        let kind = match is_file {
+            true => FileKind::File { bytes: 0, digest: ContentDigest::from_bytes([0; 32]), extents: Vec::new() },
+            false => FileKind::Directory,
+        };
+        (path.clone(), FileEntry::new(&path, 0o600, Timestamp::UNIX_EPOCH, kind))
+    }
+
+    #[test]
+    fn a_backup_without_a_part_of_every_cluster_is_refused() {
+        let whole = [
+            "PG_VERSION",
+            "base/5/PG_VERSION",
+            "global/pg_control",
+            "global/pg_filenode.map",
+            "pg_multixact/members/0000",
+            "pg_multixact/offsets/0000",
+            "pg_xact/0000",
+        ];
+        let directories = ["base", "pg_multixact", "pg_xact"].map(|path| entry(path, false));
+        let entries: Vec<_> = directories.into_iter().chain(whole.map(|path| entry(path, true))).collect();
+        check_parts(&entries).unwrap();
+        for left_out in whole {
+            let rest: Vec<_> =
+                entries.iter().filter(|(path, _)| path.as_bytes() != left_out.as_bytes()).cloned().collect();
+            let error = check_parts(&rest).unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Refused);
+            assert!(
+                matches!(error, IncompleteError::Part { path } if left_out.starts_with(path)),
+                "{left_out}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tablespace_that_was_there_all_the_time_must_come() {
+        let of = |oids: &[u32]| Tablespaces { oids: oids.iter().copied().collect(), in_place: BTreeSet::new() };
+        let entries = [entry("pg_tblspc/1", false), entry("pg_tblspc/1/PG_15_202209061", false)];
+        of(&[1, 2]).check_came(&of(&[1, 3]), &entries).unwrap();
+        let error = of(&[1, 2]).check_came(&of(&[1, 2]), &entries).unwrap_err();
+        assert!(matches!(error, IncompleteError::NoTablespace { oid: 2 }), "{error}");
+    }
+}
