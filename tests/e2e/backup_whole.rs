@@ -79,3 +79,28 @@ fn a_tablespace_without_its_files_is_no_empty_one() {
         backup(&site, method).success().expect_stderr("77777");
     }
 }
+
+/// Garbage has any LSN; only one that the server can have written keeps a page from being judged.
+#[test]
+fn a_page_with_an_impossible_lsn_is_found() {
+    let folder = TestFolder::new("whole-pages");
+    let site = idle_site(&folder);
+    let server = &site.primary;
+    server.query("CREATE TABLE hit AS SELECT md5(g::text) AS filler FROM generate_series(1, 20000) AS g");
+    server.query("CREATE TABLE cut AS TABLE hit; CHECKPOINT");
+    let path = |name: &str| server.query(&format!("SELECT pg_relation_filepath('{name}')"));
+    let (hit, cut) = (path("hit"), path("cut"));
+    let mut content = fs::read(server.data.join(&hit)).unwrap();
+    content[100 * 8192..101 * 8192].copy_from_slice(&b"garbage\n".repeat(1024));
+    fs::write(server.data.join(&hit), content).unwrap();
+    let outcome = backup(&site, "direct").expect_code(5);
+    outcome.expect_stderr(&format!("marked: \"{hit}\": page 100 (found ")).expect_stderr("has a wrong checksum");
+    let file = fs::File::options().write(true).open(server.data.join(&cut)).unwrap();
+    let bytes = file.metadata().unwrap().len() - 4000;
+    file.set_len(bytes).unwrap();
+    server.query("DROP TABLE hit; CHECKPOINT");
+    for method in METHODS {
+        let words = format!("\"{cut}\" has {bytes} bytes, which is no multiple of 8192: its last page is cut short");
+        backup(&site, method).success().expect_stderr(&words);
+    }
+}

@@ -179,6 +179,7 @@ impl Run<'_> {
                 stream::take(options, session, server, &mut needed, packs, reporter)?
             }
         };
+        taken.content.warn_of_cut(description.block_bytes, reporter);
         taken::store(session, selected, server, description, taken, backup, options, reporter)
     }
 }

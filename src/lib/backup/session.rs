@@ -287,6 +287,7 @@ impl<'a> ServerSession<'a> {
         let mut walsender = self.walsender.take().ok_or(NO_WALSENDER)?;
         let mut base_backup = self.wait(walsender.base_backup(&request))??;
         tablespaces.check_announced(base_backup.tablespaces())?;
+        let announced = base_backup.tablespaces().to_vec();
         refuse_nameless(base_backup.tablespaces())?;
         let start = base_backup.start_position();
         reporter.step(&format!("backup starts at {}", super::describe(start.lsn, start.timeline)));
@@ -296,7 +297,7 @@ impl<'a> ServerSession<'a> {
         let stop = base_backup.end_position().ok_or(BackupError::Internal { what: "the backup ended nowhere" })?;
         self.wait(walsender.close())?;
         whole::check_parts(&content.entries)?;
-        tablespaces.check_came(&Tablespaces::of(self)?, &content.entries)?;
+        tablespaces.check_came(&Tablespaces::of(self)?, &announced, &content.entries, reporter)?;
         Ok((content, start, stop))
     }
 

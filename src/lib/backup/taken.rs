@@ -6,11 +6,11 @@ use super::description::Description;
 use super::direct::Taker;
 use super::session::{ServerIdentity, ServerSession};
 use super::{BackupError, BackupOptions};
-use crate::pg::DataPath;
+use crate::pg::{DataFileKind, DataPath};
 use crate::report::Reporter;
 use crate::repository::{
-    BackupMethod, BackupRecord, BackupSizes, BackupWriter, BackupWriterError, DocumentKind, FileEntry, NodeDescription,
-    PackStream, SelectedCluster, StoredContent, TablespaceRef,
+    BackupMethod, BackupRecord, BackupSizes, BackupWriter, BackupWriterError, DocumentKind, FileEntry, FileKind,
+    NodeDescription, PackStream, SelectedCluster, StoredContent, TablespaceRef,
 };
 use crate::server::WalPosition;
 
@@ -45,6 +45,44 @@ impl TakenContent {
         match self {
             Self::Streamed(entries, packs) => backup.store_map(entries, *packs),
             Self::Read(taker) => taker.finish(backup),
+        }
+    }
+}
+
+/// LIMIT: relation files that are told one by one.
+pub(super) const CUT_MAX: usize = 100;
+
+/// A relation's file that ends within a page: what came behind is lost, unless replay writes it anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CutRelation {
+    pub(super) path: DataPath,
+    pub(super) bytes: u64,
+}
+
+/// Whether this is a relation's file, and ends within a page.
+pub(super) fn is_within_page(path: &DataPath, bytes: u64, page_bytes: u64) -> bool {
+    bytes.checked_rem(page_bytes).is_some_and(|rest| rest > 0) && matches!(path.classify(), DataFileKind::Relation(_))
+}
+
+impl TakenContent {
+    /// PostgreSQL warns of such files too, where it verifies checksums.
+    pub(super) fn warn_of_cut(&self, page_bytes: u32, reporter: &dyn Reporter) {
+        let cut = match self {
+            Self::Read(taker) => taker.cut().to_vec(),
+            Self::Streamed(entries, _) => {
+                let cut = entries.iter().filter_map(|(path, entry)| match entry.kind {
+                    FileKind::File { bytes, .. } if is_within_page(path, bytes, u64::from(page_bytes)) => {
+                        Some(CutRelation { path: path.clone(), bytes })
+                    }
+                    _ => None,
+                });
+                cut.take(CUT_MAX).collect()
+            }
+        };
+        for CutRelation { path, bytes } in cut {
+            reporter.warn(&format!(
+                "\"{path}\" has {bytes} bytes, which is no multiple of {page_bytes}: its last page is cut short"
+            ));
         }
     }
 }

@@ -11,6 +11,7 @@ use super::session::ServerSession;
 use crate::error::{Classified, ErrorClass};
 use crate::fs;
 use crate::pg::{ControlFile, DataPath, is_own_data};
+use crate::report::Reporter;
 use crate::repository::{FileEntry, FileKind};
 use crate::server::{BackupTablespace, ServerError, ServerMessage, SqlClient};
 
@@ -20,6 +21,9 @@ const FILES: [&str; 3] = ["PG_VERSION", "global/pg_filenode.map", ControlFile::P
 const DIRECTORIES: [&str; 4] = ["base", "pg_multixact/members", "pg_multixact/offsets", "pg_xact"];
 /// The function of the server that passes over what is no file and no directory.
 const SENDS_DIRECTORIES: &str = "sendDir";
+
+/// What ends a name in the messages of a server, by its language.
+const CLOSING_QUOTES: &str = "\"'«»‘’“”「」『』";
 
 /// Data of the server that a backup would lack.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +93,8 @@ fn named_path(message: &str, tablespaces: &[BackupTablespace]) -> Option<DataPat
     let end = rest.find(|letter| !is_plain(letter)).unwrap_or(rest.len());
     let (name, behind) = rest.split_at_checked(end)?;
     // A name with other characters is none of the server's.
-    let goes_on = behind.trim_start().starts_with(char::is_alphanumeric);
-    DataPath::parse(format!("{prefix}{name}").as_bytes()).ok().filter(|_| !goes_on)
+    let is_whole = behind.trim_start().starts_with(|letter| CLOSING_QUOTES.contains(letter));
+    DataPath::parse(format!("{prefix}{name}").as_bytes()).ok().filter(|_| is_whole)
 }
 
 /// Fails when a part of every cluster is not among what came.
@@ -153,13 +157,24 @@ impl Tablespaces {
         }
     }
 
-    /// Fails when a tablespace that was there all the time is not among what came.
-    pub(super) fn check_came(&self, later: &Self, entries: &[(DataPath, FileEntry)]) -> Result<(), IncompleteError> {
+    /// Fails when a tablespace that was there all the time is not among what came. What the server announced that is
+    /// none of its tablespaces, and empty, is told.
+    pub(super) fn check_came(
+        &self,
+        later: &Self,
+        announced: &[BackupTablespace],
+        entries: &[(DataPath, FileEntry)],
+        reporter: &dyn Reporter,
+    ) -> Result<(), IncompleteError> {
         let came: BTreeSet<u32> = entries.iter().filter_map(|(path, _)| tablespace_of(path)).collect();
-        match self.oids.intersection(&later.oids).find(|oid| !came.contains(oid)) {
-            Some(oid) => Err(IncompleteError::NoTablespace { oid: *oid }),
-            None => Ok(()),
+        if let Some(oid) = self.oids.intersection(&later.oids).find(|oid| !came.contains(oid)) {
+            return Err(IncompleteError::NoTablespace { oid: *oid });
         }
+        let is_left_over = |oid: &u32| !came.contains(oid) && !self.contains(*oid) && !later.contains(*oid);
+        for oid in announced.iter().filter_map(|tablespace| tablespace.oid).filter(is_left_over) {
+            warn_of_left_over(oid, reporter);
+        }
+        Ok(())
     }
 
     /// Fails when one of them has no directory with this name in the data directory.
@@ -175,6 +190,14 @@ impl Tablespaces {
     pub(super) fn contains(&self, oid: u32) -> bool {
         self.oids.contains(&oid)
     }
+}
+
+/// A crash while a tablespace was made or dropped leaves its link.
+pub(super) fn warn_of_left_over(oid: u32, reporter: &dyn Reporter) {
+    reporter.warn(&format!(
+        "\"pg_tblspc/{oid}\" in the data directory is none of the server's tablespaces and leads to nothing; it can be \
+         removed"
+    ));
 }
 
 /// The tablespace in which this is the directory of a cluster.
@@ -193,6 +216,7 @@ mod tests {
 
     use super::*;
     use crate::codec::ContentDigest;
+    use crate::report::CollectingReporter;
 
     fn notice(routine: &str, message: &str) -> ServerMessage {
         ServerMessage {
@@ -276,8 +300,13 @@ mod tests {
     fn a_tablespace_that_was_there_all_the_time_must_come() {
         let of = |oids: &[u32]| Tablespaces { oids: oids.iter().copied().collect(), in_place: BTreeSet::new() };
         let entries = [entry("pg_tblspc/1", false), entry("pg_tblspc/1/PG_15_202209061", false)];
-        of(&[1, 2]).check_came(&of(&[1, 3]), &entries).unwrap();
-        let error = of(&[1, 2]).check_came(&of(&[1, 2]), &entries).unwrap_err();
+        let reporter = CollectingReporter::default();
+        let announced = [1, 2, 4].map(|oid| BackupTablespace { oid: Some(oid), location: None, estimated_kib: None });
+        let came = |before: &[u32], later: &[u32]| of(before).check_came(&of(later), &announced, &entries, &reporter);
+        came(&[1, 2], &[1, 3]).unwrap();
+        let lines = reporter.lines();
+        assert!(lines.len() == 1 && lines[0].contains("\"pg_tblspc/4\""), "{lines:?}");
+        let error = came(&[1, 2], &[1, 2]).unwrap_err();
         assert!(matches!(error, IncompleteError::NoTablespace { oid: 2 }), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::scan::entry_kind;
-use crate::backup::whole::Tablespaces;
+use crate::backup::whole::{Tablespaces, warn_of_left_over};
 use crate::backup::{BackupError, IncompleteError};
 use crate::fs::{FileError, Links, LiveDirectory};
 use crate::pg::{BackupScope, DataPath, EntryScope};
@@ -68,19 +68,15 @@ impl Walk<'_> {
         match directory.directory(name, links) {
             Ok(Some(below)) => self.visit(&below, Some(&path)),
             Ok(None) => Ok(()),
-            Err(error) if links == Links::Follow && leads_nowhere(&error) && !self.is_known(name) => {
-                self.reporter.warn(&format!(
-                    "\"{path}\" is a link that leads nowhere and no tablespace of the server: nothing is behind it"
-                ));
-                self.left_over.insert(path);
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => match name.to_str().and_then(|digits| digits.parse().ok()) {
+                Some(oid) if links == Links::Follow && leads_nowhere(&error) && !self.tablespaces.contains(oid) => {
+                    warn_of_left_over(oid, self.reporter);
+                    self.left_over.insert(path);
+                    Ok(())
+                }
+                _ => Err(error.into()),
+            },
         }
-    }
-
-    fn is_known(&self, name: &OsStr) -> bool {
-        name.to_str().and_then(|digits| digits.parse().ok()).is_some_and(|oid| self.tablespaces.contains(oid))
     }
 }
 

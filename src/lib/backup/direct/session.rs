@@ -95,7 +95,7 @@ impl DirectBackup<'_> {
             manifest: None,
             tablespaces,
             sizes: taker.map().sizes().clone(),
-            findings: taker.findings(),
+            findings: taker.findings(stop.lsn),
             content: TakenContent::Read(Box::new(taker)),
         })
     }

@@ -155,7 +155,7 @@ fn backed_up(
         Ok(())
     };
     let taker = run(&options, &backup, &mut look).unwrap();
-    let (findings, sizes) = (taker.findings(), taker.map().sizes().clone());
+    let (findings, sizes) = (taker.findings(Lsn::new(1000).unwrap()), taker.map().sizes().clone());
     let content = taker.finish(&mut backup).unwrap();
     let record = backup_testing::record(test, begin.id, &backup, &content);
     backup.finish(&record).unwrap();
@@ -297,13 +297,15 @@ fn wrong_checksums_are_found_in_files_of_any_size_and_only_there() {
     write(root, "base/1/11", &damaged(200, &[0, 31, 32, 199]));
     write(root, "base/1/12", &pages(200));
     write(root, "base/1/13", &[page(200, 7), vec![0; 8192], page(100, 2), vec![1; 100]].concat());
+    write(root, "base/1/15", &[page(1000, 7), page(1001, 7), page(1001, 2), vec![255; 8192]].concat());
     write(root, "base/1/14_init", &pages(3));
     write(root, "base/1/PG_VERSION", &damaged(3, &[1]));
     let (found, findings) = backed_up(&testing::repository(), root, Lsn::new(200), &mut || {});
     assert_eq!(
         findings.iter().map(|line| line.split(" (").next().unwrap()).collect::<Vec<_>>(),
-        ["\"base/1/10\": page 2", "\"base/1/11\": pages 0"]
+        ["\"base/1/10\": page 2", "\"base/1/11\": pages 0", "\"base/1/15\": pages 1"]
     );
+    assert!(findings[2].contains("), 3 (found FFFF, expected ") && findings[2].matches("found").count() == 2);
     assert_eq!(findings[1].matches("found").count(), 4);
     assert_eq!(found["base/1/11"].as_ref().unwrap(), &damaged(200, &[0, 31, 32, 199]));
     let (_, findings) = backed_up(&testing::repository(), root, None, &mut || {});
