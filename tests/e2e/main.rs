@@ -6,6 +6,7 @@
 mod support;
 
 mod backup;
+mod backup_places;
 mod backup_whole;
 mod canaries;
 mod check;

@@ -7,8 +7,8 @@ use super::whole::IncompleteError;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
-    BackupLabelError, DataPath, DataPathError, Lsn, ManifestError, PgMajorVersion, PgVersionError, SystemIdentifier,
-    TarError, TimelineHistoryError, TimelineId, WalSegmentName,
+    BackupLabelError, DataPath, DataPathError, DataPathProblem, Lsn, ManifestError, PgMajorVersion, PgVersionError,
+    SystemIdentifier, TarError, TimelineHistoryError, TimelineId, WalSegmentName,
 };
 use crate::repository::{
     BackupId, BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError, WriterDescription,
@@ -307,6 +307,8 @@ impl BackupError {
             | Self::OtherDirectory { .. }
             | Self::OtherServersWal { .. }
             | Self::OtherServersHistory { .. } => ErrorClass::Refused,
+            // A file of a person's, which no archive of the server would make up.
+            Self::Path(DataPathError { problem: DataPathProblem::Backslash, .. }) => ErrorClass::Refused,
             Self::Archive { .. }
             | Self::ArchiveContent { .. }
             | Self::Path(_)

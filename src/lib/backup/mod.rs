@@ -13,6 +13,7 @@ mod content;
 mod description;
 mod direct;
 mod error;
+mod host;
 mod manifest_check;
 mod method;
 mod needed_wal;

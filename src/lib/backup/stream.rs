@@ -28,8 +28,9 @@ pub(super) fn take(
     reporter: &dyn Reporter,
 ) -> Result<Taken, BackupError> {
     let start_time = session.now()?;
-    let (content, start, stop) =
-        session.stream(options, packs, reporter, &mut |session, start| needed.before_data(session, start, reporter))?;
+    let (content, start, stop) = session.stream(options, packs, reporter, &mut |session, start| {
+        needed.before_data(session, start, start_time, reporter)
+    })?;
     let stop_time = session.now()?;
     needed.at_end(session, (start, stop), &content.backup_label, reporter)?;
     manifest_check::check(&content, server.system_identifier, start, stop)?;

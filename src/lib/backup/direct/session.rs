@@ -44,7 +44,7 @@ impl DirectBackup<'_> {
         let start = WalPosition { lsn: guard.start_lsn(), timeline: guard.timeline() };
         reporter.step(&format!("backup starts at {}", describe(start.lsn, start.timeline)));
         self.check_directory(start)?;
-        needed.before_data(session, start, reporter)?;
+        needed.before_data(session, start, start_time, reporter)?;
         let cancel = session.cancel().clone();
         let direct = DirectOptions {
             data_directory: self.data_directory,

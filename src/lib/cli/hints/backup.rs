@@ -20,6 +20,14 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
     match super::find::<BackupError>(error) {
         Some(BackupError::Begun(_)) => vec!["Nothing of this backup is listed.".to_owned()],
         Some(BackupError::Recording(_)) => vec!["\"pgv info\" shows whether it is listed all the same.".to_owned()],
+        Some(BackupError::Path(_)) => vec![
+            "PostgreSQL gives no file such a name: move it out of the data directory, since no backup of pgv can hold it."
+                .to_owned(),
+        ],
+        Some(BackupError::NotArchived { of_standby: false, .. }) => vec![
+            "Why archive_command fails is in the server's log; pg_stat_archiver counts it, and \"pgv check\" tries it out."
+                .to_owned(),
+        ],
         Some(BackupError::NotDirect { .. } | BackupError::OtherDirectory { .. }) => {
             vec!["The server sends its files with --method stream; --method auto takes what is possible.".to_owned()]
         }
