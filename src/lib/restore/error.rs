@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::harmless::CopyError;
 use super::old_wal::OldWalError;
 use super::refusal::{
-    Branch, Nearby, NotFound, describe_backup, describe_branches, describe_elsewhere, describe_hole, describe_missing,
-    describe_timeline, time_text,
+    Branch, Nearby, NotFound, WayOut, describe_backup, describe_branches, describe_elsewhere, describe_hole,
+    describe_missing, describe_timeline, time_text,
 };
 use super::trees::OlderBackup;
 use crate::fs::FileError;
@@ -224,8 +224,8 @@ pub enum RestoreError {
         path: PathBuf,
         /// Why not.
         problem: String,
-        /// Whether renaming it would help.
-        move_aside_helps: bool,
+        /// What helps.
+        way_out: WayOut,
     },
     /// A server runs in it.
     #[error("a server (process {pid}) runs in \"{}\"", path.display())]

@@ -77,7 +77,7 @@ pub use marker::MARKER;
 pub use old_wal::{OldSegment, OldWalError, OldWalUse};
 pub use plan::{RestorePlan, Room};
 pub use proof::Proof;
-pub use refusal::{Branch, Elsewhere, Nearby, NearbyPoint, Nearest, NotFound};
+pub use refusal::{Branch, Elsewhere, Nearby, NearbyPoint, Nearest, NotFound, WayOut};
 pub use settings::PreparedSettings;
 pub use tablespaces::{TablespaceChoice, TablespacePlan};
 pub use target_directory::{DirectoryAction, InTheWay};

@@ -187,3 +187,14 @@ pub(super) fn describe_branches(branches: &[Branch]) -> String {
     };
     branches.iter().map(one).collect::<Vec<_>>().join("; ")
 }
+
+/// What helps where a directory cannot be restored into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayOut {
+    /// Nothing that pgv could do.
+    None,
+    /// Renaming it, or updating it.
+    MoveAside,
+    /// Another place for the tablespace.
+    OtherPlace,
+}

@@ -67,6 +67,13 @@ pub struct SlotFacts {
     pub wal_status: Option<String>,
 }
 
+impl ArchiverFacts {
+    /// Whether the last that it tried failed.
+    pub fn fails(&self) -> bool {
+        self.last_failed_at.is_some_and(|failed| self.last_archived_at.is_none_or(|archived| failed > archived))
+    }
+}
+
 impl SqlClient {
     /// How the server archives.
     pub async fn health(&self) -> Result<ServerHealth, ServerError> {
@@ -118,7 +125,8 @@ impl SqlClient {
         }
     }
 
-    async fn archiver(&self) -> Result<ArchiverFacts, ServerError> {
+    /// What its archiver has done.
+    pub async fn archiver(&self) -> Result<ArchiverFacts, ServerError> {
         const ACTION: &str = "tell what its archiver does";
         let sql = format!(
             "SELECT last_archived_wal, {}, failed_count, last_failed_wal, {} FROM pg_stat_archiver",

@@ -48,7 +48,7 @@ pub(crate) use fuzzing::{
 };
 pub use health::{ArchiverFacts, ServerHealth, SlotFacts, WaitingWal};
 pub use message::{ServerMessage, SqlState};
-pub use postmaster::running_postmaster;
+pub use postmaster::{postmaster_of, running_postmaster};
 pub use recovery_state::{PostmasterFile, PostmasterStatus, RecoveryState};
 pub use secret::Secret;
 pub use sql::{DEFAULT_QUERY_TIMEOUT, ServerError, SqlClient};

@@ -6,7 +6,7 @@ use crate::cli::program::Program;
 use crate::cli::proof_text;
 use crate::cli::typed::Typed;
 use crate::pg::{RecoveryTarget, TargetBound, TimelineId, format_target_time};
-use crate::restore::{Branch, Elsewhere, Nearby, NearbyPoint, OlderBackup, RestoreError};
+use crate::restore::{Branch, Elsewhere, Nearby, NearbyPoint, OlderBackup, RestoreError, WayOut};
 use crate::wal_search::Ending;
 
 /// What a server that died still has.
@@ -205,7 +205,12 @@ fn of_branch(branch: &Branch) -> String {
 
 fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
     let hint = match error {
-        RestoreError::UnsafeTarget { move_aside_helps: true, .. } => {
+        RestoreError::UnsafeTarget { way_out: WayOut::OtherPlace, .. } => {
+            "Put the tablespace elsewhere, with --tablespace-mapping OLD=NEW, or all of them with --tablespace-dir DIR; a \
+             --delta repeats what the first restore was given."
+                .to_owned()
+        }
+        RestoreError::UnsafeTarget { way_out: WayOut::MoveAside, .. } => {
             "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted. With --delta a data \
              directory of this cluster keeps what is right in it, and the rest is replaced or removed."
                 .to_owned()
@@ -327,13 +332,11 @@ mod tests {
     #[test]
     fn places_get_their_way_out() {
         let path = Path::new("/data/it's").to_owned();
-        let refused = |move_aside_helps| RestoreError::UnsafeTarget {
-            path: path.clone(),
-            problem: "it is not empty".to_owned(),
-            move_aside_helps,
-        };
-        assert!(hints(&refused(true)).contains("--move-aside"));
-        assert_eq!(hints(&refused(false)), "");
+        let refused =
+            |way_out| RestoreError::UnsafeTarget { path: path.clone(), problem: "it is not empty".to_owned(), way_out };
+        assert!(hints(&refused(WayOut::MoveAside)).contains("--move-aside"));
+        assert!(hints(&refused(WayOut::OtherPlace)).contains("--tablespace-mapping"));
+        assert_eq!(hints(&refused(WayOut::None)), "");
         let runs = RestoreError::ServerRuns { path: path.clone(), pid: 1 };
         assert_eq!(hints(&runs), r"Stop it first: pg_ctl -D '/data/it'\''s' stop");
         let alive = RestoreError::OriginalIsAlive { server: "db1".to_owned() };
