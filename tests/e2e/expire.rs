@@ -207,7 +207,6 @@ fn killed_at_each_step_it_leaves_whole_backups_and_the_next_run_finishes() {
     let scene = Scene::new("kill-expire-all");
     let steps = steps_of(&scene.folder, &scene.command());
     assert!(steps.len() >= 100, "{}", steps.len());
-    println!("{} steps", steps.len());
     scene.killed_at(&steps, 25);
 }
 
