@@ -10,6 +10,7 @@ mod canaries;
 mod check;
 mod clone;
 mod connection;
+mod connection_hosts;
 mod connection_oracle;
 mod crash_archive;
 mod crash_backup;
