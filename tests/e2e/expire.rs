@@ -74,7 +74,7 @@ fn two_at_once_do_not_disturb_each_other() {
         assert_eq!(told.code(), 4, "{told}");
         assert!(told.stderr.contains("error: "), "{told}");
     }
-    assert_eq!(site.backups(), [newest.clone()]);
+    assert_eq!(site.backups(), std::slice::from_ref(&newest));
     let verified = site.pgv.run("pgv", &["verify", "--output", "json"]).success();
     let verified: Value = serde_json::from_str(&verified.stdout).unwrap();
     assert_eq!((&verified["damaged"], &verified["left_overs"]), (&Value::Array(vec![]), &Value::Array(vec![])));
