@@ -17,8 +17,9 @@ use crate::server::{BackupTablespace, ServerError, ServerMessage, SqlClient};
 
 /// Files that every cluster has.
 const FILES: [&str; 3] = ["PG_VERSION", "global/pg_filenode.map", ControlFile::PATH];
-/// Directories below which every cluster has a file.
-const DIRECTORIES: [&str; 4] = ["base", "pg_multixact/members", "pg_multixact/offsets", "pg_xact"];
+/// Directories that every cluster has; those of transaction logs may be empty after pg_resetwal.
+const DIRECTORIES: [&str; 6] =
+    ["base", "global", "pg_multixact", "pg_multixact/members", "pg_multixact/offsets", "pg_xact"];
 /// The function of the server that passes over what is no file and no directory.
 const SENDS_DIRECTORIES: &str = "sendDir";
 
@@ -99,17 +100,13 @@ fn named_path(message: &str, tablespaces: &[BackupTablespace]) -> Option<DataPat
 
 /// Fails when a part of every cluster is not among what came.
 pub(super) fn check_parts(entries: &[(DataPath, FileEntry)]) -> Result<(), IncompleteError> {
-    let files: BTreeSet<&[u8]> = entries
-        .iter()
-        .filter(|(_, entry)| matches!(entry.kind, FileKind::File { .. }))
-        .map(|(path, _)| path.as_bytes())
-        .collect();
-    let is_below = |directory: &str| {
-        let first = format!("{directory}/");
-        files.range(first.as_bytes()..).next().is_some_and(|path| path.starts_with(first.as_bytes()))
+    let paths = |is_wanted: fn(&FileKind) -> bool| -> BTreeSet<&[u8]> {
+        entries.iter().filter(|(_, entry)| is_wanted(&entry.kind)).map(|(path, _)| path.as_bytes()).collect()
     };
+    let files = paths(|kind| matches!(kind, FileKind::File { .. }));
+    let directories = paths(|kind| matches!(kind, FileKind::Directory));
     let no_file = FILES.into_iter().find(|path| !files.contains(path.as_bytes()));
-    match no_file.or_else(|| DIRECTORIES.into_iter().find(|path| !is_below(path))) {
+    match no_file.or_else(|| DIRECTORIES.into_iter().find(|path| !directories.contains(path.as_bytes()))) {
         Some(path) => Err(IncompleteError::Part { path }),
         None => Ok(()),
     }
@@ -272,19 +269,11 @@ mod tests {
 
     #[test]
     fn a_backup_without_a_part_of_every_cluster_is_refused() {
-        let whole = [
-            "PG_VERSION",
-            "base/5/PG_VERSION",
-            "global/pg_control",
-            "global/pg_filenode.map",
-            "pg_multixact/members/0000",
-            "pg_multixact/offsets/0000",
-            "pg_xact/0000",
-        ];
-        let directories = ["base", "pg_multixact", "pg_xact"].map(|path| entry(path, false));
-        let entries: Vec<_> = directories.into_iter().chain(whole.map(|path| entry(path, true))).collect();
+        let files = ["PG_VERSION", "base/5/PG_VERSION", "global/pg_control", "global/pg_filenode.map", "pg_xact/0000"];
+        let parts = DIRECTORIES.map(|path| entry(path, false)).into_iter().chain(files.map(|path| entry(path, true)));
+        let entries: Vec<_> = parts.collect();
         check_parts(&entries).unwrap();
-        for left_out in whole {
+        for left_out in FILES.into_iter().chain(DIRECTORIES) {
             let rest: Vec<_> =
                 entries.iter().filter(|(path, _)| path.as_bytes() != left_out.as_bytes()).cloned().collect();
             let error = check_parts(&rest).unwrap_err();
