@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -80,7 +80,18 @@ fn a_repository_that_is_lost_on_the_way_leaves_nothing_listed() {
         fs::rename(&away, &site.pgv.repository).unwrap();
         assert_eq!(site.backups(), [""; 0]);
     }
+    // Those that met the full disk could leave word that they ended, and go; the others may be running for all one knows.
+    let begun = || {
+        let trees = fs::read_dir(site.pgv.repository.join("main")).unwrap().map(|tree| tree.unwrap().path());
+        let backups = trees.filter_map(|tree| fs::read_dir(tree.join("backups")).ok()).flatten();
+        let backups: Vec<PathBuf> = backups.map(|backup| backup.unwrap().path()).collect();
+        let given_up = backups.iter().filter(|backup| backup.join("suspect").exists()).count();
+        (given_up, backups.len())
+    };
+    assert_eq!(begun(), (2, 4));
     site.backup(&[]).success();
+    site.pgv.run("pgv", &["expire", "--keep", "1", "--apply"]).success();
+    assert_eq!(begun(), (0, 3));
 }
 
 /// Rows: how it is before a backup begins, the status, words.

@@ -30,11 +30,12 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Deadline, wait};
 use crate::codec::CompressionLevel;
+use crate::error::{Classified as _, ErrorClass, chain};
 use crate::pg::{Lsn, PgMajorVersion, TimelineId};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{
-    BackupBegin, BackupId, BackupRecord, BackupWriter, BackupWriterError, ClusterRef, ClusterSelection, PackOptions,
-    Repository, SelectedCluster, Writer, WriterDescription,
+    BackupBegin, BackupId, BackupNote, BackupRecord, BackupWriter, BackupWriterError, ClusterRef, ClusterSelection,
+    PackOptions, Repository, SelectedCluster, Writer, WriterDescription,
 };
 use crate::server::{CheckpointMode, ConnectionSettings};
 
@@ -131,7 +132,13 @@ pub fn run(
         BackupBegin { id: BackupId::generate(now), host: options.host.clone(), parents: Vec::new(), began: now };
     let mut backup = announce(options, &selected.cluster, &writer, &begin, reporter, cancel)?;
     let run = Run { options, selected: &selected, server: &server, writer: &writer, reporter };
-    let record = run.take(&mut session, description, data_directory.as_deref(), &mut backup).map_err(begun)?;
+    let record = match run.take(&mut session, description, data_directory.as_deref(), &mut backup) {
+        Ok(record) => record,
+        Err(error) => {
+            run.give_up(backup, clock, &error);
+            return Err(begun(error));
+        }
+    };
     session.close();
     backup.finish(&record).map_err(|error| match error {
         error @ BackupWriterError::GivenUp { .. } => begun(error.into()),
@@ -218,6 +225,21 @@ impl Run<'_> {
         };
         taken.content.warn_of_cut(description.block_bytes, reporter);
         taken::store(session, selected, server, description, taken, backup, options, reporter)
+    }
+
+    /// Leaves word that the backup will not be finished: what it has stored may go at once, and no WAL stays for it. Where
+    /// there is no room any more, its packs make some, or archiving would stand still until somebody comes.
+    fn give_up(&self, backup: BackupWriter, clock: &dyn Clock, error: &BackupError) {
+        let note = BackupNote {
+            id: backup.id(),
+            host: self.options.host.clone(),
+            set: clock.now(),
+            reason: format!("it ended without a record: {}", chain(error)),
+        };
+        if let Err(error) = backup.give_up(&note, error.class() == ErrorClass::NoSpace) {
+            let why = chain(&error);
+            self.reporter.warn(&format!("for a day it will look as if the backup were running, and keep WAL: {why}"));
+        }
     }
 }
 

@@ -122,7 +122,7 @@ fn unfinished(text: &mut String, backup: &PlannedUnfinished) {
 fn wal(text: &mut String, tree: &TreePlan) {
     match &tree.wal_kept {
         Some(WalKept::Running { backup }) => {
-            let _ = writeln!(text, "  WAL stays: backup {backup} is running or was given up less than a day ago");
+            let _ = writeln!(text, "  WAL stays: backup {backup} is running, or died less than a day ago");
         }
         Some(WalKept::NoBackup) => text.push_str("  WAL stays: without a good backup nothing says what is old\n"),
         _ => {}

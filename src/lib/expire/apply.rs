@@ -164,7 +164,8 @@ impl Executor<'_> {
     fn unneeded_wal(&self) -> Result<BTreeSet<WalFileName>, ExpireError> {
         let facts = self.gather()?;
         if let Some(running) = facts.unfinished.first() {
-            self.reporter.warn(&format!("backup {} is running or was given up: WAL stays for now", running.id));
+            self.reporter
+                .warn(&format!("backup {} is running, or died less than a day ago: WAL stays for now", running.id));
             return Ok(BTreeSet::new());
         }
         let records: Vec<&BackupRecord> = facts.listed.iter().map(|backup| &backup.record).collect();

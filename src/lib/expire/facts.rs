@@ -52,6 +52,8 @@ pub(super) struct UnfinishedFacts {
     /// When the last of its objects was stored, by the store's clock.
     pub(super) last_stored: Timestamp,
     pub(super) is_pinned: bool,
+    /// Its writer has said that it ended, or an earlier run took it for dead: it will never be finished.
+    pub(super) is_given_up: bool,
 }
 
 impl TreeFacts {
@@ -158,6 +160,7 @@ fn unfinished_backup(
         parents: begin.parents,
         last_stored: last_stored.unwrap_or(begin.began),
         is_pinned: folder.state.pinned,
+        is_given_up: folder.state.suspect,
     })
 }
 

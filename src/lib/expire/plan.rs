@@ -252,7 +252,7 @@ fn unfinished(facts: &TreeFacts, now: Timestamp) -> Vec<PlannedUnfinished> {
             host: backup.host.clone(),
             began: backup.began,
             last_stored: backup.last_stored,
-            goes: silent >= SILENT_AFTER && !backup.is_pinned && !is_parent,
+            goes: (backup.is_given_up || silent >= SILENT_AFTER) && !backup.is_pinned && !is_parent,
         }
     };
     facts.unfinished.iter().map(planned).collect()

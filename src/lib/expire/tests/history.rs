@@ -158,6 +158,7 @@ impl History {
             parents: parents.to_vec(),
             last_stored,
             is_pinned: false,
+            is_given_up: false,
         });
     }
 

@@ -115,6 +115,19 @@ fn a_silent_backup_goes_after_a_day_with_its_packs() {
 }
 
 #[test]
+fn a_backup_whose_writer_gave_it_up_goes_at_once_and_holds_no_wal() {
+    let mut history = daily(3);
+    history.unfinished(9, &[], history.now);
+    assert!(planned(&history, &keep(1)).going.wal.is_empty());
+    history.facts.unfinished[0].is_given_up = true;
+    let plan = planned(&history, &keep(1));
+    assert_eq!((plan.wal_kept, plan.going.unfinished), (None, vec![id(9)]));
+    assert!(!plan.going.wal.is_empty());
+    history.facts.unfinished[0].is_pinned = true;
+    assert_eq!(planned(&history, &keep(1)).going.unfinished, []);
+}
+
+#[test]
 fn packs_that_others_need_outlive_their_backup() {
     let mut history = daily(1);
     history.now = day(2);

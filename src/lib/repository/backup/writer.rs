@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::BackupId;
 use super::file_map::FileEntry;
 use super::map_writer::MapWriter;
+use super::marks::{BackupMark, BackupNote};
 use super::record::{BackupBegin, BackupNeeds, BackupRecord, BackupSizes, DocumentKind, DocumentRef, PreviousRecord};
 use crate::codec::{CompressionLevel, ContentDigest, ObjectKind};
 use crate::error::{Classified, ErrorClass};
@@ -257,6 +258,17 @@ impl BackupWriter {
         let root_digest = self.create(layout::ROOT, ObjectKind::Root, &root)?;
         let needs_digest = self.create(layout::NEEDS, ObjectKind::Needs, &BackupNeeds { packs: needs })?;
         Ok(StoredContent { root_digest, needs_digest, sizes })
+    }
+
+    /// Says that no record will ever come, so that nobody waits for it: whoever deletes need not. With `frees_room`, its
+    /// packs go at once; nobody else knows them.
+    pub fn give_up(self, note: &BackupNote, frees_room: bool) -> Result<(), BackupWriterError> {
+        if frees_room {
+            for key in self.repository.packs_of(&self.cluster, &self.id)? {
+                self.repository.delete_object(&key)?;
+            }
+        }
+        Ok(self.repository.mark_backup(&self.cluster, BackupMark::Suspect, note, &self.writer)?)
     }
 
     /// Stores the record: from here on, the backup exists, unless it was taken for dead and given up meanwhile.
