@@ -28,6 +28,7 @@ mod oracle_history;
 mod postgresql_cases;
 mod recovery_conf;
 mod recovery_conf_files;
+mod replication_facts;
 mod restore;
 mod restore_delta;
 mod restore_ended;

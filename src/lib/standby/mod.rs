@@ -7,6 +7,8 @@
 //! for every node that was not chosen; `report` is all of it for programs.
 
 mod choice;
+#[cfg(test)]
+mod choice_tests;
 mod node;
 mod policy;
 mod probe;
