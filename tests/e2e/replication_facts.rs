@@ -60,7 +60,7 @@ fn says(version: PgVersion) {
     folder.write("standby/standby.signal", "");
     let mut standby = TestCluster::at(version, &folder, "standby-server", &data);
     primary.start();
-    let follow = format!("primary_conninfo='{} application_name=one'", primary.conninfo());
+    let follow = format!("primary_conninfo={} application_name=one", primary.conninfo());
     standby.start_with(&[&follow, "primary_slot_name=first", "max_standby_streaming_delay=-1"]);
     primary.query("CREATE TABLE written AS SELECT generate_series(1, 1000) AS i");
     wait_until("it has replayed all", PATIENCE, || {

@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn every_page_names_itself_and_shows_its_examples() {
         let pages = pages();
-        assert_eq!(pages.len(), 12);
+        assert_eq!(pages.len(), 13);
         for (name, command) in pages {
             let page = render(command);
             assert!(page.contains(".TH"), "{name}");

@@ -9,6 +9,7 @@
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
 //! | `start`, `copy_server` | the start of a restored server |
+//! | `standby`, `standby_nodes`, `standby_exec`, `standby_text`, `standby_plugin` | the choice of a node: whom to ask, the command, the answers |
 //! | `init_text`, `info_text`, `verify_text`, `expire_text`, `restore_text`, `restore_steps`, `size`, `table` | answers in words |
 //! | `typed` | commands for people, to be pasted |
 
@@ -51,6 +52,11 @@ mod restore_text;
 mod root_guard;
 mod signals;
 mod size;
+mod standby;
+mod standby_exec;
+mod standby_nodes;
+mod standby_plugin;
+mod standby_text;
 mod start;
 mod table;
 mod target;

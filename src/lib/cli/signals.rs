@@ -6,9 +6,11 @@
 //! * `pgv-fetch` dies of SIGTERM as if nothing had been arranged: PostgreSQL takes exactly that for its own shutdown.
 //! * `pgv-recovery-conf --clear` finishes: PostgreSQL takes a status above 125, or death by a signal, of its
 //!   `recovery_end_command` for a reason to stop the server. It is the work of a moment and waits for nothing.
+//! * `pgv-standby exec` passes signals on to its command; what whoever started us has ignored (nohup) stays ignored.
 //! * in all of them SIGXFSZ does nothing.
 //! * the others are asked to end, tidily; a second signal ends them at once.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -20,7 +22,11 @@ use super::exit_status::{Ending, exit_status};
 use super::program::Program;
 use crate::error::ErrorClass;
 use crate::fetch::RecoveryMode;
+use crate::fs::read_at_most;
 use crate::report::Cancel;
+
+/// LIMIT: bytes of what the kernel says of this process.
+const STATUS_BYTES_MAX: u64 = 64 << 10;
 
 /// Arranges the handlers, and gives the flag that they set. A handler that cannot be set leaves the default.
 ///
@@ -47,7 +53,13 @@ pub(crate) fn arrange(invocation: &Invocation) -> Cancel {
                 let _ = flag::register_conditional_shutdown(signal, status, Arc::new(AtomicBool::new(true)));
             }
         }
-        Program::Pgv | Program::BaseBackup | Program::Restore | Program::RecoveryConf => {
+        // Its command gets the signals, from the moment that there is one.
+        Program::Standby if invocation.is_exec() => {
+            for signal in not_ignored(&[SIGTERM, SIGINT, SIGHUP]) {
+                let _ = flag::register(signal, cancel.flag());
+            }
+        }
+        Program::Pgv | Program::BaseBackup | Program::Restore | Program::RecoveryConf | Program::Standby => {
             for signal in [SIGTERM, SIGINT, SIGHUP] {
                 // ORDER: the first of a signal's actions sees the flag as it was before this signal.
                 let _ = flag::register_conditional_shutdown(signal, status, cancel.flag());
@@ -56,6 +68,17 @@ pub(crate) fn arrange(invocation: &Invocation) -> Cancel {
         }
     }
     cancel
+}
+
+/// Those of the signals that whoever started this process has not told it to ignore.
+pub(super) fn not_ignored(signals: &[i32]) -> Vec<i32> {
+    let status = read_at_most(Path::new("/proc/self/status"), STATUS_BYTES_MAX).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let is_ignored =
+        |signal: &i32| u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).unwrap_or(0) & 1 == 1);
+    signals.iter().copied().filter(|signal| !is_ignored(signal)).collect()
 }
 
 /// Lets the work finish, whatever is sent. A handler that cannot be set leaves the default.

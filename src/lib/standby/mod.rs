@@ -9,6 +9,7 @@
 mod choice;
 #[cfg(test)]
 mod choice_tests;
+mod error;
 mod node;
 mod policy;
 mod probe;
@@ -17,6 +18,7 @@ mod report;
 mod survey;
 
 pub use choice::{Choice, Reference, ReplicationLag, Trouble, Verdict, choose};
+pub use error::StandbyError;
 pub use node::{NODES_MAX, Node, NodeError, NodeLabel, Nodes};
 pub use policy::{Policy, Preference, Purpose, WithoutPrimary};
 pub use probe::{ProbeError, survey};

@@ -48,7 +48,7 @@ pub enum NodeError {
         name: String,
     },
     /// A name that would not be one in a table.
-    #[error("invalid name of a node \"{}\": expected 1 to 63 characters, none of them a blank", name.escape_debug())]
+    #[error("invalid name of a node \"{}\": expected a word without blanks", name.escape_debug())]
     Name {
         /// What was given.
         name: String,
@@ -85,7 +85,7 @@ impl Nodes {
         for (index, node) in nodes.iter().enumerate() {
             let name = node.label.name.clone();
             let is_word = |c: char| !c.is_control() && !c.is_whitespace();
-            if name.is_empty() || name.chars().count() > 63 || !name.chars().all(is_word) {
+            if name.is_empty() || !name.chars().all(is_word) {
                 return Err(NodeError::Name { name });
             }
             if nodes.iter().take(index).any(|other| other.label.name == name) {

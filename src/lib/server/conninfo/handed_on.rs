@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keywords::{self, Support};
+use super::keywords;
 use super::{ConnectionSources, ConninfoError, HostAddress, Merged, ServerHost, text};
 use crate::server::secret::Secret;
 
@@ -79,10 +79,10 @@ impl HandedOnSettings {
             .collect()
     }
 
-    /// The variables by which libpq is told where to connect: what is not said now must not be left from before.
-    pub fn all_variables() -> impl Iterator<Item = &'static str> {
-        let used = keywords::with_variables().filter(|(keyword, _)| keyword.support == Support::Used);
-        used.map(|(_, variable)| variable).chain(["PGREQUIRESSL"])
+    /// The variables that choose a server: beside [`Self::variables`], they must not be left from before.
+    pub fn choosing_variables() -> impl Iterator<Item = &'static str> {
+        let choosing = keywords::with_variables().filter(|(keyword, _)| CHOOSING.contains(&keyword.name));
+        choosing.map(|(_, variable)| variable).chain(["PGREQUIRESSL"])
     }
 
     /// As a connection string, without the password and other secrets.
@@ -175,14 +175,18 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_that_leads_somewhere_is_known() {
-        let all: Vec<&str> = HandedOnSettings::all_variables().collect();
-        for name in
-            ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGTARGETSESSIONATTRS", "PGPASSWORD", "PGPASSFILE", "PGOPTIONS"]
-        {
-            assert!(all.contains(&name), "{name}");
-        }
-        assert!(!all.contains(&"PGCLIENTENCODING"));
+    fn every_variable_that_chooses_a_server_is_known() {
+        let all: Vec<&str> = HandedOnSettings::choosing_variables().collect();
+        let expected = [
+            "PGHOST",
+            "PGHOSTADDR",
+            "PGSERVICE",
+            "PGSERVICEFILE",
+            "PGTARGETSESSIONATTRS",
+            "PGLOADBALANCEHOSTS",
+            "PGREQUIRESSL",
+        ];
+        assert_eq!(all, expected);
     }
 
     #[test]

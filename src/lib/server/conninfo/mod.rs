@@ -27,6 +27,7 @@ pub(crate) use handed_on::application_name_in;
 pub use hosts::{HostAddress, ServerHost};
 pub use passfile::PasswordFileProblem;
 pub(crate) use passfile::{PasswordQuery, look_up_password};
+pub(crate) use text::is_connection_string;
 pub use tls::{FileSetting, RevocationLists, RootCertificates, TlsSettings};
 pub use values::{
     AllowedMethods, AuthMethod, ChannelBindingMode, ClientCertificateMode, ScramKeys, SslMode, TargetSession,
