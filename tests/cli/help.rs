@@ -24,8 +24,19 @@ fn every_program_shows_help_with_examples_and_its_version() {
 fn the_front_door_shows_the_whole_tool() {
     let host = Host::new("help");
     let help = host.sh("pgv --help").expect_code(0).stdout;
-    for verb in ["init", "archive", "fetch", "backup", "restore", "recovery-conf", "info", "list", "completions", "man"]
-    {
+    for verb in [
+        "init",
+        "archive",
+        "fetch",
+        "backup",
+        "restore",
+        "recovery-conf",
+        "standby",
+        "info",
+        "list",
+        "completions",
+        "man",
+    ] {
         assert!(help.contains(verb), "{verb}: {help}");
         let of_verb = host.sh(&format!("pgv {verb} --help")).expect_code(0).stdout;
         assert!(of_verb.contains(&format!("Usage: pgv {verb}")), "{of_verb}");
@@ -41,7 +52,7 @@ fn h_is_the_host_where_a_program_connects_and_help_elsewhere() {
     for line in ["pgv -h", "pgv-archive -h", "pgv-fetch -h", "pgv target -h", "pgv info -h"] {
         assert!(host.sh(line).expect_code(0).stdout.contains("Usage:"), "{line}");
     }
-    for line in ["pgv-basebackup -h", "pgv init -h", "pgv-restore -h"] {
+    for line in ["pgv-basebackup -h", "pgv init -h", "pgv-restore -h", "pgv-standby -h"] {
         host.sh(line).expect_code(2).expect_stderr("a value is required for \"--host <HOST>\"");
     }
 }

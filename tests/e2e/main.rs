@@ -41,6 +41,7 @@ mod restore_steps;
 mod restore_targets;
 mod restore_trees;
 mod silent_promotion;
+mod standby;
 mod standby_of_copy;
 mod target_lists;
 mod verify;
