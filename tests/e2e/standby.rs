@@ -3,6 +3,8 @@
 //! One set of servers walks through the situations; each has its expected choice, and a reason for every other node.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,8 @@ impl Scene {
         let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1");
         let mut site = Site::of(builder.line("wal_receiver_status_interval = 1s"), &folder);
         site.primary.query("CREATE TABLE written (text text)");
-        site.primary.query("CREATE ROLE monitor LOGIN IN ROLE pg_monitor");
+        let role = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/pgv-standby-role.sql");
+        site.primary.query(&std::fs::read_to_string(role).unwrap());
         site.primary.query(&format!("CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'"));
         site.primary.stop();
         let copy = |name: &str| {
@@ -60,7 +63,7 @@ impl Scene {
 
     /// The connection string of each node by its name, in an order that is not that of their names.
     fn nodes(&self) -> BTreeMap<&'static str, String> {
-        let of = |server: &TestCluster| server.conninfo().replace("user=postgres", "user=monitor");
+        let of = |server: &TestCluster| server.conninfo().replace("user=postgres", "user=pgv_monitor");
         BTreeMap::from([
             ("s3", of(&self.archived)),
             ("s2", of(&self.cascaded)),
@@ -151,6 +154,7 @@ fn every_situation_has_its_choice_and_its_reasons() {
     strangers(&scene);
     passwords(&scene);
     commands(&scene);
+    backups(&scene);
     silence(&mut scene);
     without_primary(&mut scene);
     promoted(&mut scene);
@@ -187,7 +191,7 @@ fn idle(scene: &Scene) {
     assert!(table.contains("Chosen: s1\n") && table.contains("Lag is measured against the primary \"p\""), "{table}");
     let conninfo = scene.standby(&["--output", "conninfo"]).success().stdout;
     let expected = format!("host={} port={} ", scene.streaming.socket_folder.display(), scene.streaming.port);
-    assert!(conninfo.starts_with(&expected) && conninfo.ends_with("user=monitor dbname=postgres\n"), "{conninfo}");
+    assert!(conninfo.starts_with(&expected) && conninfo.ends_with("user=pgv_monitor dbname=postgres\n"), "{conninfo}");
     let mut shell = TestAccount::get().command("sh");
     let lines = scene.standby(&["--output", "env"]).success().stdout;
     let told = run({
@@ -196,7 +200,7 @@ fn idle(scene: &Scene) {
         shell
     });
     let socket = scene.streaming.socket_folder.display();
-    assert_eq!(told.stdout.trim(), format!("{socket}:{}:monitor:postgres:", scene.streaming.port));
+    assert_eq!(told.stdout.trim(), format!("{socket}:{}:pgv_monitor:postgres:", scene.streaming.port));
     let line = scene.standby(&["--nagios", "--warn", "1MB", "--critical", "5MB"]).expect_code(0).stdout;
     assert!(line.starts_with("PGV STANDBY OK - \"s1\" is chosen") && line.contains("'lag_bytes_s1'=0B;"), "{line}");
     from_the_configuration(scene);
@@ -220,8 +224,29 @@ fn from_the_configuration(scene: &Scene) {
         Report(serde_json::from_str(&run(command).success().stdout).unwrap())
     };
     configured(&[]).expect(Some("s2"), &[("s1", OUTRANKED)]);
+    nightly_dump(scene, &config);
     configured(&["--prefer-zone", "there"]).expect(Some("s1"), &[]);
     assert_eq!(configured(&["-d", &scene.streaming.conninfo()]).0["nodes"].as_array().unwrap().len(), 1);
+}
+
+/// The command of the unit in conf/, with the paths of this test.
+fn nightly_dump(scene: &Scene, config: &Path) {
+    scene.site.primary.query("CREATE DATABASE app");
+    scene.site.primary.query_in("app", "CREATE TABLE kept AS SELECT 'of the app' AS word");
+    scene.site.primary.query_in("app", "GRANT SELECT ON kept TO pgv_monitor");
+    scene.settle();
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/systemd/pgv-dump.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let line = line.replace("/usr/local/bin/pgv-standby", program("pgv-standby").to_str().unwrap());
+    let line = line.replace("/usr/bin/pg_dump", PgVersion::V15.tool("pg_dump").to_str().unwrap());
+    let line = line.replace("/var/lib/pgv-dump", scene.folder.path().to_str().unwrap());
+    let mut shell = TestAccount::get().command("sh");
+    shell.env_clear().env("PGV_CONFIG", config).args(["-c", &line]);
+    run(shell).success();
+    let mut list = scene.site.primary.tool("pg_restore");
+    list.args(["--data-only", "-f", "-"]).arg(scene.folder.join("app.dump.new"));
+    assert!(run(list).success().stdout.contains("\nof the app\n"));
 }
 
 /// No standby is ever further than the primary's position: that was read after all of theirs.
@@ -309,7 +334,7 @@ fn strangers(scene: &Scene) {
     let foreign = TestCluster::builder(PgVersion::V15, &scene.folder).name("foreign").start();
     let mut nodes = scene.nodes();
     nodes.insert("f", foreign.conninfo());
-    nodes.insert("gone", "host=127.0.0.1 port=1 user=monitor".to_owned());
+    nodes.insert("gone", "host=127.0.0.1 port=1 user=pgv_monitor".to_owned());
     nodes.insert("nobody", scene.streaming.conninfo().replace("user=postgres", "user=nobody"));
     let report = scene.report_of(&nodes, &[], 0);
     report.expect(Some("s1"), &[("f", &["other_cluster"]), ("gone", &["unreachable"]), ("nobody", &["unreachable"])]);
@@ -332,7 +357,7 @@ fn passwords(scene: &Scene) {
     scene.streaming.reload();
     let wrong = scene.folder.write("wrong-pass", "*:*:*:guarded:not-it\n");
     let right = scene.folder.write("right-pass", format!("*:*:*:guarded:{PASSWORD}\n"));
-    let guarded = |passfile: &std::path::Path| {
+    let guarded = |passfile: &Path| {
         let conninfo = scene.streaming.tcp_conninfo().replace("user=postgres", "user=guarded");
         BTreeMap::from([
             ("s1", format!("{conninfo} passfile={}", passfile.display())),
@@ -369,7 +394,7 @@ fn commands(scene: &Scene) {
     let psql = PgVersion::V15.tool("psql");
     let sql = "SELECT pg_is_in_recovery(), current_user, current_setting('port')";
     let asked = exec(&[], &[psql.to_str().unwrap(), "-XAtc", sql]).success();
-    assert_eq!(asked.stdout.trim(), format!("t|monitor|{}", scene.streaming.port));
+    assert_eq!(asked.stdout.trim(), format!("t|pgv_monitor|{}", scene.streaming.port));
     for (command, status) in [
         (&["sh", "-c", "exit 7"][..], 7),
         (&["sh", "-c", "kill -KILL $$"], 137),
@@ -413,13 +438,72 @@ fn commands(scene: &Scene) {
     scene.settle();
 }
 
+/// `pgv-basebackup --from`: of a standby, of the next node when one fails before any data, of none.
+fn backups(scene: &Scene) {
+    let backup = |nodes: &[(&str, String)], options: &[&str]| {
+        let nodes: Vec<String> = nodes.iter().map(|(name, conninfo)| format!("--node={name}={conninfo}")).collect();
+        let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+        scene.site.pgv.command("pgv-basebackup", &[&["--checkpoint", "fast"], options, &nodes].concat())
+    };
+    let monitor = |server: &TestCluster| server.conninfo().replace("user=postgres", "user=pgv_monitor");
+    let (primary, streaming) = (&scene.site.primary, &scene.streaming);
+
+    // The role of the standby's node may not send backups: the next node is asked.
+    let nodes = [("s1", monitor(streaming)), ("p", primary.conninfo())];
+    let outcome = run(backup(&nodes, &["--from", "auto"])).success();
+    let outcome = outcome.expect_stderr("warning: node \"s1\" sends no backup: ");
+    outcome.expect_stderr("the backup is taken from node \"p\"");
+    assert_eq!(scene.site.backups().len(), 1);
+    run(backup(&nodes, &["--from", "s1"])).expect_code(4);
+    run(backup(&nodes, &["--from", "nobody"])).expect_code(2).expect_stderr("unknown node \"nobody\"");
+    assert_eq!(scene.site.backups().len(), 1);
+
+    streaming.query("SELECT pg_wal_replay_pause()");
+    let nodes = [("s1", streaming.conninfo()), ("p", primary.conninfo())];
+    let outcome = run(backup(&nodes, &["--from", "standby"])).expect_code(3);
+    outcome
+        .expect_stderr("\"s1\": replay is paused")
+        .expect_stderr("\"p\": is the primary, and only a standby will do");
+    streaming.query("SELECT pg_wal_replay_resume()");
+
+    // The primary has to end segments meanwhile.
+    let log = scene.folder.join("backup.log");
+    let mut command = backup(&nodes, &["--from", "standby", "--max-lag", "64MB"]);
+    let mut running =
+        Ended(command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
+    while running.0.try_wait().unwrap().is_none() {
+        primary.switch_wal();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(running.status(), Some(0), "{log}");
+    assert!(log.contains("the backup is taken from node \"s1\""), "{log}");
+    assert_eq!(scene.site.backups().len(), 2);
+    scene.settle();
+}
+
 /// A server that is stopped takes connections and never answers: its deadline ends the wait.
 fn silence(scene: &mut Scene) {
     scene.streaming.signal(Signal::STOP);
     let begun = Instant::now();
     let report = scene.report(&["--deadline", "1s"], 0);
     let took = begun.elapsed();
+    // Many of them take no longer than one.
+    let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port());
+    let mut nodes: BTreeMap<String, String> =
+        ports.map(|port| (format!("n{port}"), format!("host=127.0.0.1 port={port}"))).collect();
+    nodes.insert("p".to_owned(), scene.site.primary.conninfo());
+    nodes.extend((0..11).map(|number| (format!("s{number}"), scene.cascaded.conninfo())));
+    let nodes = nodes.iter().map(|(name, conninfo)| (name.as_str(), conninfo.clone())).collect();
+    let begun = Instant::now();
+    let many = scene.report_of(&nodes, &["--deadline", "1s"], 0);
+    let took_by_many = begun.elapsed();
     scene.streaming.signal(Signal::CONT);
+    many.expect(Some("s0"), &[]);
+    assert!(took_by_many < Duration::from_secs(2), "{took_by_many:?}");
+    let slowest = many.0["nodes"].as_array().unwrap().iter().map(|node| node["probe_seconds"].as_f64().unwrap());
+    assert!(slowest.fold(0.0, f64::max) < 1.1, "{:#}", many.0);
     report.expect(Some("s2"), &[("s1", &["unreachable"])]);
     let message = report.node("s1")["reasons"][0]["message"].as_str().unwrap();
     assert_eq!(message, "no answer within 1s");

@@ -22,6 +22,7 @@ mod stream;
 mod taken;
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -93,12 +94,40 @@ impl BackupReport {
     }
 }
 
+/// A backup that failed.
+#[derive(Debug)]
+pub struct FailedBackup {
+    /// Why.
+    pub error: BackupError,
+    /// Whether any data of it was stored, or may have been.
+    pub data_began: bool,
+}
+
+impl FailedBackup {
+    /// Whether another server may do better: this one failed, before any data was stored.
+    pub fn another_may_do(&self) -> bool {
+        !self.data_began && self.error.is_of_the_server()
+    }
+}
+
 /// Takes a backup.
 pub fn run(
     options: &BackupOptions,
     clock: &dyn Clock,
     reporter: &dyn Reporter,
     cancel: &Cancel,
+) -> Result<BackupReport, FailedBackup> {
+    let data_began = AtomicBool::new(false);
+    let taken = take(options, clock, reporter, cancel, &data_began);
+    taken.map_err(|error| FailedBackup { error, data_began: data_began.into_inner() })
+}
+
+fn take(
+    options: &BackupOptions,
+    clock: &dyn Clock,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+    data_began: &AtomicBool,
 ) -> Result<BackupReport, BackupError> {
     let watch = crate::clock::Stopwatch::start();
     let mut session = ServerSession::connect(&options.connection, cancel.clone(), reporter)?;
@@ -122,7 +151,8 @@ pub fn run(
         true => timeout_of_standby(options.archive_timeout, session.archive_timeout()?),
         false => options.archive_timeout,
     };
-    let mut needed = NeededWal::new(options, &selected, &writer, &session, server.is_standby, archive_timeout);
+    let of_standby = server.is_standby;
+    let mut needed = NeededWal::new(options, &selected, &writer, &session, of_standby, archive_timeout, data_began);
     say_checkpoint(options.checkpoint, reporter);
     let taken = match &data_directory {
         Some(data_directory) => {

@@ -1,5 +1,6 @@
 //! The WAL that a backup cannot be restored without: it must arrive in the archive, and be this server's.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::archived::ArchiveWait;
@@ -19,6 +20,8 @@ pub(super) struct NeededWal<'a> {
     is_standby: bool,
     /// The checkpoint that the server had last once the backup had begun.
     last_checkpoint: Option<ServerCheckpoint>,
+    /// Set when data is about to be stored.
+    data_began: &'a AtomicBool,
 }
 
 impl<'a> NeededWal<'a> {
@@ -29,6 +32,7 @@ impl<'a> NeededWal<'a> {
         session: &ServerSession<'_>,
         is_standby: bool,
         timeout: Duration,
+        data_began: &'a AtomicBool,
     ) -> Self {
         let wait = ArchiveWait {
             archive: WalArchive::new(&options.repository, &selected.cluster),
@@ -37,7 +41,7 @@ impl<'a> NeededWal<'a> {
             of_standby: is_standby,
             cancel: session.cancel().clone(),
         };
-        Self { wait, writer, level: options.level, is_standby, last_checkpoint: None }
+        Self { wait, writer, level: options.level, is_standby, last_checkpoint: None, data_began }
     }
 
     /// Once the start is known and nothing was read yet: makes sure that archiving works.
@@ -49,7 +53,9 @@ impl<'a> NeededWal<'a> {
     ) -> Result<(), BackupError> {
         let history = session.archive_history(&self.wait.archive, start.timeline, self.writer, self.level)?;
         self.last_checkpoint = session.last_checkpoint()?;
-        self.wait.for_segment_before(start.lsn, &history, reporter)
+        self.wait.for_segment_before(start.lsn, &history, reporter)?;
+        self.data_began.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Waits for all of it, and refuses that of another server.

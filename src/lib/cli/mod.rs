@@ -5,6 +5,7 @@
 //! | `process`, `front_door`, `context` | the frame around every run |
 //! | `program`, `args`, `recovery_args`, `recovery_commands` | which programs and shared options there are |
 //! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `verify`, `expire`, `pin`, `completions`, `man` | one verb each |
+//! | `backup_from` | which node of a cluster a backup is taken from |
 //! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
@@ -16,6 +17,7 @@
 mod archive;
 mod args;
 mod backup;
+mod backup_from;
 mod check;
 mod check_text;
 mod completions;

@@ -351,7 +351,7 @@ fn parse_span(text: &str) -> Result<Duration, String> {
     span.ok_or_else(|| "expected a time span with a unit, such as \"50s\" or \"2min\"".to_owned())
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let size = text.parse::<bytesize::ByteSize>().map(|size| size.as_u64());
     size.map_err(|_| "expected a number of bytes, such as \"1MB\"".to_owned())
 }

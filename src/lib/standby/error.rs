@@ -31,7 +31,8 @@ impl StandbyError {
     pub fn of(survey: &Survey, choice: &Choice) -> Self {
         let told = survey.probes.iter().zip(&choice.verdicts).map(|(probe, verdict)| {
             let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
-            format!("\"{}\": {}", probe.node.name, reasons.join(", "))
+            let reasons = if reasons.is_empty() { "was not asked for".to_owned() } else { reasons.join(", ") };
+            format!("\"{}\": {reasons}", probe.node.name)
         });
         match &choice.trouble {
             None => Self::NoneQualifies { reasons: told.collect() },
