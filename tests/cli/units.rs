@@ -52,7 +52,11 @@ fn every_command_of_units_and_cron_lines_is_one_of_ours() {
         let command = command.trim().strip_prefix("/usr/local/bin/").unwrap();
         // What is behind "--" is a command of somebody else.
         let (own, others) = command.split_once(" -- ").unwrap_or((command, "true"));
-        let line = if own == command { format!("{own} --config @/none.toml") } else { format!("{own} --config @/none.toml -- {others}") };
+        let line = if own == command {
+            format!("{own} --config @/none.toml")
+        } else {
+            format!("{own} --config @/none.toml -- {others}")
+        };
         let outcome = host.sh(&line).expect_code(2);
         assert!(outcome.stderr.contains("does not exist"), "{command}\n{outcome}");
     }

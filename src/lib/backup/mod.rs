@@ -116,10 +116,10 @@ pub fn run(
     clock: &dyn Clock,
     reporter: &dyn Reporter,
     cancel: &Cancel,
-) -> Result<BackupReport, FailedBackup> {
+) -> Result<BackupReport, Box<FailedBackup>> {
     let data_began = AtomicBool::new(false);
     let taken = take(options, clock, reporter, cancel, &data_began);
-    taken.map_err(|error| FailedBackup { error, data_began: data_began.into_inner() })
+    taken.map_err(|error| Box::new(FailedBackup { error, data_began: data_began.into_inner() }))
 }
 
 fn take(

@@ -120,7 +120,7 @@ impl Servers {
     pub(super) fn take_first(
         self,
         reporter: &dyn Reporter,
-        take: impl Fn(&ConnectionSettings) -> Result<Result<BackupReport, FailedBackup>, Box<dyn Classified>>,
+        take: impl Fn(&ConnectionSettings) -> Result<Result<BackupReport, Box<FailedBackup>>, Box<dyn Classified>>,
     ) -> Result<BackupReport, Box<dyn Classified>> {
         let mut others = self.others.into_iter();
         let mut server = self.first;

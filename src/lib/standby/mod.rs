@@ -3,8 +3,8 @@
 //! INVARIANT: what is not known is never taken for good. A server of another cluster or timeline, one whose replay is
 //! paused or delayed on purpose, and one that does not say so, is never chosen; two primaries are an error.
 //!
-//! `node` is what is asked, `probe` asks, `survey` is what came of it; `choice` judges it by a `policy`, with a `reason`
-//! for every node that was not chosen; `report` is all of it for programs.
+//! `node` is what is asked, `probe` asks, `survey` is what came of it; `choice` judges it by a `policy`: a `verdict` with a
+//! `reason` for every node that was not chosen; `report` is all of it for programs.
 
 mod choice;
 #[cfg(test)]
@@ -16,8 +16,9 @@ mod probe;
 mod reason;
 mod report;
 mod survey;
+mod verdict;
 
-pub use choice::{Choice, Reference, ReplicationLag, Trouble, Verdict, choose};
+pub use choice::choose;
 pub use error::StandbyError;
 pub use node::{NODES_MAX, Node, NodeError, NodeLabel, Nodes};
 pub use policy::{Policy, Preference, Purpose, WithoutPrimary};
@@ -25,3 +26,4 @@ pub use probe::{ProbeError, survey};
 pub use reason::{Difference, Reason};
 pub use report::{SCHEMA_VERSION, StandbyReport, follower_of};
 pub use survey::{Answer, Probe, Survey, Unreachable};
+pub use verdict::{Choice, Reference, ReplicationLag, Trouble, Verdict};
