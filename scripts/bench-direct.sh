@@ -66,10 +66,10 @@ fresh_pgbackrest() {
     archive_by "'pgbackrest --stanza=bench archive-push %p'"
 }
 
-# full_by_pgv NAME, full_by_pgbackrest NAME: one full backup, with what it stored
+# full_by_pgv NAME [METHOD], full_by_pgbackrest NAME: one full backup, with what it stored
 full_by_pgv() {
     fresh_pgv
-    measure "$1" pgv-basebackup --method direct --checkpoint fast
+    measure "$1" pgv-basebackup --method "${2:-direct}" --checkpoint fast
     repository_bytes >>"$BENCH/$1.bytes"
 }
 full_by_pgbackrest() {
@@ -234,17 +234,26 @@ for number in range(count):
         os.link(first, f"{below}/{number:012}")
 END
     DATA_BYTES=$((FILES * 64))
-    full_by_pgv pgv_memory
-    timed pgv_restore_memory pgv-restore -D "$BENCH/restored"
-    heading "$FILES files, once" ''
-    own "backup, s" "$BENCH/pgv_memory.us" 1000000
-    own "peak memory of backup, MiB (< 192)" "$BENCH/pgv_memory.kb" 1024
-    own "restore, s" "$BENCH/pgv_restore_memory.us" 1000000
-    own "peak memory of restore, MiB (< 192)" "$BENCH/pgv_restore_memory.kb" 1024
-    cat >"$BENCH/results/memory.json" <<END
-{$(machine_json), "files": $FILES, "backup_us": $(json_list "$BENCH/pgv_memory.us"), "backup_kib": $(json_list "$BENCH/pgv_memory.kb"),
- "restore_us": $(json_list "$BENCH/pgv_restore_memory.us"), "restore_kib": $(json_list "$BENCH/pgv_restore_memory.kb")}
-END
+    local method
+    for method in direct stream; do
+        full_by_pgv "backup_$method" "$method"
+        timed "restore_$method" pgv-restore -D "$BENCH/restored"
+        rm -rf "$BENCH/restored"
+        heading "$FILES files, once, method $method" ''
+        own "backup, s" "$BENCH/backup_$method.us" 1000000
+        own "peak memory of backup, MiB (< 192)" "$BENCH/backup_$method.kb" 1024
+        own "restore, s" "$BENCH/restore_$method.us" 1000000
+        own "peak memory of restore, MiB (< 192)" "$BENCH/restore_$method.kb" 1024
+    done
+    {
+        printf '{%s, "files": %s' "$(machine_json)" "$FILES"
+        for method in direct stream; do
+            printf ',\n "%s": {"backup_us": %s, "backup_kib": %s, "restore_us": %s, "restore_kib": %s}' "$method" \
+                "$(json_list "$BENCH/backup_$method.us")" "$(json_list "$BENCH/backup_$method.kb")" \
+                "$(json_list "$BENCH/restore_$method.us")" "$(json_list "$BENCH/restore_$method.kb")"
+        done
+        printf '}\n'
+    } >"$BENCH/results/memory.json"
 }
 
 bench_direct() {

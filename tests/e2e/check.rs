@@ -132,6 +132,16 @@ fn faults_of_server_and_archive_are_named() {
     assert_line(&curious, "waiting_wal", "unknown", &["may not see"]);
     assert_line(&curious, "archiving", "unknown", &["permission denied"]);
 
+    // One that is made by what "pgv init" prints, and may do no more: all of it.
+    let init = site.init(&["--output", "json"]);
+    let init: Value = serde_json::from_str(&init.stdout).unwrap_or_else(|error| panic!("{error}\n{init}"));
+    for statement in init["server"]["role_sql"].as_array().unwrap() {
+        site.primary.query(statement.as_str().unwrap());
+    }
+    let proposed = check(&site, &["-U", "pgv"]);
+    assert_eq!(wrong(&proposed), Vec::<&str>::new(), "{proposed:#}");
+    assert_line(&proposed, "archiving", "ok", &["arrived in"]);
+
     // No server at all: the repository is looked at all the same.
     site.primary.stop();
     let stopped = check(&site, &[]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,6 +41,19 @@ fn segments(site: &Site) -> Vec<String> {
         found.extend(names.map(|name| name.into_string().unwrap()));
     }
     found.sort();
+    found
+}
+
+/// The folders of the repository in which nothing is.
+fn empty_folders(site: &Site) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![site.pgv.repository.join("main")]);
+    while let Some(folder) = folders.pop() {
+        let entries: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        if entries.is_empty() {
+            found.push(folder);
+        }
+        folders.extend(entries.into_iter().filter(|path| path.is_dir()));
+    }
     found
 }
 
@@ -92,6 +106,7 @@ fn what_retention_keeps_restores_and_the_rest_is_gone() {
     site.pgv.run("pgv", &["unpin", &backups[1]]).success();
     expire(&site, &["--keep", "2", "--apply"]).success();
     assert_eq!(site.backups(), backups[2..]);
+    assert_eq!(empty_folders(&site), Vec::<PathBuf>::new());
     let left = segments(&site);
     assert!(left.len() < before.len() && before.ends_with(&left), "{left:?} of {before:?}");
     assert!(expire(&site, &["--keep", "2"]).success().stdout.contains("Nothing is to be deleted."));
@@ -213,6 +228,7 @@ fn a_backup_loses_nothing_to_an_expire_beside_it() {
         expiring.join().unwrap()
     });
     assert!(runs > 6, "only {runs} runs of expire");
+    assert_eq!(site.primary.query("SELECT failed_count FROM pg_stat_archiver"), "0");
     site.primary.archive_all();
     expire(&site, &["--keep", "2", "--apply"]).success();
     assert_eq!(site.backups().len(), 2);
@@ -237,7 +253,10 @@ fn a_restore_keeps_expire_away() {
         !run(probe).status.success()
     };
     crate::support::wait_until("the lock is held", std::time::Duration::from_secs(20), is_held);
-    expire(&site, &["--keep", "1", "--apply"]).expect_code(4).expect_stderr("a restore");
+    expire(&site, &["--keep", "1", "--apply"])
+        .expect_code(4)
+        .expect_stderr("is in use by \"sleep\" (process ")
+        .expect_stderr("Nothing was deleted.");
     expire(&site, &["--keep", "1"]).success();
     holder.kill().unwrap();
     holder.wait().unwrap();

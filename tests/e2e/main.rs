@@ -24,6 +24,7 @@ mod faults_while_replaying;
 mod harmless;
 mod harness_self_test;
 mod init;
+mod many;
 mod oracle_history;
 mod postgresql_cases;
 mod recovery_conf;

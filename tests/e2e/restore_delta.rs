@@ -1,21 +1,18 @@
-//! `pgv-restore --delta`, `--resume` and `--manifest` on real clusters: after work of a server, after kills at any moment,
-//! with more files than memory would hold.
+//! `pgv-restore --delta`, `--resume` and `--manifest` on real clusters: after work of a server, after kills at any moment.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::support::crash::tree_of;
-use crate::support::{Ledger, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, pg_verifybackup, run};
+use crate::support::{Ledger, PgVersion, Settled, Site, TestCluster, TestFolder, pg_verifybackup, run};
 
 const CONTROL_FILE: &str = "global/pg_control";
 const MARKER: &str = "pgv-restore.incomplete";
-/// What a restore may use, whatever it restores.
-const MEMORY_KIB: u64 = 192 << 10;
 
 type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
@@ -216,46 +213,4 @@ fn what_is_killed_at_any_moment_goes_on() {
 #[ignore = "slow tier: scripts/test --all"]
 fn what_is_killed_at_any_of_many_moments_goes_on() {
     Scene::new("kill-many-moments").killed_at_moments(80);
-}
-
-/// Runs it to its end; the most memory that it had.
-fn peak_kib(mut command: Command) -> u64 {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let high = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(high.unwrap_or(0));
-        if let Some(ended) = child.try_wait().unwrap() {
-            assert!(ended.success(), "{command:?}: {ended}");
-            return peak;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[test]
-#[ignore = "slow tier: scripts/test --all"]
-fn three_hundred_thousand_files_are_restored_in_bounded_memory() {
-    let folder = TestFolder::new("many-files");
-    let mut site = Site::new(PgVersion::V15, &folder);
-    let many = site.primary.data.join("many");
-    fs::create_dir(&many).unwrap();
-    TestAccount::get().take_over(&many);
-    for number in 0..300_000 {
-        let path = many.join(format!("a_file_with_a_name_of_some_length_{number}"));
-        fs::write(&path, format!("{number} {}", "x".repeat(number % 200))).unwrap();
-        TestAccount::get().take_over(&path);
-    }
-    site.backup(&[]).success();
-    site.primary.stop();
-    let data = folder.join("data").display().to_string();
-    let places = ["-D", &data, "--target-immediate", "--no-prove", "--manifest"];
-    for options in [&[][..], &["--delta"], &["--delta", "--dry-run"]] {
-        let peak = peak_kib(site.pgv.command("pgv-restore", &[&places, options].concat()));
-        assert!(peak > 0 && peak < MEMORY_KIB, "{options:?}: {peak} KiB");
-    }
-    assert_eq!(fs::read_dir(Path::new(&data).join("many")).unwrap().count(), 300_000);
-    pg_verifybackup(PgVersion::V15, Path::new(&data), &[]).success();
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::crash::tree_of;
 use crate::support::{
     Ledger, PgVersion, Settled, Site, SmallFileSystem, TestAccount, TestCluster, TestFolder, wait_until,
 };
@@ -201,20 +202,48 @@ fn a_disk_that_is_full_or_read_only_is_told() {
     site.restore(small.path(), &[]).expect_code(4).expect_stderr("MiB left, and");
     assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0);
 
-    // How much a killed restore will free is not known before.
+    // What a killed restore has left makes room, or is kept; here it is not enough.
     folder.make("small/data");
     let id = &site.backups()[0];
     let identifier = site.primary.query("SELECT system_identifier FROM pg_control_system()");
     let marker =
         format!(r#"{{"system_identifier":"{identifier}","backup":"{id}","data_directory":"{}"}}"#, data.display());
     folder.write(Path::new("small/data").join(MARKER), marker);
-    let outcome = site.restore(&data, &[]).expect_code(4).expect_stderr("No space left on device");
-    assert!(outcome.stderr.contains(data.to_str().unwrap()), "{outcome}");
-    assert!(data.join(MARKER).exists() && !data.join(CONTROL_FILE).exists());
+    for options in [&[][..], &["--resume"], &["--delta"]] {
+        let outcome = site.restore(&data, options).expect_code(4).expect_stderr("MiB left, and");
+        assert!(outcome.stderr.contains(data.to_str().unwrap()), "{outcome}");
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "{options:?}");
+    }
 
     small.set_read_only(true);
     site.restore(&data, &[]).expect_code(3).expect_stderr("it is not writable");
     site.restore(&small.path().join("new"), &[]).expect_code(3).expect_stderr("is not writable");
+}
+
+#[test]
+fn a_delta_needs_room_only_for_what_is_missing() {
+    let folder = TestFolder::new("ended-room");
+    let site = Site::of(TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1"), &folder);
+    site.primary.query("CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
+    let table = site.primary.query("SELECT pg_relation_filepath('filler')");
+    site.backup(&[]).success();
+    let small = SmallFileSystem::mount(&folder, "small", 96 << 20);
+    let data = small.path().join("data");
+    site.restore(&data, &[]).success();
+    // All is right but what a server would have changed, and hardly any room is left.
+    let left = rustix::fs::statvfs(small.path()).unwrap();
+    let left = usize::try_from(left.f_bavail * left.f_frsize).unwrap();
+    fs::write(small.path().join("others"), vec![1; left - (4 << 20)]).unwrap();
+    site.restore(&data, &["--delta"]).success();
+    // What is missing does not fit; nothing is touched then.
+    fs::remove_file(data.join(&table)).unwrap();
+    fs::write(small.path().join("more"), vec![1; 20 << 20]).unwrap();
+    let before = tree_of(&data);
+    site.restore(&data, &["--delta"]).expect_code(4).expect_stderr("MiB left, and");
+    assert!(tree_of(&data) == before);
+    fs::remove_file(small.path().join("more")).unwrap();
+    site.restore(&data, &["--delta"]).success();
+    assert!(data.join(&table).exists());
 }
 
 /// Changes one bit of what is stored behind an object's header, or changes it back.

@@ -379,9 +379,34 @@ fn no_fault_promotes_postgresql_15_short() {
     assert_eq!(count, 3 * (21 + 18));
 }
 
-#[test]
-fn no_fault_promotes_postgresql_17_short() {
-    let scene = Scene::new(PgVersion::V17);
+/// One row for each fault.
+fn each_fault_in_the_middle(version: PgVersion) {
+    let scene = Scene::new(version);
     let rows = FAULTS.map(|fault| (fault, Place::Middle));
     assert_eq!(table(&scene.bench(Mode::Latest), &rows), 13);
+}
+
+#[test]
+fn no_fault_promotes_postgresql_13_short() {
+    each_fault_in_the_middle(PgVersion::V13);
+}
+
+#[test]
+fn no_fault_promotes_postgresql_14_short() {
+    each_fault_in_the_middle(PgVersion::V14);
+}
+
+#[test]
+fn no_fault_promotes_postgresql_16_short() {
+    each_fault_in_the_middle(PgVersion::V16);
+}
+
+#[test]
+fn no_fault_promotes_postgresql_17_short() {
+    each_fault_in_the_middle(PgVersion::V17);
+}
+
+#[test]
+fn no_fault_promotes_postgresql_18_short() {
+    each_fault_in_the_middle(PgVersion::V18);
 }

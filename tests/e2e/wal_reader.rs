@@ -1,8 +1,8 @@
-//! The WAL reader on the pg_wal of a server, record by record against its pg_waldump, and its rate.
+//! The WAL reader on the pg_wal of a server, record by record against its pg_waldump.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgv::pg::{
     Lsn, TimelineHistory, TimelineId, WalContent, WalEnding, WalFormat, WalPageScan, WalProgress, WalReader, WalRecord,
@@ -146,28 +146,4 @@ fn a_server_of_16_is_read_as_pg_waldump_reads_it() {
 #[ignore = "slow tier: scripts/test --all"]
 fn a_server_of_18_is_read_as_pg_waldump_reads_it() {
     compare_with_pg_waldump(PgVersion::V18);
-}
-
-/// `PGV_BENCH_WAL=FOLDER cargo test --release --test e2e -- --ignored --nocapture wal_reader`: the rate on one core.
-#[test]
-#[ignore = "a measurement: wants a folder of segments and a release build"]
-#[allow(clippy::print_stderr)]
-fn rate() {
-    let folder = std::env::var_os("PGV_BENCH_WAL").expect("PGV_BENCH_WAL names a folder of segments");
-    let contents: Vec<Vec<u8>> = segments(Path::new(&folder)).iter().map(|path| fs::read(path).unwrap()).collect();
-    let first = WalSegmentHeader::decode(&contents[0]).unwrap();
-    let bytes: usize = contents.iter().map(Vec::len).sum();
-    for _ in 0..5 {
-        let start = WalStart::Segment(first.page_address);
-        let mut reader = WalReader::new(first.into(), TimelineHistory::first(), start, None);
-        let (mut commits, started) = (0, Instant::now());
-        for part in contents.iter().flat_map(|content| content.chunks(256 << 10)) {
-            let is_commit = |record: &WalRecord| matches!(record.content, WalContent::Commit(_));
-            let _ = reader.feed(part, |record| commits += u64::from(is_commit(&record)));
-        }
-        let (seconds, run) = (started.elapsed().as_secs_f64(), reader.finish());
-        let rate = f64::from(u32::try_from(bytes >> 20).unwrap()) / seconds;
-        eprintln!("{rate:.0} MiB/s, {} records, {commits} commits, {:?}", run.records, run.ending);
-        assert!(rate > 500.0, "the reader must not be what a proof waits for");
-    }
 }

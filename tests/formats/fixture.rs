@@ -261,7 +261,10 @@ impl Fixture {
         let stored = StoredContent {
             root_digest: sealing::create_json(self, SECOND, "root", ObjectKind::Root, &root),
             needs_digest: sealing::create_json(self, SECOND, "needs", ObjectKind::Needs, &needs),
-            pack_bytes: needs.packs.last().map_or(0, |need| need.body_bytes),
+            sizes: BackupSizes {
+                stored_bytes: needs.packs.last().map_or(0, |need| need.body_bytes),
+                ..BackupSizes::default()
+            },
         };
         self.store_documents(&mut backup, tablespace);
         let record = self.record(&backup, &stored, &[FIRST], tablespace);
@@ -300,7 +303,12 @@ impl Fixture {
             wal_segment_size: WalSegmentSize::new(SEGMENT_BYTES as u64).unwrap(),
             block_bytes: BLOCK_BYTES,
             data_checksums: true,
-            sizes: BackupSizes { files: 9, directories: 6, file_bytes: 559_279, stored_bytes: stored.pack_bytes },
+            sizes: BackupSizes {
+                files: 9,
+                directories: 6,
+                file_bytes: 559_279,
+                stored_bytes: stored.sizes.stored_bytes,
+            },
             root_digest: stored.root_digest,
             needs_digest: stored.needs_digest,
             documents: backup.documents().to_vec(),

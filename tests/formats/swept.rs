@@ -199,7 +199,7 @@ impl Swept {
                 files: files.len() as u64,
                 directories: folders.len() as u64,
                 file_bytes: files.values().map(|content| content.len() as u64).sum(),
-                stored_bytes: stored.pack_bytes,
+                stored_bytes: stored.sizes.stored_bytes,
             },
             root_digest: stored.root_digest,
             needs_digest: stored.needs_digest,

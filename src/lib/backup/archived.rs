@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::BackupError;
+use super::{BackupError, SAY_AFTER};
 use crate::clock::{Deadline, wait};
 use crate::pg::{Lsn, TimelineHistory, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::report::{Cancel, Reporter};
@@ -12,8 +12,6 @@ use crate::repository::WalArchive;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// After how long a person is told what is waited for.
-const SAY_AFTER: Duration = Duration::from_secs(3);
 
 /// Waits for segments.
 pub(super) struct ArchiveWait<'a> {

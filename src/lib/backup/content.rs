@@ -1,4 +1,4 @@
-//! What a stream holds: files into packs, documents aside, everything digested on the way.
+//! What a stream holds: files into packs, the list of them and documents aside, everything digested on the way.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -6,75 +6,46 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::BackupError;
+use super::streamed::Storage;
 use crate::pg::{
-    ControlFile, DataPath, ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher, TablespaceMap,
-    TablespaceMapEntry, TarEnding, TarEntry, TarEntryKind, TarError, TarReader, TarSink,
+    DataPath, ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher, TablespaceMap, TablespaceMapEntry,
+    TarEnding, TarEntry, TarEntryKind, TarError, TarReader, TarSink,
 };
-use crate::repository::{BackupSizes, FileEntry, FileKind, PackStream, StoredFile, TablespaceRef};
+use crate::repository::{FileEntry, FileKind, StoredFile, TablespaceRef};
 use crate::server::BackupTablespace;
 
 /// LIMIT: bytes of a backup_label, of which the label itself is the largest part.
 const LABEL_BYTES_MAX: usize = 64 << 10;
 /// LIMIT: bytes of a tablespace_map.
 const MAP_BYTES_MAX: usize = 16 << 20;
-/// LIMIT: bytes of a manifest; it has about 200 bytes a file.
-const MANIFEST_BYTES_MAX: usize = 1 << 30;
-/// LIMIT: files, directories and links of a backup, which are kept in mind until all came; a manifest at its own limit
-/// lists about as many.
-const ENTRIES_MAX: usize = 5 << 20;
+/// LIMIT: files, directories and links of a backup, the list of which is kept outside memory until all came; a manifest
+/// at its own limit lists about as many.
+const ENTRIES_MAX: usize = 1 << 28;
 /// The checksum that the server is asked to put into its manifest.
 pub(super) const MANIFEST_CHECKSUM: ManifestChecksumAlgorithm = ManifestChecksumAlgorithm::Crc32c;
 /// The tar reader tells each file's begin before its data and its end.
 const NO_FILE: BackupError = BackupError::Internal { what: "data came before a file began" };
 
-/// A file as it came, for the comparison with the manifest.
-pub(super) struct StreamedFile {
-    pub(super) path: DataPath,
-    pub(super) bytes: u64,
-    pub(super) checksum: ManifestChecksum,
-}
-
 /// All that came.
-pub(super) struct StreamedContent {
-    pub(super) entries: Vec<(DataPath, FileEntry)>,
-    pub(super) files: Vec<StreamedFile>,
+pub(super) struct StreamedContent<'t> {
+    pub(super) storage: Storage<'t>,
     pub(super) tablespaces: Vec<TablespaceRef>,
     pub(super) backup_label: Vec<u8>,
     pub(super) tablespace_map: Option<Vec<u8>>,
-    pub(super) manifest: Vec<u8>,
-    pub(super) packs: PackStream,
-}
-
-impl StreamedContent {
-    pub(super) fn sizes(&self) -> BackupSizes {
-        let mut sizes = BackupSizes::default();
-        for (_, entry) in &self.entries {
-            match &entry.kind {
-                FileKind::File { bytes, .. } => {
-                    sizes.files += 1;
-                    sizes.file_bytes += bytes;
-                }
-                FileKind::Directory => sizes.directories += 1,
-                FileKind::Link { .. } => {}
-            }
-        }
-        sizes
-    }
 }
 
 /// Takes the stream apart.
-pub(super) struct Content {
+pub(super) struct Content<'t> {
     reader: Option<(String, TarReader)>,
-    sink: Sink,
+    sink: Sink<'t>,
     in_manifest: bool,
-    manifest: Vec<u8>,
     /// Whether the server ends each archive with a mark.
     ends_are_marked: bool,
 }
 
-impl Content {
+impl<'t> Content<'t> {
     pub(super) fn new(
-        packs: PackStream,
+        storage: Storage<'t>,
         announced: &[BackupTablespace],
         ends_are_marked: bool,
     ) -> Result<Self, BackupError> {
@@ -85,18 +56,10 @@ impl Content {
                 tablespaces.push(TablespaceRef { oid, path });
             }
         }
-        let mut sink = Sink {
-            packs,
-            prefix: None,
-            current: None,
-            entries: Vec::new(),
-            files: Vec::new(),
-            tablespaces,
-            backup_label: None,
-            tablespace_map: None,
-        };
+        let mut sink =
+            Sink { storage, prefix: None, current: None, tablespaces, backup_label: None, tablespace_map: None };
         sink.add_links()?;
-        Ok(Self { reader: None, sink, in_manifest: false, manifest: Vec::new(), ends_are_marked })
+        Ok(Self { reader: None, sink, in_manifest: false, ends_are_marked })
     }
 
     pub(super) fn begin_archive(&mut self, name: &str) -> Result<(), BackupError> {
@@ -114,7 +77,7 @@ impl Content {
 
     pub(super) fn data(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
         if self.in_manifest {
-            return append(&mut self.manifest, bytes, "backup_manifest", MANIFEST_BYTES_MAX);
+            return self.sink.storage.manifest.add(bytes);
         }
         let Some((name, reader)) = &mut self.reader else {
             return Err(BackupError::Internal { what: "data came before an archive began" });
@@ -122,19 +85,16 @@ impl Content {
         reader.push(bytes, &mut self.sink).map_err(|error| error.in_archive(name))
     }
 
-    pub(super) fn finish(mut self) -> Result<StreamedContent, BackupError> {
+    pub(super) fn finish(mut self) -> Result<StreamedContent<'t>, BackupError> {
         self.end_archive()?;
         let missing = |name| BackupError::DocumentMissing { name };
         let sink = self.sink;
         check_tablespace_map(sink.tablespace_map.as_deref(), &sink.tablespaces)?;
         Ok(StreamedContent {
-            entries: sink.entries,
-            files: sink.files,
+            storage: sink.storage,
             tablespaces: sink.tablespaces,
             backup_label: sink.backup_label.ok_or(missing("backup_label"))?,
             tablespace_map: sink.tablespace_map,
-            manifest: self.manifest,
-            packs: sink.packs,
         })
     }
 
@@ -167,13 +127,11 @@ struct Current {
     checksum: ManifestHasher,
 }
 
-struct Sink {
-    packs: PackStream,
+struct Sink<'t> {
+    storage: Storage<'t>,
     /// Where the current archive's root lies below the data directory.
     prefix: Option<DataPath>,
     current: Option<Current>,
-    entries: Vec<(DataPath, FileEntry)>,
-    files: Vec<StreamedFile>,
     tablespaces: Vec<TablespaceRef>,
     backup_label: Option<Vec<u8>>,
     tablespace_map: Option<Vec<u8>>,
@@ -209,13 +167,14 @@ impl SinkFailure {
     }
 }
 
-impl Sink {
+impl Sink<'_> {
     /// The server leaves out the links of tablespaces when it sends a tablespace_map; a restore wants them.
     fn add_links(&mut self) -> Result<(), BackupError> {
         for tablespace in self.tablespaces.iter().filter(|tablespace| tablespace.path.is_absolute()) {
             let path = tablespace_path(tablespace.oid)?;
             let kind = FileKind::Link { target: tablespace.path.clone() };
-            self.entries.push((path.clone(), FileEntry::new(&path, 0o777, Timestamp::UNIX_EPOCH, kind)));
+            let entry = FileEntry::new(&path, 0o777, Timestamp::UNIX_EPOCH, kind);
+            self.storage.listing.add_other(&path, entry)?;
         }
         // One inside the data directory is a directory there, not a link.
         self.tablespaces.retain(|tablespace| tablespace.path.is_absolute());
@@ -236,10 +195,9 @@ impl Sink {
         Ok(())
     }
 
-    /// What a server sends without end must not fill the memory.
+    /// What a server sends without end must not fill the disk with names.
     fn refuse_too_many(&self, limit: usize) -> Result<(), BackupError> {
-        let is_full = self.entries.len() >= limit || self.files.len() >= limit;
-        if is_full { Err(BackupError::TooManyEntries { limit }) } else { Ok(()) }
+        if self.storage.listing.came() >= limit { Err(BackupError::TooManyEntries { limit }) } else { Ok(()) }
     }
 
     fn destination(&self, path: &DataPath) -> Destination {
@@ -254,7 +212,7 @@ impl Sink {
     }
 }
 
-impl TarSink for Sink {
+impl TarSink for Sink<'_> {
     type Error = SinkFailure;
 
     fn begin(&mut self, entry: TarEntry) -> Result<(), SinkFailure> {
@@ -267,7 +225,7 @@ impl TarSink for Sink {
         match &entry.kind {
             TarEntryKind::File { size_bytes } => {
                 if matches!(destination, Destination::Packs) {
-                    self.packs.begin_file(*size_bytes)?;
+                    self.storage.packs.begin_file(*size_bytes)?;
                 }
             }
             TarEntryKind::Directory => destination = Destination::Nowhere,
@@ -284,7 +242,7 @@ impl TarSink for Sink {
         let Some(current) = &mut self.current else { return Err(NO_FILE.into()) };
         current.checksum.update(bytes);
         match current.destination {
-            Destination::Packs => self.packs.write(bytes)?,
+            Destination::Packs => self.storage.packs.write(bytes)?,
             Destination::BackupLabel => {
                 append(self.backup_label.get_or_insert_default(), bytes, "backup_label", LABEL_BYTES_MAX)?;
             }
@@ -299,20 +257,23 @@ impl TarSink for Sink {
     fn end(&mut self) -> Result<(), SinkFailure> {
         let Some(current) = self.current.take() else { return Err(NO_FILE.into()) };
         let Current { path, entry, destination, checksum } = current;
-        let kind = match entry.kind {
-            TarEntryKind::File { size_bytes } => {
-                self.files.push(StreamedFile { path: path.clone(), bytes: size_bytes, checksum: checksum.finish() });
-                if !matches!(destination, Destination::Packs) {
-                    return Ok(());
-                }
-                let StoredFile { extents, digest } = self.packs.end_file()?;
-                FileKind::File { bytes: size_bytes, digest, extents }
-            }
-            TarEntryKind::Directory | TarEntryKind::TablespaceLink { .. } => FileKind::Directory,
-        };
         let modified = Timestamp::from_second(entry.modified_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
-        let entry = FileEntry::new(&path, entry.mode & 0o777, modified, kind);
-        self.entries.push((path, entry));
+        let of_map = |kind| FileEntry::new(&path, entry.mode & 0o777, modified, kind);
+        let Storage { packs, listing, .. } = &mut self.storage;
+        match entry.kind {
+            TarEntryKind::File { size_bytes } => {
+                let stored = match destination {
+                    Destination::Packs => Some(packs.end_file()?),
+                    _ => None,
+                };
+                let kind =
+                    stored.map(|StoredFile { extents, digest }| FileKind::File { bytes: size_bytes, digest, extents });
+                listing.add_file(&path, size_bytes, &checksum.finish(), kind.map(of_map))?;
+            }
+            TarEntryKind::Directory | TarEntryKind::TablespaceLink { .. } => {
+                listing.add_other(&path, of_map(FileKind::Directory))?;
+            }
+        }
         Ok(())
     }
 }
@@ -354,15 +315,10 @@ fn tablespace_path(oid: u32) -> Result<DataPath, BackupError> {
 
 fn append(to: &mut Vec<u8>, bytes: &[u8], name: &'static str, limit: usize) -> Result<(), BackupError> {
     if to.len().saturating_add(bytes.len()) > limit {
-        return Err(BackupError::DocumentTooLarge { name, limit });
+        return Err(BackupError::DocumentTooLarge { name, limit: limit as u64 });
     }
     to.extend_from_slice(bytes);
     Ok(())
-}
-
-/// The path of the control file, which every backup must hold.
-pub(super) fn control_file_path() -> Result<DataPath, BackupError> {
-    Ok(DataPath::parse(ControlFile::PATH.as_bytes())?)
 }
 
 #[cfg(test)]

@@ -4,10 +4,17 @@ use bytes::Bytes;
 
 use super::*;
 use crate::backup::manifest_check;
+use crate::backup::streamed::StreamedFiles;
+use crate::codec::ContentDigest;
 use crate::error::{Classified, ErrorClass};
-use crate::pg::{Lsn, SystemIdentifier, TimelineId};
+use crate::fs::Sorter;
+use crate::pg::{Lsn, ManifestError, SystemIdentifier, TimelineId};
+use crate::report::Cancel;
 use crate::repository::testing::{self, TestRepository};
-use crate::repository::{BackupBegin, BackupId, BackupWriter, PackOptions};
+use crate::repository::{
+    BackupBegin, BackupId, BackupSizes, BackupWriter, DocumentKind, PackOptions, RepositoryError, StoredContent,
+    backup_testing,
+};
 use crate::server::WalPosition;
 
 /// One archive of a stream: its name, and files with their content.
@@ -78,8 +85,19 @@ fn honest() -> Vec<Archive<'static>> {
     ]
 }
 
-/// Sends archives and manifest, in pieces, and checks the manifest.
-fn received(archives: &[Archive<'_>], manifest: &[u8]) -> Result<StreamedContent, BackupError> {
+/// What was made of a stream.
+#[derive(Debug, PartialEq)]
+pub(super) struct Received {
+    backup_label: Vec<u8>,
+    tablespace_map: Option<Vec<u8>>,
+    manifest: Vec<u8>,
+    root_digest: ContentDigest,
+    sizes: BackupSizes,
+    pub(super) entries: Vec<(DataPath, FileEntry)>,
+}
+
+/// Sends archives and manifest, in pieces, checks the manifest, and reads back what was stored.
+fn received(archives: &[Archive<'_>], manifest: &[u8]) -> Result<Received, BackupError> {
     received_tars(&archives.iter().map(|(name, files)| (*name, tar_of(files))).collect::<Vec<_>>(), manifest, true)
 }
 
@@ -87,27 +105,35 @@ fn received_tars(
     archives: &[(&str, Vec<u8>)],
     manifest: &[u8],
     ends_are_marked: bool,
-) -> Result<StreamedContent, BackupError> {
-    received_in(&testing::repository(), archives, manifest, ends_are_marked)
+) -> Result<Received, BackupError> {
+    received_in(&testing::repository(), archives, manifest, ends_are_marked, 1 << 20)
 }
 
-pub(super) fn received_in(
-    test: &TestRepository,
-    archives: &[(&str, Vec<u8>)],
-    manifest: &[u8],
-    ends_are_marked: bool,
-) -> Result<StreamedContent, BackupError> {
+fn begun(test: &TestRepository) -> BackupWriter {
     let begin = BackupBegin {
         id: BackupId::generate(Timestamp::UNIX_EPOCH),
         host: "h".to_owned(),
         parents: Vec::new(),
         began: Timestamp::UNIX_EPOCH,
     };
-    let backup = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin).unwrap();
+    BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin).unwrap()
+}
+
+/// The list of files is sorted in runs of so many bytes.
+pub(super) fn received_in(
+    test: &TestRepository,
+    archives: &[(&str, Vec<u8>)],
+    manifest: &[u8],
+    ends_are_marked: bool,
+    run_bytes: usize,
+) -> Result<Received, BackupError> {
+    let mut backup = begun(test);
+    let scratch = test.repository.scratch().unwrap();
     let packs = backup.packs(PackOptions::default()).unwrap();
+    let storage = Storage::with_sorter(&scratch, Sorter::with_runs_of(&scratch, run_bytes), packs)?;
     let tablespace =
         BackupTablespace { oid: Some(16385), location: Some(Bytes::from_static(b"/ts")), estimated_kib: None };
-    let mut content = Content::new(packs, &[tablespace], ends_are_marked)?;
+    let mut content = Content::new(storage, &[tablespace], ends_are_marked)?;
     for (name, tar) in archives {
         content.begin_archive(name)?;
         for piece in tar.chunks(10_000) {
@@ -115,19 +141,37 @@ pub(super) fn received_in(
         }
     }
     content.begin_manifest()?;
-    content.data(manifest)?;
-    let content = content.finish()?;
+    for piece in manifest.chunks(10_000) {
+        content.data(piece)?;
+    }
+    let StreamedContent { storage, backup_label, tablespace_map, .. } = content.finish()?;
+    let Storage { packs, mut listing, manifest } = storage;
     let position = |lsn| WalPosition { lsn: Lsn::new(lsn).unwrap(), timeline: TimelineId::FIRST };
     let system_identifier = SystemIdentifier::new(7).unwrap();
-    manifest_check::check(&content, system_identifier, position(0x200_0028), position(0x200_0100))?;
-    Ok(content)
+    let cancel = Cancel::new();
+    let (summary, mut manifest) = manifest.read(&mut listing, &cancel)?;
+    manifest_check::check_summary(&summary, system_identifier, position(0x200_0028), position(0x200_0100))?;
+    backup.store_document_file(DocumentKind::BackupManifest, "backup_manifest", &mut manifest)?;
+    let stored = StreamedFiles { packs, listing: listing.finish()? }.store(&mut backup, &cancel)?;
+    let record = backup_testing::record(test, backup.id(), &backup, &stored);
+    backup.finish(&record).unwrap();
+    let mut entries = Vec::new();
+    let map = test.repository.file_map(&test.cluster, &record).unwrap();
+    map.for_each(&mut |path, entry| {
+        entries.push((path, entry));
+        Ok::<(), RepositoryError>(())
+    })
+    .unwrap();
+    let manifest = test.repository.document(&test.cluster, &record.id, record.documents.last().unwrap()).unwrap();
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "something stays behind");
+    let StoredContent { root_digest, sizes, .. } = stored;
+    Ok(Received { backup_label, tablespace_map, manifest, root_digest, sizes, entries })
 }
 
 #[test]
 fn an_honest_stream_is_taken_apart() {
     let content = received(&honest(), &manifest_of(&honest())).unwrap();
-    let mut paths: Vec<String> = content.entries.iter().map(|(path, _)| path.to_string()).collect();
-    paths.sort();
+    let paths: Vec<String> = content.entries.iter().map(|(path, _)| path.to_string()).collect();
     assert_eq!(
         paths,
         [
@@ -140,31 +184,70 @@ fn an_honest_stream_is_taken_apart() {
     );
     assert!(content.backup_label.starts_with(b"START WAL"));
     assert_eq!(content.tablespace_map.as_deref(), Some(b"16385 /ts\n".as_slice()));
-    assert_eq!((content.sizes().files, content.sizes().file_bytes), (4, 100_000 + 3 + 300_000 + 8192));
+    assert_eq!(content.manifest, manifest_of(&honest()), "byte for byte");
+    let sizes = &content.sizes;
+    assert_eq!((sizes.files, sizes.file_bytes), (4, 100_000 + 3 + 300_000 + 8192));
+}
+
+/// More files than a run of the list holds, in no order: the same backup as when all fit into memory.
+#[test]
+fn what_is_sorted_outside_memory_is_the_same_backup() {
+    let names: Vec<String> = (0..3000u32)
+        .map(|number| format!("base/{}/{}", number % 7, number.wrapping_mul(2_654_435_761) % 100_003))
+        .collect();
+    let mut archives = honest();
+    let mut files: Vec<(&str, Vec<u8>)> =
+        names.iter().map(|name| (name.as_str(), name.repeat(name.len() % 5).into_bytes())).collect();
+    files.sort();
+    files.dedup_by(|one, other| one.0 == other.0);
+    files.sort_by_key(|(name, _)| crc32c::crc32c(name.as_bytes()));
+    archives[1].1.splice(2..2, files);
+    let tars: Vec<_> = archives.iter().map(|(name, files)| (*name, tar_of(files))).collect();
+    let manifest = manifest_of(&archives);
+    let test = testing::repository();
+    let in_memory = received_in(&test, &tars, &manifest, true, 64 << 20).unwrap();
+    assert!(in_memory.entries.len() > 2500);
+    for run_bytes in [1, 4000, 50_000] {
+        let spilled = received_in(&test, &tars, &manifest, true, run_bytes).unwrap();
+        assert!(spilled == in_memory, "runs of {run_bytes} bytes");
+    }
+    // And what is wrong is found in the same way.
+    for (at, name) in [(3, names[0].as_str()), (1500, names[17].as_str())] {
+        let mut changed = archives.clone();
+        changed[1].1[at].1.push(1);
+        let tars: Vec<_> = changed.iter().map(|(name, files)| (*name, tar_of(files))).collect();
+        let told = [4000, 64 << 20].map(|run| received_in(&test, &tars, &manifest, true, run).unwrap_err().to_string());
+        assert_eq!(told[0], told[1], "{name}");
+        assert!(told[0].contains("bytes came where it says"), "{told:?}");
+    }
 }
 
 /// Changes one thing in what an honest server sends; each is refused, as damage.
 #[test]
 fn a_stream_that_differs_from_its_manifest_is_refused() {
     type Change = fn(&mut Vec<Archive<'static>>);
-    let changes: &[(&str, Change)] = &[
-        ("missing file", |archives| drop(archives[1].1.remove(3))),
-        ("missing control file", |archives| drop(archives[1].1.remove(4))),
-        ("missing label", |archives| drop(archives[1].1.remove(0))),
-        ("extra file", |archives| archives[1].1.push(("base/5/1", vec![0]))),
-        ("other content", |archives| archives[1].1[3].1[299_999] = 2),
-        ("shorter", |archives| archives[1].1[3].1.truncate(299_999)),
-        ("longer", |archives| archives[1].1[3].1.push(0)),
-        ("twice", |archives| archives[1].1.push(("PG_VERSION", b"15\n".to_vec()))),
-        ("other label", |archives| archives[1].1[0].1[0] = b's'),
-        ("missing archive", |archives| drop(archives.remove(0))),
+    let absent = "it did not come";
+    let changes: &[(&str, Change, &str)] = &[
+        ("missing file", |archives| drop(archives[1].1.remove(3)), absent),
+        ("missing control file", |archives| drop(archives[1].1.remove(4)), absent),
+        ("missing label", |archives| drop(archives[1].1.remove(0)), "the server sent no \"backup_label\""),
+        ("extra file", |archives| archives[1].1.push(("base/5/1", vec![0])), "it came but is not listed"),
+        ("extra file at the end", |archives| archives[1].1.push(("z", vec![0])), "it came but is not listed"),
+        ("other content", |archives| archives[1].1[3].1[299_999] = 2, "its checksum differs"),
+        ("shorter", |archives| archives[1].1[3].1.truncate(299_999), "299999 bytes came where it says 300000"),
+        ("longer", |archives| archives[1].1[3].1.push(0), "300001 bytes came where it says 300000"),
+        ("twice", |archives| archives[1].1.push(("PG_VERSION", b"15\n".to_vec())), "it came twice"),
+        ("WAL twice", |archives| archives[1].1.extend(vec![("pg_wal/1", vec![1]); 2]), "it came twice"),
+        ("other label", |archives| archives[1].1[0].1[0] = b's', "its checksum differs"),
+        ("missing archive", |archives| drop(archives.remove(0)), absent),
     ];
     let manifest = manifest_of(&honest());
-    for (name, change) in changes {
+    for (name, change, problem) in changes {
         let mut archives = honest();
         change(&mut archives);
         let error = received(&archives, &manifest).err().unwrap_or_else(|| panic!("{name} was accepted"));
         assert_eq!(error.class(), ErrorClass::Corrupt, "{name}: {error}");
+        assert!(error.to_string().contains(problem), "{name}: {error}");
     }
 }
 
@@ -212,18 +295,43 @@ fn an_archive_without_a_mark_is_whole_only_where_the_server_writes_none() {
     }
 }
 
+/// A manifest that lists a path twice, or lacks the control file, is none even when all came that it lists.
 #[test]
-fn what_is_kept_in_mind_of_a_stream_has_a_bound() {
+fn a_manifest_that_no_server_writes_is_refused() {
+    let mut archives = honest();
+    archives[1].1.retain(|(name, _)| *name != "global/pg_control");
+    let error = received(&archives, &manifest_of(&archives)).unwrap_err();
+    assert!(matches!(error, BackupError::DocumentMissing { name: "global/pg_control" }), "{error:?}");
+    let mut listed = honest();
+    listed[1].1.push(("base/5/2619", vec![1; 300_000]));
+    let error = received(&honest(), &manifest_of(&listed)).unwrap_err();
+    assert!(matches!(&error, BackupError::Manifest(ManifestError::DuplicatePath { .. })), "{error:?}");
+    assert_eq!(error.class(), ErrorClass::Corrupt);
+    // WAL is not in a manifest.
+    let mut with_wal = honest();
+    with_wal[1].1.push(("pg_wal/000000010000000000000002", vec![1]));
+    assert!(received(&with_wal, &manifest_of(&honest())).is_ok());
+}
+
+#[test]
+fn the_list_of_a_stream_has_a_bound() {
     let test = testing::repository();
-    let begin = BackupBegin {
-        id: "20260101T000000Z-00000000".parse().unwrap(),
-        host: "h".to_owned(),
-        parents: Vec::new(),
-        began: Timestamp::UNIX_EPOCH,
-    };
-    let backup = BackupWriter::begin(&test.repository, &test.cluster, &test.writer, &begin).unwrap();
-    let content = Content::new(backup.packs(PackOptions::default()).unwrap(), &[], true).unwrap();
+    let scratch = test.repository.scratch().unwrap();
+    let storage = Storage::new(&scratch, begun(&test).packs(PackOptions::default()).unwrap(), None).unwrap();
+    let content = Content::new(storage, &[], true).unwrap();
     assert!(content.sink.refuse_too_many(1).is_ok());
     let error = content.sink.refuse_too_many(0).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Refused, "{error}");
+}
+
+#[test]
+fn room_for_the_list_is_checked_by_what_the_last_backup_had() {
+    let test = testing::repository();
+    let scratch = test.repository.scratch().unwrap();
+    let packs = || begun(&test).packs(PackOptions::default()).unwrap();
+    let last = |files| BackupSizes { files, ..BackupSizes::default() };
+    assert!(Storage::new(&scratch, packs(), Some(&last(1000))).is_ok());
+    let error = Storage::new(&scratch, packs(), Some(&last(u64::MAX / 2))).err().unwrap();
+    assert_eq!(error.class(), ErrorClass::NoSpace);
+    assert!(error.to_string().contains(&scratch.path().display().to_string()), "{error}");
 }

@@ -105,7 +105,7 @@ pub enum BackupError {
         /// Which one.
         name: &'static str,
         /// How large it may be.
-        limit: usize,
+        limit: u64,
     },
     /// A document that every backup has did not come.
     #[error("the server sent no \"{name}\"")]
@@ -154,7 +154,26 @@ pub enum BackupError {
         /// Whether a standby is backed up, whose primary archives.
         of_standby: bool,
     },
-    /// More files than pgv keeps in mind at once.
+    /// The list of the files, which may be too long for memory, could not be kept on the disk.
+    #[error("could not sort the list of the backup's files outside memory")]
+    Spill(#[source] FileError),
+    /// There is less room for the list of the files than that of the last backup took.
+    #[error(
+        "the list of the backup's files needs about {needed} bytes in \"{}\", where {available} are left: the last \
+         backup had {files} files and directories",
+        path.display()
+    )]
+    NoRoom {
+        /// Where it is sorted.
+        path: PathBuf,
+        /// How many files and directories the last backup had.
+        files: u64,
+        /// About how many bytes their list takes.
+        needed: u64,
+        /// How many there are.
+        available: u64,
+    },
+    /// More files than pgv lists.
     #[error("the server sent more than {limit} files, directories and links")]
     TooManyEntries {
         /// How many there may be.
@@ -306,7 +325,9 @@ impl BackupError {
             Self::Repository(error) => error.class(),
             Self::Writer(error) => error.class(),
             Self::Pack(error) => error.class(),
-            Self::File(error) => error.class(),
+            Self::File(error) | Self::Spill(error) => error.class(),
+            Self::NoRoom { .. } => ErrorClass::NoSpace,
+            Self::Manifest(ManifestError::Read(error)) => ErrorClass::of_io(error),
             Self::ControlFile(error) => error.class(),
             Self::Session(error) => error.class(),
             Self::NoControlFile { .. } => ErrorClass::Unavailable,

@@ -65,7 +65,7 @@ impl Enemy {
     /// Sends an archive and a manifest; the paths that came, or the error.
     fn send(&mut self, archive: &str, tar: Vec<u8>, manifest: &[u8]) -> Result<Vec<DataPath>, BackupError> {
         self.cases += 1;
-        let received = received_in(&self.test, &[(archive, tar)], manifest, true);
+        let received = received_in(&self.test, &[(archive, tar)], manifest, true, 1 << 20);
         self.decoy.assert_untouched(&["repo"], &archive);
         received.map(|content| content.entries.into_iter().map(|(path, _)| path).collect())
     }

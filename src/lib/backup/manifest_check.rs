@@ -1,50 +1,99 @@
 //! What came against what the server says it sent.
+//!
+//! INVARIANT: every file of the manifest came once, with its size and checksum, and nothing else but WAL.
 
-use std::collections::BTreeMap;
-
-use super::content::{StreamedContent, StreamedFile, control_file_path};
+use super::listing::{Listed, Sums};
 use super::{BackupError, describe};
-use crate::pg::{BackupManifest, DataPath, SystemIdentifier};
+use crate::pg::{ControlFile, DataPath, ManifestError, ManifestSummary, SystemIdentifier};
+use crate::repository::FileEntry;
 use crate::server::WalPosition;
 
-/// Every file of the manifest must have come, with its size and checksum, and nothing else.
-pub(super) fn check(
-    content: &StreamedContent,
+/// Checks what a manifest says beside its files.
+pub(super) fn check_summary(
+    manifest: &ManifestSummary,
     system_identifier: SystemIdentifier,
     start: WalPosition,
     stop: WalPosition,
 ) -> Result<(), BackupError> {
-    let manifest = BackupManifest::parse(&content.manifest)?;
-    check_system(&manifest, system_identifier)?;
-    check_range(&manifest, start, stop)?;
-    let mut streamed: BTreeMap<&DataPath, &StreamedFile> = BTreeMap::new();
-    for file in &content.files {
-        if streamed.insert(&file.path, file).is_some() {
-            return Err(not_as_manifest(&file.path, "it came twice".to_owned()));
+    check_system(manifest, system_identifier)?;
+    check_range(manifest, start, stop)
+}
+
+/// Compares records in their order.
+#[derive(Default)]
+pub(super) struct Comparison {
+    /// What the manifest lists and did not come yet.
+    expected: Option<(DataPath, Sums)>,
+    /// The file that came last.
+    last: Option<DataPath>,
+    has_control_file: bool,
+}
+
+impl Comparison {
+    /// Takes the next record, and hands out what of it belongs into the map.
+    pub(super) fn take(
+        &mut self,
+        path: DataPath,
+        listed: Listed,
+    ) -> Result<Option<(DataPath, FileEntry)>, BackupError> {
+        match listed {
+            Listed::Manifest(sums) => {
+                self.has_control_file |= path.as_bytes() == ControlFile::PATH.as_bytes();
+                match self.expected.replace((path, sums)) {
+                    Some((missing, _)) if self.expects(&missing) => Err(ManifestError::duplicate(&missing).into()),
+                    Some((missing, _)) => Err(did_not_come(&missing)),
+                    None => Ok(None),
+                }
+            }
+            Listed::File(found, entry) => {
+                self.take_file(&path, &found)?;
+                Ok(entry.map(|entry| (path, entry)))
+            }
+            Listed::Other(entry) => match self.expected.take() {
+                Some((missing, _)) => Err(did_not_come(&missing)),
+                None => Ok(Some((path, entry))),
+            },
         }
     }
-    for expected in manifest.files() {
-        let Some(found) = streamed.remove(&expected.path) else {
-            return Err(not_as_manifest(&expected.path, "it did not come".to_owned()));
-        };
-        if found.bytes != expected.size_bytes {
-            let problem = format!("{} bytes came where it says {}", found.bytes, expected.size_bytes);
-            return Err(not_as_manifest(&expected.path, problem));
+
+    fn take_file(&mut self, path: &DataPath, found: &Sums) -> Result<(), BackupError> {
+        if self.last.replace(path.clone()).as_ref() == Some(path) {
+            return Err(not_as_manifest(path, "it came twice".to_owned()));
         }
-        if expected.checksum.as_ref() != Some(&found.checksum) {
-            return Err(not_as_manifest(&expected.path, "its checksum differs".to_owned()));
+        match self.expected.take() {
+            Some((expected, sums)) if expected == *path => compare(path, found, &sums),
+            Some((missing, _)) => Err(did_not_come(&missing)),
+            None if path.starts_with_component("pg_wal") => Ok(()),
+            None => Err(not_as_manifest(path, "it came but is not listed".to_owned())),
         }
     }
-    if let Some(path) = streamed.keys().find(|path| !path.starts_with_component("pg_wal")) {
-        return Err(not_as_manifest(path, "it came but is not listed".to_owned()));
+
+    fn expects(&self, path: &DataPath) -> bool {
+        self.expected.as_ref().is_some_and(|(expected, _)| expected == path)
     }
-    if manifest.file(&control_file_path()?).is_none() {
-        return Err(BackupError::DocumentMissing { name: "global/pg_control" });
+
+    /// Nothing comes any more.
+    pub(super) fn finish(self) -> Result<(), BackupError> {
+        match self.expected {
+            Some((missing, _)) => Err(did_not_come(&missing)),
+            None if self.has_control_file => Ok(()),
+            None => Err(BackupError::DocumentMissing { name: ControlFile::PATH }),
+        }
+    }
+}
+
+fn compare(path: &DataPath, found: &Sums, expected: &Sums) -> Result<(), BackupError> {
+    if found.bytes != expected.bytes {
+        let problem = format!("{} bytes came where it says {}", found.bytes, expected.bytes);
+        return Err(not_as_manifest(path, problem));
+    }
+    if found.checksum != expected.checksum {
+        return Err(not_as_manifest(path, "its checksum differs".to_owned()));
     }
     Ok(())
 }
 
-fn check_system(manifest: &BackupManifest, expected: SystemIdentifier) -> Result<(), BackupError> {
+fn check_system(manifest: &ManifestSummary, expected: SystemIdentifier) -> Result<(), BackupError> {
     match manifest.system_identifier().filter(|found| *found != expected) {
         Some(found) => {
             let problem = format!("its system identifier is {found}, the server's {expected}");
@@ -55,7 +104,7 @@ fn check_system(manifest: &BackupManifest, expected: SystemIdentifier) -> Result
 }
 
 /// The manifest's ranges of WAL must begin and end where the protocol says.
-fn check_range(manifest: &BackupManifest, start: WalPosition, stop: WalPosition) -> Result<(), BackupError> {
+fn check_range(manifest: &ManifestSummary, start: WalPosition, stop: WalPosition) -> Result<(), BackupError> {
     let ranges = manifest.wal_ranges();
     let begins = ranges.iter().any(|range| range.timeline == start.timeline && range.start_lsn == start.lsn);
     let ends = ranges.iter().any(|range| range.timeline == stop.timeline && range.end_lsn == stop.lsn);
@@ -65,6 +114,10 @@ fn check_range(manifest: &BackupManifest, start: WalPosition, stop: WalPosition)
     let (start, stop) = (describe(start.lsn, start.timeline), describe(stop.lsn, stop.timeline));
     let problem = format!("its WAL ranges do not lead from {start} to {stop}");
     Err(BackupError::ManifestMismatch { problem })
+}
+
+fn did_not_come(path: &DataPath) -> BackupError {
+    not_as_manifest(path, "it did not come".to_owned())
 }
 
 fn not_as_manifest(path: &DataPath, problem: String) -> BackupError {

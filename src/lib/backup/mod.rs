@@ -13,25 +13,27 @@ mod content;
 mod description;
 mod direct;
 mod error;
+mod listing;
 mod manifest_check;
 mod method;
 mod needed_wal;
 mod own_wal;
 mod session;
 mod stream;
+mod streamed;
 mod taken;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline, wait};
 use crate::codec::CompressionLevel;
 use crate::pg::{Lsn, PgMajorVersion, TimelineId};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{
-    BackupBegin, BackupId, BackupRecord, BackupWriter, ClusterRef, ClusterSelection, PackOptions, Repository,
-    SelectedCluster, Writer, WriterDescription,
+    BackupBegin, BackupId, BackupRecord, BackupWriter, BackupWriterError, ClusterRef, ClusterSelection, PackOptions,
+    Repository, SelectedCluster, Writer, WriterDescription,
 };
 use crate::server::{CheckpointMode, ConnectionSettings};
 
@@ -48,6 +50,13 @@ const UNKNOWN_DIRECTORY: &str = "unknown";
 const STANDBY_TIMEOUT_MIN: Duration = Duration::from_secs(300);
 /// How long after it was ended a segment may take to the archive: the archiver's own patience, and the way to the standby.
 const STANDBY_TIMEOUT_MARGIN: Duration = Duration::from_secs(120);
+
+/// How long to wait for "pgv expire", which keeps backups from beginning for some moments at a time.
+const WAL_GOES_MAX: Duration = Duration::from_secs(120);
+/// How often to look whether it has gone on.
+const WAL_GOES_POLL: Duration = Duration::from_millis(50);
+/// After how long a person is told what is waited for.
+const SAY_AFTER: Duration = Duration::from_secs(3);
 
 /// What to back up, from where, and how.
 pub struct BackupOptions {
@@ -146,7 +155,7 @@ fn take(
     let writer = Writer::new(&options.repository, WriterDescription::new(&options.host, &directory, now));
     let begin =
         BackupBegin { id: BackupId::generate(now), host: options.host.clone(), parents: Vec::new(), began: now };
-    let mut backup = BackupWriter::begin(&options.repository, &selected.cluster, &writer, &begin)?;
+    let mut backup = announce(options, &selected.cluster, &writer, &begin, reporter, cancel)?;
     let archive_timeout = match server.is_standby {
         true => timeout_of_standby(options.archive_timeout, session.archive_timeout()?),
         false => options.archive_timeout,
@@ -161,19 +170,46 @@ fn take(
             direct.take(&mut session, &mut needed, &backup, reporter)?
         }
         None => {
-            let packs = backup.packs(PackOptions {
+            let packs = PackOptions {
                 level: options.level,
                 workers: options.workers,
                 page_bytes: description.block_bytes,
                 ..PackOptions::default()
-            })?;
-            stream::take(options, &mut session, &server, &mut needed, packs, reporter)?
+            };
+            stream::take(options, &mut session, &server, &mut needed, &backup, packs, reporter)?
         }
     };
     let record = taken::store(&mut session, &selected, &server, description, taken, &mut backup, options, reporter)?;
     session.close();
     backup.finish(&record)?;
     Ok(BackupReport { cluster: selected.cluster, record, took: watch.elapsed() })
+}
+
+/// Announces the backup, as soon as nobody is deleting WAL.
+fn announce(
+    options: &BackupOptions,
+    cluster: &ClusterRef,
+    writer: &Writer,
+    begin: &BackupBegin,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<BackupWriter, BackupError> {
+    let deadline = Deadline::after(WAL_GOES_MAX);
+    let mut quiet = Some(Deadline::after(SAY_AFTER));
+    loop {
+        match BackupWriter::begin(&options.repository, cluster, writer, begin) {
+            Err(BackupWriterError::WalGoes) if !deadline.has_passed() => {}
+            begun => return Ok(begun?),
+        }
+        if cancel.is_cancelled() {
+            return Err(BackupError::Cancelled);
+        }
+        if quiet.as_ref().is_some_and(Deadline::has_passed) {
+            quiet = None;
+            reporter.step("waiting for \"pgv expire\", which is deleting WAL");
+        }
+        wait(WAL_GOES_POLL);
+    }
 }
 
 fn say_checkpoint(checkpoint: CheckpointMode, reporter: &dyn Reporter) {

@@ -11,12 +11,13 @@ use tokio::runtime::{Builder, Runtime};
 use super::content::StreamedContent;
 use super::own_wal::ServerCheckpoint;
 use super::stream;
+use super::streamed::Storage;
 use super::{BackupError, BackupOptions};
 use crate::codec::CompressionLevel;
 use crate::fs;
 use crate::pg::{PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{PackStream, WalArchive, WalFileContent, Writer};
+use crate::repository::{WalArchive, WalFileContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
     BackupSession, BackupTablespace, BaseBackupOptions, CheckpointMode, ConnectionSettings, LocalDirectory,
@@ -266,14 +267,14 @@ impl<'a> ServerSession<'a> {
         Ok(file.content.to_vec())
     }
 
-    /// Streams a base backup into `packs`. `before_data` runs once the start is known and nothing was read yet.
-    pub(super) fn stream(
+    /// Streams a base backup into `storage`. `before_data` runs once the start is known and nothing was read yet.
+    pub(super) fn stream<'t>(
         &mut self,
         options: &BackupOptions,
-        packs: PackStream,
+        storage: Storage<'t>,
         reporter: &dyn Reporter,
         before_data: &mut dyn FnMut(&mut Self, WalPosition) -> Result<(), BackupError>,
-    ) -> Result<(StreamedContent, WalPosition, WalPosition), BackupError> {
+    ) -> Result<(StreamedContent<'t>, WalPosition, WalPosition), BackupError> {
         let request = BaseBackupOptions {
             label: options.label.clone(),
             checkpoint: options.checkpoint,
@@ -293,7 +294,7 @@ impl<'a> ServerSession<'a> {
         let start = base_backup.start_position();
         reporter.step(&format!("backup starts at {}", super::describe(start.lsn, start.timeline)));
         before_data(self, start)?;
-        let streaming = stream::run(&mut base_backup, packs, &self.cancel, reporter);
+        let streaming = stream::run(&mut base_backup, storage, &self.cancel, reporter);
         let content = self.runtime.block_on(streaming)?;
         let stop = base_backup.end_position().ok_or(BackupError::Internal { what: "the backup ended nowhere" })?;
         self.wait(walsender.close())?;

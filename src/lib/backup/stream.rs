@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::content::{Content, StreamedContent};
 use super::needed_wal::NeededWal;
 use super::session::{ServerIdentity, ServerSession};
+use super::streamed::{Storage, StreamedFiles};
 use super::taken::{Taken, TakenContent};
 use super::{BackupError, BackupOptions, manifest_check};
 use crate::report::{Cancel, Progress, Reporter};
-use crate::repository::{BackupMethod, PackStream};
+use crate::repository::{BackupMethod, BackupWriter, PackOptions};
 use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent};
 
 /// How often a silent server is left to see whether a signal came.
@@ -24,16 +25,20 @@ pub(super) fn take(
     session: &mut ServerSession<'_>,
     server: &ServerIdentity,
     needed: &mut NeededWal<'_>,
-    packs: PackStream,
+    backup: &BackupWriter,
+    packs: PackOptions,
     reporter: &dyn Reporter,
 ) -> Result<Taken, BackupError> {
+    let scratch = options.repository.scratch()?;
+    let storage = Storage::new(&scratch, backup.packs(packs)?, backup.previous_sizes())?;
     let start_time = session.now()?;
-    let (content, start, stop) =
-        session.stream(options, packs, reporter, &mut |session, start| needed.before_data(session, start, reporter))?;
+    let (content, start, stop) = session
+        .stream(options, storage, reporter, &mut |session, start| needed.before_data(session, start, reporter))?;
     let stop_time = session.now()?;
     needed.at_end(session, (start, stop), &content.backup_label, reporter)?;
-    manifest_check::check(&content, server.system_identifier, start, stop)?;
-    let sizes = content.sizes();
+    let Storage { packs, mut listing, manifest } = content.storage;
+    let (summary, manifest) = manifest.read(&mut listing, session.cancel())?;
+    manifest_check::check_summary(&summary, server.system_identifier, start, stop)?;
     Ok(Taken {
         method: BackupMethod::Stream,
         start,
@@ -42,24 +47,23 @@ pub(super) fn take(
         stop_time,
         backup_label: content.backup_label,
         tablespace_map: content.tablespace_map,
-        manifest: Some(content.manifest),
+        manifest: Some(manifest),
         tablespaces: content.tablespaces,
-        sizes,
         findings: Vec::new(),
-        content: TakenContent::Streamed(content.entries, Box::new(content.packs)),
+        content: TakenContent::Streamed(Box::new(StreamedFiles { packs, listing: listing.finish()? })),
     })
 }
 
 /// Streams the whole backup; returns once the server has said where it ends.
-pub(super) async fn run(
+pub(super) async fn run<'t>(
     base_backup: &mut BaseBackup<'_>,
-    packs: PackStream,
+    storage: Storage<'t>,
     cancel: &Cancel,
     reporter: &dyn Reporter,
-) -> Result<StreamedContent, BackupError> {
+) -> Result<StreamedContent<'t>, BackupError> {
     let tablespaces = base_backup.tablespaces().to_vec();
     let total_bytes = estimate(&tablespaces);
-    let mut content = Content::new(packs, &tablespaces, base_backup.marks_ends_of_archives())?;
+    let mut content = Content::new(storage, &tablespaces, base_backup.marks_ends_of_archives())?;
     let mut done_bytes = 0;
     loop {
         match next_event(base_backup, cancel).await? {

@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use super::description::Description;
 use super::direct::Taker;
 use super::session::{ServerIdentity, ServerSession};
+use super::streamed::StreamedFiles;
 use super::{BackupError, BackupOptions};
-use crate::pg::DataPath;
-use crate::report::Reporter;
+use crate::fs::SpillFile;
+use crate::report::{Cancel, Reporter};
 use crate::repository::{
-    BackupMethod, BackupRecord, BackupSizes, BackupWriter, BackupWriterError, DocumentKind, FileEntry, NodeDescription,
-    PackStream, SelectedCluster, StoredContent, TablespaceRef,
+    BackupMethod, BackupRecord, BackupWriter, DocumentKind, NodeDescription, SelectedCluster, StoredContent,
+    TablespaceRef,
 };
 use crate::server::WalPosition;
 
@@ -25,26 +26,25 @@ pub(super) struct Taken {
     pub(super) backup_label: Vec<u8>,
     pub(super) tablespace_map: Option<Vec<u8>>,
     /// The server's; a direct backup has none.
-    pub(super) manifest: Option<Vec<u8>>,
+    pub(super) manifest: Option<SpillFile>,
     pub(super) tablespaces: Vec<TablespaceRef>,
-    pub(super) sizes: BackupSizes,
     pub(super) findings: Vec<String>,
     pub(super) content: TakenContent,
 }
 
 /// The files, whose map is still to be stored.
 pub(super) enum TakenContent {
-    /// As they came.
-    Streamed(Vec<(DataPath, FileEntry)>, Box<PackStream>),
+    /// Sorted, and still to be compared with the manifest.
+    Streamed(Box<StreamedFiles>),
     /// Sorted, and mostly stored.
     Read(Box<Taker>),
 }
 
 impl TakenContent {
-    fn store(self, backup: &mut BackupWriter) -> Result<StoredContent, BackupWriterError> {
+    fn store(self, backup: &mut BackupWriter, cancel: &Cancel) -> Result<StoredContent, BackupError> {
         match self {
-            Self::Streamed(entries, packs) => backup.store_map(entries, *packs),
-            Self::Read(taker) => taker.finish(backup),
+            Self::Streamed(files) => files.store(backup, cancel),
+            Self::Read(taker) => Ok(taker.finish(backup)?),
         }
     }
 }
@@ -67,15 +67,14 @@ pub(super) fn store(
     if let Some(map) = &taken.tablespace_map {
         backup.store_document(DocumentKind::TablespaceMap, "tablespace_map", None, map)?;
     }
-    if let Some(manifest) = &taken.manifest {
-        backup.store_document(DocumentKind::BackupManifest, "backup_manifest", None, manifest)?;
+    if let Some(mut manifest) = taken.manifest {
+        backup.store_document_file(DocumentKind::BackupManifest, "backup_manifest", &mut manifest)?;
     }
     for (number, (path, bytes)) in description.outside_files.iter().enumerate() {
         let name = format!("configuration-{number:03}");
         backup.store_document(DocumentKind::Configuration, &name, Some(path.clone()), bytes)?;
     }
-    let stored = taken.content.store(backup)?;
-    let sizes = BackupSizes { stored_bytes: stored.pack_bytes, ..taken.sizes };
+    let stored = taken.content.store(backup, session.cancel())?;
     Ok(BackupRecord {
         required_features: Vec::new(),
         id: backup.id(),
@@ -99,7 +98,7 @@ pub(super) fn store(
         wal_segment_size: selected.identity.wal_segment_size,
         block_bytes: description.block_bytes,
         data_checksums: description.data_checksums,
-        sizes,
+        sizes: stored.sizes,
         root_digest: stored.root_digest,
         needs_digest: stored.needs_digest,
         documents: backup.documents().to_vec(),

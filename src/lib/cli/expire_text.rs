@@ -100,6 +100,7 @@ fn reason_text(reason: &KeepReason) -> String {
         KeepReason::KeepDays => "keep_days".to_owned(),
         KeepReason::BeforeKeepDays { timeline } => format!("keep_days: where they begin on timeline {timeline}"),
         KeepReason::LastGood => "the last good one".to_owned(),
+        KeepReason::NewestTimeline { timeline } => format!("the newest that leads to timeline {timeline}"),
         KeepReason::NoneGood => "there is no good one".to_owned(),
         KeepReason::Pinned { reason } => format!("pinned: {}", escaped(reason)),
         KeepReason::ParentOf { backup } => format!("backup {backup} is running and may refer to it"),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::args::ConnectionArgs;
 use super::program::Program;
+use super::size::duration_text;
 use crate::config::{Configuration, RepoSettings};
 use crate::error::{Classified, ErrorClass};
-use crate::fs::{self, Lock, LockKind};
+use crate::fs::{self, Lock, LockHolder, LockKind};
 use crate::repository::{
     ClusterName, ClusterSelection, ConfiguredCluster, Repository, RepositoryError, SelectionError,
 };
@@ -22,12 +23,28 @@ pub(crate) fn open_repository(settings: &RepoSettings) -> Result<Repository, Rep
 
 /// Somebody uses the repository in a way that does not go with what was asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", match kind {
-    LockKind::Exclusive => "a restore, \"pgv verify\" or another \"pgv expire\" is using the repository",
-    LockKind::Shared => "\"pgv expire\" is deleting in the repository",
-})]
+#[error("the repository \"{}\" is in use by {}", path.display(), describe_users(*wanted, holders))]
 pub(crate) struct InUse {
-    kind: LockKind,
+    path: PathBuf,
+    /// The lock that was not given.
+    pub(crate) wanted: LockKind,
+    /// Who holds another, as far as that is known.
+    pub(crate) holders: Vec<LockHolder>,
+}
+
+fn describe_users(wanted: LockKind, holders: &[LockHolder]) -> String {
+    let shown: Vec<String> = holders
+        .iter()
+        .map(|LockHolder { process, program, running }| {
+            let running = running.map_or_else(String::new, |running| format!(", for {}", duration_text(running)));
+            format!("\"{program}\" (process {process}{running})")
+        })
+        .collect();
+    match (shown.is_empty(), wanted) {
+        (false, _) => shown.join(", "),
+        (true, LockKind::Exclusive) => "a restore, \"pgv verify\" or another \"pgv expire\"".to_owned(),
+        (true, LockKind::Shared) => "\"pgv expire\", which is deleting".to_owned(),
+    }
 }
 
 impl Classified for InUse {
@@ -49,7 +66,10 @@ pub(crate) fn share(settings: &RepoSettings) -> Result<Lock, Box<dyn Classified>
 
 fn lock(settings: &RepoSettings, kind: LockKind) -> Result<Lock, Box<dyn Classified>> {
     match fs::lock_directory(&settings.path, kind)? {
-        Lock::Taken => Err(InUse { kind }.into()),
+        Lock::Taken => {
+            let holders = fs::lock_holders(&settings.path);
+            Err(InUse { path: settings.path.clone(), wanted: kind, holders }.into())
+        }
         lock => Ok(lock),
     }
 }

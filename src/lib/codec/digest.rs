@@ -4,6 +4,7 @@
 //! INVARIANT: a digest compares in full; its name says which bytes it covers.
 
 use super::hex_id::{RepositoryId, hex_type};
+use super::page_group::digest_pages;
 use super::pages::{PageDigest, PageListHasher};
 
 hex_type!(
@@ -66,6 +67,13 @@ impl DigestKeys {
     /// The digest of one page of a file that is handled by pages.
     pub fn page_digest(&self, page: &[u8]) -> PageDigest {
         PageDigest::from_bytes(*blake3::keyed_hash(&self.page, page).as_bytes())
+    }
+
+    /// The digests of the pages of a part of such a file, of which the last may be shorter.
+    pub fn page_digests(&self, bytes: &[u8], page_bytes: usize) -> Vec<PageDigest> {
+        let mut digests = Vec::with_capacity(bytes.len().div_ceil(page_bytes.max(1)));
+        digest_pages(&self.page, bytes, page_bytes, |digest| digests.push(PageDigest::from_bytes(digest)));
+        digests
     }
 
     /// A hasher for pages, from their digests.

@@ -7,6 +7,7 @@ mod compression;
 mod digest;
 mod envelope;
 mod hex_id;
+mod page_group;
 mod pages;
 mod seek_table;
 

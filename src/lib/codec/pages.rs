@@ -89,11 +89,9 @@ impl FileHasher {
             list.add(&keys.page_digest(begun));
             begun.clear();
         }
-        let pages = piece.chunks_exact(page_bytes);
-        begun.extend_from_slice(pages.remainder());
-        for page in pages {
-            list.add(&keys.page_digest(page));
-        }
+        let (pages, rest) = piece.split_at(piece.len() - piece.len() % page_bytes);
+        begun.extend_from_slice(rest);
+        keys.page_digests(pages, page_bytes).iter().for_each(|page| list.add(page));
     }
 
     /// Adds pieces of a file that is handled by pages, by the digests of their pages: whole ones, or the last one of the

@@ -5,7 +5,7 @@
 //! belong to no backup; then WAL. Whatever the step at which a run ends, every listed backup is whole, and the next run
 //! finds `gone` and goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -13,15 +13,23 @@ use super::error::ExpireError;
 use super::facts::{self, TreeFacts};
 use super::plan::{Going, TreePlan};
 use super::wal;
+use crate::fs::{Lock, LockKind};
 use crate::pg::{WalFileName, WalSegmentSize};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{
-    BackupId, BackupMark, BackupNote, BackupRecord, ClusterRef, Hold, Repository, Writer, hold_of,
+    BackupId, BackupMark, BackupNote, BackupRecord, BackupState, ClusterRef, Hold, Repository, Writer, hold_of,
 };
 
-/// LIMIT: WAL files that are deleted before it is asked again who is running.
-const WAL_BETWEEN_LOOKS: usize = 256;
+/// LIMIT: WAL files that are deleted before it is asked again who is running. No backup can begin meanwhile.
+const WAL_BETWEEN_LOOKS: usize = 64;
 const DELETING: &str = "deleting";
+
+/// The WAL that nobody needs as long as the marks of all backups are these.
+#[derive(Default)]
+struct UnneededWal {
+    states: Option<BTreeMap<BackupId, BackupState>>,
+    names: BTreeSet<WalFileName>,
+}
 
 /// What is needed to delete.
 pub(super) struct Executor<'a> {
@@ -114,25 +122,42 @@ impl Executor<'_> {
     }
 
     /// Deletes the oldest first. Whether a backup has begun or was finished is asked again and again: that one may need
-    /// some of it.
+    /// some of it, for one of a standby begins where its last restartpoint was.
     fn delete_wal(&self, names: &[WalFileName]) -> Result<(), ExpireError> {
         let total = names.len() as u64;
         let mut done = 0;
-        let mut known = None;
-        let mut still = BTreeSet::new();
+        let mut unneeded = UnneededWal::default();
         for some in names.chunks(WAL_BETWEEN_LOOKS) {
-            let (states, _) = facts::marks(self.repository, self.cluster)?;
-            if known.as_ref() != Some(&states) {
-                still = self.unneeded_wal()?;
-                known = Some(states);
-            }
-            for name in some.iter().filter(|name| still.contains(name)) {
+            let Some(lock) = self.lock_and_look(&mut unneeded)? else {
+                self.reporter.warn("a backup is running: WAL stays for now");
+                return Ok(());
+            };
+            for name in some.iter().filter(|name| unneeded.names.contains(name)) {
                 self.delete(&self.repository.wal_key(self.cluster, name)?)?;
                 done += 1;
                 self.reporter.progress(&Progress { phase: DELETING, done_bytes: done, total_bytes: Some(total) });
             }
+            drop(lock);
         }
         Ok(())
+    }
+
+    /// Keeps backups from beginning, and looks what has begun and was finished until then. Nothing while one is running.
+    fn lock_and_look(&self, unneeded: &mut UnneededWal) -> Result<Option<Lock>, ExpireError> {
+        loop {
+            let lock = self.repository.lock(LockKind::Exclusive)?;
+            if matches!(lock, Lock::Taken) {
+                return Ok(None);
+            }
+            let (states, _) = facts::marks(self.repository, self.cluster)?;
+            if unneeded.states.as_ref() == Some(&states) {
+                return Ok(Some(lock));
+            }
+            // ORDER: reading everything takes its time, so nobody is kept waiting; what counts is that the marks are still
+            // the same under the lock.
+            drop(lock);
+            *unneeded = UnneededWal { names: self.unneeded_wal()?, states: Some(states) };
+        }
     }
 
     /// What no listed backup needs now; nothing while one is running, for where that one begins is not known.

@@ -125,13 +125,18 @@ pub fn apply(
     }
     let description = WriterDescription::new(&options.host, Path::new(NO_DIRECTORY), report.now);
     let writer = Writer::new(repository, description);
-    for tree in report.trees.iter().filter(|tree| !tree.is_empty()) {
+    for tree in &report.trees {
         let cluster = tree.tree();
+        if tree.is_empty() {
+            repository.tidy(&cluster)?;
+            continue;
+        }
         repository.introduce(&cluster.name, &writer)?;
         let size = segment_size(repository, &cluster)?;
         let (host, now, writer) = (options.host.as_str(), report.now, &writer);
         let executor = Executor { repository, cluster: &cluster, size, writer, host, now, reporter, cancel };
         executor.run(tree)?;
+        repository.tidy(&cluster)?;
     }
     report.applied = true;
     Ok(())

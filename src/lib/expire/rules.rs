@@ -1,7 +1,8 @@
 //! Which backups stay, and by which rule: pure.
 //!
-//! INVARIANT: the newest good backup stays whatever the rules say, and nothing goes where there is no good one. Good is a
-//! backup without findings whose own WAL is in the archive. Order is that of the records' sequence, not of any clock.
+//! INVARIANT: whatever the rules say, the newest good backup stays, and the newest good one that leads to the newest
+//! timeline; and nothing goes where there is no good one. Good is a backup without findings whose own WAL is in the
+//! archive. Order is that of the records' sequence, not of any clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -61,6 +62,12 @@ pub enum KeepReason {
     },
     /// It is the newest good one.
     LastGood,
+    /// It is the newest good one on the path of the newest timeline: after a recovery to before later backups, those lead
+    /// elsewhere.
+    NewestTimeline {
+        /// That timeline.
+        timeline: TimelineId,
+    },
     /// There is no good one.
     NoneGood,
     /// Somebody pinned it.
@@ -107,6 +114,9 @@ pub(super) fn kept(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> BTreeMap
         Some(last) => keep(last.id, KeepReason::LastGood),
         None => facts.listed.iter().for_each(|backup| keep(backup.record.id, KeepReason::NoneGood)),
     }
+    if let Some((timeline, record)) = newest_timeline(facts, &good) {
+        keep(record.id, KeepReason::NewestTimeline { timeline });
+    }
     if let Some(count) = rules.keep {
         let counted = (1..=count.get()).zip(good.iter().rev());
         let counted: Vec<(u32, &&BackupRecord)> = counted.collect();
@@ -142,6 +152,16 @@ pub(super) fn kept(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> BTreeMap
     }
     reasons.retain(|id, _| facts.listed.iter().any(|backup| backup.record.id == *id));
     reasons
+}
+
+/// The newest timeline and the good backup that leads farthest along it; nothing when that is the newest of all anyway.
+fn newest_timeline<'a>(facts: &TreeFacts, good: &[&'a BackupRecord]) -> Option<(TimelineId, &'a BackupRecord)> {
+    let timeline = facts.archive.timelines().into_iter().max()?;
+    let path = facts.archive.history(timeline)?;
+    let on_path = good.iter().filter(|record| is_on(record, &path));
+    let newest = on_path.max_by_key(|record| (record.stop_lsn, record.sequence))?;
+    let is_other = good.last().is_some_and(|last| last.id != newest.id);
+    is_other.then_some((timeline, *newest))
 }
 
 /// On each path that was still written after `cutoff`, the backup from which that moment is reached. Where nothing is

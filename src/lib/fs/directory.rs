@@ -27,21 +27,28 @@ pub fn sync_directory(path: &Path) -> Result<(), FileError> {
 
 /// Creates one directory, durably, for its owner alone. `false` when something of that name is there already.
 pub fn create_directory(path: &Path) -> Result<bool, FileError> {
-    match DirBuilder::new().mode(PRIVATE_DIRECTORY_MODE).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
-        Err(error) => return Err(FileError::new("create directory", path, error)),
+    let is_new = create_directory_unsynced(path)?;
+    if is_new {
+        sync_directory(parent_of(path))?;
     }
-    sync_directory(parent_of(path))?;
-    Ok(true)
+    Ok(is_new)
 }
 
-/// Creates what is missing of `relative` below `root`, durably. `root` itself must exist and is never created.
+fn create_directory_unsynced(path: &Path) -> Result<bool, FileError> {
+    match DirBuilder::new().mode(PRIVATE_DIRECTORY_MODE).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(FileError::new("create directory", path, error)),
+    }
+}
+
+/// Creates what is missing of `relative` below `root`; [`sync_directory_chain`] makes it durable. `root` itself must exist
+/// and is never created.
 pub fn create_directory_chain(root: &Path, relative: &Path) -> Result<(), FileError> {
     let mut path = root.to_owned();
     for component in relative.components() {
         path.push(component);
-        create_directory(&path)?;
+        create_directory_unsynced(&path)?;
     }
     Ok(())
 }
@@ -57,12 +64,18 @@ pub fn sync_directory_chain(root: &Path, relative: &Path) -> Result<(), FileErro
     Ok(())
 }
 
-/// Whether a directory has nothing in it.
-pub fn is_empty_directory(path: &Path) -> Result<bool, FileError> {
-    let failed = |error| FileError::new("list directory", path, error);
-    match std::fs::read_dir(path).map_err(failed)?.next() {
-        None => Ok(true),
-        Some(entry) => entry.map(|_| false).map_err(failed),
+/// Removes a directory that has nothing in it, not durably. `false` when it has something, or is not there.
+pub fn remove_empty_directory(path: &Path) -> Result<bool, FileError> {
+    use ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory, NotFound, ResourceBusy};
+    match std::fs::remove_dir(path) {
+        Ok(()) => Ok(true),
+        // A file system may be mounted on it.
+        Err(error)
+            if matches!(error.kind(), DirectoryNotEmpty | AlreadyExists | NotFound | NotADirectory | ResourceBusy) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(FileError::new("remove directory", path, error)),
     }
 }
 
@@ -116,7 +129,11 @@ pub fn sorted_entries(path: &Path) -> Result<Vec<DirectoryEntry>, FileError> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let kind = entry.file_type().map_err(failed)?;
+        let kind = match entry.file_type() {
+            // It was removed just now; not every file system has told its kind with its name.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            kind => kind.map_err(failed)?,
+        };
         let (is_directory, is_link) = (kind.is_dir(), kind.is_symlink());
         entries.push(DirectoryEntry { name: entry.file_name(), is_directory, is_link });
     }
@@ -131,8 +148,11 @@ pub fn remove_file(path: &Path) -> Result<bool, FileError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(FileError::new("remove", path, error)),
     }
-    sync_directory(parent_of(path))?;
-    Ok(true)
+    match sync_directory(parent_of(path)) {
+        // It was removed itself meanwhile, as nothing else was in it.
+        Err(error) if error.is_not_found() => Ok(true),
+        synced => synced.map(|()| true),
+    }
 }
 
 /// The size of a file system, and what is left of it.

@@ -1,5 +1,6 @@
 //! What stands at a path, without touching it and without following a link.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,9 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 
 use super::FileError;
+
+/// What the system counts the room of files in, whatever their file system does.
+const BLOCK_BYTES: u64 = 512;
 
 /// What kind of thing stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +44,7 @@ pub struct PathFacts {
 pub fn look_at(path: &Path) -> Result<Option<PathFacts>, FileError> {
     let metadata = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         Err(error) => return Err(FileError::new("look at", path, error)),
@@ -73,9 +77,45 @@ pub fn rename_aside(from: &Path, to: &Path) -> Result<(), FileError> {
     super::sync_directory(super::directory::parent_of(to))
 }
 
+/// Bytes of the files in a directory and below, the room that they take or their lengths, whichever is more. What may not
+/// be listed has none. No link is followed.
+pub fn bytes_below(path: &Path) -> Result<u64, FileError> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => return Ok(0),
+        Err(error) => return Err(FileError::new("list directory", path, error)),
+    };
+    let mut bytes: u64 = 0;
+    for entry in entries {
+        let entry = entry.map_err(|error| FileError::new("list directory", path, error))?;
+        let of_entry = match std::fs::symlink_metadata(entry.path()) {
+            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path())?,
+            Ok(metadata) if metadata.is_file() => metadata.len().max(metadata.blocks().saturating_mul(BLOCK_BYTES)),
+            Ok(_) => 0,
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => return Err(FileError::new("look at", &entry.path(), error)),
+        };
+        bytes = bytes.saturating_add(of_entry);
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_is_that_of_files_and_of_holes_in_them() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        assert_eq!(bytes_below(&at("absent")).unwrap(), 0);
+        std::fs::create_dir_all(at("a/b")).unwrap();
+        std::fs::write(at("a/b/file"), vec![1; 100_000]).unwrap();
+        std::fs::File::create(at("a/hole")).unwrap().set_len(5 << 20).unwrap();
+        std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
+        let found = bytes_below(temp.path()).unwrap();
+        assert!((100_000 + (5 << 20)..250_000 + (5 << 20)).contains(&found), "{found}");
+    }
 
     #[test]
     fn links_are_seen_as_links_and_nothing_as_nothing() {

@@ -1,13 +1,13 @@
 //! Reading the files of a directory that a running server writes to meanwhile.
 //!
-//! INVARIANT: a name that has gone is told from every failure; no link is followed unless it is asked for; what was
-//! read leaves the page cache as it was found.
+//! INVARIANT: a name that has gone is told from every failure; no link is followed unless it is asked for; reading adds
+//! nothing to the page cache, and throws out of it no more than the rest of a step whose first missing page is before it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -35,6 +35,9 @@ pub struct LiveFacts {
     /// When it was last modified, in whole seconds.
     pub modified: Timestamp,
 }
+
+/// Takes names one by one, and what each is where that is told with it.
+type EachName<'e, E> = &'e mut dyn FnMut(&OsStr, Option<PathKind>) -> Result<(), E>;
 
 /// Whether a link is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,16 +80,25 @@ impl LiveDirectory {
 
     /// The names in it, in no order, and whether each is a directory or a link where that is told at once.
     pub fn names(&self) -> Result<Vec<(OsString, Option<PathKind>)>, FileError> {
-        let failed = |error: Errno| FileError::new("list directory", &self.path, error);
         let mut names = Vec::new();
+        self.each_name(&mut |name, kind| {
+            names.push((name.to_owned(), kind));
+            Ok::<(), FileError>(())
+        })?;
+        Ok(names)
+    }
+
+    /// Hands over the names in it in the same way, however many there are.
+    pub fn each_name<E: From<FileError>>(&self, each: EachName<'_, E>) -> Result<(), E> {
+        let failed = |error: Errno| FileError::new("list directory", &self.path, error);
         for entry in Dir::read_from(&self.fd).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                names.push((OsString::from_vec(name.to_vec()), kind_of(entry.file_type())));
+                each(OsStr::from_bytes(name), kind_of(entry.file_type()))?;
             }
         }
-        Ok(names)
+        Ok(())
     }
 
     /// What stands under a name; `None` when nothing does any more.
@@ -154,8 +166,8 @@ impl LiveFile {
         &self.path
     }
 
-    /// Reads from `offset` until `buffer` is full or the file ends, and says how much that was. Parts of `step` bytes
-    /// that were not in the page cache before are not there afterwards.
+    /// Reads from `offset` until `buffer` is full or the file ends, and says how much that was. Of each part of `step`
+    /// bytes, what lies behind the first page that was not in the page cache before is not there afterwards.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8], step: usize) -> Result<usize, FileError> {
         let step = step.max(1);
         // What is cached first: asking for what is not also has the disk begin with it.
@@ -166,7 +178,8 @@ impl LiveFile {
             let had = cached.unwrap_or_default();
             let read = self.read_rest(at, part, had).map_err(|error| FileError::new("read", &self.path, error))?;
             if read > had && cached.is_some() {
-                self.forget(at, read);
+                // What was there before its first missing page stays; behind it nobody can tell.
+                self.forget(at.saturating_add(had as u64), read - had);
             }
             filled += read;
             if read < part.len() {
@@ -313,5 +326,12 @@ mod tests {
         assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
         assert!(buffer.iter().all(|byte| *byte == 7));
         assert_eq!(cached(&mut buffer), Some(0));
+        // What stands before the first that is missing stays.
+        let first = |buffer: &mut [u8]| file.read_cached(0, &mut buffer[..4096]);
+        let last = |buffer: &mut [u8]| file.read_cached(3 << 18, &mut buffer[..4096]);
+        assert_eq!(file.read_rest(0, &mut buffer[..4096], 0).unwrap(), 4096);
+        assert_eq!(first(&mut buffer), Some(4096));
+        assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
+        assert_eq!((first(&mut buffer), last(&mut buffer)), (Some(4096), Some(0)));
     }
 }

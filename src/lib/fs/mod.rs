@@ -7,6 +7,8 @@ mod abandoned;
 mod below;
 mod directory;
 mod error;
+mod held;
+mod holders;
 mod inspect;
 mod live;
 mod lock;
@@ -14,16 +16,19 @@ mod read;
 mod regular;
 mod replace;
 mod sorter;
+mod spill;
 mod staged;
 mod tree;
 
 pub use abandoned::{remove_abandoned_beside, staged_name};
 pub use directory::{
     DirectoryEntry, FileSystemRoom, available_bytes, check_absent, create_directory, create_directory_chain,
-    is_directory, is_empty_directory, remove_file, room_at, sorted_entries, sync_directory, sync_directory_chain,
+    is_directory, remove_empty_directory, remove_file, room_at, sorted_entries, sync_directory, sync_directory_chain,
 };
 pub use error::FileError;
-pub use inspect::{PathFacts, PathKind, link_target, look_at, rename_aside};
+pub use held::HeldDirectory;
+pub use holders::{LockHolder, lock_holders};
+pub use inspect::{PathFacts, PathKind, bytes_below, link_target, look_at, rename_aside};
 pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};
 pub use lock::{DirectoryLock, Lock, LockKind, lock_directory};
 pub use read::{
@@ -33,6 +38,7 @@ pub use read::{
 pub use regular::{RegularFileError, open_regular, regular_facts};
 pub use replace::{is_same, replace_file, replace_private_file};
 pub use sorter::{SORT_RUN_BYTES, Sorted, Sorter};
+pub use spill::SpillFile;
 pub use staged::{Published, StagedFile, has_hard_links};
 pub use tree::Tree;
 

@@ -20,6 +20,8 @@ const PLACE_BYTES: usize = size_of::<(u32, u32)>();
 const LENGTH_BYTES: usize = 4;
 /// How much of each run is read at once, and written.
 const BUFFER_BYTES: usize = 64 << 10;
+/// How much of each of very many runs is read at once, at least: all together take no more than a run does.
+const BUFFER_BYTES_MIN: usize = 4 << 10;
 
 /// Takes records in any order.
 pub struct Sorter<'a> {
@@ -54,7 +56,8 @@ impl<'a> Sorter<'a> {
         Self::with_runs_of(tree, SORT_RUN_BYTES)
     }
 
-    fn with_runs_of(tree: &'a Tree, run_bytes: usize) -> Self {
+    /// The same, with runs of another size.
+    pub fn with_runs_of(tree: &'a Tree, run_bytes: usize) -> Self {
         Self { tree, run_bytes, records: Vec::new(), places: Vec::new(), spill: None }
     }
 
@@ -93,9 +96,10 @@ impl<'a> Sorter<'a> {
         let mut readers = Vec::new();
         let mut begin = 0;
         if let Some(Spill { file, ends }) = self.spill {
+            let buffer_bytes = (self.run_bytes / ends.len().max(1)).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES);
             for end in ends {
                 let section = Section { file: Arc::clone(&file), at: begin, end };
-                readers.push(BufReader::with_capacity(BUFFER_BYTES, section));
+                readers.push(BufReader::with_capacity(buffer_bytes, section));
                 begin = end;
             }
         }

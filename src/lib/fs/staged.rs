@@ -1,17 +1,18 @@
 //! A file that is written under a name nobody looks at, and shown under its own name only once it is durable.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{Advice, RenameFlags};
+use rustix::fs::{Advice, AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::abandoned::{lock_staged, name_of_locked, name_of_unlocked};
 use super::directory::parent_of;
-use super::{FileError, PRIVATE_FILE_MODE, sync_directory};
+use super::{FileError, HeldDirectory, PRIVATE_FILE_MODE, sync_directory};
 
 /// How often a staged file may be taken for an abandoned one in the moment before it is locked.
 const LOCK_TRIES: u32 = 8;
@@ -99,18 +100,27 @@ impl StagedFile {
 
     /// Shows the file under `target` unless something stands there. The directory of `target` must be on the same
     /// file system.
+    pub fn publish_new(self, target: &Path) -> Result<Published, FileError> {
+        let Some(name) = target.file_name() else {
+            return Err(FileError::new("link", target, ErrorKind::InvalidInput));
+        };
+        self.publish_in(&HeldDirectory::open(parent_of(target))?, name)
+    }
+
+    /// Shows the file under `name` in `directory` unless something stands there. When the directory was removed
+    /// meanwhile, this fails, and another try, in a new one, may do.
     ///
     /// DURABILITY: the data is synced before the name appears, the directory before this returns; also when something
     /// stood there already, so that the caller may rely on what it finds.
-    pub fn publish_new(self, target: &Path) -> Result<Published, FileError> {
+    pub fn publish_in(&self, directory: &HeldDirectory, name: &OsStr) -> Result<Published, FileError> {
         self.sync()?;
-        let outcome = match std::fs::hard_link(&self.path, target) {
+        let outcome = match rustix::fs::linkat(CWD, &self.path, directory.descriptor(), name, AtFlags::empty()) {
             Ok(()) => Published::Created,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Published::AlreadyPresent,
-            Err(error) if lacks_links(&error) => self.rename_without_replacing(target)?,
-            Err(error) => return Err(FileError::new("link", target, error)),
+            Err(Errno::EXIST) => Published::AlreadyPresent,
+            Err(error) if lacks_links(&error.into()) => self.rename_without_replacing(directory, name)?,
+            Err(error) => return Err(FileError::new("link", &directory.path().join(name), error)),
         };
-        sync_directory(parent_of(target))?;
+        directory.sync()?;
         Ok(outcome)
     }
 
@@ -147,12 +157,11 @@ impl StagedFile {
         std::fs::rename(&self.path, target).map_err(|error| FileError::new("rename to", target, error))
     }
 
-    fn rename_without_replacing(&self, target: &Path) -> Result<Published, FileError> {
-        let here = rustix::fs::CWD;
-        match rustix::fs::renameat_with(here, &self.path, here, target, RenameFlags::NOREPLACE) {
+    fn rename_without_replacing(&self, directory: &HeldDirectory, name: &OsStr) -> Result<Published, FileError> {
+        match rustix::fs::renameat_with(CWD, &self.path, directory.descriptor(), name, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(Published::Created),
             Err(Errno::EXIST) => Ok(Published::AlreadyPresent),
-            Err(error) => Err(FileError::new("create without replacing", target, error)),
+            Err(error) => Err(FileError::new("create without replacing", &directory.path().join(name), error)),
         }
     }
 }
@@ -209,7 +218,9 @@ mod tests {
     fn rename_without_replacing_never_replaces() {
         let temp = tempfile::tempdir().unwrap();
         let target = temp.path().join("target");
-        let rename = |content| staged(temp.path(), content).rename_without_replacing(&target).unwrap();
+        let directory = HeldDirectory::open(temp.path()).unwrap();
+        let name = target.file_name().unwrap();
+        let rename = |content| staged(temp.path(), content).rename_without_replacing(&directory, name).unwrap();
         assert_eq!(rename(b"one"), Published::Created);
         assert_eq!(rename(b"two"), Published::AlreadyPresent);
         assert_eq!(std::fs::read(&target).unwrap(), b"one");

@@ -101,9 +101,11 @@ impl Tree {
         }
         let name = PathBuf::from(staged_name(&self.path));
         let file = self.create_file(&name, PRIVATE_FILE_MODE)?;
-        let removed = rustix::fs::unlinkat(&self.root, &name, AtFlags::empty());
-        removed.map_err(|error| self.failed("remove", &name, error))?;
-        Ok(file)
+        match rustix::fs::unlinkat(&self.root, &name, AtFlags::empty()) {
+            // Who tidies up may have taken it for one that was left behind.
+            Ok(()) | Err(Errno::NOENT) => Ok(file),
+            Err(error) => Err(self.failed("remove", &name, error)),
+        }
     }
 
     /// Asks for the room of a file that was just created, where the file system can: it then lies in one piece, and
@@ -186,6 +188,15 @@ impl Tree {
     /// regular file that this account may write and that has no other name: it must not be written to.
     pub fn adopt(&self, relative: &Path, mode: u32, bytes: u64) -> Result<bool, FileError> {
         let (parent, name) = self.parent_of(relative)?;
+        // Mostly it is as it should be, and this account's to write, which is known without opening it.
+        if let Ok(stat) = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && (stat.st_nlink, stat.st_uid) == (1, rustix::process::geteuid().as_raw())
+            && (stat.st_mode & 0o7777, u64::try_from(stat.st_size)) == (mode, Ok(bytes))
+            && mode & PRIVATE_FILE_MODE == PRIVATE_FILE_MODE
+        {
+            return Ok(true);
+        }
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
             Ok(file) => file,

@@ -120,7 +120,7 @@ pub(super) fn manifest(data: &[u8]) {
                 assert!(manifest.file(&file.path).is_some());
                 last = Some(&file.path);
             }
-            assert!(manifest.wal_ranges().iter().all(|range| range.start_lsn <= range.end_lsn));
+            assert!(manifest.summary().wal_ranges().iter().all(|range| range.start_lsn <= range.end_lsn));
         }
         Err(error) => seen(&error),
     }

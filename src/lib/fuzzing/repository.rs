@@ -12,6 +12,7 @@ use crate::codec::{
     CompressionLevel, ContentDigest, DigestKeys, ObjectHeader, ObjectKind, RepositoryId, StoredHasher, WriterId,
     assemble_object,
 };
+use crate::fs::{Lock, LockKind};
 use crate::fuzz_check::{seen, shown, split_choice, text};
 use crate::repository::{
     BackupBegin, BackupNeeds, BackupRecord, ClusterIdentity, FileEntry, MapRoot, ObjectReader, ObjectSpec, PackIndex,
@@ -70,6 +71,18 @@ impl Store for OneObject {
 
     fn left_overs<'a>(&'a self, _: usize) -> StoreFuture<'a, Vec<LeftOver>> {
         answer(Vec::new())
+    }
+
+    fn tidy<'a>(&'a self, _: &'a str) -> StoreFuture<'a, u64> {
+        answer(0)
+    }
+
+    fn lock<'a>(&'a self, _: LockKind) -> StoreFuture<'a, Lock> {
+        answer(Lock::Unsupported)
+    }
+
+    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
+        Err(StoreError::RootMissing { root: self.describe() })
     }
 }
 

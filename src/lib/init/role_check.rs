@@ -1,10 +1,10 @@
-//! What a role needs for backups, and no more.
+//! What a role needs for backups and for `pgv check`, and no more.
 
 use std::path::Path;
 
 use super::finding::{Finding, FindingAction, Need};
 use super::server_state::ServerState;
-use crate::server::{RoleRights, backup_functions};
+use crate::server::{CHECK_FUNCTIONS, RoleRights, backup_functions, grant_execute};
 
 /// The role that is proposed.
 const PROPOSED_ROLE: &str = "pgv";
@@ -13,6 +13,8 @@ const READ_FILES: &str = "it stores the configuration files outside the data dir
                           it also lets the role read every file that the server can";
 
 const BEGIN_BACKUPS: &str = "it reads the files itself when the data directory is on its host, which is faster";
+
+const CHECK: &str = "pgv check sees what waits to be archived, and ends a WAL segment to see it arrive";
 
 /// One right: what it is for, and how it is given.
 struct Right {
@@ -55,7 +57,7 @@ pub(super) fn assess(state: &ServerState) -> Vec<Finding> {
     findings
 }
 
-/// SQL that makes a role with the rights that backups need and no others; none when there is no need for one.
+/// SQL that makes a role with the rights that backups and `pgv check` need and no others; none when there is no need for one.
 pub fn create_role_sql(state: &ServerState) -> Vec<String> {
     let is_superuser = state.rights.as_ref().is_some_and(|rights| rights.superuser);
     if !is_superuser || state.has_proposed_role {
@@ -70,11 +72,15 @@ pub fn create_role_sql(state: &ServerState) -> Vec<String> {
         read_server_files: false,
         read_binary_file: false,
         begin_backups: false,
+        list_waiting_wal: false,
+        switch_wal: false,
     };
     let mut lines = vec![format!("CREATE ROLE {PROPOSED_ROLE} LOGIN REPLICATION;")];
     for right in needed(&nothing, state) {
-        if right.need == Need::Optional {
-            lines.push(format!("-- optional: {}", right.reason));
+        match right.need {
+            Need::Required => {}
+            Need::Advised => lines.push(format!("-- advised: {}", right.reason)),
+            Need::Optional => lines.push(format!("-- optional: {}", right.reason)),
         }
         if !right.held {
             lines.push(right.sql);
@@ -84,7 +90,7 @@ pub fn create_role_sql(state: &ServerState) -> Vec<String> {
 }
 
 fn needed(rights: &RoleRights, state: &ServerState) -> Vec<Right> {
-    use Need::{Optional, Required};
+    use Need::{Advised, Optional, Required};
     let role = identifier(&rights.role);
     let right = |held, what, need, reason, sql| Right { held, what, need, reason, sql };
     let mut needed = vec![
@@ -103,14 +109,14 @@ fn needed(rights: &RoleRights, state: &ServerState) -> Vec<Right> {
             format!("GRANT pg_read_all_settings TO {role};"),
         ),
     ];
-    let functions =
-        backup_functions(state.version.get() * 10_000).map(|function| format!("pg_catalog.{function}")).join(", ");
-    let sql = format!("GRANT EXECUTE ON FUNCTION {functions} TO {role};");
+    let held = rights.list_waiting_wal && rights.switch_wal;
+    needed.push(right(held, "pgv check", Advised, CHECK, grant_execute(&CHECK_FUNCTIONS, &role)));
+    let sql = grant_execute(&backup_functions(state.version.get() * 10_000), &role);
     needed.push(right(rights.begin_backups, "direct backups", Optional, BEGIN_BACKUPS, sql));
     if has_configuration_outside(state) {
-        let function = "pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)";
+        let may_read = grant_execute(&["pg_read_binary_file(text, bigint, bigint, boolean)"], &role);
         let held = rights.read_server_files && rights.read_binary_file;
-        let sql = format!("GRANT pg_read_server_files TO {role}; GRANT EXECUTE ON FUNCTION {function} TO {role};");
+        let sql = format!("GRANT pg_read_server_files TO {role}; {may_read}");
         needed.push(right(held, "pg_read_server_files", Optional, READ_FILES, sql));
     }
     needed

@@ -1,24 +1,33 @@
 //! The server's `backup_manifest` (`src/common/parse_manifest.c`, `src/backend/backup/backup_manifest.c`).
 //!
 //! INVARIANT: what is returned was covered by the manifest's own checksum, has no field that this code does not
-//! know, no path that leads out of the data directory and no path twice. Reads one file entry at a time.
+//! know, and no path that leads out of the data directory. One file entry is in memory at a time, unless the caller keeps
+//! them.
+
+use std::io::Read;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::data_path::{DataPath, DataPathError, Escaped, hex_decode, hex_encode};
+use super::data_path::{DataPath, DataPathError};
 use super::manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm};
 use super::manifest_json::{CHECKSUM, FILES, Parts, SYSTEM_IDENTIFIER, VERSION, WAL_RANGES};
+use super::manifest_sum::{ManifestSum, VerifiedManifest};
 use super::{Lsn, SystemIdentifier, TimelineId};
 use crate::error::{Classified, ErrorClass};
 
-/// A backup manifest, verified.
+/// What a manifest says beside its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackupManifest {
+pub struct ManifestSummary {
     system_identifier: Option<SystemIdentifier>,
-    files: Vec<ManifestFile>,
     wal_ranges: Vec<WalRange>,
     checksum: [u8; 32],
+}
+
+/// A whole backup manifest in memory, verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupManifest {
+    summary: ManifestSummary,
+    files: Vec<ManifestFile>,
 }
 
 /// One file of a backup as the manifest states it.
@@ -70,6 +79,15 @@ pub enum ManifestError {
         /// On its last line.
         stated: String,
     },
+    /// A line that is longer than any that a server writes.
+    #[error("backup manifest has a line of more than {limit} bytes")]
+    LongLine {
+        /// How long one may be.
+        limit: usize,
+    },
+    /// It could not be read.
+    #[error("could not read the backup manifest")]
+    Read(#[source] std::io::Error),
     /// No JSON, or other fields or types than a manifest has.
     #[error("malformed backup manifest")]
     Json(#[source] serde_json::Error),
@@ -175,58 +193,47 @@ impl Classified for ManifestError {
                 ErrorClass::Unsupported
             }
             Self::Unterminated | Self::ChecksumLine { .. } | Self::ChecksumMismatch { .. } => ErrorClass::Corrupt,
+            Self::Read(error) => ErrorClass::of_io(error),
             _ => ErrorClass::InvalidInput,
         }
     }
 }
 
-impl BackupManifest {
-    /// Verifies and reads a whole manifest.
-    pub fn parse(manifest: &[u8]) -> Result<Self, ManifestError> {
-        let checksum = verify_checksum(manifest)?;
-        Self::from_parts(Parts::read(manifest)?, checksum)
-    }
-
-    fn from_parts(parts: Parts, checksum: [u8; 32]) -> Result<Self, ManifestError> {
+impl VerifiedManifest {
+    /// Reads the text whose checksum this is, and hands over its files as they come: a path may come twice.
+    pub fn read<E: From<ManifestError>>(
+        self,
+        text: impl Read,
+        each: &mut dyn FnMut(ManifestFile) -> Result<(), E>,
+    ) -> Result<ManifestSummary, E> {
+        let parts = Parts::read(text, each)?;
         let missing = |field| ManifestError::MissingField { field };
         if parts.checksum.is_none() {
-            return Err(missing(CHECKSUM));
+            return Err(missing(CHECKSUM).into());
         }
-        let mut files = parts.files.ok_or_else(|| missing(FILES))?;
-        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        let twice = files.iter().zip(files.iter().skip(1)).find(|(a, b)| a.path == b.path);
-        if let Some((file, _)) = twice {
-            return Err(ManifestError::DuplicatePath { path: file.path.display().to_string() });
+        if !parts.has_files {
+            return Err(missing(FILES).into());
         }
         let wal_ranges = parts.wal_ranges.ok_or_else(|| missing(WAL_RANGES))?;
         if wal_ranges.is_empty() {
-            return Err(ManifestError::NoWalRange);
+            return Err(ManifestError::NoWalRange.into());
         }
         if let Some(&WalRange { start_lsn, end_lsn, .. }) = wal_ranges.iter().find(|r| r.end_lsn < r.start_lsn) {
-            return Err(ManifestError::WalRangeOrder { start_lsn, end_lsn });
+            return Err(ManifestError::WalRangeOrder { start_lsn, end_lsn }.into());
         }
         let system_identifier = match (parts.version, parts.system_identifier) {
             (1, _) => None,
-            (_, None) => return Err(missing(SYSTEM_IDENTIFIER)),
+            (_, None) => return Err(missing(SYSTEM_IDENTIFIER).into()),
             (_, Some(number)) => Some(SystemIdentifier::new(number).ok_or(ManifestError::SystemIdentifier)?),
         };
-        Ok(Self { system_identifier, files, wal_ranges, checksum })
+        Ok(ManifestSummary { system_identifier, wal_ranges, checksum: self.checksum() })
     }
+}
 
+impl ManifestSummary {
     /// The cluster it is of. COMPAT: none before version 17.
     pub fn system_identifier(&self) -> Option<SystemIdentifier> {
         self.system_identifier
-    }
-
-    /// The files, ordered by path.
-    pub fn files(&self) -> &[ManifestFile] {
-        &self.files
-    }
-
-    /// The entry of that path.
-    pub fn file(&self, path: &DataPath) -> Option<&ManifestFile> {
-        let at = self.files.binary_search_by(|file| file.path.cmp(path)).ok()?;
-        self.files.get(at)
     }
 
     /// The WAL that the backup needs, at least one range.
@@ -240,28 +247,45 @@ impl BackupManifest {
     }
 }
 
-/// Checks the last line, in the one form that servers write, against all lines before it.
-fn verify_checksum(manifest: &[u8]) -> Result<[u8; 32], ManifestError> {
-    let lines = manifest.strip_suffix(b"\n").ok_or(ManifestError::Unterminated)?;
-    let start = lines.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at.saturating_add(1));
-    let (covered, last_line) = lines.split_at_checked(start).unwrap_or((lines, &[]));
-    let stated: Option<[u8; 32]> = last_line
-        .strip_prefix(b"\"Manifest-Checksum\": \"")
-        .and_then(|rest| rest.strip_suffix(b"\"}"))
-        .and_then(hex_decode)
-        .and_then(|bytes| bytes.try_into().ok());
-    let stated = stated.ok_or_else(|| ManifestError::ChecksumLine { found: shortened(last_line) })?;
-    let computed: [u8; 32] = Sha256::digest(covered).into();
-    if computed == stated {
-        Ok(computed)
-    } else {
-        Err(ManifestError::ChecksumMismatch { computed: hex_encode(&computed), stated: hex_encode(&stated) })
+impl BackupManifest {
+    /// Verifies and reads a whole manifest, of which no path may come twice.
+    pub fn parse(manifest: &[u8]) -> Result<Self, ManifestError> {
+        let mut sum = ManifestSum::default();
+        sum.update(manifest)?;
+        let mut files = Vec::new();
+        let summary = sum.finish()?.read(manifest, &mut |file| {
+            files.push(file);
+            Ok::<(), ManifestError>(())
+        })?;
+        files.sort_unstable_by(|a: &ManifestFile, b| a.path.cmp(&b.path));
+        match files.iter().zip(files.iter().skip(1)).find(|(a, b)| a.path == b.path) {
+            Some((file, _)) => Err(ManifestError::duplicate(&file.path)),
+            None => Ok(Self { summary, files }),
+        }
+    }
+
+    /// What it says beside its files.
+    pub fn summary(&self) -> &ManifestSummary {
+        &self.summary
+    }
+
+    /// The files, ordered by path.
+    pub fn files(&self) -> &[ManifestFile] {
+        &self.files
+    }
+
+    /// The entry of that path.
+    pub fn file(&self, path: &DataPath) -> Option<&ManifestFile> {
+        let at = self.files.binary_search_by(|file| file.path.cmp(path)).ok()?;
+        self.files.get(at)
     }
 }
 
-fn shortened(line: &[u8]) -> String {
-    const SHOWN_BYTES_MAX: usize = 100;
-    Escaped(line.get(..SHOWN_BYTES_MAX).unwrap_or(line)).to_string()
+impl ManifestError {
+    /// That a manifest lists this path twice.
+    pub fn duplicate(path: &DataPath) -> Self {
+        Self::DuplicatePath { path: path.display().to_string() }
+    }
 }
 
 #[cfg(test)]

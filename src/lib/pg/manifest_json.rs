@@ -4,9 +4,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Read;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::data_path::DataPath;
 use super::manifest::{ManifestError, ManifestFile, WalRange};
@@ -17,34 +18,50 @@ pub(super) const SYSTEM_IDENTIFIER: &str = "System-Identifier";
 pub(super) const FILES: &str = "Files";
 pub(super) const WAL_RANGES: &str = "WAL-Ranges";
 pub(super) const CHECKSUM: &str = "Manifest-Checksum";
+/// LIMIT: WAL ranges; there is one for each timeline on the way through the backup.
+const WAL_RANGES_MAX: usize = 1 << 14;
+
+/// Takes the files one by one.
+type EachFile<'f, E> = &'f mut dyn FnMut(ManifestFile) -> Result<(), E>;
 
 /// What has been read so far. A typed failure is kept here, since serde carries only words.
-#[derive(Default)]
-pub(super) struct Parts {
+pub(super) struct Parts<'f, E> {
     pub(super) version: u64,
     pub(super) system_identifier: Option<u64>,
-    pub(super) files: Option<Vec<ManifestFile>>,
+    pub(super) has_files: bool,
     pub(super) wal_ranges: Option<Vec<WalRange>>,
     pub(super) checksum: Option<String>,
-    failure: Option<ManifestError>,
+    each: EachFile<'f, E>,
+    failure: Option<E>,
 }
 
-impl Parts {
+impl<'f, E: From<ManifestError>> Parts<'f, E> {
     /// Reads the whole document.
-    pub(super) fn read(manifest: &[u8]) -> Result<Self, ManifestError> {
-        let mut parts = Self::default();
-        let mut json = serde_json::Deserializer::from_slice(manifest);
+    pub(super) fn read(manifest: impl Read, each: EachFile<'f, E>) -> Result<Self, E> {
+        let mut parts = Self {
+            version: 0,
+            system_identifier: None,
+            has_files: false,
+            wal_ranges: None,
+            checksum: None,
+            each,
+            failure: None,
+        };
+        let mut json = serde_json::Deserializer::from_reader(manifest);
         let read = Document(&mut parts).deserialize(&mut json).and_then(|()| json.end());
         if let Some(failure) = parts.failure {
             return Err(failure);
         }
-        read.map_err(ManifestError::Json)?;
+        read.map_err(|error| match error.is_io() {
+            true => ManifestError::Read(error.into()),
+            false => ManifestError::Json(error),
+        })?;
         Ok(parts)
     }
 
-    fn fail<E: serde::de::Error>(&mut self, failure: ManifestError) -> E {
-        self.failure = Some(failure);
-        E::custom("invalid manifest")
+    fn fail<F: serde::de::Error>(&mut self, failure: impl Into<E>) -> F {
+        self.failure = Some(failure.into());
+        F::custom("invalid manifest")
     }
 
     fn take<'de, A: MapAccess<'de>>(&mut self, field: &str, map: &mut A) -> Result<(), A::Error> {
@@ -53,10 +70,10 @@ impl Parts {
                 let number = map.next_value()?;
                 set_once(&mut self.system_identifier, number, SYSTEM_IDENTIFIER).map_err(|e| self.fail(e))
             }
-            FILES if self.files.is_some() => Err(self.fail(ManifestError::DuplicateField { field: FILES })),
+            FILES if self.has_files => Err(self.fail(ManifestError::DuplicateField { field: FILES })),
             FILES => map.next_value_seed(FileList(self)),
             WAL_RANGES => {
-                let ranges = map.next_value()?;
+                let ranges = map.next_value_seed(RangeList)?;
                 set_once(&mut self.wal_ranges, ranges, WAL_RANGES).map_err(|e| self.fail(e))
             }
             CHECKSUM => {
@@ -80,9 +97,9 @@ fn set_once<T>(place: &mut Option<T>, value: T, field: &'static str) -> Result<(
 }
 
 /// The whole document: an object whose first field is the version.
-struct Document<'p>(&'p mut Parts);
+struct Document<'p, 'f, E>(&'p mut Parts<'f, E>);
 
-impl<'de> DeserializeSeed<'de> for Document<'_> {
+impl<'de, E: From<ManifestError>> DeserializeSeed<'de> for Document<'_, '_, E> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -90,7 +107,7 @@ impl<'de> DeserializeSeed<'de> for Document<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Document<'_> {
+impl<'de, E: From<ManifestError>> Visitor<'de> for Document<'_, '_, E> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,10 +131,10 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 }
 
-/// The array of files, each turned into its compact form as it is read.
-struct FileList<'p>(&'p mut Parts);
+/// The array of files, each turned into its compact form and handed over as it is read.
+struct FileList<'p, 'f, E>(&'p mut Parts<'f, E>);
 
-impl<'de> DeserializeSeed<'de> for FileList<'_> {
+impl<'de, E: From<ManifestError>> DeserializeSeed<'de> for FileList<'_, '_, E> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -125,7 +142,7 @@ impl<'de> DeserializeSeed<'de> for FileList<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for FileList<'_> {
+impl<'de, E: From<ManifestError>> Visitor<'de> for FileList<'_, '_, E> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,15 +150,46 @@ impl<'de> Visitor<'de> for FileList<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let mut files = Vec::new();
+        self.0.has_files = true;
+        let mut count = 0;
         while let Some(entry) = seq.next_element::<FileEntry<'de>>()? {
-            match entry.into_file(files.len()) {
-                Ok(file) => files.push(file),
-                Err(failure) => return Err(self.0.fail(failure)),
+            let taken = entry.into_file(count).map_err(E::from).and_then(|file| (self.0.each)(file));
+            if let Err(failure) = taken {
+                return Err(self.0.fail(failure));
             }
+            count += 1;
         }
-        self.0.files = Some(files);
         Ok(())
+    }
+}
+
+/// The array of WAL ranges.
+struct RangeList;
+
+impl<'de> DeserializeSeed<'de> for RangeList {
+    type Value = Vec<WalRange>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<WalRange>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RangeList {
+    type Value = Vec<WalRange>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of WAL ranges")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<WalRange>, A::Error> {
+        let mut ranges = Vec::new();
+        while let Some(range) = seq.next_element()? {
+            if ranges.len() >= WAL_RANGES_MAX {
+                return Err(A::Error::custom(format_args!("more than {WAL_RANGES_MAX} WAL ranges")));
+            }
+            ranges.push(range);
+        }
+        Ok(ranges)
     }
 }
 

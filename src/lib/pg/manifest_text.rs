@@ -103,8 +103,8 @@ mod tests {
             }).collect();
             let manifest = BackupManifest::parse(written(major, &files).as_bytes()).unwrap();
             prop_assert_eq!(manifest.files(), files.as_slice());
-            prop_assert_eq!(manifest.system_identifier().is_some(), major >= 17);
-            prop_assert_eq!(manifest.wal_ranges()[0].end_lsn.to_string(), "1/2000100");
+            prop_assert_eq!(manifest.summary().system_identifier().is_some(), major >= 17);
+            prop_assert_eq!(manifest.summary().wal_ranges()[0].end_lsn.to_string(), "1/2000100");
         }
     }
 }

@@ -46,6 +46,7 @@ mod data_path;
 mod manifest;
 mod manifest_checksum;
 mod manifest_json;
+mod manifest_sum;
 mod manifest_text;
 mod page_checksum;
 mod recovery_end_command;
@@ -74,8 +75,9 @@ pub(crate) mod testing;
 
 pub use data_file_kind::{DataFileKind, RelationFile, RelationFork};
 pub use data_path::{DataPath, DataPathError, DataPathProblem};
-pub use manifest::{BackupManifest, ManifestError, ManifestFile, WalRange};
+pub use manifest::{BackupManifest, ManifestError, ManifestFile, ManifestSummary, WalRange};
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
+pub use manifest_sum::{ManifestSum, VerifiedManifest};
 pub use manifest_text::ManifestText;
 pub use page_checksum::{PageVerdict, judge_page, page_checksum};
 pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};

@@ -212,21 +212,4 @@ mod tests {
             let _ = judge_page(&bytes, block, lsn(1));
         }
     }
-
-    /// That the compiler uses vectors: without them it is some 3 GB/s.
-    #[test]
-    #[ignore = "a measurement: cargo test --release --lib page_checksum -- --ignored"]
-    fn checks_gigabytes_in_a_second() {
-        let pages = page(8192, 77, 0).repeat(8192);
-        let started = crate::clock::Stopwatch::start();
-        let mut bad = 0;
-        for _ in 0..16 {
-            bad += pages.chunks_exact(8192).filter(|page| judge_page(page, 0, lsn(78)) != PageVerdict::Good).count();
-        }
-        let bytes = pages.len() * 16;
-        let nanoseconds = started.elapsed().as_nanos();
-        assert_eq!(bad, 0);
-        let rate = u128::try_from(bytes).unwrap() * 1000 / nanoseconds;
-        assert!(rate > 4000, "{rate} MB/s");
-    }
 }

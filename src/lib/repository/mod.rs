@@ -9,6 +9,7 @@ mod backup;
 mod cluster;
 mod description;
 mod error;
+mod file_object;
 #[cfg(test)]
 mod hostile_tests;
 mod layout;
@@ -27,6 +28,7 @@ mod writer;
 use std::sync::Arc;
 
 use crate::codec::{DigestKeys, RepositoryId, WriterSecret};
+use crate::fs::Tree;
 use crate::report::Activity;
 use crate::store::{ObjectKey, Store, StoreError, WatchedStore, block_on};
 
@@ -41,6 +43,7 @@ pub(crate) use backup::{BackupFolder, BackupState, Hold, hold_of};
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
+pub use file_object::ReadSeek;
 pub use lost_wal::LostWal;
 pub use object::{ObjectSpec, Stored};
 pub(crate) use object_reader::HEADER_COPY;
@@ -114,6 +117,11 @@ impl Repository {
     /// What to call it in messages.
     pub fn describe(&self) -> String {
         self.store.describe()
+    }
+
+    /// Where its users keep what is too much for memory, in files without a name.
+    pub(crate) fn scratch(&self) -> Result<Tree, RepositoryError> {
+        Ok(self.store.scratch()?)
     }
 
     /// Every key below `prefix`, in order.

@@ -136,6 +136,8 @@ fn whatever_was_done_to_a_cluster_a_delta_mends() {
         let lines = said.lines().join("\n");
         assert!(lines.contains("PG_14_202107181\" is not of this server and stays"), "{lines}");
         assert!(lines.contains("pg_tblspc/77777\" was a link"), "{lines}");
+        // A directory where a file belongs goes with what is in it.
+        assert!(done.removed_paths.contains(&data.join("postgresql.conf")), "{:?}", done.removed_paths);
         assert_eq!(done.checked_bytes, scene.file_bytes());
         assert!(done.kept_bytes > 1_000_000 && done.kept_bytes < scene.file_bytes(), "{done:?}");
     }

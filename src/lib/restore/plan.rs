@@ -30,7 +30,7 @@ const GROUP_DIRECTORY_MODE: u32 = 0o750;
 pub struct Room {
     /// The first directory on it that is written to.
     pub path: PathBuf,
-    /// Bytes that will be written.
+    /// Bytes that will be written; where files stand already that are kept or removed, at least so many more.
     pub needed_bytes: u64,
     /// Bytes that are left.
     pub available_bytes: u64,
@@ -203,7 +203,9 @@ impl RestorePlan {
 
     /// What goes to each file system.
     fn rooms(&self, sizes: &Sizes, old_wal_bytes: u64) -> Result<Vec<Room>, RestoreError> {
-        let margin = WAL_MARGIN_SEGMENTS * self.record.wal_segment_size.bytes();
+        // Where files are kept, old WAL makes room for new.
+        let segments = if self.directory_action.keeps_content() { 0 } else { WAL_MARGIN_SEGMENTS };
+        let margin = segments * self.record.wal_segment_size.bytes();
         let sorting = Content::spilled_bytes(sizes.extents, sizes.record_bytes);
         let bytes = [margin, old_wal_bytes, sorting].into_iter().fold(sizes.data_directory, u64::saturating_add);
         let mut parts = vec![(self.directory.as_path(), bytes, self.directory_action)];
@@ -211,30 +213,34 @@ impl RestorePlan {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();
             parts.push((&tablespace.path, bytes, tablespace.action));
         }
-        // What a killed restore left on a file system will make room there, or is kept.
-        let mut rooms: Vec<(u64, bool, Room)> = Vec::new();
+        let mut rooms: Vec<(u64, u64, Room)> = Vec::new();
         for (path, needed_bytes, action) in parts {
             let (existing, facts) = existing_above(path)?;
-            let is_emptied = action == DirectoryAction::EmptyAndFill || action.keeps_content();
+            // What stands there will make room, or is right and is kept: which of it is known only when it was read.
+            let is_filled = action == DirectoryAction::EmptyAndFill || action.keeps_content();
+            let filled_bytes = if is_filled { fs::bytes_below(path)? } else { 0 };
             match rooms.iter_mut().find(|(device, _, _)| *device == facts.device) {
-                Some((_, any_emptied, room)) => {
+                Some((_, filled, room)) => {
                     room.needed_bytes = room.needed_bytes.saturating_add(needed_bytes);
-                    *any_emptied |= is_emptied;
+                    *filled = filled.saturating_add(filled_bytes);
                 }
                 None => {
                     let available_bytes = fs::available_bytes(&existing)?;
                     let room = Room { path: path.to_owned(), needed_bytes, available_bytes };
-                    rooms.push((facts.device, is_emptied, room));
+                    rooms.push((facts.device, filled_bytes, room));
                 }
             }
         }
-        for (_, _, room) in rooms.iter().filter(|(_, is_emptied, _)| !is_emptied) {
-            if room.needed_bytes > room.available_bytes {
-                let (needed, available) = (room.needed_bytes, room.available_bytes);
-                return Err(RestoreError::NoRoom { path: room.path.clone(), needed, available });
+        let mut least = Vec::new();
+        for (_, filled_bytes, room) in rooms {
+            let needed_bytes = room.needed_bytes.saturating_sub(filled_bytes);
+            if needed_bytes > room.available_bytes {
+                let (needed, available) = (needed_bytes, room.available_bytes);
+                return Err(RestoreError::NoRoom { path: room.path, needed, available });
             }
+            least.push(Room { needed_bytes, ..room });
         }
-        Ok(rooms.into_iter().map(|(_, _, room)| room).collect())
+        Ok(least)
     }
 }
 

@@ -78,6 +78,10 @@ pub struct RoleRights {
     pub read_binary_file: bool,
     /// May put the server into backup mode, to read its files.
     pub begin_backups: bool,
+    /// May list what waits to be archived.
+    pub list_waiting_wal: bool,
+    /// May end the present WAL segment.
+    pub switch_wal: bool,
 }
 
 /// The functions that put a server of this version (150004 is 15.4) into backup mode and out of it.
@@ -89,6 +93,15 @@ pub fn backup_functions(version_num: u32) -> [&'static str; 2] {
     } else {
         ["pg_backup_start(text,boolean)", "pg_backup_stop(boolean)"]
     }
+}
+
+/// The functions by which a check sees what waits to be archived, and ends a segment to see it arrive.
+pub const CHECK_FUNCTIONS: [&str; 2] = ["pg_ls_archive_statusdir()", "pg_switch_wal()"];
+
+/// SQL that lets a role, as SQL names it, call these functions.
+pub fn grant_execute(functions: &[&str], role: &str) -> String {
+    let functions: Vec<String> = functions.iter().map(|function| format!("pg_catalog.{function}")).collect();
+    format!("GRANT EXECUTE ON FUNCTION {} TO {role};", functions.join(", "))
 }
 
 const READ_SETTINGS: &str = "show its settings";
@@ -201,6 +214,7 @@ impl SqlClient {
         };
         let may_call = |function: &str| format!("has_function_privilege(r.oid, '{function}', 'EXECUTE')");
         let [start, stop] = backup_functions(self.version_num().unwrap_or(u32::MAX));
+        let [list_waiting_wal, switch_wal] = CHECK_FUNCTIONS;
         let columns = [
             "r.rolname::text".to_owned(),
             "r.rolsuper".to_owned(),
@@ -209,6 +223,8 @@ impl SqlClient {
             member("pg_read_server_files"),
             may_call("pg_read_binary_file(text,bigint,bigint,boolean)"),
             [start, stop, "pg_control_checkpoint()"].map(may_call).join(" AND "),
+            may_call(list_waiting_wal),
+            may_call(switch_wal),
         ];
         let sql = format!("SELECT {} FROM pg_roles r WHERE r.rolname = current_user", columns.join(", "));
         let rows = self.query(ACTION, &sql, &[]).await?;
@@ -223,6 +239,8 @@ impl SqlClient {
             read_server_files: right(4)?,
             read_binary_file: right(5)?,
             begin_backups: right(6)?,
+            list_waiting_wal: right(7)?,
+            switch_wal: right(8)?,
         })
     }
 

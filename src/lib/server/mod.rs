@@ -41,7 +41,7 @@ pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
 pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file, read_control_file_bytes};
 pub use error::{ConnectError, Endpoint};
-pub use facts::{RoleRights, ServerFacts, ServerSetting, backup_functions};
+pub use facts::{CHECK_FUNCTIONS, RoleRights, ServerFacts, ServerSetting, backup_functions, grant_execute};
 pub use framing::ProtocolError;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::{

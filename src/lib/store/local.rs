@@ -3,6 +3,7 @@
 //! INVARIANT: only [`LocalStore::create`] makes the root; an unmounted one is an error, never an empty store. Objects
 //! are staged in `<root>/.staging`, which no key can name and no listing returns.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,13 +12,19 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture, UnlistableFolder};
-use crate::fs::{self, FileError, Published, RegularFileError, StagedFile};
+use crate::fs::{
+    self, DirectoryEntry, FileError, HeldDirectory, Lock, LockKind, Published, RegularFileError, StagedFile, Tree,
+};
 
 mod left_overs;
 
 const STAGING: &str = LocalStore::STAGING;
 /// How often the promises are tried before one is called broken.
 const PROBES_MAX: usize = 3;
+/// How often the folder of a new object may be removed by those who tidy up before that is an error.
+const PUBLISH_TRIES_MAX: usize = 16;
+/// What a file system has at its root.
+const LOST_AND_FOUND: &str = "lost+found";
 /// A staged file to which nothing was added for so long has no writer, wherever that was.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -159,18 +166,47 @@ impl LocalStore {
                 }
             }
         }
-        if let Some(parent) = Path::new(key.as_str()).parent() {
-            fs::create_directory_chain(&self.root, parent).map_err(failed)?;
-            // DURABILITY: whoever made these directories may have been killed before their names were durable. The
-            // first object in a directory makes sure of that before it appears, so that the others need not.
-            if fs::is_empty_directory(&self.root.join(parent)).map_err(failed)? {
-                fs::sync_directory_chain(&self.root, parent).map_err(failed)?;
+        let mut tries = 1..PUBLISH_TRIES_MAX;
+        let published = loop {
+            match self.publish(&staged, key) {
+                // Its folder was empty, and somebody has removed it.
+                Err(error) if is_gone(&error) && tries.next().is_some() => {}
+                published => break published.map_err(failed)?,
             }
-        }
-        match staged.publish_new(&self.path_of(key)).map_err(failed)? {
+        };
+        match published {
             Published::Created => Ok(PutOutcome::Created),
             Published::AlreadyPresent => Ok(PutOutcome::AlreadyPresent),
         }
+    }
+
+    fn publish(&self, staged: &StagedFile, key: &ObjectKey) -> Result<Published, FileError> {
+        let (parent, name) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
+        let parent = Path::new(parent);
+        fs::create_directory_chain(&self.root, parent)?;
+        let directory = HeldDirectory::open(&self.root.join(parent))?;
+        // DURABILITY: whoever makes these directories may be killed before their names are durable. The first object in
+        // a directory makes sure of that before it appears, so that the others need not.
+        if !directory.has_files()? {
+            fs::sync_directory_chain(&self.root, parent)?;
+        }
+        staged.publish_in(&directory, OsStr::new(name))
+    }
+
+    /// Removes the folders below one in which nothing is; says how many. Those that cannot be looked into stay.
+    fn remove_empty(&self, folder: &Path) -> u64 {
+        let Ok(entries) = fs::sorted_entries(folder) else { return 0 };
+        let is_folder = |entry: &DirectoryEntry| {
+            let is_key = entry.name.to_str().is_some_and(|name| ObjectKey::parse(name).is_ok());
+            entry.is_directory && is_key && entry.name != LOST_AND_FOUND
+        };
+        let mut removed = 0;
+        for entry in entries.iter().filter(|entry| is_folder(entry)) {
+            let below = folder.join(&entry.name);
+            removed += self.remove_empty(&below);
+            removed += u64::from(fs::remove_empty_directory(&below).unwrap_or(false));
+        }
+        removed
     }
 
     fn remove(&self, key: &ObjectKey) -> Result<bool, StoreError> {
@@ -213,6 +249,11 @@ impl LocalStore {
     }
 }
 
+/// Whether something on the way was removed just now; over the network the system may call that stale.
+fn is_gone(error: &FileError) -> bool {
+    matches!(error.source.kind(), ErrorKind::NotFound | ErrorKind::StaleNetworkFileHandle)
+}
+
 /// Removes what writers left behind that were killed: a store must not fill up with it. Ages are told by the clock of
 /// the file system, which has just given `staged` its time; the clock of this host may be another.
 fn remove_abandoned(staging: &Path, staged: &StagedFile) {
@@ -249,7 +290,7 @@ impl Listing<'_> {
         for entry in entries {
             // What is no key is no object and hides none: `left_overs` tells of it.
             let Some(name) = entry.name.to_str().filter(|name| ObjectKey::parse(name).is_ok()) else { continue };
-            if name != "lost+found" {
+            if name != LOST_AND_FOUND {
                 let below = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
                 names.push(match entry.is_link {
                     true => self.linked(below),
@@ -347,6 +388,24 @@ impl Store for LocalStore {
 
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
         Box::pin(async move { left_overs::find(&self.root, limit).map_err(|error| self.failed(error)) })
+    }
+
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        let tidy = move || {
+            self.check_root()?;
+            Ok(self.remove_empty(&self.root.join(prefix)))
+        };
+        Box::pin(async move { tidy() })
+    }
+
+    fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {
+        // Not the root: that is locked by those who read for long.
+        let staging = self.root.join(STAGING);
+        Box::pin(async move { fs::lock_directory(&staging, kind).map_err(|error| self.failed(error)) })
+    }
+
+    fn scratch(&self) -> Result<Tree, StoreError> {
+        Tree::open(&self.root.join(STAGING)).map_err(|error| self.failed(error))
     }
 }
 
@@ -539,6 +598,60 @@ mod tests {
             });
             assert_eq!(outcomes.iter().filter(|outcome| **outcome == PutOutcome::Created).count(), 1);
         }
+    }
+
+    #[test]
+    fn folders_in_which_nothing_is_go() {
+        let (temp, store) = store();
+        for name in ["a/b/c/one", "a/b/d/two", "a/three", "b/c/four"] {
+            put(&store, name, b"").unwrap();
+        }
+        for name in ["a/b/c/one", "a/b/d/two", "b/c/four"] {
+            block_on(store.delete(&key(name))).unwrap();
+        }
+        let elsewhere = temp.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, store.root().join("a/link")).unwrap();
+        for name in [".hidden", "lost+found", "n\u{f6} key"] {
+            std::fs::create_dir(store.root().join("a").join(name)).unwrap();
+        }
+        assert_eq!(block_on(store.tidy("a/")).unwrap(), 3);
+        assert!(store.root().join("b/c").is_dir() && elsewhere.is_dir());
+        assert_eq!(block_on(store.list_after("", "", 10)).unwrap(), [key("a/three")]);
+        assert_eq!(std::fs::read_dir(store.root().join("a")).unwrap().count(), 5);
+        assert_eq!(block_on(store.tidy("a/")).unwrap(), 0);
+        assert_eq!(block_on(store.tidy("none/")).unwrap(), 0);
+    }
+
+    #[test]
+    fn writers_never_fail_beside_those_who_tidy_up() {
+        let (_temp, store) = store();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let removed = std::thread::scope(|scope| {
+            let tidy = || {
+                let mut removed = 0;
+                while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                    removed += block_on(store.tidy("")).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                removed
+            };
+            let tidier = scope.spawn(tidy);
+            let write = |writer: &'static str| {
+                for number in 0..400 {
+                    let name = format!("a/b/{}/{writer}", number % 7);
+                    assert_eq!(put(&store, &name, b"x").unwrap(), PutOutcome::Created, "{name}");
+                    assert_eq!(block_on(store.size(&key(&name))).unwrap(), 5);
+                    assert!(block_on(store.delete(&key(&name))).unwrap());
+                }
+            };
+            let writers = ["one", "two"].map(|writer| scope.spawn(move || write(writer)));
+            let written = writers.map(|writer| writer.join());
+            is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+            written.into_iter().for_each(Result::unwrap);
+            tidier.join().unwrap()
+        });
+        assert!(removed > 10, "{removed}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::error::{Classified, ErrorClass};
-use crate::fs::FileError;
+use crate::fs::{FileError, Lock, LockKind, Tree};
 
 pub use key::{ObjectKey, ObjectKeyError};
 pub use local::{LocalStore, StoreProbe};
@@ -106,6 +106,17 @@ pub trait Store: Send + Sync {
     /// What lies in the store and is no object, at most `limit`: names that are no keys, which no listing returns, and
     /// what writers have begun or left behind.
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>>;
+
+    /// Takes away what objects were kept in below `prefix` that are there no more, where that takes something; says how
+    /// many. Best effort, and no harm to whoever creates objects there at the same time.
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64>;
+
+    /// Asks for the one lock that a store has, without waiting. It ends with the value, and with the process that held
+    /// it. A help in front of what must be safe without: not every store has one.
+    fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock>;
+
+    /// A directory on a disk of this machine, for files without a name, which end with the program that works with them.
+    fn scratch(&self) -> Result<Tree, StoreError>;
 }
 
 /// Drives a store's future on this plain thread.

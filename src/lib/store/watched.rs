@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreFuture};
+use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use crate::fs::{Lock, LockKind, Tree};
 use crate::report::Activity;
 
 /// Says in an [`Activity`] what it asks of the store below it.
@@ -71,5 +72,17 @@ impl Store for WatchedStore {
 
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
         self.watched(format!("looking for left-overs in {}", self.describe()), self.store.left_overs(limit))
+    }
+
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.watched(format!("tidying up \"{prefix}\" in {}", self.describe()), self.store.tidy(prefix))
+    }
+
+    fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {
+        self.watched(format!("locking {}", self.describe()), self.store.lock(kind))
+    }
+
+    fn scratch(&self) -> Result<Tree, StoreError> {
+        self.store.scratch()
     }
 }

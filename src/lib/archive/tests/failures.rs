@@ -417,6 +417,18 @@ impl Store for Failing {
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
         self.store.left_overs(limit)
     }
+
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.store.tidy(prefix)
+    }
+
+    fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
+        self.store.lock(kind)
+    }
+
+    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
+        self.store.scratch()
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod rate;
 mod read;
 mod scan;
 mod session;
+mod steps;
 mod take;
 
 use std::ops::ControlFlow;
@@ -31,6 +32,7 @@ use rate::RateLimit;
 use read::Reader;
 use scan::Scan;
 pub(super) use session::DirectBackup;
+use steps::Sorting;
 pub(super) use take::Taker;
 
 /// LIMIT: how much of a larger file is read as one piece.
@@ -69,7 +71,9 @@ pub(super) fn run(
     let threads = options.workers.max(1);
     let run_bytes =
         (PIECES_BYTES / (threads * PIECES_PER_THREAD)).clamp(FRAME_BYTES, RUN_BYTES) / FRAME_BYTES * FRAME_BYTES;
-    let scan = Scan::new(options.data_directory, scope.clone(), run_bytes, options.reporter)?;
+    let scratch = options.repository.scratch()?;
+    let sorting = Sorting::new(&scratch);
+    let scan = Scan::new(options.data_directory, scope.clone(), run_bytes, sorting, options.reporter)?;
     let page_bytes = usize::try_from(options.page_bytes).unwrap_or(usize::MAX);
     let keys = options.repository.keys();
     let reader = Reader {

@@ -1,7 +1,8 @@
 //! A walk through the data directory, while the server works in it, in the order of the map.
 //!
 //! INVARIANT: entries come in the order of the bytes of their paths, a directory before what is in it; of each directory
-//! on the way the names are in memory, and nothing else. What goes away before its turn is left out, as
+//! on the way a part of the names is in memory, and nothing else; it is open, and so are those of the pieces not done
+//! yet. What goes away before its turn is left out, as
 //! `BASE_BACKUP` does (`sendDir` in `src/backend/backup/basebackup.c`): its WAL says so.
 
 use std::collections::HashSet;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::piece::{LargeFile, Piece, Planned, PlannedKind, Run};
+use super::steps::{Action, SortedSteps, Sorting, Step, Steps};
 use crate::backup::BackupError;
 use crate::codec::PAGED_FILE_BYTES;
 use crate::fs::{self, FileError, Links, LiveDirectory, LiveFacts, PathKind};
@@ -20,12 +22,15 @@ use crate::repository::FRAME_BYTES;
 
 /// LIMIT: entries of one piece; many files are empty.
 const BATCH_ENTRIES_MAX: usize = 1000;
+/// LIMIT: directories that one piece keeps open for its files; as many pieces wait as there are workers and two more.
+const BATCH_DIRECTORIES_MAX: usize = 16;
 /// Where tablespaces are linked.
 const TABLESPACES: &str = "pg_tblspc";
 
 /// The walk: an iterator of pieces.
 pub(super) struct Scan<'a> {
     scope: BackupScope,
+    sorting: Sorting<'a>,
     reporter: &'a dyn Reporter,
     /// How much of a larger file is one piece.
     run_bytes: usize,
@@ -36,6 +41,8 @@ pub(super) struct Scan<'a> {
     levels: Vec<Level>,
     batch: Vec<Planned>,
     batch_bytes: u64,
+    /// How often the files of the batch come from another directory than the file before.
+    batch_directories: usize,
     large: Option<(Arc<LargeFile>, u64)>,
     /// What comes behind the batch that was just handed over.
     control_file: Option<DataPath>,
@@ -45,34 +52,7 @@ pub(super) struct Scan<'a> {
 /// A directory whose entries are being visited.
 struct Level {
     directory: Arc<LiveDirectory>,
-    steps: std::vec::IntoIter<Step>,
-}
-
-/// What is still to be done with a name.
-struct Step {
-    path: DataPath,
-    action: Action,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Action {
-    File,
-    ControlFile,
-    Directory,
-    /// A directory without its content, or a link to one.
-    EmptyDirectory,
-    /// One that is made in an empty directory, as that one is.
-    MadeDirectory,
-    Tablespace,
-    Descend(Links),
-}
-
-impl Step {
-    /// What the steps of one directory are sorted by: what is in a directory comes where its path and a slash come.
-    fn key(&self) -> impl Iterator<Item = &u8> {
-        let slash: &[u8] = if matches!(self.action, Action::Descend(_)) { b"/" } else { b"" };
-        self.path.as_bytes().iter().chain(slash)
-    }
+    steps: SortedSteps,
 }
 
 impl<'a> Scan<'a> {
@@ -81,11 +61,13 @@ impl<'a> Scan<'a> {
         data_directory: &Path,
         scope: BackupScope,
         run_bytes: usize,
+        sorting: Sorting<'a>,
         reporter: &'a dyn Reporter,
     ) -> Result<Self, BackupError> {
         let root = LiveDirectory::open(data_directory)?;
         let mut scan = Self {
             scope,
+            sorting,
             reporter,
             run_bytes: run_bytes.max(FRAME_BYTES),
             mode: root.own_facts()?.mode,
@@ -93,6 +75,7 @@ impl<'a> Scan<'a> {
             levels: Vec::new(),
             batch: Vec::new(),
             batch_bytes: 0,
+            batch_directories: 0,
             large: None,
             control_file: None,
             is_over: false,
@@ -121,7 +104,7 @@ impl<'a> Scan<'a> {
                 }
                 Some(step) => {
                     let directory = Arc::clone(&level.directory);
-                    if let Some(piece) = self.visit(step, &directory)? {
+                    if let Some(piece) = self.visit(step?, &directory)? {
                         return Ok(Some(piece));
                     }
                 }
@@ -131,6 +114,7 @@ impl<'a> Scan<'a> {
 
     fn take_batch(&mut self) -> Piece {
         self.batch_bytes = 0;
+        self.batch_directories = 0;
         Piece::Batch(std::mem::take(&mut self.batch))
     }
 
@@ -206,72 +190,86 @@ impl<'a> Scan<'a> {
                 return Ok(None);
             }
         }
-        let is_too_much = self.batch_bytes + facts.bytes > FRAME_BYTES as u64;
+        let is_new = !self.is_directory_of_last_file(directory);
+        let is_too_much = self.batch_bytes + facts.bytes > FRAME_BYTES as u64
+            || (is_new && self.batch_directories >= BATCH_DIRECTORIES_MAX);
         let full = is_too_much.then(|| self.take_batch());
         self.batch_bytes += facts.bytes;
+        self.batch_directories += usize::from(is_new || full.is_some());
         self.batch.push(Planned { path, facts, kind: PlannedKind::File { directory: Arc::clone(directory) } });
         Ok(full)
     }
 
+    fn is_directory_of_last_file(&self, directory: &Arc<LiveDirectory>) -> bool {
+        let files = self.batch.iter().rev().filter_map(|planned| match &planned.kind {
+            PlannedKind::File { directory } => Some(directory),
+            PlannedKind::Directory | PlannedKind::Link { .. } => None,
+        });
+        files.take(1).any(|last| Arc::ptr_eq(last, directory))
+    }
+
     fn enter(&mut self, directory: Arc<LiveDirectory>, path: Option<DataPath>) -> Result<(), BackupError> {
-        let names = directory.names()?;
         let below = |name: &OsStr| match &path {
             Some(path) => DataPath::parse(&[path.as_bytes(), b"/", name.as_bytes()].concat()),
             None => DataPath::parse(name.as_bytes()),
         };
-        let may_be_initial = names.iter().map(|(name, _)| name).filter(|name| name.as_bytes().ends_with(b"_init"));
-        let initial = may_be_initial.map(|name| below(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut initial = Vec::new();
+        directory.each_name(&mut |name, _| {
+            // One that comes after this belongs to a relation that is taken whole, as new ones are.
+            if name.as_bytes().ends_with(b"_init") {
+                initial.push(below(name)?);
+            }
+            Ok::<(), BackupError>(())
+        })?;
         let unlogged = UnloggedRelations::among(&initial);
-        let mut steps = Vec::new();
-        for (name, kind) in names {
+        let mut steps = Steps::new(self.sorting);
+        directory.each_name(&mut |name, kind| {
             let kind = match kind {
                 Some(kind) => kind,
                 // COMPAT: a file system that does not tell it with the names.
-                None => match directory.facts(&name)? {
+                None => match directory.facts(name)? {
                     Some(facts) => facts.kind,
-                    None => continue,
+                    None => return Ok(()),
                 },
             };
-            let path = below(&name)?;
-            if kind != PathKind::File || !unlogged.leave_out(&path) {
-                self.plan(path, kind, &mut steps)?;
+            let path = below(name)?;
+            match kind != PathKind::File || !unlogged.leave_out(&path) {
+                true => self.plan(path, kind, &mut steps),
+                false => Ok(()),
             }
-        }
-        steps.sort_by(|one, other| one.key().cmp(other.key()));
-        self.levels.push(Level { directory, steps: steps.into_iter() });
+        })?;
+        self.levels.push(Level { steps: steps.finish()?, directory });
         Ok(())
     }
 
-    fn plan(&self, path: DataPath, kind: PathKind, steps: &mut Vec<Step>) -> Result<(), BackupError> {
-        let scope = self.scope.entry(&path, entry_kind(kind));
-        let mut add = |path: &DataPath, action| steps.push(Step { path: path.clone(), action });
-        match scope {
-            EntryScope::File => add(&path, Action::File),
-            EntryScope::ControlFile => add(&path, Action::ControlFile),
+    fn plan(&self, path: DataPath, kind: PathKind, steps: &mut Steps<'_>) -> Result<(), BackupError> {
+        match self.scope.entry(&path, entry_kind(kind)) {
+            EntryScope::File => steps.add(&path, Action::File),
+            EntryScope::ControlFile => steps.add(&path, Action::ControlFile),
             EntryScope::Directory => {
-                add(&path, Action::Directory);
-                add(&path, Action::Descend(Links::Refuse));
+                steps.add(&path, Action::Directory)?;
+                steps.add(&path, Action::Descend(Links::Refuse))
             }
             EntryScope::Tablespace => {
-                add(&path, Action::Tablespace);
-                add(&path, Action::Descend(Links::Follow));
+                steps.add(&path, Action::Tablespace)?;
+                steps.add(&path, Action::Descend(Links::Follow))
             }
             EntryScope::EmptyDirectory => {
-                add(&path, Action::EmptyDirectory);
+                steps.add(&path, Action::EmptyDirectory)?;
                 if path.as_bytes() == b"pg_wal" {
                     for name in self.scope.wal_directories() {
-                        let made = path.join(&DataPath::parse(name.as_bytes())?)?;
-                        add(&made, Action::MadeDirectory);
+                        steps.add(&path.join(&DataPath::parse(name.as_bytes())?)?, Action::MadeDirectory)?;
                     }
                 }
+                Ok(())
             }
-            EntryScope::LeftOut => {}
+            EntryScope::LeftOut => Ok(()),
             EntryScope::Unexpected => {
                 let what = if kind == PathKind::Link { "a link" } else { "no file or directory" };
                 self.reporter.warn(&format!("\"{path}\" is {what}, so it is left out of the backup"));
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 

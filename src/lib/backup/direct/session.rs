@@ -89,7 +89,6 @@ impl DirectBackup<'_> {
             tablespace_map: ended.tablespace_map,
             manifest: None,
             tablespaces,
-            sizes: taker.map().sizes().clone(),
             findings: taker.findings(),
             content: TakenContent::Read(Box::new(taker)),
         })

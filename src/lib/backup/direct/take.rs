@@ -79,11 +79,7 @@ impl Taker {
 
     /// Waits until everything is durable, and stores the root of the map.
     pub(in crate::backup) fn finish(self, backup: &mut BackupWriter) -> Result<StoredContent, BackupWriterError> {
-        backup.store_root(self.map, self.packs)
-    }
-
-    pub(super) fn map(&self) -> &MapWriter {
-        &self.map
+        backup.store_root(self.map, self.packs.finish()?)
     }
 
     pub(super) fn findings(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::piece::{Piece, PlannedKind};
 use super::*;
+use crate::fs::Tree;
 use crate::report::{CollectingReporter, SilentReporter};
 use crate::repository::testing::{self, TestRepository};
 use crate::repository::{BackupBegin, BackupId, FileKind, RepositoryError, backup_testing};
@@ -34,8 +35,15 @@ fn data_directory() -> tempfile::TempDir {
 
 /// The paths that a scan finds, in its order; a larger file at each of its pieces.
 fn scanned(root: &Path) -> Vec<String> {
+    scanned_with(root, 1 << 20, &SilentReporter)
+}
+
+/// With so many bytes of names in memory.
+fn scanned_with(root: &Path, run_bytes: usize, reporter: &dyn Reporter) -> Vec<String> {
+    let scratch = tempfile::tempdir().unwrap();
+    let scratch = Tree::open(scratch.path()).unwrap();
     let mut found = Vec::new();
-    for piece in Scan::new(root, scope(), FRAME_BYTES, &SilentReporter).unwrap() {
+    for piece in Scan::new(root, scope(), FRAME_BYTES, Sorting { scratch: &scratch, run_bytes }, reporter).unwrap() {
         match piece {
             Piece::Batch(entries) => found.extend(entries.iter().map(|entry| match &entry.kind {
                 PlannedKind::Directory => format!("{}/", entry.path),
@@ -44,7 +52,7 @@ fn scanned(root: &Path) -> Vec<String> {
             })),
             Piece::Run(run) => found.push(format!("{}+{}", run.file.path, run.length)),
             Piece::ControlFile(path) => found.push(format!("{path}!")),
-            Piece::Failed(error) => panic!("{error}"),
+            Piece::Failed(error) => found.push(format!("failed: {error}")),
         }
     }
     found
@@ -102,19 +110,45 @@ fn entries_come_in_the_order_of_the_map() {
         "pg_wal/",
         "pg_wal/archive_status/",
     ];
-    assert_eq!(scanned(root), expected);
+    for run_bytes in [1, 30, 1 << 20] {
+        assert_eq!(scanned_with(root, run_bytes, &SilentReporter), expected, "{run_bytes} bytes of names in memory");
+    }
     // Elsewhere, with a link in its place, and what is not taken is told.
     std::fs::rename(root.join("pg_wal"), apart.path().join("wal")).unwrap();
     symlink(apart.path().join("wal"), root.join("pg_wal")).unwrap();
     let reporter = CollectingReporter::default();
     assert_eq!(scanned(root), expected);
-    assert!(Scan::new(root, scope(), 1, &reporter).unwrap().count() > 3);
+    assert_eq!(scanned_with(root, 1, &reporter), expected);
     assert_eq!(reporter.lines(), ["warning: \"link\" is a link, so it is left out of the backup"]);
     // A tablespace whose file system is not mounted is no empty one.
     std::fs::remove_file(root.join("pg_tblspc/16385")).unwrap();
     symlink(root.join("unmounted"), root.join("pg_tblspc/16385")).unwrap();
-    let failed = Scan::new(root, scope(), 1, &SilentReporter).unwrap().any(|piece| matches!(piece, Piece::Failed(_)));
-    assert!(failed);
+    assert!(scanned(root).last().unwrap().starts_with("failed: "));
+}
+
+#[test]
+fn few_directories_are_open_at_once() {
+    let temp = data_directory();
+    for number in 0..400 {
+        write(temp.path(), &format!("base/{number:03}/1259"), b"x");
+    }
+    let apart = tempfile::tempdir().unwrap();
+    let sorting = Sorting { scratch: &Tree::open(apart.path()).unwrap(), run_bytes: 1 << 20 };
+    let mut pieces = 0;
+    for piece in Scan::new(temp.path(), scope(), FRAME_BYTES, sorting, &SilentReporter).unwrap() {
+        let Piece::Batch(entries) = piece else { continue };
+        let mut open: Vec<&Path> = entries
+            .iter()
+            .filter_map(|entry| match &entry.kind {
+                PlannedKind::File { directory } => Some(directory.path()),
+                PlannedKind::Directory | PlannedKind::Link { .. } => None,
+            })
+            .collect();
+        open.dedup();
+        assert!(open.len() <= 16, "{}", open.len());
+        pieces += 1;
+    }
+    assert!((400 / 16..400 / 8).contains(&pieces), "{pieces} pieces");
 }
 
 /// Reads a folder with the whole pipeline, and gives what is in the map that was stored, and the findings.
@@ -149,7 +183,7 @@ fn backed_up(
         Ok(())
     };
     let taker = run(&options, &backup, &mut look).unwrap();
-    let (findings, sizes) = (taker.findings(), taker.map().sizes().clone());
+    let findings = taker.findings();
     let content = taker.finish(&mut backup).unwrap();
     let record = backup_testing::record(test, begin.id, &backup, &content);
     backup.finish(&record).unwrap();
@@ -174,7 +208,7 @@ fn backed_up(
         Ok::<(), RepositoryError>(())
     })
     .unwrap();
-    assert_eq!(sizes.files, found.values().flatten().count() as u64);
+    assert_eq!(content.sizes.files, found.values().flatten().count() as u64);
     (found, findings)
 }
 

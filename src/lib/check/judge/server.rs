@@ -6,6 +6,7 @@ use super::{age, bytes_text, critical, ok, span_text, unknown, warning};
 use crate::check::facts::{CheckFacts, ServerPart, Trial};
 use crate::check::report::{CheckItem, CheckName, CheckState};
 use crate::pg::setting_value::{is_archiving, is_enough_wal, is_on, is_positive, runs_pgv_archive};
+use crate::server::{CHECK_FUNCTIONS, grant_execute};
 
 /// WAL that waits this long is not being archived, or too slowly.
 const WAITING_WARNING: Duration = Duration::from_secs(300);
@@ -139,14 +140,16 @@ fn archiving(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
             critical(check, found, "The server's log has what pgv-archive said; pg_stat_archiver the last failure.")
         }
         Trial::Failed { problem, is_permission_denied: true } => {
-            let role = server.role.replace('"', "\"\"");
-            let advice =
-                format!("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO \"{role}\"; or look only, with --no-switch");
-            unknown(check, problem.clone(), advice)
+            unknown(check, problem.clone(), format!("{} or look only, with --no-switch", grant(server)))
         }
         Trial::Failed { problem, .. } => unknown(check, problem.clone(), "Try again, or look only, with --no-switch."),
         Trial::NotMade(why) => behind(facts, server, why),
     }
+}
+
+/// The SQL that `pgv init` prints, too.
+fn grant(server: &ServerPart) -> String {
+    grant_execute(&CHECK_FUNCTIONS, &format!("\"{}\"", server.role.replace('"', "\"\"")))
 }
 
 /// Without a trial: how far the archive is behind the server.
@@ -200,8 +203,7 @@ fn archiver(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
 fn waiting(server: &ServerPart) -> Option<CheckItem> {
     let check = CheckName::WaitingWal;
     let Some(waiting) = server.health.waiting else {
-        let role = server.role.replace('"', "\"\"");
-        return Some(unknown(check, "the role may not see what waits", format!("GRANT pg_monitor TO \"{role}\";")));
+        return Some(unknown(check, "the role may not see what waits", grant(server)));
     };
     let oldest = waiting.oldest.map(|time| age(server.health.now, time)).unwrap_or_default();
     if waiting.count == 0 {

@@ -71,7 +71,7 @@ pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
     let advice = "When it is full, archiving stops and pg_wal grows. pgv expire shows what can go; or enlarge it.";
     let lasts = tree.and_then(|tree| lasts(tree, available));
     let found = match lasts {
-        Some(lasts) => format!("{free}, full in {} at the present rate", span_text(lasts)),
+        Some(lasts) => format!("{free}, full in {} at the present rate, if nothing expires", span_text(lasts)),
         None => free,
     };
     if repository.is_read_only {

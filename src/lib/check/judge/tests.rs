@@ -134,10 +134,15 @@ fn each_fault_has_its_line_and_its_weight() {
         (CheckName::Timeline, CheckState::Warning, "newest backup is of timeline 1", |facts| {
             server(facts).health.timeline = Some(timeline(2));
         }),
-        (CheckName::RepositoryRoom, CheckState::Warning, "full in 2 days", |facts| {
-            facts.repository.as_mut().unwrap().room =
-                FileSystemRoom { available_bytes: 15 * GIB, total_bytes: 100 * GIB };
-        }),
+        (
+            CheckName::RepositoryRoom,
+            CheckState::Warning,
+            "full in 2 days at the present rate, if nothing expires",
+            |facts| {
+                facts.repository.as_mut().unwrap().room =
+                    FileSystemRoom { available_bytes: 15 * GIB, total_bytes: 100 * GIB };
+            },
+        ),
         (CheckName::RepositoryRoom, CheckState::Critical, "does not fit", |facts| {
             tree(facts).rate = None;
             facts.repository.as_mut().unwrap().room =

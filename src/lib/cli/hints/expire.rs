@@ -2,10 +2,15 @@
 
 use std::error::Error;
 
+use crate::cli::opening::InUse;
 use crate::cli::typed::Typed;
 use crate::expire::ExpireError;
+use crate::fs::LockKind;
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
+    if let Some(error) = super::find::<InUse>(error) {
+        return vec![of_use(error)];
+    }
     let Some(error) = super::find::<ExpireError>(error) else { return Vec::new() };
     let hint = match error {
         ExpireError::NoRule => {
@@ -26,4 +31,19 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
         _ => return Vec::new(),
     };
     vec![hint]
+}
+
+fn of_use(error: &InUse) -> String {
+    let wait = match error.wanted {
+        LockKind::Exclusive => {
+            "Nothing was deleted. Run it again when that has ended; the next run by a timer does the same."
+        }
+        LockKind::Shared => {
+            "Run it again in a while: what \"pgv expire\" deletes must not be read or pinned meanwhile."
+        }
+    };
+    match error.holders.is_empty() {
+        true => format!("{wait} Who it is cannot be seen here: it runs on another host, or in a container."),
+        false => wait.to_owned(),
+    }
 }

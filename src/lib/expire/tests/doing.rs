@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -25,20 +26,20 @@ use crate::repository::{
 };
 use crate::store::{LeftOver, LocalStore, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
 
-/// A store that stops answering after so many calls that change something; what it was asked for then is not done.
-struct Dying {
+/// A store with something that happens before each call that creates or deletes; when that fails, the call is not done.
+struct Disturbed<F> {
     inner: LocalStore,
-    left: AtomicU64,
+    before: F,
 }
 
-impl Dying {
-    fn dies(&self) -> Result<(), StoreError> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map(drop).map_err(|_| StoreError::RootMissing { root: "killed".to_owned() })
+impl<F: Fn(&ObjectKey) -> Result<(), StoreError> + Send + Sync + 'static> Disturbed<F> {
+    fn repository(scene: &Scene, before: F) -> Repository {
+        let inner = LocalStore::open(&scene.test.root()).unwrap();
+        Repository::open(Arc::new(Self { inner, before }), None).unwrap()
     }
 }
 
-impl Store for Dying {
+impl<F: Fn(&ObjectKey) -> Result<(), StoreError> + Send + Sync> Store for Disturbed<F> {
     fn describe(&self) -> String {
         self.inner.describe()
     }
@@ -50,7 +51,7 @@ impl Store for Dying {
         body: ObjectBody<'a>,
     ) -> StoreFuture<'a, PutOutcome> {
         Box::pin(async move {
-            self.dies()?;
+            (self.before)(key)?;
             self.inner.put_new(key, header, body).await
         })
     }
@@ -69,7 +70,7 @@ impl Store for Dying {
 
     fn delete<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            self.dies()?;
+            (self.before)(key)?;
             self.inner.delete(key).await
         })
     }
@@ -80,6 +81,18 @@ impl Store for Dying {
 
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
         self.inner.left_overs(limit)
+    }
+
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.inner.tidy(prefix)
+    }
+
+    fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
+        self.inner.lock(kind)
+    }
+
+    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
+        self.inner.scratch()
     }
 }
 
@@ -151,7 +164,6 @@ impl Scene {
     /// Every byte of every listed backup, and every segment from its start on; the ids of those backups.
     fn all_listed_are_whole(&self) -> Vec<BackupId> {
         let Self { test, .. } = self;
-        let archive = WalArchive::new(&test.repository, &test.cluster);
         let mut ids = Vec::new();
         for entry in test.repository.backups(&test.cluster).unwrap() {
             let record = entry.record.unwrap();
@@ -171,12 +183,18 @@ impl Scene {
             for document in &record.documents {
                 test.repository.document(&test.cluster, &record.id, document).unwrap();
             }
-            for number in record.start_lsn.get() / segment_size().bytes()..=12 {
-                let name = WalSegmentName::from_number(TimelineId::FIRST, number, segment_size()).unwrap();
-                assert!(archive.look_up(&WalFileName::Segment(name)).unwrap().is_some(), "{name} for {}", record.id);
-            }
+            let lacking = self.lacks_wal_from(record.start_lsn.get() / segment_size().bytes());
+            assert!(lacking.is_empty(), "{} lacks {lacking:?}", record.id);
         }
         ids
+    }
+
+    /// The segments from this one on that are not in the archive.
+    fn lacks_wal_from(&self, first: u64) -> Vec<WalSegmentName> {
+        let archive = WalArchive::new(&self.test.repository, &self.test.cluster);
+        let names =
+            (first..=12).map(|number| WalSegmentName::from_number(TimelineId::FIRST, number, segment_size()).unwrap());
+        names.filter(|name| archive.look_up(&WalFileName::Segment(*name)).unwrap().is_none()).collect()
     }
 
     fn keys(&self) -> Vec<String> {
@@ -255,9 +273,11 @@ fn killed_before_each_change_it_leaves_whole_backups_and_the_next_run_finishes()
     let mut deaths = 0;
     for left in 0.. {
         let scene = Scene::new();
-        let inner = LocalStore::open(&scene.test.root()).unwrap();
-        let dying = Arc::new(Dying { inner, left: AtomicU64::new(left) });
-        let repository = Repository::open(dying, None).unwrap();
+        let changes = AtomicU64::new(left);
+        let repository = Disturbed::repository(&scene, move |_| {
+            let left = changes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            left.map(drop).map_err(|_| StoreError::RootMissing { root: "killed".to_owned() })
+        });
         let outcome = scene.expire_in(&repository, 2);
         let listed = scene.all_listed_are_whole();
         assert!(listed.len() >= 2 && listed.contains(&scene.backups[3].id), "after {left} changes: {listed:?}");
@@ -317,6 +337,52 @@ fn nothing_goes_on_which_a_running_backup_may_build() {
     assert!(matches!(error, BackupWriterError::ParentGoes { parent } if parent == scene.backups[1].id), "{error}");
     drop(writer);
     assert!(scene.keys().iter().any(|key| key.contains(&id.to_string())));
+}
+
+/// Takes a backup as one of a standby is taken, whose last restartpoint is long ago: it begins in segment 3, and is given
+/// up when its WAL is not in the archive.
+fn back_up_from_segment_3(scene: &Scene) {
+    let (id, mut writer) = loop {
+        match scene.begin(&[]) {
+            Ok(begun) => break begun,
+            Err(BackupWriterError::WalGoes) => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    if !scene.lacks_wal_from(3).is_empty() {
+        return;
+    }
+    let packs = writer.packs(PackOptions::default()).unwrap();
+    let content = writer.store_map(Vec::new(), packs).unwrap();
+    let mut record = backup_testing::record(&scene.test, id, &writer, &content);
+    place(&mut record, 3);
+    writer.finish(&record).unwrap();
+}
+
+#[test]
+fn a_backup_that_begins_and_ends_while_wal_is_deleted_has_its_wal() {
+    let scene = Arc::new(Scene::new());
+    let backup = Arc::new(Mutex::new(None));
+    let repository = Disturbed::repository(&scene, {
+        let (scene, backup) = (scene.clone(), backup.clone());
+        move |key| {
+            let mut backup = backup.lock().unwrap();
+            if key.as_str().contains("/wal/") && backup.is_none() {
+                let (done, is_done) = std::sync::mpsc::channel();
+                let scene = scene.clone();
+                *backup = Some(std::thread::spawn(move || {
+                    back_up_from_segment_3(&scene);
+                    let _ = done.send(());
+                }));
+                let _ = is_done.recv_timeout(Duration::from_secs(1));
+            }
+            Ok(())
+        }
+    });
+    scene.expire_in(&repository, 1).unwrap();
+    let backup = backup.lock().unwrap().take();
+    backup.expect("WAL was deleted").join().unwrap();
+    assert!(scene.all_listed_are_whole().contains(&scene.backups[3].id));
 }
 
 #[test]

@@ -249,6 +249,14 @@ impl Checked<'_> {
         if let Some(last) = good.last() {
             assert!(stays(&last.id), "seed {seed}: {} is the last good one", last.id);
         }
+        let newest = self.facts.archive.timelines().into_iter().max().unwrap();
+        if self.facts.archive.history(newest).is_some() {
+            let path = Path::of(newest.get(), &self.history.lines[&newest.get()]);
+            let on_path = good.iter().filter(|record| path.leads_through(record));
+            if let Some(best) = on_path.max_by_key(|record| record.stop_lsn) {
+                assert!(stays(&best.id), "seed {seed}: {} leads to the newest timeline {newest}", best.id);
+            }
+        }
         assert!(!good.is_empty() || self.plan.going.backups.is_empty(), "seed {seed}: there is no good one");
         let kept = self.rules.keep.map_or(0, NonZeroU32::get) as usize;
         for record in good.iter().rev().take(kept) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::history::{History, SIZE, day, id};
 use crate::expire::error::ExpireError;
 use crate::expire::plan::{Fate, TreePlan, WalKept, plan};
-use crate::expire::rules::Rules;
+use crate::expire::rules::{KeepReason, Rules};
+use crate::pg::TimelineId;
 
 fn keep(count: u32) -> Rules {
     Rules { keep: NonZeroU32::new(count), ..Rules::default() }
@@ -67,6 +68,24 @@ fn what_is_not_good_does_not_count_and_goes_with_what_is_around_it() {
         backup.record.findings.push("damage".to_owned());
     }
     assert_eq!(going(&planned(&history, &keep(1))), [0; 0], "none is good, so none goes");
+}
+
+#[test]
+fn the_newest_timeline_keeps_a_backup_that_leads_to_it() {
+    let mut history = daily(3);
+    // A recovery to between the first backup and the second: the newer two lead elsewhere.
+    let at = history.facts.listed[1].record.start_lsn.get() - SIZE;
+    let live = history.fork(1, at);
+    history.write(live, 5 * SIZE);
+    let plan = planned(&history, &keep(1));
+    assert_eq!(going(&plan), [2]);
+    let timeline = TimelineId::new(live).unwrap();
+    assert_eq!(plan.backups[0].fate, Fate::Stays { reasons: vec![KeepReason::NewestTimeline { timeline }] });
+    assert!(!plan.wal.iter().any(|range| range.timeline == timeline), "{:?}", plan.wal);
+    // With a backup of its own the old one is not needed any more.
+    history.now = day(4);
+    history.backup(live, 0, &[(4, 0)]);
+    assert_eq!(going(&planned(&history, &keep(1))), [1, 2, 3]);
 }
 
 #[test]
@@ -140,18 +159,19 @@ fn a_branch_that_no_backup_reaches_goes_and_one_that_a_backup_reaches_stays() {
     let mut history = daily(2);
     let at = history.heads[&1];
     history.write(1, 4 * SIZE);
-    // Timeline 2 leaves timeline 1 behind the second backup; timeline 3 before the first.
-    let (second, third) = (history.fork(1, at), history.fork(1, SIZE + SIZE / 2));
-    history.write(second, 5 * SIZE);
-    history.write(third, 3 * SIZE);
+    // Timeline 2 leaves timeline 1 before the second backup; timeline 3, the newest, behind it.
+    let early = history.fork(1, SIZE + SIZE / 2);
+    history.write(early, 3 * SIZE);
+    let live = history.fork(1, at);
+    history.write(live, 5 * SIZE);
     let plan = planned(&history, &keep(1));
     let on = |timeline: u32| plan.wal.iter().any(|range| range.timeline.get() == timeline);
-    assert!(on(1) && !on(second) && on(third), "{:?}", plan.wal);
+    assert!(on(1) && !on(live) && on(early), "{:?}", plan.wal);
     // What cannot be followed is not judged.
-    let unknown = plan_of(&history, &[third], &[]);
-    assert!(!unknown.wal.iter().any(|range| range.timeline.get() == third), "{:?}", unknown.wal);
-    let missing = plan_of(&history, &[], &[third]);
-    assert!(!missing.wal.iter().any(|range| range.timeline.get() == third), "{:?}", missing.wal);
+    let unknown = plan_of(&history, &[early], &[]);
+    assert!(!unknown.wal.iter().any(|range| range.timeline.get() == early), "{:?}", unknown.wal);
+    let missing = plan_of(&history, &[], &[early]);
+    assert!(!missing.wal.iter().any(|range| range.timeline.get() == early), "{:?}", missing.wal);
 }
 
 fn plan_of(history: &History, unreadable: &[u32], missing: &[u32]) -> TreePlan {

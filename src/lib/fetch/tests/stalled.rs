@@ -88,6 +88,18 @@ impl Store for Slow {
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
         self.0.left_overs(limit)
     }
+
+    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
+        self.0.tidy(prefix)
+    }
+
+    fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
+        self.0.lock(kind)
+    }
+
+    fn scratch(&self) -> Result<crate::fs::Tree, crate::store::StoreError> {
+        self.0.scratch()
+    }
 }
 
 #[test]

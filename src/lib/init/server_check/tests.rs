@@ -34,6 +34,8 @@ fn rights(role: &str, superuser: bool) -> RoleRights {
         read_server_files: superuser,
         read_binary_file: superuser,
         begin_backups: superuser,
+        list_waiting_wal: superuser,
+        switch_wal: superuser,
     }
 }
 
@@ -213,6 +215,8 @@ fn a_role_is_given_what_it_lacks_and_no_more() {
         [
             "ALTER ROLE \"back\"\"up\" REPLICATION;",
             "GRANT pg_read_all_settings TO \"back\"\"up\";",
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_archive_statusdir(), pg_catalog.pg_switch_wal() TO \
+             \"back\"\"up\";",
             "GRANT EXECUTE ON FUNCTION pg_catalog.pg_backup_start(text,boolean), pg_catalog.pg_backup_stop(boolean) TO \
              \"back\"\"up\";",
             "GRANT pg_read_server_files TO \"back\"\"up\"; GRANT EXECUTE ON FUNCTION \
@@ -222,7 +226,7 @@ fn a_role_is_given_what_it_lacks_and_no_more() {
     // With all configuration inside the data directory there is no need for files.
     state.config_file = Some("/var/lib/postgresql/15/main/postgresql.conf".into());
     state.hba_file = Some("/var/lib/postgresql/15/main/pg_hba.conf".into());
-    assert_eq!(commands(&state).len(), 3);
+    assert_eq!(commands(&state).len(), 4);
 }
 
 #[test]

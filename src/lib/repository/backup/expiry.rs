@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::marks::{BackupMark, BackupNote, BackupState};
 use super::{BackupFolder, BackupId};
 use crate::codec::ObjectKind;
+use crate::fs::{Lock, LockKind};
 use crate::pg::WalFileName;
 use crate::repository::cluster::ClusterRef;
 use crate::repository::error::RepositoryError;
@@ -143,6 +144,16 @@ impl Repository {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes folders away in which nothing of a cluster lies any more.
+    pub(crate) fn tidy(&self, cluster: &ClusterRef) -> Result<u64, RepositoryError> {
+        Ok(block_on(self.store().tidy(&layout::tree(cluster)))?)
+    }
+
+    /// Asks for the lock between those who take backups, who share it, and who deletes WAL.
+    pub(crate) fn lock(&self, kind: LockKind) -> Result<Lock, RepositoryError> {
+        Ok(block_on(self.store().lock(kind))?)
     }
 
     /// Takes an object away, durably; one that is not there is no error.

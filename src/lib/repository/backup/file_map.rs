@@ -20,7 +20,7 @@ use crate::store::ObjectKey;
 pub(crate) const LEAF_BYTES: usize = 1 << 20;
 
 /// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum FileKind {
     /// A regular file.
@@ -43,12 +43,13 @@ pub enum FileKind {
 
 /// One file, directory or link of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ReadEntry")]
 pub struct FileEntry {
     /// Its path below the data directory, when it is text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     /// Its path as hexadecimal digits, when it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
     /// Its permission bits.
     pub mode: u32,
@@ -74,6 +75,50 @@ impl FileEntry {
             (None, Some(hex)) => DataPath::parse_hex(hex).ok(),
             _ => None,
         }
+    }
+}
+
+/// An entry as it is read: all fields side by side, since there are millions of them, and serde would put together what it
+/// does not know the kind of yet.
+#[derive(Deserialize)]
+struct ReadEntry {
+    path: Option<String>,
+    path_hex: Option<String>,
+    mode: u32,
+    modified: Timestamp,
+    kind: ReadKind,
+    bytes: Option<u64>,
+    digest: Option<ContentDigest>,
+    extents: Option<Vec<Extent>>,
+    target: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ReadKind {
+    File,
+    Directory,
+    Link,
+}
+
+impl TryFrom<ReadEntry> for FileEntry {
+    type Error = String;
+
+    fn try_from(read: ReadEntry) -> Result<Self, String> {
+        fn need<T>(field: Option<T>, name: &str) -> Result<T, String> {
+            field.ok_or_else(|| format!("missing field `{name}`"))
+        }
+        let kind = match read.kind {
+            ReadKind::Directory => FileKind::Directory,
+            ReadKind::Link => FileKind::Link { target: need(read.target, "target")? },
+            ReadKind::File => FileKind::File {
+                bytes: need(read.bytes, "bytes")?,
+                digest: need(read.digest, "digest")?,
+                extents: need(read.extents, "extents")?,
+            },
+        };
+        let ReadEntry { path, path_hex, mode, modified, .. } = read;
+        Ok(Self { path, path_hex, mode, modified, kind })
     }
 }
 

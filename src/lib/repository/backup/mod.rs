@@ -11,6 +11,8 @@ mod marks;
 #[cfg(test)]
 mod marks_model;
 mod record;
+#[cfg(test)]
+mod wal_model;
 mod writer;
 
 pub(crate) use catalog::BackupFolder;

@@ -151,7 +151,7 @@ pub(crate) fn backup_referring_to_with(
     let content = StoredContent {
         root_digest: store("root", ObjectKind::Root, serde_json::to_vec(&root).unwrap()),
         needs_digest: store("needs", ObjectKind::Needs, serde_json::to_vec::<BackupNeeds>(&needs).unwrap()),
-        pack_bytes: 0,
+        sizes: BackupSizes::default(),
     };
     let mut record = record(test, id, &writer, &content);
     record.parents = vec![earlier.id];
@@ -229,7 +229,7 @@ pub(crate) fn hand_made(test: &TestRepository, made: HandMade) -> BackupRecord {
     let content = StoredContent {
         root_digest: store("root", ObjectKind::Root, serde_json::to_vec(&root).unwrap()),
         needs_digest: store("needs", ObjectKind::Needs, serde_json::to_vec(&BackupNeeds { packs: needs }).unwrap()),
-        pack_bytes: 0,
+        sizes: BackupSizes::default(),
     };
     let mut record = record(test, id, &writer, &content);
     record.tablespaces = made.tablespaces;

@@ -5,10 +5,12 @@ use serde::Serialize;
 use super::BackupId;
 use super::file_map::FileEntry;
 use super::map_writer::MapWriter;
-use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentKind, DocumentRef, PreviousRecord};
-use crate::codec::{ContentDigest, ObjectKind};
+use super::record::{BackupBegin, BackupNeeds, BackupRecord, BackupSizes, DocumentKind, DocumentRef, PreviousRecord};
+use crate::codec::{CompressionLevel, ContentDigest, ObjectKind};
 use crate::error::{Classified, ErrorClass};
+use crate::fs::{Lock, LockKind};
 use crate::pg::DataPath;
+use crate::repository::file_object::ReadSeek;
 use crate::repository::layout;
 use crate::repository::object::ObjectSpec;
 use crate::repository::pack::{PackError, PackNeed, PackOptions, PackStream, PackWriter};
@@ -43,6 +45,9 @@ pub enum BackupWriterError {
         /// Which one.
         backup: BackupId,
     },
+    /// WAL is being deleted just now, and a backup that begins meanwhile may need it. It may begin in a moment.
+    #[error("\"pgv expire\" is deleting WAL, and no backup can begin meanwhile")]
+    WalGoes,
     /// Two entries of one path.
     #[error("there are two files \"{path}\"")]
     DuplicatePath {
@@ -87,7 +92,7 @@ impl Classified for BackupWriterError {
             Self::Repository(error) => error.class(),
             Self::Pack(error) => error.class(),
             Self::AlreadyPresent { .. } => ErrorClass::Conflict,
-            Self::ParentGoes { .. } | Self::GivenUp { .. } => ErrorClass::Unavailable,
+            Self::ParentGoes { .. } | Self::GivenUp { .. } | Self::WalGoes => ErrorClass::Unavailable,
             Self::DuplicatePath { .. } | Self::EntryTooLong { .. } => ErrorClass::InvalidInput,
             Self::Order { .. } | Self::Room { .. } | Self::NoRoom | Self::Text { .. } => ErrorClass::Internal,
         }
@@ -102,7 +107,11 @@ pub struct BackupWriter {
     id: BackupId,
     sequence: u64,
     previous: Option<PreviousRecord>,
+    /// Of the backup before it.
+    previous_sizes: Option<BackupSizes>,
     documents: Vec<DocumentRef>,
+    /// All WAL stays where it is until the backup has ended.
+    _wal_stays: Lock,
 }
 
 /// What became of the map and the packs.
@@ -112,8 +121,8 @@ pub struct StoredContent {
     pub root_digest: ContentDigest,
     /// Digest of `needs`.
     pub needs_digest: ContentDigest,
-    /// Bytes of all packs as stored.
-    pub pack_bytes: u64,
+    /// Sums over its files, and the bytes of all packs as stored.
+    pub sizes: BackupSizes,
 }
 
 impl BackupWriter {
@@ -124,6 +133,11 @@ impl BackupWriter {
         writer: &Writer,
         begin: &BackupBegin,
     ) -> Result<Self, BackupWriterError> {
+        // ORDER: whoever deletes WAL sees this begin, or has done with it before this looks at any WAL.
+        let wal_stays = match repository.lock(LockKind::Shared)? {
+            Lock::Taken => return Err(BackupWriterError::WalGoes),
+            lock => lock,
+        };
         repository.introduce(&cluster.name, writer)?;
         let newest = repository.newest_record(cluster)?;
         let this = Self {
@@ -132,8 +146,10 @@ impl BackupWriter {
             writer: writer.clone(),
             id: begin.id,
             sequence: newest.as_ref().map_or(1, |(record, _)| record.sequence.saturating_add(1)),
+            previous_sizes: newest.as_ref().map(|(record, _)| record.sizes.clone()),
             previous: newest.map(|(record, mac)| PreviousRecord { id: record.id, mac }),
             documents: Vec::new(),
+            _wal_stays: wal_stays,
         };
         this.create(layout::BEGIN, ObjectKind::Begin, begin)?;
         // ORDER: an expirer that set a mark before sees this begin, or this reads the mark.
@@ -158,6 +174,11 @@ impl BackupWriter {
     /// The record before it.
     pub fn previous(&self) -> Option<&PreviousRecord> {
         self.previous.as_ref()
+    }
+
+    /// What was in the backup before it.
+    pub fn previous_sizes(&self) -> Option<&BackupSizes> {
+        self.previous_sizes.as_ref()
     }
 
     /// Documents stored so far.
@@ -196,6 +217,22 @@ impl BackupWriter {
         Ok(())
     }
 
+    /// Stores a document of the server that lies in a file.
+    pub fn store_document_file(
+        &mut self,
+        kind: DocumentKind,
+        name: &str,
+        file: &mut (dyn ReadSeek + Send),
+    ) -> Result<(), BackupWriterError> {
+        let object = layout::document(name);
+        let (key, spec) = self.place(&object, ObjectKind::Document)?;
+        let level = CompressionLevel::DEFAULT;
+        let stored = self.repository.create_object_of_file(&key, &spec, file, level, &self.writer)?;
+        let digest = created(key, stored.outcome, stored.plain_digest)?;
+        self.documents.push(DocumentRef { kind, name: name.to_owned(), path: None, bytes: stored.plain_bytes, digest });
+        Ok(())
+    }
+
     /// Stores the map of these entries, which need not be sorted, and ends the packs.
     pub fn store_map(
         &mut self,
@@ -209,24 +246,17 @@ impl BackupWriter {
             map.add(path, entry, store)?;
         }
         map.end(store)?;
-        self.store_root_and_needs(map, packs.finish()?)
+        self.store_root(map, packs.finish()?)
     }
 
-    /// Ends the packs, and stores the root of a map that was ended.
-    pub fn store_root(&mut self, map: MapWriter, packs: PackWriter) -> Result<StoredContent, BackupWriterError> {
-        self.store_root_and_needs(map, packs.finish()?)
-    }
-
-    fn store_root_and_needs(
-        &self,
-        map: MapWriter,
-        mut needs: Vec<PackNeed>,
-    ) -> Result<StoredContent, BackupWriterError> {
+    /// Stores the root of a map that was ended, and the table of the packs, which were finished.
+    pub fn store_root(&mut self, map: MapWriter, mut needs: Vec<PackNeed>) -> Result<StoredContent, BackupWriterError> {
+        let stored_bytes = needs.iter().map(|need| need.body_bytes).sum();
+        let sizes = BackupSizes { stored_bytes, ..map.sizes().clone() };
         let root = map.into_root(&mut needs);
-        let pack_bytes = needs.iter().map(|need| need.body_bytes).sum();
         let root_digest = self.create(layout::ROOT, ObjectKind::Root, &root)?;
         let needs_digest = self.create(layout::NEEDS, ObjectKind::Needs, &BackupNeeds { packs: needs })?;
-        Ok(StoredContent { root_digest, needs_digest, pack_bytes })
+        Ok(StoredContent { root_digest, needs_digest, sizes })
     }
 
     /// Stores the record: from here on, the backup exists, unless it was taken for dead and given up meanwhile.

@@ -38,7 +38,7 @@ impl FrameMaker {
 
     /// A frame of a file that is handled by pages, and the digests of these.
     pub fn paged(&mut self, plain: &[u8], page_bytes: usize) -> Result<(Frame, Vec<PageDigest>), CompressionError> {
-        let pages: Vec<PageDigest> = plain.chunks(page_bytes.max(1)).map(|page| self.keys.page_digest(page)).collect();
+        let pages = self.keys.page_digests(plain, page_bytes);
         Ok((self.with_pages(plain, &pages)?, pages))
     }
 

@@ -132,11 +132,11 @@ impl<'a> PackReader<'a> {
     /// The digests of a frame's pages, when its bytes are those that the index speaks of.
     fn pages_as_indexed(&self, frame: usize, plain: &[u8]) -> Option<Vec<PageDigest>> {
         let indexed = self.index.frames.get(frame)?;
-        let page_bytes = usize::try_from(self.index.page_bytes).unwrap_or(usize::MAX).max(1);
+        let page_bytes = usize::try_from(self.index.page_bytes).unwrap_or(usize::MAX);
         let keys = self.repository.keys();
         let pages: Vec<PageDigest> = match indexed.page_hashes.is_empty() {
             true => Vec::new(),
-            false => plain.chunks(page_bytes).map(|page| keys.page_digest(page)).collect(),
+            false => keys.page_digests(plain, page_bytes),
         };
         let is_as_indexed = frame_digest(keys, plain, &pages) == indexed.digest
             && pages.iter().map(PageDigest::hash).eq(indexed.page_hashes.iter().copied());

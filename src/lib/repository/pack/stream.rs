@@ -211,7 +211,7 @@ impl PackStream {
     fn digest_pages(&mut self, plain: &[u8]) -> Vec<PageDigest> {
         let Some(FileDigest::Pages(file)) = &mut self.file else { return Vec::new() };
         let page_bytes = usize::try_from(self.options.page_bytes).unwrap_or(usize::MAX).max(1);
-        let pages = plain.chunks(page_bytes).map(|page| self.repository.keys().page_digest(page)).collect::<Vec<_>>();
+        let pages = self.repository.keys().page_digests(plain, page_bytes);
         pages.iter().for_each(|page| file.add(page));
         pages
     }

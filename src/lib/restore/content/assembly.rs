@@ -77,10 +77,7 @@ impl<'a, 'c> Assembly<'a, 'c> {
             return Err(wrong(&part.target));
         }
         begun.end += part.length;
-        begun.crc = match usize::try_from(part.length) {
-            Ok(length) if part.offset > 0 => crc32c::crc32c_combine(begun.crc, part.crc, length),
-            _ => part.crc,
-        };
+        begun.crc = self.content.combined_crc(begun.crc, (part.crc, part.length));
         if begun.end >= part.target.bytes
             && let Some(begun) = self.begun.remove(&number)
         {

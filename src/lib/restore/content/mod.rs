@@ -266,6 +266,14 @@ impl<'a> Content<'a> {
         if self.manifest.is_some() { crc32c::crc32c_append(crc, bytes) } else { crc }
     }
 
+    /// A checksum that goes on with so many bytes of which the checksum is known, when one is asked for.
+    fn combined_crc(&self, crc: u32, (next, length): (u32, u64)) -> u32 {
+        match usize::try_from(length) {
+            Ok(length) if self.manifest.is_some() => crc32c::crc32c_combine(crc, next, length),
+            _ => crc,
+        }
+    }
+
     fn touches(&self) -> bool {
         self.touch == Touch::Everything
     }

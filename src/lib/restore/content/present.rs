@@ -13,6 +13,8 @@ use crate::restore::target_directory::DirectoryAction;
 
 /// Names in the directories, sorted as the map is.
 pub(super) struct Present {
+    /// Where they were sorted, for messages.
+    sorted_in: PathBuf,
     found: Option<Peekable<Sorted>>,
     /// A directory that is gone with all that was in it.
     gone: Option<Vec<u8>>,
@@ -52,8 +54,13 @@ impl Found {
 }
 
 impl Present {
-    fn of(found: Option<Sorted>) -> Self {
-        Self { found: found.map(Iterator::peekable), gone: None, removed: (0, Vec::new()) }
+    fn of(sorted_in: &Path, found: Option<Sorted>) -> Self {
+        Self {
+            sorted_in: sorted_in.to_owned(),
+            found: found.map(Iterator::peekable),
+            gone: None,
+            removed: (0, Vec::new()),
+        }
     }
 
     /// How many names were removed that the map does not have, and the first of them.
@@ -62,8 +69,8 @@ impl Present {
     }
 
     /// Nothing stands anywhere.
-    pub(super) fn nothing() -> Self {
-        Self::of(None)
+    fn nothing(directory: &Path) -> Self {
+        Self::of(directory, None)
     }
 
     fn next_below(&mut self, limit: Option<&DataPath>) -> Option<Result<Found, RestoreError>> {
@@ -77,7 +84,10 @@ impl Present {
                 (_, None) | (Err(_), _) => true,
             })?;
             let next = match next {
-                Ok(record) => Found::decode(&record)?,
+                Ok(record) => match Found::decode(&record) {
+                    Some(found) => found,
+                    None => return Some(Err(RestoreError::Spill { path: self.sorted_in.clone() })),
+                },
                 Err(error) => return Some(Err(error.into())),
             };
             let is_gone = self.gone.as_ref().is_some_and(|gone| {
@@ -94,7 +104,7 @@ impl Content<'_> {
     /// Looks at what stands in the directories that are not emptied.
     pub(super) fn look_around(&self) -> Result<Present, RestoreError> {
         if !self.keeps() {
-            return Ok(Present::nothing());
+            return Ok(Present::nothing(&self.plan.directory));
         }
         let mut sorter = Sorter::new(&self.places.data);
         if self.plan.directory_action.keeps_content() {
@@ -120,7 +130,7 @@ impl Content<'_> {
             };
             self.list(tree, format!("pg_tblspc/{}/", plan.oid).as_bytes(), &mut is_not_ours, &mut sorter)?;
         }
-        Ok(Present::of(Some(sorter.finish()?)))
+        Ok(Present::of(&self.plan.directory, Some(sorter.finish()?)))
     }
 
     fn list(
@@ -165,7 +175,7 @@ impl Content<'_> {
         Ok(())
     }
 
-    /// Removes what stands where something of another kind belongs.
+    /// Removes what stands where something of another kind belongs. A directory takes with it what is in it, so it is told.
     pub(super) fn remove_other(
         &self,
         path: &DataPath,
@@ -173,7 +183,7 @@ impl Content<'_> {
         present: &mut Present,
     ) -> Result<(), RestoreError> {
         if kind == PathKind::Directory {
-            present.gone = Some(path.as_bytes().to_vec());
+            return self.remove_extra(Found { path: path.as_bytes().to_vec(), kind }, present);
         }
         let (tree, relative) = self.places.place_of(path);
         if kind == PathKind::Link {
