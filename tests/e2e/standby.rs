@@ -85,12 +85,19 @@ impl Scene {
         self.standby_of(&self.nodes(), options)
     }
 
-    fn report_of(&self, nodes: &BTreeMap<&str, String>, options: &[&str], status: i32) -> Report {
-        let outcome = self.standby_of(nodes, &[&["--output", "json"], options].concat()).expect_code(status);
-        Report(serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}")))
+    fn report_of<'s>(&'s self, nodes: &BTreeMap<&str, String>, options: &[&str], status: i32) -> Report<'s> {
+        let nodes: BTreeMap<String, String> =
+            nodes.iter().map(|(name, conninfo)| ((*name).to_owned(), conninfo.clone())).collect();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        Report::of(Box::new(move || {
+            let nodes = nodes.iter().map(|(name, conninfo)| (name.as_str(), conninfo.clone())).collect();
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            let outcome = self.standby_of(&nodes, &[&["--output", "json"], &options[..]].concat()).expect_code(status);
+            serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
+        }))
     }
 
-    fn report(&self, options: &[&str], status: i32) -> Report {
+    fn report<'s>(&'s self, options: &[&str], status: i32) -> Report<'s> {
         self.report_of(&self.nodes(), options, status)
     }
 
@@ -115,10 +122,14 @@ impl Scene {
     }
 }
 
-/// The answer for programs.
-struct Report(Value);
+/// The answer for programs, and how to ask again.
+struct Report<'s>(Value, Box<dyn Fn() -> Value + 's>);
 
-impl Report {
+impl<'s> Report<'s> {
+    fn of(ask: Box<dyn Fn() -> Value + 's>) -> Self {
+        Self(ask(), ask)
+    }
+
     fn node(&self, name: &str) -> &Value {
         let nodes = self.0["nodes"].as_array().unwrap();
         nodes.iter().find(|node| node["name"] == name).unwrap_or_else(|| panic!("no node {name}: {}", self.0))
@@ -129,9 +140,17 @@ impl Report {
         reasons.iter().map(|reason| reason["code"].as_str().unwrap()).collect()
     }
 
-    /// The choice, and the codes of the others.
+    /// The choice, and the codes of the others: soon, since the server writes a record of its own now and then.
     #[track_caller]
-    fn expect(&self, chosen: Option<&str>, reasons: &[(&str, &[&str])]) {
+    fn expect(&mut self, chosen: Option<&str>, reasons: &[(&str, &[&str])]) {
+        let begun = Instant::now();
+        let fits = |report: &Self| {
+            let codes = reasons.iter().all(|(name, codes)| report.codes(name) == *codes);
+            report.0["chosen"].as_str() == chosen && codes
+        };
+        while !fits(self) && begun.elapsed() < Duration::from_secs(10) {
+            self.0 = (self.1)();
+        }
         assert_eq!(self.0["chosen"].as_str(), chosen, "{:#}", self.0);
         for (name, codes) in reasons {
             assert_eq!(self.codes(name), *codes, "{name}: {:#}", self.0);
@@ -164,17 +183,21 @@ const OUTRANKED: &[&str] = &["outranked"];
 
 fn idle(scene: &Scene) {
     // One that was idle for long is not late: nothing is missing.
-    let report = scene.report(&["--max-lag", "1MB", "--max-lag-time", "60s"], 0);
+    let mut report = scene.report(&["--max-lag", "1MB", "--max-lag-time", "60s"], 0);
     report.expect(Some("s1"), &[("p", OUTRANKED), ("s2", OUTRANKED)]);
     assert_eq!(report.0["reference"]["kind"], "primary");
-    assert_eq!(report.node("s1")["lag_bytes"], 0);
-    assert_eq!(report.node("s1")["lag_seconds"], 0.0);
+    wait_until("nothing is missing", PATIENCE, || {
+        let report = scene.report(&[], 0);
+        report.node("s1")["lag_bytes"] == 0 && report.node("s1")["lag_seconds"] == 0.0
+    });
     assert_eq!(report.node("s1")["source"], "streaming");
     assert_eq!(report.node("s1")["followed"]["sync_state"], "async");
     assert_eq!(report.node("s1")["followed"]["by"], "p");
     assert_eq!(report.node("s2")["followed"]["by"], "s1");
     assert_eq!(report.node("s3")["source"], "archive");
     assert_eq!(report.node("p")["role"], "primary");
+    assert_eq!(report.node("p")["port"], scene.site.primary.port);
+    assert_eq!(report.node("s1")["host"], scene.streaming.socket_folder.to_str().unwrap());
 
     for (options, chosen) in [
         (&["--prefer", "primary"][..], "p"),
@@ -202,8 +225,22 @@ fn idle(scene: &Scene) {
     let socket = scene.streaming.socket_folder.display();
     assert_eq!(told.stdout.trim(), format!("{socket}:{}:pgv_monitor:postgres:", scene.streaming.port));
     let line = scene.standby(&["--nagios", "--warn", "1MB", "--critical", "5MB"]).expect_code(0).stdout;
-    assert!(line.starts_with("PGV STANDBY OK - \"s1\" is chosen") && line.contains("'lag_bytes_s1'=0B;"), "{line}");
+    assert!(line.starts_with("PGV STANDBY OK - \"s1\" is chosen") && line.contains("'lag_bytes_s1'="), "{line}");
+    watched(scene);
     from_the_configuration(scene);
+}
+
+/// The table again and again, until a signal; a signal is its orderly end.
+fn watched(scene: &Scene) {
+    let shown = scene.folder.join("watched");
+    let node = format!("--node=s1={}", scene.streaming.conninfo());
+    let mut command = scene.site.pgv.command("pgv-standby", &[&node, "--watch", "--interval", "100ms"]);
+    let mut running = Ended(command.stdout(std::fs::File::create(&shown).unwrap()).spawn().unwrap());
+    let tables = || std::fs::read_to_string(&shown).unwrap().matches("Chosen: s1").count();
+    wait_until("three tables were shown", PATIENCE, || tables() >= 3);
+    running.send(Signal::TERM);
+    assert_eq!(running.status(), Some(0));
+    assert!(!std::fs::read_to_string(&shown).unwrap().contains('\x1b'), "that is for terminals");
 }
 
 /// The same nodes, zones and priorities as pgv.toml has them.
@@ -219,9 +256,12 @@ fn from_the_configuration(scene: &Scene) {
     let config = scene.folder.write("nodes.toml", text);
     let configured = |options: &[&str]| {
         let arguments = [&["--config", config.to_str().unwrap(), "--output", "json"], options].concat();
-        let mut command = TestAccount::get().command(program("pgv-standby"));
-        command.env_clear().args(arguments);
-        Report(serde_json::from_str(&run(command).success().stdout).unwrap())
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Report::of(Box::new(move || {
+            let mut command = TestAccount::get().command(program("pgv-standby"));
+            command.env_clear().args(&arguments);
+            serde_json::from_str(&run(command).success().stdout).unwrap()
+        }))
     };
     configured(&[]).expect(Some("s2"), &[("s1", OUTRANKED)]);
     nightly_dump(scene, &config);
@@ -278,7 +318,7 @@ fn under_load(scene: &Scene) {
     scene.settle();
     scene.write(600);
     wait_until("those that stream have replayed it", PATIENCE, || scene.report(&[], 0).node("s2")["lag_bytes"] == 0);
-    let report = scene.report(&["--max-lag", "100kB"], 0);
+    let mut report = scene.report(&["--max-lag", "100kB"], 0);
     report.expect(Some("s1"), &[("s3", &["lag_bytes"])]);
 }
 
@@ -305,7 +345,7 @@ fn without_receiver(scene: &Scene) {
     let receiver = "SELECT count(*) FROM pg_stat_wal_receiver";
     wait_until("its receiver has gone", PATIENCE, || scene.streaming.query(receiver) == "0");
     scene.write(300);
-    let report = scene.report(&["--max-lag", "100kB"], 0);
+    let mut report = scene.report(&["--max-lag", "100kB"], 0);
     report.expect(Some("p"), &[("s1", &["lag_bytes"]), ("s2", &["lag_bytes"]), ("s3", &["lag_bytes"])]);
     assert_eq!(report.node("s1")["source"], "nothing");
     assert_eq!(report.node("s1")["followed"], Value::Null);
@@ -336,7 +376,7 @@ fn strangers(scene: &Scene) {
     nodes.insert("f", foreign.conninfo());
     nodes.insert("gone", "host=127.0.0.1 port=1 user=pgv_monitor".to_owned());
     nodes.insert("nobody", scene.streaming.conninfo().replace("user=postgres", "user=nobody"));
-    let report = scene.report_of(&nodes, &[], 0);
+    let mut report = scene.report_of(&nodes, &[], 0);
     report.expect(Some("s1"), &[("f", &["other_cluster"]), ("gone", &["unreachable"]), ("nobody", &["unreachable"])]);
     let message = |name: &str| report.node(name)["reasons"][0]["message"].as_str().unwrap().to_owned();
     assert!(message("gone").contains("onnection refused"), "{}", message("gone"));
@@ -366,7 +406,7 @@ fn passwords(scene: &Scene) {
     };
     let refused = || scene.report_of(&guarded(&wrong), &[], 0);
     wait_until("the rule is in force", PATIENCE, || refused().0["chosen"] == "p");
-    let report = refused();
+    let mut report = refused();
     report.expect(Some("p"), &[("s1", &["unreachable"])]);
     let message = report.node("s1")["reasons"][0]["message"].as_str().unwrap();
     assert!(message.contains("password authentication failed") && !message.contains("not-it"), "{message}");
@@ -486,7 +526,7 @@ fn backups(scene: &Scene) {
 fn silence(scene: &mut Scene) {
     scene.streaming.signal(Signal::STOP);
     let begun = Instant::now();
-    let report = scene.report(&["--deadline", "1s"], 0);
+    let mut report = scene.report(&["--deadline", "1s"], 0);
     let took = begun.elapsed();
     // Many of them take no longer than one.
     let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -497,7 +537,7 @@ fn silence(scene: &mut Scene) {
     nodes.extend((0..11).map(|number| (format!("s{number}"), scene.cascaded.conninfo())));
     let nodes = nodes.iter().map(|(name, conninfo)| (name.as_str(), conninfo.clone())).collect();
     let begun = Instant::now();
-    let many = scene.report_of(&nodes, &["--deadline", "1s"], 0);
+    let mut many = scene.report_of(&nodes, &["--deadline", "1s"], 0);
     let took_by_many = begun.elapsed();
     scene.streaming.signal(Signal::CONT);
     many.expect(Some("s0"), &[]);
@@ -512,9 +552,10 @@ fn silence(scene: &mut Scene) {
 
 fn without_primary(scene: &mut Scene) {
     scene.site.primary.kill();
-    let report = scene.report(&["--max-lag", "100kB"], 0);
+    let mut report = scene.report(&["--max-lag", "100kB"], 0);
     report.expect(Some("s1"), &[("p", &["unreachable"])]);
     assert_eq!(report.0["reference"]["kind"], "highest_received");
+    drop(report);
     let outcome = scene.standby(&[]).success();
     assert!(outcome.stdout.contains("No primary answers. Lag is measured against"), "{outcome}");
     let refused = scene.standby(&["--require-primary", "--output", "json"]).expect_code(3);
@@ -533,7 +574,7 @@ fn promoted(scene: &mut Scene) {
     let line = scene.standby(&["--nagios"]).expect_code(2).stdout;
     assert!(line.contains("2 nodes are primaries of one cluster"), "{line}");
     scene.site.primary.kill();
-    let report = scene.report(&[], 0);
+    let mut report = scene.report(&[], 0);
     report.expect(Some("s3"), &[("s1", &["other_timeline"]), ("s2", &["other_timeline"]), ("p", &["unreachable"])]);
     scene.report(&["--prefer", "standby-only"], 1).expect(None, &[("s3", &["primary"])]);
 }

@@ -88,3 +88,16 @@ fn finish_despite() -> Cancel {
     }
     Cancel::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use signal_hook::consts::SIGPIPE;
+
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_already_is_left_so() {
+        // Rust has every program ignore SIGPIPE before its main function runs.
+        assert_eq!(not_ignored(&[SIGTERM, SIGPIPE, SIGHUP]), [SIGTERM, SIGHUP]);
+    }
+}

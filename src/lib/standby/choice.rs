@@ -6,6 +6,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{
     Choice, Difference, Policy, Preference, Probe, Purpose, Reason, Reference, ReplicationLag, Survey, Trouble,
     Verdict, WithoutPrimary,
@@ -79,7 +81,8 @@ fn reference(members: &[(&Probe, &ReplicationFacts)], timeline: Option<TimelineI
     });
     match (primaries.next(), primaries.next()) {
         (Some((probe, facts, lsn)), None) => {
-            return Some(Reference::Primary { node: probe.node.name.clone(), lsn, now: facts.now });
+            let earlier = probe.outcome.as_ref().ok().and_then(|answer| answer.earlier);
+            return Some(Reference::Primary { node: probe.node.name.clone(), lsn, now: facts.now, earlier });
         }
         (Some(_), Some(_)) => return None,
         (None, _) => {}
@@ -150,14 +153,19 @@ impl Scene<'_> {
             return ReplicationLag::default();
         };
         let bytes = reference.lsn().distance_from(replayed).unwrap_or(0);
-        let now = match reference {
-            Reference::Primary { now, .. } => *now,
-            Reference::HighestReceived { .. } => facts.now,
+        let (now, earlier) = match reference {
+            Reference::Primary { now, earlier, .. } => (*now, *earlier),
+            Reference::HighestReceived { .. } => (facts.now, None),
         };
+        // Clocks that disagree tell nothing.
+        let since = |time: Timestamp| Duration::try_from(now.duration_since(time)).ok();
+        let by_commit = standby.last_commit.and_then(since);
+        // Whoever has all that was written until then lacks only what is younger: so a record that is written just now
+        // does not make an idle server as late as its last commit is old.
+        let by_position = earlier.filter(|earlier| replayed >= earlier.lsn).and_then(|earlier| since(earlier.now));
         let time = match bytes {
             0 => Some(Duration::ZERO),
-            // Clocks that disagree tell nothing.
-            _ => standby.last_commit.and_then(|commit| Duration::try_from(now.duration_since(commit)).ok()),
+            _ => by_commit.into_iter().chain(by_position).min(),
         };
         ReplicationLag { bytes: Some(bytes), time }
     }

@@ -11,8 +11,8 @@ use crate::error::ErrorClass;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
-    ConflictLimit, ReplayPause, ReplicationFacts, ReplicationRole, ReplicationSettings, StandbyFacts, WalReceiver,
-    WalSource,
+    ConflictLimit, PrimaryPosition, ReplayPause, ReplicationFacts, ReplicationRole, ReplicationSettings, StandbyFacts,
+    WalReceiver, WalSource,
 };
 
 const NOW: &str = "2026-11-20T14:30:00Z";
@@ -75,7 +75,7 @@ fn probe(name: &str, facts: Option<ReplicationFacts>) -> Probe {
         node: NodeLabel { name: name.to_owned(), zone: None, priority: 0 },
         took: Duration::ZERO,
         outcome: match facts {
-            Some(facts) => Ok(Answer { facts, server }),
+            Some(facts) => Ok(Answer { facts, server, earlier: None }),
             None => Err(Unreachable { problem: "no answer".to_owned(), class: ErrorClass::TimedOut }),
         },
     }
@@ -141,6 +141,29 @@ fn an_idle_standby_is_not_late_however_old_its_last_commit_is() {
     let nodes = survey(vec![("p", Some(primary())), ("s", Some(behind(0, 86_400)))]);
     let policy = Policy { max_lag_time: Some(Duration::from_secs(1)), ..Policy::default() };
     assert_eq!(chosen(&nodes, &policy), Some("s"));
+}
+
+/// A record that the primary writes between its two answers: what is missing is younger than the first.
+#[test]
+fn who_has_replayed_what_the_primary_had_at_first_lacks_only_what_is_younger() {
+    let now: Timestamp = NOW.parse().unwrap();
+    let time = |standby: ReplicationFacts, earlier: u64| {
+        let mut nodes = survey(vec![("p", Some(primary())), ("s", Some(standby))]);
+        let position = PrimaryPosition { lsn: Lsn::new(earlier).unwrap(), now: now - SignedDuration::from_millis(40) };
+        nodes.probes[0].outcome.as_mut().unwrap().earlier = Some(position);
+        choose(&nodes, &Policy::default()).verdicts[1].lag.time
+    };
+    let unknown = || {
+        let mut facts = behind(300, 0);
+        let ReplicationRole::Standby(standby) = &mut facts.role else { unreachable!() };
+        standby.last_commit = None;
+        facts
+    };
+    assert_eq!(time(behind(300, 3_600), END - 300), Some(Duration::from_millis(40)));
+    assert_eq!(time(unknown(), END - 300), Some(Duration::from_millis(40)));
+    assert_eq!(time(behind(300, 3_600), END - 299), Some(Duration::from_secs(3_600)));
+    assert_eq!(time(unknown(), END - 299), None);
+    assert_eq!(time(behind(300, 0), END - 300), Some(Duration::ZERO));
 }
 
 #[test]

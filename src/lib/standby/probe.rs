@@ -2,7 +2,8 @@
 //!
 //! ORDER: the primary's position is read after the standbys'. A standby that was at S when it was asked, and a primary
 //! that is at P later, are at most P - S apart at the time of the first question. The other way round, what was written
-//! between the two questions would be missing, and a lag could be understated by any amount.
+//! between the two questions would be missing, and a lag could be understated by any amount. The first answer of the
+//! primary serves, too: who has replayed that lacks nothing that was written before it.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::SystemIdentifier;
 use crate::report::Cancel;
-use crate::server::{ReplicationFacts, ReplicationRole, SqlClient};
+use crate::server::{PrimaryPosition, ReplicationFacts, ReplicationRole, SqlClient};
 
 /// How often it is looked whether a signal came.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -73,6 +74,8 @@ struct Asked<'a> {
     node: &'a Node,
     took: Duration,
     outcome: Result<(SqlClient, ReplicationFacts), Unreachable>,
+    /// What a primary said the first time.
+    earlier: Option<PrimaryPosition>,
 }
 
 async fn ask_all(nodes: &Nodes, limit: Duration) -> Vec<Probe> {
@@ -95,15 +98,14 @@ async fn ask(node: &Node, limit: Duration) -> Asked<'_> {
         Ok((client, facts))
     };
     let outcome = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(Unreachable::silent(limit)));
-    Asked { node, took: watch.elapsed(), outcome }
+    Asked { node, took: watch.elapsed(), outcome, earlier: None }
 }
 
 /// Reads the position of a primary once more; one that does not answer any more is not reachable.
 async fn ask_again(asked: &mut Asked<'_>, limit: Duration) {
     let Ok((client, facts)) = &mut asked.outcome else { return };
-    if !facts.is_primary() {
-        return;
-    }
+    let ReplicationRole::Primary { current } = facts.role else { return };
+    asked.earlier = Some(PrimaryPosition { lsn: current, now: facts.now });
     match tokio::time::timeout(limit, client.primary_position()).await {
         Ok(Ok(Some(position))) => {
             facts.role = ReplicationRole::Primary { current: position.lsn };
@@ -118,7 +120,10 @@ async fn ask_again(asked: &mut Asked<'_>, limit: Duration) {
 impl Asked<'_> {
     fn into_probe(self) -> (Probe, Option<SqlClient>) {
         let (outcome, client) = match self.outcome {
-            Ok((client, facts)) => (Ok(Answer { facts, server: client.endpoint().host.clone() }), Some(client)),
+            Ok((client, facts)) => {
+                let answer = Answer { facts, server: client.endpoint().host.clone(), earlier: self.earlier };
+                (Ok(answer), Some(client))
+            }
             Err(problem) => (Err(problem), None),
         };
         (Probe { node: self.node.label.clone(), took: self.took, outcome }, client)

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{Choice, Probe, Reason, Reference, Survey, Trouble, Verdict};
 use crate::pg::Lsn;
+use crate::server::conninfo::HostAddress;
 use crate::server::{ConflictLimit, Follower, ReplayPause, ReplicationFacts, ReplicationRole, StandbyFacts, WalSource};
 
 /// Version of the schema; grows when something changes its meaning.
@@ -50,7 +51,9 @@ struct JsonNode {
     name: String,
     zone: Option<String>,
     priority: i32,
-    server: Option<String>,
+    /// A host name, an address or a socket directory.
+    host: Option<String>,
+    port: Option<u16>,
     reachable: bool,
     probe_seconds: f64,
     qualifies: bool,
@@ -156,7 +159,11 @@ fn node(survey: &Survey, probe: &Probe, verdict: &Verdict) -> JsonNode {
         ConflictLimit::After(after) => after.as_secs_f64(),
     };
     let answered = JsonNode {
-        server: Some(answer.server.to_string()),
+        host: Some(match &answer.server.address {
+            HostAddress::Socket(directory) => directory.to_string_lossy().into_owned(),
+            HostAddress::Tcp { name, .. } => name.clone(),
+        }),
+        port: Some(answer.server.port),
         version: facts.version_num,
         system_identifier: facts.system_identifier.map(|identifier| identifier.to_string()),
         timeline: facts.timeline.map(crate::pg::TimelineId::get),

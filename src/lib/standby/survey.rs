@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::NodeLabel;
 use crate::error::ErrorClass;
 use crate::pg::SystemIdentifier;
-use crate::server::ReplicationFacts;
 use crate::server::conninfo::ServerHost;
+use crate::server::{PrimaryPosition, ReplicationFacts};
 
 /// What came of asking all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Answer {
     pub facts: ReplicationFacts,
     /// Where it was reached.
     pub server: ServerHost,
+    /// Where its WAL ended when it was asked first, of a primary; its clock was read before that.
+    pub earlier: Option<PrimaryPosition>,
 }
 
 /// Why a node gave no answer.

@@ -7,13 +7,15 @@ use jiff::Timestamp;
 
 use super::Reason;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId};
+use crate::server::PrimaryPosition;
 
 /// How far a node is behind. Unknown is not zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReplicationLag {
     /// Bytes of WAL that it has not replayed.
     pub bytes: Option<u64>,
-    /// Zero when nothing is missing; else the age of the last commit that it has replayed.
+    /// Zero when nothing is missing; else how old what is missing may be at most: since the last commit that it has
+    /// replayed, or since the primary was asked first, when it has replayed all that was written until then.
     pub time: Option<Duration>,
 }
 
@@ -28,6 +30,8 @@ pub enum Reference {
         lsn: Lsn,
         /// Its clock then.
         now: Timestamp,
+        /// Where it was when it was asked first.
+        earlier: Option<PrimaryPosition>,
     },
     /// No primary answers: the highest position that any node of this history has.
     HighestReceived {
