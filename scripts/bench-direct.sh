@@ -1,5 +1,5 @@
-# The parts of scripts/bench with a cluster of their own: full, restore, files and memory. Sourced by it; like its
-# functions, these run as the server account, in a shell of their own.
+# The parts of scripts/bench with a cluster of their own: full, restore, verify, files, memory and profile. Sourced by it;
+# like its functions, these run as the server account, in a shell of their own.
 
 # start_cluster: an empty cluster with its server, a repository for pgv and one for pgBackRest
 start_cluster() {
@@ -78,19 +78,16 @@ full_by_pgbackrest() {
     du -sb "$BENCH/pgbackrest/backup" | cut -f 1 >>"$BENCH/$1.bytes"
 }
 
-# in_turns OURS THEIRS: two commands, RUNS times each, after one of each that does not count; each is called with the
-# name of its numbers, which is its own. Who is first must not matter.
+# in_turns NAME...: commands, RUNS times each, after one of each that does not count; each is called with the name of its
+# numbers, which is its own. Who is first must not matter.
 in_turns() {
-    local run
+    local run name names=("$@")
     for run in $(seq 0 "$RUNS"); do
-        [ "$run" -ne 1 ] || rm -f "$BENCH/$1."{us,cpu,kb,bytes,load} "$BENCH/$2."{us,cpu,kb,bytes,load}
-        if [ $((run % 2)) -eq 0 ]; then
-            "by_$2" "$2"
-            "by_$1" "$1"
-        else
-            "by_$1" "$1"
-            "by_$2" "$2"
-        fi
+        for name in "${names[@]}"; do
+            [ "$run" -ne 1 ] || rm -f "$BENCH/$name."{us,cpu,kb,bytes,load}
+            "by_$name" "$name"
+        done
+        names=("${names[@]:1}" "${names[0]}")
     done
 }
 
@@ -119,37 +116,57 @@ report() {
     } >"$BENCH/results/$1.json"
 }
 
-# Rows of about 1 KB in equal parts: JSON, text, bytes that nothing compresses; tables of pgbench; indexes; 800 small ones.
+database_bytes() { psql -XAtqc 'SELECT sum(pg_database_size(oid)) FROM pg_database'; }
+
+# At least --megabytes: rows of about 1 KB, as many of JSON as of text and of bytes that nothing compresses; tables of
+# pgbench; indexes; 800 small tables.
 fill_mixed() {
-    local rows=$((MEGABYTES * 1000 / 5))
-    psql -XAtq -v ON_ERROR_STOP=1 -v "rows=$rows" <<'END'
+    local rows=$((MEGABYTES * 270)) wanted=$((MEGABYTES * 1000000)) more
+    psql -XAtq -v ON_ERROR_STOP=1 <<'END'
 CREATE EXTENSION pgcrypto;
 CREATE TABLE words AS SELECT i, string_agg(substr(md5((i * 7 + j)::text), 1, 2 + (i + j) % 7), ' ' ORDER BY j) AS sentence
     FROM generate_series(1, 4000) AS i, generate_series(1, 12) AS j GROUP BY i;
 CREATE INDEX ON words (i);
-CREATE TABLE documents AS SELECT i AS id, jsonb_build_object('id', i, 'name', md5(i::text), 'when', now() - i * interval '1 s',
-    'amount', (i::bigint * 7919 % 100003) / 100.0, 'tags', jsonb_build_array('a' || i % 10, 'b' || i % 100, 'c' || i % 1000),
-    'lines', jsonb_build_array(jsonb_build_object('sku', md5((i % 5000)::text), 'count', i % 9, 'price', i % 977),
-        jsonb_build_object('sku', md5((i % 4999)::text), 'count', i % 8, 'price', i % 911),
-        jsonb_build_object('sku', md5((i % 4993)::text), 'count', i % 7, 'price', i % 877)),
-    'note', repeat('order ' || i % 1000 || ' ', 20)) AS document FROM generate_series(1, :rows) AS i;
-CREATE TABLE texts AS SELECT i AS id, (SELECT string_agg(sentence, '. ') FROM words
-    WHERE words.i IN (1 + i % 3989, 1 + i % 3967, 1 + i * 31 % 3947, 1 + i * 17 % 3943, 1 + i * 13 % 3931, 1 + i * 11 % 3929,
-        1 + i * 7 % 3923, 1 + i * 5 % 3919, 1 + i * 3 % 3917, 1 + i * 19 % 3911, 1 + i * 23 % 3907)) AS body
-    FROM generate_series(1, :rows) AS i;
-CREATE TABLE noise AS SELECT i AS id, gen_random_bytes(960) AS content FROM generate_series(1, :rows) AS i;
-CREATE INDEX ON documents ((document ->> 'name'));
-CREATE INDEX ON documents (id);
-CREATE INDEX ON texts (substr(body, 1, 60));
-CREATE INDEX ON noise (substr(content, 1, 16));
+CREATE TABLE documents (id int, document jsonb);
+CREATE TABLE texts (id int, body text);
+CREATE TABLE noise (id int, content bytea);
 DO $$ BEGIN FOR n IN 1..800 LOOP
     EXECUTE format('CREATE TABLE small_%s (id int PRIMARY KEY, t text)', n);
     EXECUTE format('INSERT INTO small_%s SELECT g, md5(g::text) FROM generate_series(1, %s) AS g', n, 1 + n % 90);
 END LOOP; END $$;
 END
+    add_rows 1 "$rows"
+    psql -XAtq -v ON_ERROR_STOP=1 <<'END'
+CREATE INDEX ON documents ((document ->> 'name'));
+CREATE INDEX ON documents (id);
+CREATE INDEX ON texts (substr(body, 1, 60));
+CREATE INDEX ON noise (substr(content, 1, 16));
+END
     pgbench -i -q -s $((MEGABYTES / 80)) >/dev/null 2>&1
-    psql -XAtqc 'VACUUM (FREEZE, ANALYZE)' -c CHECKPOINT
-    DATA_BYTES=$(psql -XAtqc 'SELECT sum(pg_database_size(oid)) FROM pg_database')
+    while psql -XAtqc 'VACUUM (FREEZE, ANALYZE)' -c CHECKPOINT && DATA_BYTES=$(database_bytes) &&
+        [ "$DATA_BYTES" -lt "$wanted" ]; do
+        # a row of each kind takes about so much, with its indexes
+        more=$(((wanted - DATA_BYTES) / 2800 + 1))
+        add_rows $((rows + 1)) $((rows + more))
+        rows=$((rows + more))
+    done
+}
+
+# add_rows FIRST LAST: rows of these numbers to each of the three large tables
+add_rows() {
+    psql -XAtq -v ON_ERROR_STOP=1 -v "first=$1" -v "last=$2" <<'END'
+INSERT INTO documents SELECT i, jsonb_build_object('id', i, 'name', md5(i::text), 'when', now() - i * interval '1 s',
+    'amount', (i::bigint * 7919 % 100003) / 100.0, 'tags', jsonb_build_array('a' || i % 10, 'b' || i % 100, 'c' || i % 1000),
+    'lines', jsonb_build_array(jsonb_build_object('sku', md5((i % 5000)::text), 'count', i % 9, 'price', i % 977),
+        jsonb_build_object('sku', md5((i % 4999)::text), 'count', i % 8, 'price', i % 911),
+        jsonb_build_object('sku', md5((i % 4993)::text), 'count', i % 7, 'price', i % 877)),
+    'note', repeat('order ' || i % 1000 || ' ', 20)) FROM generate_series(:first, :last) AS i;
+INSERT INTO texts SELECT i, (SELECT string_agg(sentence, '. ') FROM words
+    WHERE words.i IN (1 + i % 3989, 1 + i % 3967, 1 + i * 31 % 3947, 1 + i * 17 % 3943, 1 + i * 13 % 3931, 1 + i * 11 % 3929,
+        1 + i * 7 % 3923, 1 + i * 5 % 3919, 1 + i * 3 % 3917, 1 + i * 19 % 3911, 1 + i * 23 % 3907))
+    FROM generate_series(:first, :last) AS i;
+INSERT INTO noise SELECT i, gen_random_bytes(960) FROM generate_series(:first, :last) AS i;
+END
 }
 
 by_pgv_full() { full_by_pgv "$1"; }
@@ -184,11 +201,40 @@ bench_restore() {
     rm -rf "$BENCH/restored" "$BENCH/plain"
 }
 
-# full and restore, of the same cluster
+bench_verify_mixed() {
+    fresh_pgv
+    verify_when_full "mixed data"
+}
+
+# profile_of NAME COMMAND...: its busiest functions
+profile_of() {
+    local name=$1
+    shift
+    sync
+    perf record -q -e cpu-clock -F 1999 -o "$BENCH/$name.perf" -- "$@" >"$BENCH/$name.out" 2>&1 ||
+        { cat "$BENCH/$name.out" && return 1; }
+    printf '\n%s of %s MB, part of its CPU by function\n' "$name" $((DATA_BYTES / 1000000))
+    perf report -q -i "$BENCH/$name.perf" --no-children --stdio -F overhead,symbol -w 9,100 2>/dev/null |
+        awk 'NF && ++rows <= 16'
+}
+
+bench_profile() {
+    fresh_pgv
+    profile_of backup pgv-basebackup --method direct --checkpoint fast
+    profile_of restore pgv-restore -D "$BENCH/restored"
+    profile_of delta pgv-restore -D "$BENCH/restored" --delta
+}
+
+# full, restore and verify, of the same cluster, which ends with the last
 bench_large() {
     fill_mixed
-    [ "$WHAT" = restore ] || bench_full
-    [ "$WHAT" = full ] || bench_restore
+    case $WHAT in
+    full) bench_full ;;
+    restore) bench_restore ;;
+    verify) bench_verify_mixed ;;
+    profile) bench_profile | tee "$BENCH/results/profile.txt" ;;
+    *) bench_full && bench_restore && bench_verify_mixed ;;
+    esac
 }
 
 # plant_pages COUNT: files of relations in the data directory: a third is empty, the others are one page

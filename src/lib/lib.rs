@@ -27,6 +27,7 @@ pub mod fs;
 pub(crate) mod fuzz_check;
 #[cfg(test)]
 pub(crate) mod hostile;
+pub(crate) mod nearest;
 pub(crate) mod parallel;
 pub mod pg;
 pub mod report;

@@ -23,7 +23,7 @@ impl fmt::Display for Violation {
 const LAYERS: &[&[&str]] = &[
     // layer 0, whose own order is: the failure classes, the time, PostgreSQL's vocabulary, then what speaks of them
     &["error"],
-    &["report", "clock", "parallel", "fuzz_check"],
+    &["report", "clock", "parallel", "nearest", "fuzz_check"],
     &["pg"],
     &["fs", "codec"],
     // layer 1

@@ -112,6 +112,26 @@ fn the_others_end_at_once_on_the_second_signal() {
     }
 }
 
+#[test]
+fn nohup_is_heeded() {
+    let host = host();
+    let programs: [(&str, &[&str]); 3] =
+        [("pgv-restore", &["-D", "d"]), ("pgv-basebackup", &[]), ("pgv-archive", &["a", "b"])];
+    for (name, arguments) in programs {
+        let mut command = host.command("nohup");
+        command.arg(crate::support::program(name)).args(["--config", "pipe"]).args(arguments);
+        let mut hanging = Hanging(command.spawn().unwrap()).prepared();
+        for _ in 0..2 {
+            hanging.send(Signal::HUP);
+        }
+        let ignored = u64::from_str_radix(&hanging.status_line("SigIgn:"), 16).unwrap();
+        assert_eq!(ignored & 1, 1, "{name}");
+        assert_eq!(hanging.0.try_wait().unwrap(), None, "{name}");
+        hanging.send(Signal::TERM);
+        hanging.send(Signal::TERM);
+    }
+}
+
 /// PostgreSQL takes a status above 125, or death by a signal, of `recovery_end_command` for a reason to stop.
 #[test]
 fn clear_finishes_whatever_is_sent() {

@@ -52,6 +52,12 @@ fn backup_is_stored(version: PgVersion) {
     assert_eq!(backup["major_version"], version.number());
     assert_eq!(backup["tablespaces"].as_array().unwrap().len(), 1);
     assert_eq!(backup["server"]["settings"]["data_directory"], site.primary.data.to_str().unwrap());
+    let libraries = &backup["server"]["libraries"];
+    // those of 16 to 18 are built without ICU
+    let icu = (version <= PgVersion::V15).then_some(("icu", "."));
+    for (name, words) in [("os", " "), ("libc", "version 2.")].into_iter().chain(icu) {
+        assert!(libraries[name].as_str().unwrap_or_default().contains(words), "{name}: {libraries}");
+    }
     let positions = format!(
         "SELECT '{}'::pg_lsn < '{}'::pg_lsn AND '{}'::pg_lsn <= pg_current_wal_lsn() \
          AND '{}'::timestamptz >= '{before}' AND '{}'::timestamptz <= clock_timestamp()",
@@ -116,6 +122,25 @@ fn a_broken_archive_command_is_told_before_data_is_read() {
     assert!(outcome.elapsed < Duration::from_secs(20), "{outcome}");
     assert_eq!(site.backups(), [""; 0]);
     assert!(!site.tree().join("packs").exists(), "data was stored");
+}
+
+/// Nothing was written since the backup before, so all WAL is there when the next one looks.
+#[test]
+fn an_archive_command_that_broke_since_the_last_backup_is_told_as_soon() {
+    let folder = TestFolder::new("backup-broke");
+    let site = Site::new(PgVersion::V15, &folder);
+    site.primary.query(SOME_DATA);
+    site.backup(&[]).success();
+    let size = || fs::read_dir(site.tree().join("packs")).unwrap().count();
+    let before = size();
+    site.primary.configure(&["archive_command = 'false'"]);
+    site.primary.reload();
+    for method in ["stream", "direct"] {
+        let outcome = site.backup(&["--archive-timeout", "3s", "--method", method]).expect_code(4);
+        let outcome = outcome.expect_stderr("did not arrive in the archive within 3 s: archiving does not work");
+        outcome.expect_stderr("the server's archiver has failed").expect_stderr("pg_stat_archiver");
+    }
+    assert_eq!((site.backups().len(), size()), (1, before), "data was stored");
 }
 
 /// Ended by a signal, by the server, or by the loss of its repository, a backup leaves nothing that is listed, says so,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{PgVersion, Site, TestAccount, TestCluster, TestFolder, run, run_within};
+use crate::support::{Ledger, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, run, run_within};
 
 const PASSWORD: &str = "canary-Xk29-password";
 
@@ -59,7 +59,11 @@ fn a_backup_over_tls_with_scram_and_a_password_file() {
         root.display(),
         passfile.display()
     );
+    let mut ledger = Ledger::create(&site.primary);
+    ledger.commit_many(&site.primary, 3);
     let outcome = site.backup(&["-d", &over_tcp(&site.primary, &strict)]).success();
+    ledger.commit_many(&site.primary, 3);
+    site.primary.archive_all();
     assert!(!format!("{outcome}").contains(PASSWORD), "{outcome}");
     assert_eq!(site.backups().len(), 1);
     // What was stored holds no password either.
@@ -70,6 +74,11 @@ fn a_backup_over_tls_with_scram_and_a_password_file() {
         // The table of roles holds SCRAM verifiers, never the password; WAL may hold the statement's text nowhere.
         assert!(!found, "{entry:?} holds the password");
     }
+    let data = folder.join("copy");
+    site.restore(&data, &[]).success();
+    let mut copy = TestCluster::at(PgVersion::V15, &folder, "copy-server", &data);
+    assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+    Ledger::assert(&copy, &ledger.all());
 }
 
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {

@@ -219,7 +219,8 @@ impl TlsSite {
         run(shell).success();
         let server = TestCluster::builder(version, folder).start();
         let hba = "local all all trust\nhostssl all postgres 127.0.0.1/32 trust\n\
-                   hostssl all scram 127.0.0.1/32 scram-sha-256\n";
+                   hostssl all scram 127.0.0.1/32 scram-sha-256\n\
+                   hostssl all md5 127.0.0.1/32 md5\nhostssl all clear 127.0.0.1/32 password\n";
         std::fs::write(server.data.join("pg_hba.conf"), hba).unwrap();
         let site = Self { server, certificates };
         site.install("leaf-root");
@@ -392,6 +393,8 @@ type SettingsRow<'a> = (&'a str, &'a [(&'a str, &'a str)], Expected);
 
 fn scram_role(server: &TestCluster) {
     server.query(&format!("CREATE ROLE scram LOGIN PASSWORD '{PASSWORD}'"));
+    server.query(&format!("SET password_encryption = md5; CREATE ROLE md5 LOGIN PASSWORD '{PASSWORD}'"));
+    server.query(&format!("CREATE ROLE clear LOGIN PASSWORD '{PASSWORD}'"));
 }
 
 /// Rows: more settings, what both do. On 17, whose psql knows them all.
@@ -403,6 +406,7 @@ fn settings_mean_what_they_mean_to_psql() {
     let port = site.server.port;
     let tls = site.conninfo("localhost", "verify-full", "root.crt");
     let scram = format!("{} password={PASSWORD}", tls.replace("user=postgres", "user=scram"));
+    let [md5, clear] = ["md5", "clear"].map(|role| scram.replace("user=scram", &format!("user={role}")));
     let services = format!(
         "[tls]\nhost=localhost\nhostaddr=127.0.0.1\nport={port}\nuser=postgres\ndbname=postgres\n\
          sslrootcert={}\nsslmode=verify-full\n[scram]\nhost=localhost\nhostaddr=127.0.0.1\nport={port}\nuser=scram\n\
@@ -442,6 +446,14 @@ fn settings_mean_what_they_mean_to_psql() {
         (&format!("{scram} channel_binding=disable"), &[], In),
         (&format!("{scram} require_auth=scram-sha-256"), &[], In),
         (&format!("{scram} require_auth=md5"), &[], Refused),
+        (&md5, &[], In),
+        (&format!("{md5} require_auth=md5"), &[], In),
+        (&format!("{md5} require_auth=scram-sha-256"), &[], Refused),
+        (&md5.replace(PASSWORD, "wrong"), &[], Refused),
+        (&clear, &[], In),
+        (&format!("{clear} require_auth=password"), &[], In),
+        (&format!("{clear} require_auth=!password"), &[], Refused),
+        (&clear.replace(PASSWORD, "wrong"), &[], Refused),
         (&format!("{tls} channel_binding=require"), &[], Refused),
         (&format!("{tls} require_auth=none"), &[], In),
         (&format!("{tls} sslcertmode=disable"), &[], In),

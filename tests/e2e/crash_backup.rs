@@ -76,7 +76,7 @@ fn a_backup_is_listed_whole_or_not_at_its_last_steps() {
     // What publishes the record, and what comes after it.
     let is_link = |step: &&Step| step.call == "linkat";
     let record = steps.iter().rfind(is_link).unwrap();
-    assert!(record.line.contains("/record"), "{record}");
+    assert!(record.line.contains("\"record\""), "{record}");
     let at = steps.iter().position(|step| step == record).unwrap();
     let last: Vec<Step> = steps[at - 3..].iter().filter(|step| step.call != "write").cloned().collect();
     let (killed, listed) = scene.killed_at(&last);

@@ -71,7 +71,7 @@ impl Taken {
                     self.walk(scope, data, Some(path));
                 }
                 EntryScope::LeftOut => {}
-                EntryScope::Unexpected => drop(self.unexpected.insert(path.to_string())),
+                EntryScope::Unexpected | EntryScope::Moved => drop(self.unexpected.insert(path.to_string())),
             }
         }
     }
@@ -210,7 +210,7 @@ fn judged(data: &Path) -> (usize, usize, BadBlocks) {
             match judge_page(page, number, Lsn::new(u64::MAX).unwrap()) {
                 PageVerdict::Good | PageVerdict::New => {}
                 PageVerdict::Bad { stored, computed } => drop(bad.insert((name.clone(), number), (stored, computed))),
-                PageVerdict::Changing => panic!("{name} {number}"),
+                PageVerdict::Changing | PageVerdict::Torn { .. } => panic!("{name} {number}"),
             }
         }
     }

@@ -6,6 +6,8 @@
 mod support;
 
 mod backup;
+mod backup_places;
+mod backup_whole;
 mod canaries;
 mod check;
 mod clone;

@@ -73,25 +73,36 @@ fn count_files(directory: &Path) -> u32 {
         .sum()
 }
 
+/// A restore may end between the look at its files and the signal: then it is begun again, so often.
+const TRIES: u32 = 5;
+
 /// Kills a restore at so many points of its run, each time from the beginning; says how many were before its end.
 fn kill_at(site: &Site, data: &Path, files: u32, points: u32) -> u32 {
     for point in 0..points {
-        if data.exists() {
-            fs::remove_dir_all(data).unwrap();
-        }
-        let mut child = begin(site, data);
-        while count_files(data) < files * point / points && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        let output = child.wait_with_output().unwrap();
-        if data.join(CONTROL_FILE).exists() {
+        if !(0..TRIES).any(|_| is_killed_at(site, data, files * point / points)) {
             return point;
         }
-        assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(data.join(MARKER).exists() || count_files(data) == 0, "there are files without a marker");
     }
     points
+}
+
+/// Kills a restore that has written so many files; says whether that was before its end.
+fn is_killed_at(site: &Site, data: &Path, files: u32) -> bool {
+    if data.exists() {
+        fs::remove_dir_all(data).unwrap();
+    }
+    let mut child = begin(site, data);
+    while count_files(data) < files && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    if data.join(CONTROL_FILE).exists() {
+        return false;
+    }
+    assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(data.join(MARKER).exists() || count_files(data) == 0, "there are files without a marker");
+    true
 }
 
 fn killed_restore_never_starts(points: u32) {

@@ -352,6 +352,19 @@ fn targets_that_do_not_exist_are_refused_with_the_nearest_that_do() {
     let in_none = "is not in the archive: WAL was read from ";
     let two = "; it is on timeline 2, at ";
     let idle = "--target-time";
+    // The timeline that goes furthest, and another one, by position and by time.
+    let end = |timeline: &u32| history.path(*timeline).records.last().unwrap().0;
+    let (furthest, nearer) =
+        ([1, 2, 3].iter().max_by_key(|one| end(one)).unwrap(), [1, 2, 3].iter().min_by_key(|one| end(one)).unwrap());
+    let commits =
+        || (1..=3).flat_map(|timeline| history.path(timeline).endings.iter().map(move |ending| (timeline, ending)));
+    let commits = || commits().filter(|(_, ending)| ending.is_commit && ending.xid > 0);
+    let far = format!("{:X}/{:X}", end(furthest) >> 32, end(furthest) & 0xFFFF_FFFF);
+    let nearest = |ending: &Ending| format!("The nearest before it is the commit of transaction {} at ", ending.xid);
+    let by_place = nearest(commits().max_by_key(|(_, ending)| ending.start).unwrap().1);
+    let by_time = nearest(commits().max_by_key(|(_, ending)| ending.time).unwrap().1);
+    let (nearer_option, last_by_time) = (format!("--target-timeline={nearer}"), " --target-timeline 3");
+    let elsewhere = format!("; it is on timeline {furthest}, at {far}");
     let rows: &[(&[&str], &[&str])] = &[
         (&["--target-xid", "4000000", "--target-timeline", "3"], &[in_none, &format!(": --target-xid {largest}")]),
         (&["--target-xid", &subtransaction, "--target-timeline", "1"], &[in_none, "The nearest before it", &sub[0]]),
@@ -359,13 +372,23 @@ fn targets_that_do_not_exist_are_refused_with_the_nearest_that_do() {
         (&["--target-xid", &prepared_only, "--target-timeline", "1"], &[in_none, &prepared[0], &prepared[1]]),
         (
             &["--target-name", "nowhere", "--target-timeline", "1"],
-            &[in_none, "The last restore points there: ", "\"idle\" ("],
+            &[in_none, "The last restore points: ", "\"twice\" (", "--target-timeline 2)"],
         ),
+        // Of another timeline, and of the path itself before its newest backup.
+        (
+            &["--target-name", "idel", "--target-timeline", "3"],
+            &["a name like it: \"idle\" (", " --target-timeline 1)"],
+        ),
+        (&["--target-name", "oen-0", "--target-timeline", "3"], &["a name like it: \"one-0\" ("]),
+        (&["--target-name", "idel"], &["a name like it: \"idle\" ("]),
+        (&["--target-lsn", &far, &nearer_option], &[&elsewhere, "To recover along that timeline: "]),
+        (&["--target-lsn", "6/0"], &["lies after the end of the archive at ", &by_place]),
+        (&[idle, "2100-01-01 00:00:00+00", "--target-timeline=1"], &[&by_time, last_by_time]),
         (&["--target-name", "two-0", "--target-timeline", "1"], &[two, "--target-timeline 2"]),
         (&["--target-name", "two-more-1", "--target-timeline", "3"], &[two, "--target-timeline 2"]),
         (&[idle, &history.idle_time, "--target-timeline", "1"], &[in_none, &last_commit, "Without a target"]),
-        (&[idle, "2100-01-01 00:00:00+00"], &["is later than everything in the archive"]),
-        (&["--target-lsn", "7/0", "--target-timeline", "3"], &["lies after the end of the archive at "]),
+        (&[idle, "2100-01-01 00:00:00+00"], &["is later than everything in the archive", &by_time]),
+        (&["--target-lsn", "7/0", "--target-timeline", "3"], &["lies after the end of the archive at ", &by_place]),
         (
             &[idle, "2026-10-25 02:30:00+02:00"],
             &["2026-10-25 00:30:00.000000+00", "lies before the end of the earliest"],

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::{Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, wait_until};
+use crate::support::{
+    Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, run_within, wait_until,
+};
 
 const MARKER: &str = "pgv-restore.incomplete";
 
@@ -155,4 +157,27 @@ fn segments_of(site: &Site) -> Vec<std::path::PathBuf> {
     let mut segments: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(is_segment).collect();
     segments.sort();
     segments
+}
+
+/// A server in a container with the directory has another process number there; one whose `postmaster.pid` a person
+/// removed has none at all.
+#[test]
+fn a_server_that_its_pid_file_does_not_lead_to_is_found_all_the_same() {
+    let folder = TestFolder::new("safety-hidden");
+    let site = Site::new(PgVersion::V15, &folder);
+    site.backup(&[]).success();
+    let data = site.primary.data.display().to_string();
+    let refused = |outcome: Outcome| drop(outcome.expect_code(3).expect_stderr("a server (process"));
+    for option in ["--delta", "--move-aside"] {
+        let command = site.pgv.command("pgv-restore", &["-D", &data, option]);
+        let mut apart = std::process::Command::new("/usr/bin/unshare");
+        apart.env_clear().args(["--pid", "--fork", "--mount-proc"]).arg(command.get_program()).args(command.get_args());
+        apart.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir("/");
+        refused(run_within(std::time::Duration::from_secs(60), apart));
+    }
+    std::fs::remove_file(site.primary.data.join("postmaster.pid")).unwrap();
+    for option in ["--delta", "--move-aside"] {
+        refused(site.restore(&site.primary.data, &[option]));
+    }
+    assert!(site.primary.data.join("global/pg_control").exists());
 }

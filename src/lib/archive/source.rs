@@ -11,7 +11,7 @@ use crate::repository::ClusterIdentity;
 use crate::server::{ControlFileReadError, read_control_file};
 
 /// LIMIT: larger segments are read three times, as they are stored, instead of being held in memory.
-const WHOLE_BYTES_MAX: u64 = 64 << 20;
+const WHOLE_BYTES_MAX: u64 = 16 << 20;
 /// LIMIT: bytes of a `.history` or `.backup` file.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 

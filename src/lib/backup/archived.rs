@@ -34,13 +34,49 @@ impl ArchiveWait<'_> {
         history: &TimelineHistory,
         reporter: &dyn Reporter,
     ) -> Result<(), BackupError> {
+        match self.segments_before(start, history).as_slice() {
+            [] => Ok(()),
+            names @ [before, ..] => {
+                self.for_any(names, true, reporter, || Ok(self.archive.next_stored(before)?.is_some()))
+            }
+        }
+    }
+
+    /// Whether that segment is there at this moment.
+    pub(super) fn has_segment_before(&self, start: Lsn, history: &TimelineHistory) -> Result<bool, BackupError> {
+        self.has_any(&self.segments_before(start, history))
+    }
+
+    /// Waits for the segment that the backup starts in, which was ended early so that something is archived.
+    pub(super) fn for_segment_of(
+        &self,
+        start: Lsn,
+        history: &TimelineHistory,
+        reporter: &dyn Reporter,
+    ) -> Result<(), BackupError> {
         let own = WalSegmentName::containing(history.timeline(), start, self.size);
-        let Some(before) = own.previous(self.size).filter(|name| name.start_lsn(self.size).is_some()) else {
-            return Ok(());
-        };
-        let names: Vec<WalSegmentName> =
-            std::iter::once(before).chain(history.parents().map(|timeline| before.with_timeline(timeline))).collect();
-        self.for_any(&names, true, reporter, || Ok(self.archive.next_stored(&before)?.is_some()))
+        self.for_any(&[own], true, reporter, || Ok(false))
+    }
+
+    /// What the segment before the start may be called; nothing where there is none.
+    fn segments_before(&self, start: Lsn, history: &TimelineHistory) -> Vec<WalSegmentName> {
+        let own = WalSegmentName::containing(history.timeline(), start, self.size);
+        match own.previous(self.size).filter(|name| name.start_lsn(self.size).is_some()) {
+            Some(before) => {
+                let of_parents = history.parents().map(|timeline| before.with_timeline(timeline));
+                std::iter::once(before).chain(of_parents).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn has_any(&self, names: &[WalSegmentName]) -> Result<bool, BackupError> {
+        for name in names {
+            if self.archive.look_up(&WalFileName::Segment(*name))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Waits for every segment from `start` to `stop`.
@@ -73,12 +109,7 @@ impl ArchiveWait<'_> {
         let mut quiet = Some(Deadline::after(SAY_AFTER));
         let mut pause = FIRST_PAUSE;
         loop {
-            for name in names {
-                if self.archive.look_up(&WalFileName::Segment(*name))?.is_some() {
-                    return Ok(());
-                }
-            }
-            if otherwise()? {
+            if self.has_any(names)? || otherwise()? {
                 return Ok(());
             }
             if self.cancel.is_cancelled() {

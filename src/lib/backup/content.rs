@@ -174,6 +174,7 @@ impl Sink<'_> {
             let path = tablespace_path(tablespace.oid)?;
             let kind = FileKind::Link { target: tablespace.path.clone() };
             let entry = FileEntry::new(&path, 0o777, Timestamp::UNIX_EPOCH, kind);
+            self.storage.arrived.note_other(&path);
             self.storage.listing.add_other(&path, entry)?;
         }
         // One inside the data directory is a directory there, not a link.
@@ -259,7 +260,7 @@ impl TarSink for Sink<'_> {
         let Current { path, entry, destination, checksum } = current;
         let modified = Timestamp::from_second(entry.modified_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
         let of_map = |kind| FileEntry::new(&path, entry.mode & 0o777, modified, kind);
-        let Storage { packs, listing, .. } = &mut self.storage;
+        let Storage { packs, listing, arrived, .. } = &mut self.storage;
         match entry.kind {
             TarEntryKind::File { size_bytes } => {
                 let stored = match destination {
@@ -268,9 +269,11 @@ impl TarSink for Sink<'_> {
                 };
                 let kind =
                     stored.map(|StoredFile { extents, digest }| FileKind::File { bytes: size_bytes, digest, extents });
+                arrived.note_file(&path, size_bytes);
                 listing.add_file(&path, size_bytes, &checksum.finish(), kind.map(of_map))?;
             }
             TarEntryKind::Directory | TarEntryKind::TablespaceLink { .. } => {
+                arrived.note_other(&path);
                 listing.add_other(&path, of_map(FileKind::Directory))?;
             }
         }

@@ -145,14 +145,14 @@ pub(super) fn received_in(
         content.data(piece)?;
     }
     let StreamedContent { storage, backup_label, tablespace_map, .. } = content.finish()?;
-    let Storage { packs, mut listing, manifest } = storage;
+    let Storage { packs, mut listing, manifest, arrived } = storage;
     let position = |lsn| WalPosition { lsn: Lsn::new(lsn).unwrap(), timeline: TimelineId::FIRST };
     let system_identifier = SystemIdentifier::new(7).unwrap();
     let cancel = Cancel::new();
     let (summary, mut manifest) = manifest.read(&mut listing, &cancel)?;
     manifest_check::check_summary(&summary, system_identifier, position(0x200_0028), position(0x200_0100))?;
     backup.store_document_file(DocumentKind::BackupManifest, "backup_manifest", &mut manifest)?;
-    let stored = StreamedFiles { packs, listing: listing.finish()? }.store(&mut backup, &cancel)?;
+    let stored = StreamedFiles { packs, listing: listing.finish()?, arrived }.store(&mut backup, &cancel)?;
     let record = backup_testing::record(test, backup.id(), &backup, &stored);
     backup.finish(&record).unwrap();
     let mut entries = Vec::new();
@@ -317,7 +317,7 @@ fn a_manifest_that_no_server_writes_is_refused() {
 fn the_list_of_a_stream_has_a_bound() {
     let test = testing::repository();
     let scratch = test.repository.scratch().unwrap();
-    let storage = Storage::new(&scratch, begun(&test).packs(PackOptions::default()).unwrap(), None).unwrap();
+    let storage = Storage::new(&scratch, begun(&test).packs(PackOptions::default()).unwrap(), None, 8192).unwrap();
     let content = Content::new(storage, &[], true).unwrap();
     assert!(content.sink.refuse_too_many(1).is_ok());
     let error = content.sink.refuse_too_many(0).unwrap_err();
@@ -330,8 +330,8 @@ fn room_for_the_list_is_checked_by_what_the_last_backup_had() {
     let scratch = test.repository.scratch().unwrap();
     let packs = || begun(&test).packs(PackOptions::default()).unwrap();
     let last = |files| BackupSizes { files, ..BackupSizes::default() };
-    assert!(Storage::new(&scratch, packs(), Some(&last(1000))).is_ok());
-    let error = Storage::new(&scratch, packs(), Some(&last(u64::MAX / 2))).err().unwrap();
+    assert!(Storage::new(&scratch, packs(), Some(&last(1000)), 8192).is_ok());
+    let error = Storage::new(&scratch, packs(), Some(&last(u64::MAX / 2)), 8192).err().unwrap();
     assert_eq!(error.class(), ErrorClass::NoSpace);
     assert!(error.to_string().contains(&scratch.path().display().to_string()), "{error}");
 }

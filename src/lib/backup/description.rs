@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::BackupError;
 use super::session::ServerSession;
+use super::{BackupError, host};
 use crate::fs;
 use crate::pg::SystemIdentifier;
 use crate::report::Reporter;
@@ -94,6 +94,9 @@ impl Description {
         };
         let told = description.data_directory();
         description.local_directory = session.local_directory(told.as_deref(), system_identifier);
+        if let Some(directory) = description.local_directory.proven() {
+            description.server.libraries.extend(host::versions(directory));
+        }
         description.read_outside_files(session, included, reporter)?;
         Ok(description)
     }
@@ -177,9 +180,9 @@ async fn show(sql: &SqlClient, names: &[&str]) -> Result<BTreeMap<String, String
     Ok(rows.into_iter().filter_map(pair).collect())
 }
 
-/// Versions of the libraries that decide how text is sorted.
+/// The versions of collations, which their libraries decide.
 async fn libraries(sql: &SqlClient) -> Result<BTreeMap<String, String>, ServerError> {
-    let query = "SELECT CASE collprovider WHEN 'c' THEN 'libc' ELSE 'icu' END, max(pg_collation_actual_version(oid)) \
+    let query = "SELECT CASE collprovider WHEN 'c' THEN 'libc_collation' ELSE 'icu_collation' END, max(pg_collation_actual_version(oid)) \
                  FROM pg_collation WHERE collprovider IN ('c', 'i') AND collencoding IN (-1, 6) GROUP BY 1";
     let rows = sql.query_text("tell the versions of its libraries", query).await?;
     let pair = |row: Vec<Option<String>>| match row.as_slice() {

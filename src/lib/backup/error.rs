@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::whole::IncompleteError;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
-    BackupLabelError, DataPath, DataPathError, Lsn, ManifestError, PgMajorVersion, PgVersionError, SystemIdentifier,
-    TarError, TimelineHistoryError, TimelineId, WalSegmentName,
+    BackupLabelError, DataPath, DataPathError, DataPathProblem, Lsn, ManifestError, PgMajorVersion, PgVersionError,
+    SystemIdentifier, TarError, TimelineHistoryError, TimelineId, WalSegmentName,
 };
 use crate::repository::{
     BackupId, BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError, WriterDescription,
@@ -15,7 +16,7 @@ use crate::repository::{
 use crate::server::{BackupSessionError, ConnectError, ControlFileReadError, ReplicationError, ServerError};
 use crate::wal_search::WalSearchError;
 
-/// A backup that was not taken. Nothing of it is listed.
+/// A backup that was not taken. Nothing of it is listed, but where its record is in doubt.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
@@ -187,15 +188,9 @@ pub enum BackupError {
         /// Where it stops.
         stop: Lsn,
     },
-    /// The server does not send a tablespace that lies in its data directory.
-    #[error(
-        "this server leaves tablespace {oid}, which lies in the data directory itself, out of its base backups, so the \
-         backup would be incomplete"
-    )]
-    UnsentTablespace {
-        /// Its OID.
-        oid: u32,
-    },
+    /// Data of the server would be missing.
+    #[error(transparent)]
+    Incomplete(#[from] IncompleteError),
     /// A tablespace whose location is no text.
     #[error("tablespace {oid} lies at \"{location}\", which is not UTF-8, so the backup could not name it")]
     TablespaceName {
@@ -284,6 +279,12 @@ pub enum BackupError {
         /// Where the backup begins.
         expected: Lsn,
     },
+    /// It failed when it had begun.
+    #[error(transparent)]
+    Begun(Box<BackupError>),
+    /// It failed when its record was being stored, so it may be listed.
+    #[error(transparent)]
+    Recording(BackupWriterError),
     /// A signal came.
     #[error("the backup was ended by a signal; nothing of it is listed")]
     Cancelled,
@@ -303,6 +304,9 @@ impl BackupError {
     /// Whether it is this server that failed, and not what would fail with any other: the repository, this host, a
     /// signal.
     pub(super) fn is_of_the_server(&self) -> bool {
+        if let Self::Begun(error) = self {
+            return error.is_of_the_server();
+        }
         !matches!(
             self,
             Self::Cancelled
@@ -323,25 +327,28 @@ impl BackupError {
             Self::Replication(error) => error.class(),
             Self::Selection(error) => error.class(),
             Self::Repository(error) => error.class(),
-            Self::Writer(error) => error.class(),
+            Self::Begun(error) => error.own_class(),
+            Self::Writer(error) | Self::Recording(error) => error.class(),
             Self::Pack(error) => error.class(),
             Self::File(error) | Self::Spill(error) => error.class(),
             Self::NoRoom { .. } => ErrorClass::NoSpace,
             Self::Manifest(ManifestError::Read(error)) => ErrorClass::of_io(error),
             Self::ControlFile(error) => error.class(),
             Self::Session(error) => error.class(),
+            Self::Incomplete(error) => error.class(),
             Self::NoControlFile { .. } => ErrorClass::Unavailable,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Version(_) | Self::BlockSize { .. } => ErrorClass::Unsupported,
             Self::TwoServers { .. }
             | Self::OtherVersion { .. }
-            | Self::UnsentTablespace { .. }
             | Self::TablespaceName { .. }
             | Self::TooManyEntries { .. }
             | Self::NotDirect { .. }
             | Self::OtherDirectory { .. }
             | Self::OtherServersWal { .. }
             | Self::OtherServersHistory { .. } => ErrorClass::Refused,
+            // A file of a person's, which no archive of the server would make up.
+            Self::Path(DataPathError { problem: DataPathProblem::Backslash, .. }) => ErrorClass::Refused,
             Self::Archive { .. }
             | Self::ArchiveContent { .. }
             | Self::Path(_)

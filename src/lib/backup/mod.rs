@@ -13,6 +13,7 @@ mod content;
 mod description;
 mod direct;
 mod error;
+mod host;
 mod listing;
 mod manifest_check;
 mod method;
@@ -22,6 +23,7 @@ mod session;
 mod stream;
 mod streamed;
 mod taken;
+mod whole;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -42,7 +44,8 @@ use direct::DirectBackup;
 pub use error::{BackupError, MarkedBackup};
 pub use method::MethodChoice;
 use needed_wal::NeededWal;
-use session::ServerSession;
+use session::{ServerIdentity, ServerSession};
+pub use whole::IncompleteError;
 
 /// The directory of a writer that takes backups of a server on another host: no path, so nothing is ever restored there.
 const UNKNOWN_DIRECTORY: &str = "unknown";
@@ -156,32 +159,13 @@ fn take(
     let begin =
         BackupBegin { id: BackupId::generate(now), host: options.host.clone(), parents: Vec::new(), began: now };
     let mut backup = announce(options, &selected.cluster, &writer, &begin, reporter, cancel)?;
-    let archive_timeout = match server.is_standby {
-        true => timeout_of_standby(options.archive_timeout, session.archive_timeout()?),
-        false => options.archive_timeout,
-    };
-    let of_standby = server.is_standby;
-    let mut needed = NeededWal::new(options, &selected, &writer, &session, of_standby, archive_timeout, data_began);
-    say_checkpoint(options.checkpoint, reporter);
-    let taken = match &data_directory {
-        Some(data_directory) => {
-            let (page_bytes, checksums) = (description.block_bytes, description.data_checksums);
-            let direct = DirectBackup { options, data_directory, page_bytes, checksums };
-            direct.take(&mut session, &mut needed, &backup, reporter)?
-        }
-        None => {
-            let packs = PackOptions {
-                level: options.level,
-                workers: options.workers,
-                page_bytes: description.block_bytes,
-                ..PackOptions::default()
-            };
-            stream::take(options, &mut session, &server, &mut needed, &backup, packs, reporter)?
-        }
-    };
-    let record = taken::store(&mut session, &selected, &server, description, taken, &mut backup, options, reporter)?;
+    let run = Run { options, selected: &selected, server: &server, writer: &writer, reporter, data_began };
+    let record = run.take(&mut session, description, data_directory.as_deref(), &mut backup).map_err(begun)?;
     session.close();
-    backup.finish(&record)?;
+    backup.finish(&record).map_err(|error| match error {
+        error @ BackupWriterError::GivenUp { .. } => begun(error.into()),
+        error => BackupError::Recording(error),
+    })?;
     Ok(BackupReport { cluster: selected.cluster, record, took: watch.elapsed() })
 }
 
@@ -209,6 +193,62 @@ fn announce(
             reporter.step("waiting for \"pgv expire\", which is deleting WAL");
         }
         wait(WAL_GOES_POLL);
+    }
+}
+
+/// Whatever ends a backup that has begun, but for a signal, which says it itself.
+fn begun(error: BackupError) -> BackupError {
+    match error {
+        BackupError::Cancelled => error,
+        error => BackupError::Begun(Box::new(error)),
+    }
+}
+
+/// A backup that has begun.
+struct Run<'a> {
+    options: &'a BackupOptions,
+    selected: &'a SelectedCluster,
+    server: &'a ServerIdentity,
+    writer: &'a Writer,
+    reporter: &'a dyn Reporter,
+    data_began: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    /// Everything but the record is stored; the files are read in `data_directory`, or sent.
+    fn take(
+        &self,
+        session: &mut ServerSession<'_>,
+        description: Description,
+        data_directory: Option<&Path>,
+        backup: &mut BackupWriter,
+    ) -> Result<BackupRecord, BackupError> {
+        let Self { options, selected, server, writer, reporter, data_began } = *self;
+        let archive_timeout = match server.is_standby {
+            true => timeout_of_standby(options.archive_timeout, session.archive_timeout()?),
+            false => options.archive_timeout,
+        };
+        let of_standby = server.is_standby;
+        let mut needed = NeededWal::new(options, selected, writer, session, of_standby, archive_timeout, data_began);
+        say_checkpoint(options.checkpoint, reporter);
+        let taken = match data_directory {
+            Some(data_directory) => {
+                let (page_bytes, checksums) = (description.block_bytes, description.data_checksums);
+                let direct = DirectBackup { options, data_directory, page_bytes, checksums };
+                direct.take(session, &mut needed, backup, reporter)?
+            }
+            None => {
+                let packs = PackOptions {
+                    level: options.level,
+                    workers: options.workers,
+                    page_bytes: description.block_bytes,
+                    ..PackOptions::default()
+                };
+                stream::take(options, session, server, &mut needed, backup, packs, reporter)?
+            }
+        };
+        taken.content.warn_of_cut(description.block_bytes, reporter);
+        taken::store(session, selected, server, description, taken, backup, options, reporter)
     }
 }
 

@@ -3,14 +3,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::archived::ArchiveWait;
 use super::own_wal::{Expected, OwnWal, ServerCheckpoint};
 use super::session::ServerSession;
 use super::{BackupError, BackupOptions};
 use crate::codec::CompressionLevel;
+use crate::pg::TimelineHistory;
 use crate::report::Reporter;
 use crate::repository::{SelectedCluster, WalArchive, Writer};
-use crate::server::WalPosition;
+use crate::server::{ArchiverFacts, WalPosition};
 
 /// Looks after the WAL of one backup: before its data is read, and when it has ended.
 pub(super) struct NeededWal<'a> {
@@ -49,13 +52,57 @@ impl<'a> NeededWal<'a> {
         &mut self,
         session: &mut ServerSession<'_>,
         start: WalPosition,
+        began: Timestamp,
         reporter: &dyn Reporter,
     ) -> Result<(), BackupError> {
         let history = session.archive_history(&self.wait.archive, start.timeline, self.writer, self.level)?;
         self.last_checkpoint = session.last_checkpoint()?;
-        self.wait.for_segment_before(start.lsn, &history, reporter)?;
+        let waited = if !self.is_standby && self.wait.has_segment_before(start.lsn, &history)? {
+            self.prove_archiving(session, start, began, &history, reporter)
+        } else {
+            self.wait.for_segment_before(start.lsn, &history, reporter)
+        };
+        self.tell_failures(session, waited, reporter)?;
         self.data_began.store(true, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// What is there already says nothing of an archive_command that was changed since: one more segment is ended, where
+    /// the role may do that, unless the archiver has just stored one.
+    fn prove_archiving(
+        &self,
+        session: &mut ServerSession<'_>,
+        start: WalPosition,
+        began: Timestamp,
+        history: &TimelineHistory,
+        reporter: &dyn Reporter,
+    ) -> Result<(), BackupError> {
+        let archiver = session.sql(async |sql| sql.archiver().await)?;
+        if !archiver.fails() && archiver.last_archived_at.is_some_and(|archived| archived >= began) {
+            return Ok(());
+        }
+        let was_ended = session.sql(async |sql| match sql.switch_wal().await {
+            Err(error) if error.is_permission_denied() => Ok(false),
+            ended => ended.map(|_| true),
+        })?;
+        if was_ended { self.wait.for_segment_of(start.lsn, history, reporter) } else { Ok(()) }
+    }
+
+    /// The server knows more about WAL that does not come than that it does not.
+    fn tell_failures(
+        &self,
+        session: &mut ServerSession<'_>,
+        waited: Result<(), BackupError>,
+        reporter: &dyn Reporter,
+    ) -> Result<(), BackupError> {
+        if let Err(BackupError::NotArchived { of_standby: false, .. }) = waited
+            && let Ok(ArchiverFacts { failures, last_failed: Some(name), last_failed_at: Some(at), .. }) =
+                session.sql(async |sql| sql.archiver().await)
+        {
+            let at = at.strftime("%Y-%m-%d %H:%M:%SZ");
+            reporter.warn(&format!("the server's archiver has failed {failures} times, last at {at} with \"{name}\""));
+        }
+        waited
     }
 
     /// Waits for all of it, and refuses that of another server.
@@ -67,7 +114,8 @@ impl<'a> NeededWal<'a> {
         reporter: &dyn Reporter,
     ) -> Result<(), BackupError> {
         let history = session.archive_history(&self.wait.archive, stop.timeline, self.writer, self.level)?;
-        self.wait.for_range(start.lsn, stop.lsn, &history, reporter)?;
+        let waited = self.wait.for_range(start.lsn, stop.lsn, &history, reporter);
+        self.tell_failures(session, waited, reporter)?;
         let expected = Expected::of_label(label, start.lsn, stop.lsn, self.last_checkpoint.clone(), self.is_standby)?;
         let own_wal = OwnWal {
             archive: &self.wait.archive,

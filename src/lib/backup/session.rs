@@ -12,6 +12,7 @@ use super::content::StreamedContent;
 use super::own_wal::ServerCheckpoint;
 use super::stream;
 use super::streamed::Storage;
+use super::whole::Tablespaces;
 use super::{BackupError, BackupOptions};
 use crate::codec::CompressionLevel;
 use crate::fs;
@@ -283,13 +284,11 @@ impl<'a> ServerSession<'a> {
             manifest_checksum: super::content::MANIFEST_CHECKSUM,
             ..BaseBackupOptions::default()
         };
-        let in_place = self.sql(async |sql| in_place_tablespaces(sql).await)?;
+        let tablespaces = Tablespaces::of(self)?;
         let mut walsender = self.walsender.take().ok_or(NO_WALSENDER)?;
         let mut base_backup = self.wait(walsender.base_backup(&request))??;
-        let announced: Vec<u32> = base_backup.tablespaces().iter().filter_map(|tablespace| tablespace.oid).collect();
-        if let Some(oid) = in_place.into_iter().find(|oid| !announced.contains(oid)) {
-            return Err(BackupError::UnsentTablespace { oid });
-        }
+        tablespaces.check_announced(base_backup.tablespaces())?;
+        let announced = base_backup.tablespaces().to_vec();
         refuse_nameless(base_backup.tablespaces())?;
         let start = base_backup.start_position();
         reporter.step(&format!("backup starts at {}", super::describe(start.lsn, start.timeline)));
@@ -298,6 +297,9 @@ impl<'a> ServerSession<'a> {
         let content = self.runtime.block_on(streaming)?;
         let stop = base_backup.end_position().ok_or(BackupError::Internal { what: "the backup ended nowhere" })?;
         self.wait(walsender.close())?;
+        let arrived = &content.storage.arrived;
+        arrived.check_parts()?;
+        tablespaces.check_came(&Tablespaces::of(self)?, &announced, arrived, reporter)?;
         Ok((content, start, stop))
     }
 
@@ -307,15 +309,6 @@ impl<'a> ServerSession<'a> {
             self.runtime.block_on(sql.close());
         }
     }
-}
-
-/// Tablespaces whose directory lies in the data directory itself (`allow_in_place_tablespaces`).
-///
-/// COMPAT: 15 and 16 leave them out of a base backup with a tablespace_map, without a word in the manifest.
-async fn in_place_tablespaces(sql: &SqlClient) -> Result<Vec<u32>, ServerError> {
-    let query = "SELECT oid FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE 'pg_tblspc/%'";
-    let rows = sql.query_text("list its tablespaces", query).await?;
-    Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
 }
 
 /// About how many bytes a backup has; `None` when the role may not see it.

@@ -11,7 +11,7 @@ use super::needed_wal::NeededWal;
 use super::session::{ServerIdentity, ServerSession};
 use super::streamed::{Storage, StreamedFiles};
 use super::taken::{Taken, TakenContent};
-use super::{BackupError, BackupOptions, manifest_check};
+use super::{BackupError, BackupOptions, manifest_check, whole};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{BackupMethod, BackupWriter, PackOptions};
 use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent};
@@ -30,13 +30,15 @@ pub(super) fn take(
     reporter: &dyn Reporter,
 ) -> Result<Taken, BackupError> {
     let scratch = options.repository.scratch()?;
-    let storage = Storage::new(&scratch, backup.packs(packs)?, backup.previous_sizes())?;
+    let page_bytes = packs.page_bytes;
+    let storage = Storage::new(&scratch, backup.packs(packs)?, backup.previous_sizes(), page_bytes)?;
     let start_time = session.now()?;
-    let (content, start, stop) = session
-        .stream(options, storage, reporter, &mut |session, start| needed.before_data(session, start, reporter))?;
+    let (content, start, stop) = session.stream(options, storage, reporter, &mut |session, start| {
+        needed.before_data(session, start, start_time, reporter)
+    })?;
     let stop_time = session.now()?;
     needed.at_end(session, (start, stop), &content.backup_label, reporter)?;
-    let Storage { packs, mut listing, manifest } = content.storage;
+    let Storage { packs, mut listing, manifest, arrived } = content.storage;
     let (summary, manifest) = manifest.read(&mut listing, session.cancel())?;
     manifest_check::check_summary(&summary, server.system_identifier, start, stop)?;
     Ok(Taken {
@@ -50,7 +52,7 @@ pub(super) fn take(
         manifest: Some(manifest),
         tablespaces: content.tablespaces,
         findings: Vec::new(),
-        content: TakenContent::Streamed(Box::new(StreamedFiles { packs, listing: listing.finish()? })),
+        content: TakenContent::Streamed(Box::new(StreamedFiles { packs, listing: listing.finish()?, arrived })),
     })
 }
 
@@ -78,7 +80,10 @@ pub(super) async fn run<'t>(
                 content.data(&bytes)?;
             }
             Some(BaseBackupEvent::Progress(_)) => {}
-            Some(BaseBackupEvent::Notice(notice)) => reporter.warn(&format!("server: {notice}")),
+            Some(BaseBackupEvent::Notice(notice)) => {
+                whole::check_notice(&notice, &tablespaces)?;
+                reporter.warn(&format!("server: {notice}"));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::BackupError;
 use super::listing::{Listing, SortedListing};
 use super::manifest_check::Comparison;
+use super::whole::Arrived;
 use crate::fs::{self, Sorter, SpillFile, Tree};
 use crate::pg::{ManifestSum, ManifestSummary};
 use crate::report::Cancel;
@@ -18,20 +19,26 @@ pub(super) struct Storage<'t> {
     pub(super) packs: PackStream,
     pub(super) listing: Listing<'t>,
     pub(super) manifest: SpilledManifest,
+    pub(super) arrived: Arrived,
 }
 
 impl<'t> Storage<'t> {
     /// With files in that directory, in which there must be room for what the last backup had.
-    pub(super) fn new(scratch: &'t Tree, packs: PackStream, last: Option<&BackupSizes>) -> Result<Self, BackupError> {
+    pub(super) fn new(
+        scratch: &'t Tree,
+        packs: PackStream,
+        last: Option<&BackupSizes>,
+        page_bytes: u32,
+    ) -> Result<Self, BackupError> {
         let available = fs::available_bytes(scratch.path())?;
         check_room(scratch, last, available)?;
-        Self::with_sorter(scratch, Sorter::new(scratch), packs)
+        Ok(Self { arrived: Arrived::new(page_bytes), ..Self::with_sorter(scratch, Sorter::new(scratch), packs)? })
     }
 
     pub(super) fn with_sorter(scratch: &Tree, sorter: Sorter<'t>, packs: PackStream) -> Result<Self, BackupError> {
         let file = SpillFile::create_in(scratch).map_err(BackupError::Spill)?;
         let manifest = SpilledManifest { file, sum: ManifestSum::default() };
-        Ok(Self { packs, listing: Listing::new(sorter), manifest })
+        Ok(Self { packs, listing: Listing::new(sorter), manifest, arrived: Arrived::default() })
     }
 }
 
@@ -82,12 +89,13 @@ impl SpilledManifest {
 pub(super) struct StreamedFiles {
     pub(super) packs: PackStream,
     pub(super) listing: SortedListing,
+    pub(super) arrived: Arrived,
 }
 
 impl StreamedFiles {
     /// Compares what came with the manifest, and stores the map of it on the way.
     pub(super) fn store(self, backup: &mut BackupWriter, cancel: &Cancel) -> Result<StoredContent, BackupError> {
-        let Self { mut packs, listing } = self;
+        let Self { mut packs, listing, arrived: _ } = self;
         let mut map = backup.map();
         let mut comparison = Comparison::default();
         for record in listing {

@@ -8,6 +8,7 @@ use super::session::{ServerIdentity, ServerSession};
 use super::streamed::StreamedFiles;
 use super::{BackupError, BackupOptions};
 use crate::fs::SpillFile;
+use crate::pg::{DataFileKind, DataPath};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{
     BackupMethod, BackupRecord, BackupWriter, DocumentKind, NodeDescription, SelectedCluster, StoredContent,
@@ -45,6 +46,36 @@ impl TakenContent {
         match self {
             Self::Streamed(files) => files.store(backup, cancel),
             Self::Read(taker) => Ok(taker.finish(backup)?),
+        }
+    }
+}
+
+/// LIMIT: relation files that are told one by one.
+pub(super) const CUT_MAX: usize = 100;
+
+/// A relation's file that ends within a page: what came behind is lost, unless replay writes it anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CutRelation {
+    pub(super) path: DataPath,
+    pub(super) bytes: u64,
+}
+
+/// Whether this is a relation's file, and ends within a page.
+pub(super) fn is_within_page(path: &DataPath, bytes: u64, page_bytes: u64) -> bool {
+    bytes.checked_rem(page_bytes).is_some_and(|rest| rest > 0) && matches!(path.classify(), DataFileKind::Relation(_))
+}
+
+impl TakenContent {
+    /// PostgreSQL warns of such files too, where it verifies checksums.
+    pub(super) fn warn_of_cut(&self, page_bytes: u32, reporter: &dyn Reporter) {
+        let cut = match self {
+            Self::Streamed(files) => files.arrived.cut(),
+            Self::Read(taker) => taker.cut(),
+        };
+        for CutRelation { path, bytes } in cut {
+            reporter.warn(&format!(
+                "\"{path}\" has {bytes} bytes, which is no multiple of {page_bytes}: its last page is cut short"
+            ));
         }
     }
 }

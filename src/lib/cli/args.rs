@@ -112,6 +112,19 @@ pub(crate) struct OutputArgs {
     pub(crate) output: OutputFormat,
 }
 
+/// What verbs share that ask a server and answer on stdout.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServerVerbArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
 /// Gives a command the flags that are the same everywhere: help and version.
 pub(crate) fn decorate(command: clap::Command) -> clap::Command {
     let help = Arg::new("help")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde::Serialize;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
+use super::args::{CommonArgs, OutputFormat, ServerVerbArgs};
 use super::backup_from::FromArgs;
 use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
@@ -63,13 +63,7 @@ pub(crate) struct BackupArgs {
     pub(crate) from: FromArgs,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
-
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
+    pub(crate) shared: ServerVerbArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -90,11 +84,11 @@ impl VerbArgs for BackupArgs {
     const VERB: Verb = Verb::Backup;
 
     fn common(&self) -> Option<&CommonArgs> {
-        Some(&self.common)
+        Some(&self.shared.common)
     }
 
     fn overrides(&self) -> Overrides {
-        let mut overrides = self.common.overrides();
+        let mut overrides = self.shared.common.overrides();
         overrides.set("backup.checkpoint", "--checkpoint", self.checkpoint.map(CheckpointMode::as_str));
         overrides.set("backup.method", "--method", self.method.map(BackupMethodChoice::as_str));
         overrides.set("backup.label", "--label", self.label.as_deref());
@@ -124,7 +118,7 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
         // reads and writes from it, too, where the scheduler of the disk has priorities.
         let _ = rustix::process::nice(settings.nice);
     }
-    let servers = args.from.servers(&args.connection, context)?;
+    let servers = args.from.servers(&args.shared.connection, context)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let options = |connection: &ConnectionSettings| -> Result<BackupOptions, Box<dyn Classified>> {
         Ok(BackupOptions {
@@ -153,7 +147,7 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
         Ok(backup::run(&options(connection)?, &SystemClock, &reporter, context.cancel()))
     })?;
     drop(reporter);
-    let answer = match args.output.output {
+    let answer = match args.shared.output.output {
         OutputFormat::Text => text_answer(&report),
         OutputFormat::Json => json_answer(&report),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs, OutputFormat};
+use super::args::{CommonArgs, OutputFormat, ServerVerbArgs};
 use super::context::{Context, Outcome, VerbArgs};
 use super::init::RuntimeError;
 use super::printer::json_answer;
@@ -15,6 +15,7 @@ use crate::check::{CheckOptions, CheckState, Thresholds, check, write_metrics};
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::{Classified, chain};
+use crate::report::Reporter as _;
 
 /// Says whether backups and archiving of a cluster work, and what to do where they do not
 #[derive(Debug, Clone, Parser)]
@@ -45,13 +46,7 @@ pub(crate) struct CheckArgs {
     pub(crate) metrics: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
-
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
+    pub(crate) shared: ServerVerbArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -69,11 +64,11 @@ impl VerbArgs for CheckArgs {
     const VERB: Verb = Verb::Check;
 
     fn common(&self) -> Option<&CommonArgs> {
-        Some(&self.common)
+        Some(&self.shared.common)
     }
 
     fn overrides(&self) -> Overrides {
-        let mut overrides = self.common.overrides();
+        let mut overrides = self.shared.common.overrides();
         overrides.set("check.backup_warning", "--backup-warning", self.backup_warning.as_deref());
         overrides.set("check.backup_critical", "--backup-critical", self.backup_critical.as_deref());
         overrides.set("check.archive_timeout", "--archive-timeout", self.archive_timeout.as_deref());
@@ -99,7 +94,8 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
         repository: opening::open_repository(repo).map_err(|error| chain(&error)),
         repository_path: repo.path.clone(),
         selection: opening::selection(configuration),
-        connection: opening::connection(configuration, &args.connection, Program::Pgv).map_err(|error| chain(&error)),
+        connection: opening::connection(configuration, &args.shared.connection, Program::Pgv)
+            .map_err(|error| chain(&error)),
         configuration_file: configuration.source().map(Path::to_owned),
         switch,
         thresholds: Thresholds { backup_warning: settings.backup_warning, backup_critical: settings.backup_critical },
@@ -107,14 +103,22 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
     let reporter = context.reporter();
     let report = check(&options, &SystemClock, &reporter, context.cancel()).map_err(RuntimeError)?;
     drop(reporter);
-    let text = match args.output.output {
+    let text = match args.shared.output.output {
         _ if args.nagios => check_text::plugin_line(&report),
         OutputFormat::Text => check_text::render(&report),
         OutputFormat::Json => json_answer(&report)?,
     };
+    let written = args.metrics.as_deref().map_or(Ok(()), |path| write_metrics(path, &report));
+    if args.nagios && report.state == CheckState::Ok {
+        // A plugin says one line: that its numbers are lost, unless there is worse to say.
+        written?;
+        context.printer().answer(&text)?;
+        return Ok(Outcome::Plugin(report.state.plugin_status()));
+    }
     context.printer().answer(&text)?;
-    if let Some(path) = &args.metrics {
-        write_metrics(path, &report)?;
+    match written {
+        Err(error) if args.nagios => context.reporter().warn(&chain(&error)),
+        written => written?,
     }
     Ok(match report.state {
         state if args.nagios => Outcome::Plugin(state.plugin_status()),

@@ -2,7 +2,6 @@
 
 use clap::{Parser, ValueEnum};
 
-use super::args::CommonArgs;
 use super::context::{Context, Outcome, VerbArgs};
 use super::program::{Program, Verb, program_command};
 use crate::error::Classified;
@@ -32,10 +31,6 @@ Examples:
 
 impl VerbArgs for CompletionsArgs {
     const VERB: Verb = Verb::Completions;
-
-    fn common(&self) -> Option<&CommonArgs> {
-        None
-    }
 
     fn writes(&self) -> bool {
         false

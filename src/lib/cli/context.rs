@@ -167,7 +167,9 @@ pub(crate) trait VerbArgs: clap::Parser {
     const VERB: Verb;
 
     /// The common options, if the verb has them.
-    fn common(&self) -> Option<&super::args::CommonArgs>;
+    fn common(&self) -> Option<&super::args::CommonArgs> {
+        None
+    }
 
     /// What was given on the command line and is also a setting: the common options, and those of a verb that says so.
     fn overrides(&self) -> Overrides {

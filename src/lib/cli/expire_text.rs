@@ -124,7 +124,7 @@ fn wal(text: &mut String, tree: &TreePlan) {
         Some(WalKept::Running { backup }) => {
             let _ = writeln!(text, "  WAL stays: backup {backup} is running or was given up less than a day ago");
         }
-        Some(WalKept::NoBackup) => text.push_str("  WAL stays: without a backup nothing says what is old\n"),
+        Some(WalKept::NoBackup) => text.push_str("  WAL stays: without a good backup nothing says what is old\n"),
         _ => {}
     }
     for range in tree.wal.iter().take(NAMED_MAX) {

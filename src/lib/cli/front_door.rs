@@ -17,7 +17,7 @@ use super::{
 };
 use super::{check_text, logging, process, root_guard};
 use crate::config::{ConfigurationFile, Environment, LoadOptions, LogLevel, load};
-use crate::error::{Classified, ErrorClass};
+use crate::error::{Classified, ErrorClass, chain};
 use crate::report::Cancel;
 
 /// Runs what was typed, and prints why it failed.
@@ -53,7 +53,7 @@ pub(crate) fn run(invocation: &Invocation, environment: Environment, cancel: Can
             printer.error(&*error, Some(process::status_of(invocation, ending)));
             if invocation.is_plugin() {
                 // Monitoring shows what is on stdout, and nothing else.
-                let _ = printer.answer(&check_text::plugin_failure(&error.to_string()));
+                let _ = printer.answer(&check_text::plugin_failure(&chain(&*error)));
             }
             ending
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-use super::args::{CommonArgs, ConnectionArgs, OutputArgs};
+use super::args::{CommonArgs, ConnectionArgs, ServerVerbArgs};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::init_configuration::{ConfigurationInput, settle_configuration};
 use super::init_text;
@@ -37,13 +37,7 @@ pub(crate) struct InitArgs {
     pub(crate) upgraded: bool,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArgs,
-
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
+    pub(crate) shared: ServerVerbArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -60,7 +54,7 @@ impl VerbArgs for InitArgs {
     const VERB: Verb = Verb::Init;
 
     fn common(&self) -> Option<&CommonArgs> {
-        Some(&self.common)
+        Some(&self.shared.common)
     }
 
     fn needs_configuration(&self) -> NeedsConfiguration {
@@ -105,7 +99,7 @@ impl Classified for ServerNotAsked {
 
 /// Runs the verb.
 pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
-    if args.pgdata.is_some() && names_a_server(&args.connection) {
+    if args.pgdata.is_some() && names_a_server(&args.shared.connection) {
         return Err(UsageError::new(
             "--pgdata and connection options exclude each other: one names a directory, the others a server",
         )
@@ -167,7 +161,7 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
         server: server_part(&facts, &command, context.typed()),
         warnings,
     };
-    context.answer(&args.output, &report, || init_text::render(&report))?;
+    context.answer(&args.shared.output, &report, || init_text::render(&report))?;
     Ok(Outcome::Done)
 }
 
@@ -216,8 +210,8 @@ fn learn(
     if let Some(pgdata) = &args.pgdata {
         return Ok((ClusterFacts::of_data_directory(pgdata)?, None));
     }
-    let settings = opening::connection(configuration, &args.connection, Program::Pgv)?;
-    let said = opening::connection_said(configuration, &args.connection, Program::Pgv)?;
+    let settings = opening::connection(configuration, &args.shared.connection, Program::Pgv)?;
+    let said = opening::connection_said(configuration, &args.shared.connection, Program::Pgv)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RuntimeError)?;
     let facts = runtime.block_on(async {
         let client = SqlClient::connect(&settings).await.map_err(|source| ServerNotAsked(Box::new(source)))?;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::args::CommonArgs;
 use super::context::{Context, Outcome, VerbArgs};
 use super::program::{Program, Verb, program_command};
 use crate::error::Classified;
@@ -30,10 +29,6 @@ Examples:
 
 impl VerbArgs for ManArgs {
     const VERB: Verb = Verb::Man;
-
-    fn common(&self) -> Option<&CommonArgs> {
-        None
-    }
 
     fn writes(&self) -> bool {
         false

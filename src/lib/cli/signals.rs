@@ -6,9 +6,11 @@
 //! * `pgv-fetch` dies of SIGTERM as if nothing had been arranged: PostgreSQL takes exactly that for its own shutdown.
 //! * `pgv-recovery-conf --clear` finishes: PostgreSQL takes a status above 125, or death by a signal, of its
 //!   `recovery_end_command` for a reason to stop the server. It is the work of a moment and waits for nothing.
-//! * `pgv-standby exec` passes signals on to its command; what whoever started us has ignored (nohup) stays ignored.
+//! * `pgv-standby exec` passes signals on to its command.
 //! * in all of them SIGXFSZ does nothing.
 //! * the others are asked to end, tidily; a second signal ends them at once.
+//!
+//! A SIGHUP or SIGINT that is ignored from the beginning stays so: `nohup` and shells ask for that.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,11 +24,11 @@ use super::exit_status::{Ending, exit_status};
 use super::program::Program;
 use crate::error::ErrorClass;
 use crate::fetch::RecoveryMode;
-use crate::fs::read_at_most;
+use crate::fs;
 use crate::report::Cancel;
 
-/// LIMIT: bytes of what the kernel says of this process.
-const STATUS_BYTES_MAX: u64 = 64 << 10;
+/// LIMIT: what the kernel says of a process.
+const STATUS_BYTES_MAX: u64 = 1 << 16;
 
 /// Arranges the handlers, and gives the flag that they set. A handler that cannot be set leaves the default.
 ///
@@ -44,23 +46,24 @@ pub(crate) fn arrange(invocation: &Invocation) -> Cancel {
     if invocation.verb.is_none() {
         return cancel;
     }
+    let ignored = ignored_from_the_beginning();
     let interrupted = Ending::Failed(ErrorClass::Interrupted);
     let status = i32::from(exit_status(program, interrupted, || RecoveryMode::None));
     match program {
         Program::Fetch => {}
         Program::Archive => {
-            for signal in [SIGTERM, SIGQUIT, SIGHUP] {
+            for signal in [SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)) {
                 let _ = flag::register_conditional_shutdown(signal, status, Arc::new(AtomicBool::new(true)));
             }
         }
         // Its command gets the signals, from the moment that there is one.
         Program::Standby if invocation.is_exec() => {
-            for signal in not_ignored(&[SIGTERM, SIGINT, SIGHUP]) {
+            for signal in [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)) {
                 let _ = flag::register(signal, cancel.flag());
             }
         }
         Program::Pgv | Program::BaseBackup | Program::Restore | Program::RecoveryConf | Program::Standby => {
-            for signal in [SIGTERM, SIGINT, SIGHUP] {
+            for signal in [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)) {
                 // ORDER: the first of a signal's actions sees the flag as it was before this signal.
                 let _ = flag::register_conditional_shutdown(signal, status, cancel.flag());
                 let _ = flag::register(signal, cancel.flag());
@@ -70,15 +73,15 @@ pub(crate) fn arrange(invocation: &Invocation) -> Cancel {
     cancel
 }
 
-/// Those of the signals that whoever started this process has not told it to ignore.
-pub(super) fn not_ignored(signals: &[i32]) -> Vec<i32> {
-    let status = read_at_most(Path::new("/proc/self/status"), STATUS_BYTES_MAX).unwrap_or_default();
-    let status = String::from_utf8_lossy(&status);
+/// Which of the signals that others ask a program to ignore are ignored.
+pub(super) fn ignored_from_the_beginning() -> Vec<i32> {
+    let status = fs::read_at_most(Path::new("/proc/self/status"), STATUS_BYTES_MAX).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status).into_owned();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    let is_ignored =
-        |signal: &i32| u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).unwrap_or(0) & 1 == 1);
-    signals.iter().copied().filter(|signal| !is_ignored(signal)).collect()
+    // Bit 0 is signal 1.
+    let is_ignored = |signal: &i32| u32::try_from(signal - 1).is_ok_and(|bit| mask >> bit & 1 == 1);
+    [SIGHUP, SIGINT].into_iter().filter(is_ignored).collect()
 }
 
 /// Lets the work finish, whatever is sent. A handler that cannot be set leaves the default.
@@ -87,17 +90,4 @@ fn finish_despite() -> Cancel {
         let _ = flag::register(signal, Arc::new(AtomicBool::new(false)));
     }
     Cancel::new()
-}
-
-#[cfg(test)]
-mod tests {
-    use signal_hook::consts::SIGPIPE;
-
-    use super::*;
-
-    #[test]
-    fn what_is_ignored_already_is_left_so() {
-        // Rust has every program ignore SIGPIPE before its main function runs.
-        assert_eq!(not_ignored(&[SIGTERM, SIGPIPE, SIGHUP]), [SIGTERM, SIGHUP]);
-    }
 }

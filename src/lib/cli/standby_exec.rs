@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SI
 use signal_hook::iterator::Signals;
 
 use super::context::{Context, Outcome};
-use super::signals::not_ignored;
+use super::signals::ignored_from_the_beginning;
 use super::size::bytes_text;
 use super::standby::{Look, StandbyArgs, command_of, sleep};
 use crate::clock::Deadline;
@@ -144,7 +144,9 @@ fn command(program: &OsStr, arguments: &[OsString], settings: &HandedOnSettings)
 
 /// Hands every signal on as an event.
 fn listen(sender: Sender<Event>) -> Result<(), std::io::Error> {
-    let mut signals = Signals::new(not_ignored(&PASSED_ON).into_iter().chain([SIGCHLD]))?;
+    let ignored = ignored_from_the_beginning();
+    let passed_on = PASSED_ON.into_iter().filter(|signal| !ignored.contains(signal));
+    let mut signals = Signals::new(passed_on.chain([SIGCHLD]))?;
     thread::spawn(move || {
         for signal in &mut signals {
             if sender.send(Event::Signal(signal)).is_err() {

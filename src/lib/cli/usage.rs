@@ -4,8 +4,9 @@ use std::error::Error as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::config::{holds_password, nearest};
+use crate::config::holds_password;
 use crate::error::{Classified, ErrorClass};
+use crate::nearest::nearest;
 
 /// Why a command line cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@
 //! the flags, are those of the BLAKE3 paper (sections 2.1 to 2.5).
 
 use blake3::platform::Platform;
-use blake3::{CHUNK_LEN, IncrementCounter, OUT_LEN};
+use blake3::{BLOCK_LEN, CHUNK_LEN, IncrementCounter, OUT_LEN};
 
 /// Pages that are digested side by side: the widest vector units take so many.
 const GROUP_PAGES: usize = 16;
@@ -42,27 +42,26 @@ fn words_of(key: &Value) -> [u32; OUT_LEN / 4] {
 
 /// Whole pages: the same step of each of them at once.
 fn digest_group(platform: Platform, key: &[u32; OUT_LEN / 4], pages: &[u8], page_bytes: usize) -> Vec<Value> {
-    let (chunks, _) = pages.as_chunks::<CHUNK_LEN>();
     let count = pages.len() / page_bytes;
     // The first chunk of each page, then the second of each, and so on.
-    let mut values = vec![Value::default(); chunks.len()];
+    let mut values = vec![Value::default(); pages.len() / CHUNK_LEN];
     let mut inputs: Vec<&[u8; CHUNK_LEN]> = Vec::with_capacity(count);
-    for (counter, out) in (0..).zip(values.chunks_mut(count)) {
+    for (counter, out) in values.chunks_exact_mut(count).enumerate() {
         inputs.clear();
         inputs.extend(pages.chunks_exact(page_bytes).filter_map(|page| page.as_chunks().0.get(counter)));
         let (flags, out) = (KEYED_HASH, out.as_flattened_mut());
         platform.hash_many(&inputs, key, counter as u64, IncrementCounter::No, flags, CHUNK_START, CHUNK_END, out);
     }
+    let mut parents: Vec<[Value; 2]> = Vec::with_capacity(values.len() / 2);
     while values.len() > count {
-        let parents: Vec<[Value; 2]> = values
-            .chunks_exact(2 * count)
-            .map(|two| two.split_at(count))
-            .flat_map(|(left, right)| left.iter().zip(right).map(|(left, right)| [*left, *right]))
-            .collect();
+        parents.clear();
+        for (left, right) in values.chunks_exact(2 * count).map(|two| two.split_at(count)) {
+            parents.extend(left.iter().zip(right).map(|(left, right)| [*left, *right]));
+        }
         values.truncate(parents.len());
         let flags = if parents.len() == count { KEYED_HASH | PARENT | ROOT } else { KEYED_HASH | PARENT };
-        let inputs: Vec<&[u8; 2 * OUT_LEN]> =
-            parents.iter().filter_map(|two| two.as_flattened().first_chunk()).collect();
+        let (inputs, _) = parents.as_flattened().as_flattened().as_chunks::<BLOCK_LEN>();
+        let inputs: Vec<&[u8; BLOCK_LEN]> = inputs.iter().collect();
         platform.hash_many(&inputs, key, 0, IncrementCounter::No, flags, 0, 0, values.as_flattened_mut());
     }
     values

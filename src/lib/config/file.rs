@@ -9,9 +9,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
-use super::nearest::nearest;
 use super::settings::{Form, Place, Setting, in_place, sections};
 use super::value::{Origin, Value, ValueError, cluster_name};
+use crate::nearest::nearest;
 use crate::repository::ClusterName;
 
 /// What a file says.

@@ -8,11 +8,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::file::{FileContent, NodeContent};
-use super::nearest::nearest;
 use super::settings::{SETTINGS, of_variable};
 use super::value::{Origin, Value};
 use super::{Account, ConfigError, Configuration, Environment, Overrides, env_file, file, resolve, secret};
 use crate::fs::{FileError, open_for_reading};
+use crate::nearest::nearest;
 use crate::repository::ClusterName;
 
 /// Where the configuration file of a host is.

@@ -12,7 +12,6 @@ mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod load;
-mod nearest;
 mod overrides;
 mod render;
 mod repo_url;
@@ -36,7 +35,6 @@ pub use error::ConfigError;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::settings as fuzz_settings;
 pub use load::{ConfigurationFile, LoadOptions, load};
-pub(crate) use nearest::nearest;
 pub use overrides::Overrides;
 pub use render::{NewConfiguration, render_new};
 pub use repo_url::RepoUrlError;

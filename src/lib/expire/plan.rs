@@ -120,7 +120,7 @@ pub enum WalKept {
         /// Which one.
         backup: BackupId,
     },
-    /// There is no backup, so nothing says what is old.
+    /// There is no good backup, so nothing says what is old.
     NoBackup,
 }
 
@@ -189,7 +189,7 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
     going.packs = packs(facts, &gone, &going.unfinished);
     let records: Vec<&BackupRecord> =
         facts.listed.iter().map(|backup| &backup.record).filter(|record| stays(&record.id)).collect();
-    let wal_kept = wal_kept(&unfinished, &records);
+    let wal_kept = wal_kept(&unfinished, records.iter().any(|record| rules::is_good(facts, record)));
     if wal_kept.is_none() {
         let since = rules.wal_days.map(|days| rules::days_before(now, days));
         // What has no time was stored just now.
@@ -272,10 +272,10 @@ fn packs(facts: &TreeFacts, gone: &BTreeSet<BackupId>, unfinished: &[BackupId]) 
 }
 
 /// A running backup needs WAL from a position that it does not tell.
-fn wal_kept(unfinished: &[PlannedUnfinished], records: &[&BackupRecord]) -> Option<WalKept> {
+fn wal_kept(unfinished: &[PlannedUnfinished], is_any_good: bool) -> Option<WalKept> {
     match unfinished.iter().find(|backup| !backup.goes) {
         Some(running) => Some(WalKept::Running { backup: running.id }),
-        None => records.is_empty().then_some(WalKept::NoBackup),
+        None => (!is_any_good).then_some(WalKept::NoBackup),
     }
 }
 

@@ -161,6 +161,12 @@ impl LiveFile {
         self.facts
     }
 
+    /// Its size at this moment.
+    pub fn bytes_now(&self) -> Result<u64, FileError> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(|error| FileError::new("look at", &self.path, error))?;
+        Ok(facts_of(&stat).bytes)
+    }
+
     /// Its path, for messages.
     pub fn path(&self) -> &Path {
         &self.path

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::FileError;
 
@@ -33,9 +35,17 @@ pub fn read_range(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, Fi
 
 /// Reads up to `length` bytes from `offset` of an open file: fewer only when the file ends before.
 pub fn read_range_of(file: &File, path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, FileError> {
-    let mut bytes = vec![0; length];
-    let filled = read_into(file, path, offset, &mut bytes)?;
-    bytes.truncate(filled);
+    // Nothing is written into the room twice: these are most of the bytes that a program reads.
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = offset.saturating_add(bytes.len() as u64);
+        match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(FileError::new("read", path, error)),
+        }
+    }
+    bytes.truncate(length);
     Ok(bytes)
 }
 

@@ -50,13 +50,18 @@ pub fn regular_facts(path: &Path) -> Result<(u64, Timestamp), RegularFileError> 
 }
 
 fn check(metadata: &Metadata) -> Result<(), &'static str> {
+    if metadata.is_file() { Ok(()) } else { Err(kind_of(metadata)) }
+}
+
+/// What people call it.
+pub(super) fn kind_of(metadata: &Metadata) -> &'static str {
     match metadata.file_type() {
-        kind if kind.is_file() => Ok(()),
-        kind if kind.is_dir() => Err("a directory"),
-        kind if kind.is_fifo() => Err("a named pipe"),
-        kind if kind.is_socket() => Err("a socket"),
-        kind if kind.is_block_device() || kind.is_char_device() => Err("a device"),
-        _ => Err("no regular file"),
+        kind if kind.is_file() => "a regular file",
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        kind if kind.is_block_device() || kind.is_char_device() => "a device",
+        _ => "no regular file",
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::directory::parent_of;
+use super::regular::kind_of;
 use super::{FileError, StagedFile};
 
 /// Puts a file with this content in the place of `path`, atomically and durably: whoever reads it, also after a crash,
@@ -12,7 +13,8 @@ use super::{FileError, StagedFile};
 ///
 /// Mode, owner and group stay those of the file that was there; a new one belongs to the owner of its directory. Only
 /// root can write for another account, and gives a new file the directory's group, too: that may be none of ours, as of
-/// a directory that root has made. A link is replaced, not followed.
+/// a directory that root has made. A link is replaced, not followed. What is no regular file, a device above all, is not
+/// replaced, nor is a link to it.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     replace(path, content, mode, 0o777)
 }
@@ -28,6 +30,11 @@ fn replace(path: &Path, content: &[u8], mode: u32, kept: u32) -> Result<(), File
     let directory = std::fs::metadata(parent_of(path)).map_err(failed)?;
     let new_group = Some(directory.gid()).filter(|_| rustix::process::geteuid().is_root());
     let (owner, group, mode) = match std::fs::metadata(path) {
+        // Whatever a link leads to: /dev/stdout is meant to be written to, not to be replaced.
+        Ok(old) if !old.is_file() => {
+            let reason = std::io::Error::other(format!("it is {}", kind_of(&old)));
+            return Err(FileError::new("replace", path, reason));
+        }
         Ok(old) => (old.uid(), Some(old.gid()), old.permissions().mode() & kept),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => (directory.uid(), new_group, mode),
         Err(error) => return Err(failed(error)),
@@ -109,6 +116,21 @@ mod tests {
     }
 
     #[test]
+    fn only_files_are_replaced() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), 0o600.into()).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at("link")).unwrap();
+        std::fs::create_dir(at("directory")).unwrap();
+        for (name, kind) in [("pipe", "a named pipe"), ("link", "a device"), ("directory", "a directory")] {
+            let before = std::fs::symlink_metadata(at(name)).unwrap().ino();
+            let error = replace_file(&at(name), b"new", 0o600).unwrap_err();
+            assert!(error.source.to_string().contains(kind), "{error}: {}", error.source);
+            assert_eq!(std::fs::symlink_metadata(at(name)).unwrap().ino(), before);
+        }
+    }
+
+    #[test]
     fn private_content_is_for_its_owner_alone() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("file");
@@ -126,7 +148,7 @@ mod tests {
         let path = temp.path().join("directory");
         std::fs::create_dir(&path).unwrap();
         let error = replace_file(&path, b"x", 0o600).unwrap_err();
-        assert_eq!((error.action, error.path.as_path()), ("rename to", path.as_path()));
+        assert_eq!((error.action, error.path.as_path()), ("replace", path.as_path()));
         assert!(replace_file(&temp.path().join("absent/file"), b"x", 0o600).unwrap_err().is_not_found());
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "staged files stay behind");
     }

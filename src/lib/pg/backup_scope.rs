@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use super::control_file::ControlFile;
 use super::data_file_kind::{DataFileKind, RelationFile, RelationFork, parse_number};
 use super::data_path::DataPath;
+use super::own_data::is_own_data;
 
 /// Directories that a server empties or makes anew when it starts; `excludeDirContents`.
 const EMPTIED_DIRECTORIES: [&[u8]; 7] =
@@ -68,6 +69,8 @@ pub enum EntryScope {
     LeftOut,
     /// Nothing, and that is worth a warning: a link where none is followed, or no file at all.
     Unexpected,
+    /// Nothing, and without it there is no backup: a link where the server's own data stands.
+    Moved,
 }
 
 /// What base backups of a cluster hold.
@@ -119,6 +122,7 @@ impl BackupScope {
             EntryKind::File if is_temporary_relation(path) => EntryScope::LeftOut,
             EntryKind::File if path.classify() == DataFileKind::ControlFile => EntryScope::ControlFile,
             EntryKind::File => EntryScope::File,
+            EntryKind::Link if is_own_data(path) => EntryScope::Moved,
             EntryKind::Link | EntryKind::Special => EntryScope::Unexpected,
         }
     }
@@ -139,6 +143,7 @@ impl BackupScope {
         }
         Some(match kind {
             EntryKind::Directory if directory == self.tablespace_directory.as_bytes() => EntryScope::Directory,
+            EntryKind::Link if directory == self.tablespace_directory.as_bytes() => EntryScope::Moved,
             EntryKind::Special => EntryScope::Unexpected,
             _ => EntryScope::LeftOut,
         })
@@ -274,7 +279,17 @@ mod tests {
             ("pg_tblspc/notes", Directory, S::LeftOut),
             ("pg_tblspc/fifo", Special, S::Unexpected),
             ("pg_tblspc/16384/PG_15_202209061", Directory, S::Directory),
-            ("pg_tblspc/16384/PG_15_202209061", Link, S::LeftOut),
+            ("pg_tblspc/16384/PG_15_202209061", Link, S::Moved),
+            ("pg_tblspc/16384/PG_14_202107181", Link, S::LeftOut),
+            ("pg_tblspc/16384/PG_15_202209061/5/1259", Link, S::Moved),
+            ("pg_tblspc", Link, S::Moved),
+            ("base", Link, S::Moved),
+            ("base/5", Link, S::Moved),
+            ("base/5/1259", Link, S::Moved),
+            ("base/5/notes", Link, S::Unexpected),
+            ("base/pgsql_tmp", Link, S::LeftOut),
+            ("pg_multixact/members", Link, S::Moved),
+            ("pg_stat_tmp", Link, S::EmptyDirectory),
             ("pg_tblspc/16384/PG_14_202107181", Directory, S::LeftOut),
             ("pg_tblspc/16384/notes", File, S::LeftOut),
             ("pg_tblspc/16384/PG_15_202209061/pgsql_tmp", Directory, S::LeftOut),

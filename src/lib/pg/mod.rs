@@ -48,6 +48,7 @@ mod manifest_checksum;
 mod manifest_json;
 mod manifest_sum;
 mod manifest_text;
+mod own_data;
 mod page_checksum;
 mod recovery_end_command;
 mod recovery_settings;
@@ -79,6 +80,7 @@ pub use manifest::{BackupManifest, ManifestError, ManifestFile, ManifestSummary,
 pub use manifest_checksum::{ManifestChecksum, ManifestChecksumAlgorithm, ManifestHasher};
 pub use manifest_sum::{ManifestSum, VerifiedManifest};
 pub use manifest_text::ManifestText;
+pub use own_data::is_own_data;
 pub use page_checksum::{PageVerdict, judge_page, page_checksum};
 pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};
 pub use recovery_settings::{

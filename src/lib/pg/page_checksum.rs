@@ -57,8 +57,18 @@ pub enum PageVerdict {
     Good,
     /// Never written (`PageIsNew`): all zeroes, or at least without contents. It has no checksum.
     New,
-    /// Written since the backup began, by its LSN: it may be torn, and replay puts it right.
+    /// Written since the backup began, by its LSN: replay puts it right.
     Changing,
+    /// Its checksum is wrong, and by its LSN it was written since the backup began: it may be torn, which replay puts
+    /// right, unless no server ever wrote that LSN.
+    Torn {
+        /// What it has for an LSN.
+        lsn: Lsn,
+        /// The checksum in the page.
+        stored: u16,
+        /// The checksum of its content.
+        computed: u16,
+    },
     /// Its checksum is wrong. Read it once more before this is believed: the server may just have been writing it.
     Bad {
         /// The checksum in the page.
@@ -105,11 +115,14 @@ pub fn judge_page(page: &[u8], block_number: u32, start_lsn: Lsn) -> PageVerdict
     if header.upper == 0 {
         return PageVerdict::New;
     }
-    if header.lsn >= start_lsn.get() {
-        return PageVerdict::Changing;
+    let lsn = Lsn::new(header.lsn).filter(|lsn| *lsn >= start_lsn);
+    let (stored, computed) = (header.checksum, page_checksum(page, block_number));
+    match lsn {
+        Some(_) if computed == stored => PageVerdict::Changing,
+        None if computed == stored => PageVerdict::Good,
+        Some(lsn) => PageVerdict::Torn { lsn, stored, computed },
+        None => PageVerdict::Bad { stored, computed },
     }
-    let computed = page_checksum(page, block_number);
-    if computed == header.checksum { PageVerdict::Good } else { PageVerdict::Bad { stored: header.checksum, computed } }
 }
 
 /// What the verdict needs of `PageHeaderData` (`src/include/storage/bufpage.h`).
@@ -171,6 +184,8 @@ mod tests {
         assert_eq!(judge_page(&good, 7, lsn(0x12_3456_7891)), PageVerdict::Good);
         assert_eq!(judge_page(&good, 7, lsn(0x12_3456_7890)), PageVerdict::Changing);
         assert_eq!(judge_page(&good, 7, lsn(1)), PageVerdict::Changing);
+        let torn = judge_page(&good, 8, lsn(1));
+        assert!(matches!(torn, PageVerdict::Torn { lsn: found, .. } if found == lsn(0x12_3456_7890)), "{torn:?}");
         let PageVerdict::Bad { stored, computed } = judge_page(&good, 8, lsn(u64::MAX)) else { panic!() };
         assert_eq!((stored, computed), (page_checksum(&good, 7), page_checksum(&good, 8)));
         let mut new = good.clone();

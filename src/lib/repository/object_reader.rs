@@ -125,9 +125,10 @@ impl<'a> ObjectReader<'a> {
     ) -> Result<(), SinkError<E>> {
         let mut decompressor = self.decompressor()?;
         let mut plain = Vec::new();
-        let mut window = Window { at: 0, bytes: Bytes::new() };
         let mut offset: u64 = self.frames().iter().take(range.start).map(|frame| u64::from(frame.stored_bytes)).sum();
         let selected = self.frames().iter().enumerate().skip(range.start).take(range.len());
+        let mut window =
+            Window::up_to(offset + selected.clone().map(|(_, frame)| u64::from(frame.stored_bytes)).sum::<u64>());
         for (number, frame) in selected {
             if frame.plain_bytes > 0 {
                 let stored = self.stored_frame(&mut window, offset, frame)?;
@@ -155,7 +156,8 @@ impl<'a> ObjectReader<'a> {
             return Ok(bytes);
         }
         window.at = offset;
-        window.bytes = self.body_range(offset, length.max(READ_BYTES))?;
+        let wanted = usize::try_from(window.end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        window.bytes = self.body_range(offset, wanted.min(READ_BYTES).max(length))?;
         window.slice(offset, length).ok_or_else(|| {
             self.damaged(Damage::Size { expected: offset + length as u64, found: offset + window.bytes.len() as u64 })
         })
@@ -201,9 +203,15 @@ impl<'a> ObjectReader<'a> {
 struct Window {
     at: u64,
     bytes: Bytes,
+    /// Where what is wanted ends: nothing is read ahead behind it.
+    end: u64,
 }
 
 impl Window {
+    fn up_to(end: u64) -> Self {
+        Self { at: 0, bytes: Bytes::new(), end }
+    }
+
     fn slice(&self, offset: u64, length: usize) -> Option<Bytes> {
         let start = usize::try_from(offset.checked_sub(self.at)?).ok()?;
         let end = start.checked_add(length)?;

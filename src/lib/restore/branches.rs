@@ -19,13 +19,16 @@ impl Decider<'_> {
             return Err(RestoreError::AmbiguousTimeline { target, branches });
         }
         let mut proven: Vec<(Choice, Proof)> = Vec::new();
-        let (mut refused, mut may_be_hidden) = (None, false);
+        let (mut refused, mut may_be_hidden) = (None::<RestoreError>, false);
         for branch in &branches {
             match self.on_timeline(branch.timeline) {
                 Ok(found) => proven.push(found),
                 Err(error) if is_about_the_target(&error) => {
                     may_be_hidden |= matches!(error, RestoreError::Hole { .. });
-                    refused = Some(error);
+                    refused = Some(match refused {
+                        Some(earlier) => self.joined(earlier, error),
+                        None => error,
+                    });
                 }
                 Err(error) => return Err(error),
             }
@@ -37,7 +40,10 @@ impl Decider<'_> {
                 choice.warnings.push(told_text(branches.len(), &timelines, choice.path.timeline()));
                 Ok((choice, proof))
             }
-            (None, Some(error)) => Err(error),
+            (None, Some(error)) => {
+                let read: Vec<TimelineId> = branches.iter().map(|branch| branch.timeline).collect();
+                Err(self.with_neighbours(error, &read))
+            }
             _ => Err(RestoreError::AmbiguousTimeline { target, branches }),
         }
     }
@@ -107,18 +113,14 @@ mod tests {
     use super::super::proof::Prover;
     use super::super::testing::{archive, record};
     use super::*;
-    use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, SegmentCandidates, WalSegmentName};
+    use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, WalSegmentName};
     use crate::report::{Cancel, SilentReporter};
     use crate::wal_search::{SegmentSink, SegmentStanding, WalSearchError, WalSource};
 
     struct Unread;
 
     impl WalSource for Unread {
-        fn read(
-            &self,
-            _: &SegmentCandidates,
-            _: &mut SegmentSink<'_>,
-        ) -> Result<Option<WalSegmentName>, WalSearchError> {
+        fn read(&self, _: &WalSegmentName, _: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
             panic!("nothing tells the paths apart, so nothing need be read")
         }
 

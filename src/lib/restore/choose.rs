@@ -291,12 +291,12 @@ fn refuse_behind_archive(
     match target {
         RecoveryTarget::Lsn(lsn, _) if *lsn >= end => {
             let (target, end_time) = (*lsn, coverage.end_time);
-            Err(RestoreError::TargetBehindArchive { target, end, end_time, timeline, last_commit: None })
+            Err(RestoreError::TargetBehindArchive { target, end, end_time, timeline, nearby: Box::default() })
         }
         RecoveryTarget::Time(time, _) => match coverage.end_time {
             Some(end_time) if paths::is_surely_later(*time, end_time) => {
                 let target = *time;
-                Err(RestoreError::TimeBehindArchive { target, end_time, end, timeline, last_commit: None })
+                Err(RestoreError::TimeBehindArchive { target, end_time, end, timeline, nearby: Box::default() })
             }
             _ => Ok(()),
         },

@@ -11,7 +11,7 @@ use super::harmless::CopyError;
 use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use};
 use super::proof::{Proof, Prover, Searched, is_behind};
 use super::proof_warnings::proof_warnings;
-use super::refusal::{Elsewhere, NotFound};
+use super::refusal::{Nearby, NotFound};
 use super::trees;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId, WalSegmentName};
@@ -143,8 +143,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             let archived = old.as_ref().map(|_| &archived);
             let prover = Prover { source: &source, facts: &facts, archived, threads, reporter, cancel };
             let decider = Decider { request: &request, backups: &backups, facts: &facts, mode: query.mode, prover };
-            let decided = decider.decide().map_err(|error| decider.with_last_commit(error));
-            decided.map(|(choice, proof)| (choice, Some(proof)))
+            decider.decide().map(|(choice, proof)| (choice, Some(proof)))
         }
     };
     let decided =
@@ -262,7 +261,8 @@ impl Decider<'_> {
         match choose::choose(self.request, self.backups, self.facts) {
             Ok(choice) => {
                 let parting = choice.parting.clone();
-                let (choice, proof) = self.prove(choice, true)?;
+                let proven = self.prove(choice);
+                let (choice, proof) = proven.map_err(|error| self.with_neighbours(error, &[]))?;
                 match parting.filter(|parting| recovers_behind(&proof, parting.at)) {
                     // An LSN within the last record before the fork: the next record is another one on each path.
                     Some(parting) => self.tell_apart(self.request.target.to_string(), parting.branches),
@@ -270,18 +270,19 @@ impl Decider<'_> {
                 }
             }
             Err(RestoreError::AmbiguousTimeline { target, branches }) => self.tell_apart(target, branches),
-            Err(error) => Err(error),
+            Err(error) => Err(self.with_neighbours(self.with_last_commit(error), &[])),
         }
     }
 
     pub(super) fn on_timeline(&self, timeline: TimelineId) -> Result<(Choice, Proof), RestoreError> {
         let timeline = RecoveryTargetTimeline::Id(timeline);
         let request = Request { timeline, ..self.request.clone() };
-        self.prove(choose::choose(&request, self.backups, self.facts)?, false)
+        let choice = choose::choose(&request, self.backups, self.facts);
+        self.prove(choice.map_err(|error| self.with_last_commit(error))?)
     }
 
     /// Proves the target along the path of `choice`, from its backup or, where that is too late, from an earlier one.
-    fn prove(&self, choice: Choice, look_elsewhere: bool) -> Result<(Choice, Proof), RestoreError> {
+    fn prove(&self, choice: Choice) -> Result<(Choice, Proof), RestoreError> {
         let target = &self.request.target;
         if self.mode == RecoveryMode::Standby || *target == RecoveryTarget::Immediate {
             let proof = self.prover.backup(&choice.path, &choice.record)?;
@@ -289,7 +290,7 @@ impl Decider<'_> {
         }
         match self.prover.stop(target, &choice.path, &choice.record)? {
             Searched::Proven(proof) => Ok((choice, *proof)),
-            Searched::BeforeEndOf(stop) => match self.with_earlier(&choice)? {
+            Searched::BeforeEndOf(stop) => match self.with_earlier(&choice, None)? {
                 Some(found) => Ok(found),
                 None => Err(RestoreError::StopBeforeBackupEnd {
                     target: target.to_string(),
@@ -298,22 +299,27 @@ impl Decider<'_> {
                     found: stop.span.lsn,
                 }),
             },
-            Searched::NotThere(not_found) => {
+            Searched::NotThere(mut not_found) => {
                 let is_named = matches!(target, RecoveryTarget::TransactionId(..) | RecoveryTarget::RestorePoint(_));
-                if is_named && let Some(found) = self.with_earlier(&choice)? {
+                if is_named && let Some(found) = self.with_earlier(&choice, Some(&mut not_found))? {
                     return Ok(found);
                 }
                 if let Some(hole) = &choice.coverage.hole {
                     return Err(choose::behind_hole(target, hole, &choice.coverage, &choice.record, self.facts));
                 }
-                Err(self.refuse(&choice, *not_found, look_elsewhere))
+                Err(RestoreError::TargetNotFound { target: target.clone(), not_found })
             }
         }
     }
 
     /// The target is looked for from the earlier backups of the path, the newest of them first, each up to where the
     /// search before it began. A stretch that cannot be read is passed over, and told when the target is nowhere else.
-    fn with_earlier(&self, choice: &Choice) -> Result<Option<(Choice, Proof)>, RestoreError> {
+    /// What they have instead goes to `not_found`.
+    fn with_earlier(
+        &self,
+        choice: &Choice,
+        mut not_found: Option<&mut NotFound>,
+    ) -> Result<Option<(Choice, Proof)>, RestoreError> {
         if self.request.backup.is_some() {
             return Ok(None);
         }
@@ -325,7 +331,7 @@ impl Decider<'_> {
         let mut until = choice.record.stop_lsn;
         let mut unread = None;
         for record in earlier {
-            match self.search_from(choice, record, until) {
+            match self.search_from(choice, record, until, not_found.as_deref_mut()) {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
                 Err(error) if error.class() == ErrorClass::Interrupted => return Err(error),
@@ -342,6 +348,7 @@ impl Decider<'_> {
         choice: &Choice,
         record: &BackupRecord,
         until: Lsn,
+        not_found: Option<&mut NotFound>,
     ) -> Result<Option<(Choice, Proof)>, RestoreError> {
         let target = &self.request.target;
         // A record that begins before `until` may end in the next segment.
@@ -351,6 +358,11 @@ impl Decider<'_> {
             Some(stop) if is_behind(stop, record) => {}
             Some(_) => return Ok(None),
             None => {
+                if let Some(not_found) = not_found {
+                    not_found.from = not_found.from.min(record.start_lsn);
+                    let nearby = Nearby::of(target, not_found.timeline, record.id, found.search);
+                    not_found.nearby.add(target, nearby);
+                }
                 let coverage = self.facts.coverage(&choice.path, record.start_lsn, Some(until));
                 return match &coverage.hole {
                     Some(hole) => Err(choose::behind_hole(target, hole, &coverage, record, self.facts)),
@@ -369,24 +381,5 @@ impl Decider<'_> {
             Searched::Proven(proof) => Ok(Some((earlier, *proof))),
             Searched::BeforeEndOf(_) | Searched::NotThere(_) => Ok(None),
         }
-    }
-
-    /// Why there is no such point, with where it lies if it lies on another timeline, and the nearest ones of all.
-    fn refuse(&self, choice: &Choice, mut not_found: NotFound, look_elsewhere: bool) -> RestoreError {
-        let own = choice.path.timeline();
-        let others = self.facts.timelines().into_iter().filter(|timeline| look_elsewhere && *timeline != own);
-        for timeline in others {
-            match self.on_timeline(timeline) {
-                Ok((_, Proof { stop: Some(stop), .. })) => {
-                    not_found.elsewhere = Some(Elsewhere { timeline, lsn: stop.span.lsn });
-                    break;
-                }
-                Err(RestoreError::TargetNotFound { target, not_found: other }) => not_found.add(&target, *other),
-                Err(error) if error.class() == ErrorClass::Interrupted => return error,
-                // It is advice: a timeline that cannot be read has no say.
-                Ok(_) | Err(_) => {}
-            }
-        }
-        RestoreError::TargetNotFound { target: self.request.target.clone(), not_found: Box::new(not_found) }
     }
 }

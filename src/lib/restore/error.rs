@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::harmless::CopyError;
 use super::old_wal::OldWalError;
 use super::refusal::{
-    Branch, NotFound, describe_backup, describe_branches, describe_elsewhere, describe_hole, describe_missing,
-    describe_timeline, time_text,
+    Branch, Nearby, NotFound, WayOut, describe_backup, describe_branches, describe_elsewhere, describe_hole,
+    describe_missing, describe_timeline, time_text,
 };
 use super::trees::OlderBackup;
 use crate::fs::FileError;
@@ -19,7 +19,7 @@ use crate::pg::{
 };
 use crate::repository::WalHole;
 use crate::repository::{BackupId, RepositoryError, SelectionError};
-use crate::wal_search::{Ending, WalSearchError};
+use crate::wal_search::WalSearchError;
 
 /// A restore that was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,10 @@ pub enum RestoreError {
         older: Option<Box<OlderBackup>>,
     },
     /// The target lies behind the end of the archive.
-    #[error("the target LSN {target} lies after the end of the archive at {end} on timeline {timeline}")]
+    #[error(
+        "the target LSN {target} lies after the end of the archive at {end} on timeline {timeline}{}",
+        describe_elsewhere(nearby.elsewhere.as_ref())
+    )]
     TargetBehindArchive {
         /// The target.
         target: Lsn,
@@ -98,13 +101,13 @@ pub enum RestoreError {
         end_time: Option<Timestamp>,
         /// On which timeline.
         timeline: TimelineId,
-        /// The last commit before that end, when the WAL was read.
-        last_commit: Option<Box<Ending>>,
+        /// What there is instead, when the WAL was read.
+        nearby: Box<Nearby>,
     },
     /// The target time is later than everything in the archive.
     #[error(
         "the target time {} is later than everything in the archive, which ends at {end} on timeline {timeline}, \
-         archived {}", time_text(*target), time_text(*end_time)
+         archived {}{}", time_text(*target), time_text(*end_time), describe_elsewhere(nearby.elsewhere.as_ref())
     )]
     TimeBehindArchive {
         /// The target.
@@ -115,13 +118,13 @@ pub enum RestoreError {
         end: Lsn,
         /// On which timeline.
         timeline: TimelineId,
-        /// The last commit before that end, when the WAL was read.
-        last_commit: Option<Box<Ending>>,
+        /// What there is instead, when the WAL was read.
+        nearby: Box<Nearby>,
     },
     /// The WAL has no such point.
     #[error(
         "the target {target} is not in the archive: WAL was read from {} to {} on timeline {}{}",
-        not_found.from, not_found.to, not_found.timeline, describe_elsewhere(not_found.elsewhere.as_ref())
+        not_found.from, not_found.to, not_found.timeline, describe_elsewhere(not_found.nearby.elsewhere.as_ref())
     )]
     TargetNotFound {
         /// The target.
@@ -221,8 +224,8 @@ pub enum RestoreError {
         path: PathBuf,
         /// Why not.
         problem: String,
-        /// Whether renaming it would help.
-        move_aside_helps: bool,
+        /// What helps.
+        way_out: WayOut,
     },
     /// A server runs in it.
     #[error("a server (process {pid}) runs in \"{}\"", path.display())]

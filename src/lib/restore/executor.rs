@@ -17,6 +17,7 @@ use super::marker::{MARKER, Marker};
 use super::old_wal::OldWalCopy;
 use super::places::{MOVED_ASIDE, Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
+use super::refusal::WayOut;
 use super::settings::{self, PreparedSettings};
 use super::tablespaces::tablespace_map;
 use super::target_directory::{DirectoryAction, is_empty, may_be_emptied};
@@ -27,7 +28,7 @@ use crate::fs::{self, Tree};
 use crate::pg::ControlFile;
 use crate::report::{Cancel, Reporter};
 use crate::repository::{ClusterRef, DocumentKind, DocumentRef, Repository, RepositoryError, SinkError};
-use crate::server::running_postmaster;
+use crate::server::postmaster_of;
 
 /// What is needed to carry a plan out.
 pub(super) struct Executor<'a> {
@@ -150,7 +151,7 @@ impl Executor<'_> {
             DirectoryAction::MoveAside => {
                 let aside = aside(path, self.clock);
                 // The plan was made some time ago.
-                if let Some(pid) = running_postmaster(path)? {
+                if let Some(pid) = postmaster_of(path)? {
                     return Err(RestoreError::ServerRuns { path: path.to_owned(), pid });
                 }
                 self.reporter.step(&format!("renaming \"{}\" to \"{}\"", path.display(), aside.display()));
@@ -188,7 +189,7 @@ impl Executor<'_> {
         let is_ours = |entry: &fs::DirectoryEntry| entry.name == MARKER || entry.name == "lost+found";
         if !action.keeps_content() && !fs::sorted_entries(path)?.iter().all(is_ours) {
             let problem = "something else came into it meanwhile".to_owned();
-            return Err(RestoreError::UnsafeTarget { path: path.to_owned(), problem, move_aside_helps: false });
+            return Err(RestoreError::UnsafeTarget { path: path.to_owned(), problem, way_out: WayOut::None });
         }
         tree.set_mode(self.plan.directory_mode)?;
         Ok((tree, moved_to))
@@ -200,7 +201,7 @@ impl Executor<'_> {
             self.reporter.step("taking the control file its name: no server starts here until all is done");
             data.rename_durably(Path::new(ControlFile::PATH), Path::new(STAGED_CONTROL_FILE))?;
             // One that came in between has read it, and needs it.
-            if let Some(pid) = running_postmaster(data.path())? {
+            if let Some(pid) = postmaster_of(data.path())? {
                 data.rename_durably(Path::new(STAGED_CONTROL_FILE), Path::new(ControlFile::PATH))?;
                 return Err(RestoreError::ServerRuns { path: data.path().to_owned(), pid });
             }
@@ -213,14 +214,14 @@ impl Executor<'_> {
         let path = tree.path();
         let refused = |problem: &str| {
             let (path, problem) = (path.to_owned(), problem.to_owned());
-            Err(RestoreError::UnsafeTarget { path, problem, move_aside_helps: false })
+            Err(RestoreError::UnsafeTarget { path, problem, way_out: WayOut::None })
         };
         if !tree.lock()? {
             return refused("another pgv-restore is writing into it");
         }
         let is_as_planned = match action {
             DirectoryAction::EmptyAndFill => may_be_emptied(path)?,
-            DirectoryAction::Update | DirectoryAction::Resume => match running_postmaster(path)? {
+            DirectoryAction::Update | DirectoryAction::Resume => match postmaster_of(path)? {
                 None => true,
                 Some(pid) => return Err(RestoreError::ServerRuns { path: path.to_owned(), pid }),
             },

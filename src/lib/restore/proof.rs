@@ -2,7 +2,7 @@
 //! is found at which recovery will stop.
 
 use super::error::RestoreError;
-use super::refusal::{Nearest, NotFound};
+use super::refusal::{Nearby, NotFound};
 use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
@@ -175,23 +175,7 @@ fn not_found(
     found: Found<StopSearch>,
 ) -> NotFound {
     let Found { search, run, .. } = found;
-    let (before, after) = match target {
-        RecoveryTarget::TransactionId(..) => (search.nearest.below, search.nearest.above),
-        _ => (search.commit_before, None),
-    };
     let timeline = path.timeline();
-    let nearest = |ending: Option<Ending>| ending.map(|ending| Nearest { ending, timeline });
-    let (before, after) = (nearest(before), nearest(after));
-    NotFound {
-        timeline,
-        from: record.start_lsn,
-        to: run.next_lsn,
-        before,
-        after,
-        restore_points: match target {
-            RecoveryTarget::RestorePoint(_) => search.restore_points,
-            _ => Vec::new(),
-        },
-        elsewhere: None,
-    }
+    let nearby = Nearby::of(target, timeline, record.id, search);
+    NotFound { timeline, from: record.start_lsn, to: run.next_lsn, nearby }
 }

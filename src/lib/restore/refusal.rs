@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use crate::pg::{Lsn, RecoveryTarget, TimelineId};
 use crate::repository::BackupId;
 use crate::repository::WalHole;
-use crate::wal_search::{Ending, RestorePoint, compared_xid};
+use crate::wal_search::{Ending, RestorePoint, StopSearch, compared_xid, keep_most_alike};
+
+/// LIMIT: restore points that are kept to be shown.
+const RESTORE_POINTS_MAX: usize = 20;
 
 /// A branch of timelines that can be followed, for messages.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -20,7 +23,7 @@ pub struct Branch {
     pub end_time: Option<Timestamp>,
 }
 
-/// What WAL has instead of a target.
+/// A target that the WAL which was read does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotFound {
     /// The timeline of the path that was read.
@@ -29,14 +32,25 @@ pub struct NotFound {
     pub from: Lsn,
     /// Where the WAL ends.
     pub to: Lsn,
-    /// The nearest point before the target.
+    /// What there is instead.
+    pub nearby: Nearby,
+}
+
+/// What there is instead of a target, on whichever timeline.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nearby {
+    /// Where the target lies on another timeline.
+    pub elsewhere: Option<Elsewhere>,
+    /// The nearest transaction before the target.
     pub before: Option<Nearest>,
     /// The nearest one behind it.
     pub after: Option<Nearest>,
-    /// The last restore points, when one was the target.
-    pub restore_points: Vec<RestorePoint>,
-    /// Where the target lies on another timeline.
-    pub elsewhere: Option<Elsewhere>,
+    /// The last restore points, when one was the target, in the order of their times.
+    pub restore_points: Vec<NearbyPoint>,
+    /// Those whose names differ little from the one that was asked for, the most alike first.
+    pub alike: Vec<NearbyPoint>,
+    /// The backup from which the target was looked for: its end is a point, too.
+    pub backup: Option<BackupId>,
 }
 
 /// The nearest transaction on one side of a target.
@@ -48,23 +62,77 @@ pub struct Nearest {
     pub timeline: TimelineId,
 }
 
-impl NotFound {
-    /// Takes what is nearer on another path.
-    pub(super) fn add(&mut self, target: &RecoveryTarget, other: Self) {
-        // How far a transaction is away, on its side of the target.
-        let distance = |nearest: &Nearest| match (target, nearest.ending.xid) {
-            (RecoveryTarget::TransactionId(target, _), Some(xid)) => {
-                let between = compared_xid(*target).wrapping_sub(xid);
-                i128::from(between.min(between.wrapping_neg()))
-            }
-            (RecoveryTarget::Time(time, _), _) => (time.as_nanosecond() - nearest.ending.time.as_nanosecond()).abs(),
-            _ => i128::MAX,
+/// A restore point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearbyPoint {
+    /// The restore point.
+    pub point: RestorePoint,
+    /// The timeline at the end of the path on which it was found.
+    pub timeline: TimelineId,
+}
+
+impl Nearby {
+    /// What a search along the path of `timeline` has found instead of `target`.
+    pub(super) fn of(target: &RecoveryTarget, timeline: TimelineId, backup: BackupId, search: StopSearch) -> Self {
+        let is_named = matches!(target, RecoveryTarget::RestorePoint(_));
+        let (before, after) = match target {
+            RecoveryTarget::TransactionId(..) => (search.nearest.below, search.nearest.above),
+            // A name has no place before it is found.
+            RecoveryTarget::RestorePoint(_) => (None, None),
+            _ => (search.commit_before, None),
         };
+        let nearest = |ending: Option<Ending>| ending.map(|ending| Nearest { ending, timeline });
+        let points = |points: Vec<RestorePoint>| {
+            points.into_iter().filter(|_| is_named).map(|point| NearbyPoint { point, timeline }).collect()
+        };
+        Self {
+            elsewhere: None,
+            before: nearest(before),
+            after: nearest(after),
+            restore_points: points(search.restore_points),
+            alike: points(search.alike),
+            backup: Some(backup),
+        }
+    }
+
+    /// Takes what is nearer in another part of the log.
+    pub(super) fn add(&mut self, target: &RecoveryTarget, other: Self) {
         for (own, other) in [(&mut self.before, other.before), (&mut self.after, other.after)] {
             let Some(other) = other else { continue };
-            if own.as_ref().is_none_or(|own| distance(&other) < distance(own)) {
+            if own.as_ref().is_none_or(|own| distance(target, &other) < distance(target, own)) {
                 *own = Some(other);
             }
+        }
+        take_new(&mut self.restore_points, other.restore_points);
+        self.restore_points.sort_by_key(|one| one.point.time);
+        let surplus = self.restore_points.len().saturating_sub(RESTORE_POINTS_MAX);
+        self.restore_points.drain(..surplus);
+        take_new(&mut self.alike, other.alike);
+        keep_most_alike(target, &mut self.alike, |one| &one.point);
+    }
+}
+
+/// How far a transaction is away, on its side of the target.
+fn distance(target: &RecoveryTarget, nearest: &Nearest) -> u128 {
+    let ending = &nearest.ending;
+    match (target, ending.xid) {
+        (RecoveryTarget::TransactionId(target, _), Some(xid)) => {
+            let between = compared_xid(*target).wrapping_sub(xid);
+            u128::from(between.min(between.wrapping_neg()))
+        }
+        (RecoveryTarget::Time(time, _), _) => time.as_nanosecond().abs_diff(ending.time.as_nanosecond()),
+        (RecoveryTarget::Lsn(lsn, _), _) => u128::from(lsn.get().abs_diff(ending.span.lsn.get())),
+        _ => u128::MAX,
+    }
+}
+
+/// A record before a fork lies on several paths, and where backups overlap it was read twice.
+fn take_new(own: &mut Vec<NearbyPoint>, other: Vec<NearbyPoint>) {
+    for one in other {
+        let is_same =
+            |known: &NearbyPoint| known.point.span == one.point.span && known.point.timeline == one.point.timeline;
+        if !own.iter().any(is_same) {
+            own.push(one);
         }
     }
 }
@@ -118,4 +186,15 @@ pub(super) fn describe_branches(branches: &[Branch]) -> String {
         format!("timeline {}{forked}{until}{time}", branch.timeline)
     };
     branches.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// What helps where a directory cannot be restored into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayOut {
+    /// Nothing that pgv could do.
+    None,
+    /// Renaming it, or updating it.
+    MoveAside,
+    /// Another place for the tablespace.
+    OtherPlace,
 }

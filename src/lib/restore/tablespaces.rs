@@ -11,7 +11,7 @@ use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, In
 use crate::fs::{self, PathKind};
 use crate::pg::{SystemIdentifier, TablespaceMap, TablespaceMapEntry};
 use crate::repository::{BackupId, BackupRecord, TablespaceRef};
-use crate::server::running_postmaster;
+use crate::server::postmaster_of;
 
 /// Where the person wants tablespaces.
 #[derive(Debug, Clone, Default)]
@@ -113,7 +113,7 @@ pub(super) fn used_by_running_servers(data_directories: &[PathBuf]) -> Vec<Neigh
     let mut used = Vec::new();
     for directory in data_directories {
         // A directory that may not be looked at belongs to another account, and so does what its server uses.
-        let Ok(Some(pid)) = running_postmaster(directory) else { continue };
+        let Ok(Some(pid)) = postmaster_of(directory) else { continue };
         used.push(Neighbour::new(directory, format!("the data directory of a running server (process {pid})")));
         let links = directory.join("pg_tblspc");
         for entry in fs::sorted_entries(&links).unwrap_or_default().iter().filter(|entry| entry.is_link) {

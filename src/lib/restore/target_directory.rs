@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::error::RestoreError;
 use super::marker::{MARKER, Marker, killed_restore, read_marker};
+use super::refusal::WayOut;
 use crate::fs::{self, DirectoryEntry, PathKind};
 use crate::pg::{ControlFile, SystemIdentifier};
 use crate::repository::BackupId;
-use crate::server::running_postmaster;
+use crate::server::postmaster_of;
 
 /// How files begin that were never given their names.
 const STAGED_PREFIX: &str = ".pgv-staged-";
@@ -143,18 +144,20 @@ impl DirectoryCheck<'_> {
             Some(facts) => facts,
         };
         if facts.kind != PathKind::Directory {
-            return Err(self.refused("it is not a directory (links are not followed: name where it leads)", false));
+            return Err(
+                self.refused("it is not a directory (links are not followed: name where it leads)", WayOut::None)
+            );
         }
         let account = rustix::process::geteuid().as_raw();
         if facts.owner != account {
             let problem = format!("it belongs to user id {}, and this is user id {account}", facts.owner);
-            return Err(self.refused(&problem, false));
+            return Err(self.refused(&problem, WayOut::None));
         }
         let entries = fs::sorted_entries(self.path)?;
         let is_staged = |entry: &&DirectoryEntry| entry.name.to_string_lossy().starts_with(STAGED_PREFIX);
         let has_content = entries.iter().any(|entry| entry.name != "lost+found" && !is_staged(&entry));
         if !facts.is_writable {
-            return Err(self.refused("it is not writable", false));
+            return Err(self.refused("it is not writable", WayOut::None));
         }
         if !has_content {
             // A restore may have been killed while it wrote its marker.
@@ -162,7 +165,7 @@ impl DirectoryCheck<'_> {
             return Ok(if is_empty { DirectoryAction::Fill } else { DirectoryAction::EmptyAndFill });
         }
         let is_mount_point = self.is_mount_point(facts.device)?;
-        if let Some(pid) = running_postmaster(self.path)? {
+        if let Some(pid) = postmaster_of(self.path)? {
             return Err(RestoreError::ServerRuns { path: self.path.to_owned(), pid });
         }
         match self.left_by_a_killed_restore()? {
@@ -175,13 +178,15 @@ impl DirectoryCheck<'_> {
             return Ok(DirectoryAction::Update);
         }
         if self.in_the_way != InTheWay::MoveAside {
-            return Err(self.refused(self.what_is_there(&entries)?, true));
+            return Err(self.refused(self.what_is_there(&entries)?, WayOut::MoveAside));
         }
         if is_mount_point {
-            return Err(self.refused("it is a mount point, which cannot be renamed; empty it yourself", false));
+            return Err(self.refused("it is a mount point, which cannot be renamed; empty it yourself", WayOut::None));
         }
         if !entries.iter().any(|entry| self.is_postgresql(&entry.name)) {
-            return Err(self.refused("it holds something else than PostgreSQL's files, which is left alone", false));
+            return Err(
+                self.refused("it holds something else than PostgreSQL's files, which is left alone", WayOut::None)
+            );
         }
         self.check_parent()?;
         Ok(DirectoryAction::MoveAside)
@@ -190,9 +195,10 @@ impl DirectoryCheck<'_> {
     /// What is done with a directory that a killed restore left.
     fn with_killed_restore(&self, marker: &Marker) -> Result<DirectoryAction, RestoreError> {
         match self.in_the_way {
-            InTheWay::Refuse if marker.had_content => {
-                Err(self.refused("a restore with --delta was killed in it; --delta or --resume goes on with it", true))
-            }
+            InTheWay::Refuse if marker.had_content => Err(self.refused(
+                "a restore with --delta was killed in it; --delta or --resume goes on with it",
+                WayOut::MoveAside,
+            )),
             InTheWay::Refuse | InTheWay::MoveAside => Ok(DirectoryAction::EmptyAndFill),
             InTheWay::Resume if marker.backup == self.backup => Ok(DirectoryAction::Resume),
             InTheWay::Resume => {
@@ -245,16 +251,16 @@ impl DirectoryCheck<'_> {
         }
     }
 
-    fn refused(&self, problem: &str, move_aside_helps: bool) -> RestoreError {
-        RestoreError::UnsafeTarget { path: self.path.to_owned(), problem: problem.to_owned(), move_aside_helps }
+    fn refused(&self, problem: &str, way_out: WayOut) -> RestoreError {
+        RestoreError::UnsafeTarget { path: self.path.to_owned(), problem: problem.to_owned(), way_out }
     }
 
     fn refuse_by_name(&self) -> Result<(), RestoreError> {
         if SYSTEM_DIRECTORIES.iter().any(|system| self.path == Path::new(system)) {
-            return Err(self.refused("it is a directory of the system", false));
+            return Err(self.refused("it is a directory of the system", WayOut::None));
         }
         if self.home.is_some_and(|home| fs::real_path(home).is_ok_and(|home| home == self.path)) {
-            return Err(self.refused("it is the home directory of this account", false));
+            return Err(self.refused("it is the home directory of this account", WayOut::None));
         }
         for other in self.apart_from {
             let real = fs::real_path(&other.path).unwrap_or_else(|_| other.path.clone());
@@ -267,12 +273,15 @@ impl DirectoryCheck<'_> {
             } else {
                 continue;
             };
-            return Err(self.refused(&format!("{relation} {}, \"{}\"", other.what, real.display()), false));
+            let way_out = if matches!(self.role, DirectoryRole::Data) { WayOut::None } else { WayOut::OtherPlace };
+            return Err(self.refused(&format!("{relation} {}, \"{}\"", other.what, real.display()), way_out));
         }
         for above in self.path.ancestors().skip(1) {
             // What may not be looked at is not ours to judge.
             if let Ok(true) = fs::is_present(&above.join("PG_VERSION")) {
-                return Err(self.refused(&format!("it lies in the data directory \"{}\"", above.display()), false));
+                return Err(
+                    self.refused(&format!("it lies in the data directory \"{}\"", above.display()), WayOut::None)
+                );
             }
         }
         Ok(())
@@ -283,10 +292,9 @@ impl DirectoryCheck<'_> {
         let parent = self.path.parent().unwrap_or(Path::new("/"));
         match fs::look_at(parent)? {
             Some(facts) if facts.kind == PathKind::Directory && facts.is_writable => Ok(()),
-            Some(facts) if facts.kind == PathKind::Directory => {
-                Err(self.refused(&format!("the directory above it, \"{}\", is not writable", parent.display()), false))
-            }
-            _ => Err(self.refused(&format!("there is no directory \"{}\" above it", parent.display()), false)),
+            Some(facts) if facts.kind == PathKind::Directory => Err(self
+                .refused(&format!("the directory above it, \"{}\", is not writable", parent.display()), WayOut::None)),
+            _ => Err(self.refused(&format!("there is no directory \"{}\" above it", parent.display()), WayOut::None)),
         }
     }
 

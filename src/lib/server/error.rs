@@ -378,6 +378,7 @@ mod tests {
                 message: text.to_owned(),
                 detail: None,
                 hint: None,
+                routine: None,
             }),
         };
         let named = rejected("unsupported startup parameter: replication").naming_the_pooler();

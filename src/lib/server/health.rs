@@ -65,6 +65,13 @@ pub struct SlotFacts {
     pub wal_status: Option<String>,
 }
 
+impl ArchiverFacts {
+    /// Whether the last that it tried failed.
+    pub fn fails(&self) -> bool {
+        self.last_failed_at.is_some_and(|failed| self.last_archived_at.is_none_or(|archived| failed > archived))
+    }
+}
+
 impl SqlClient {
     /// How the server archives.
     pub async fn health(&self) -> Result<ServerHealth, ServerError> {
@@ -114,7 +121,8 @@ impl SqlClient {
         row.map_or(Ok(None), |row| Ok(row.parsed::<u32>(0)?.and_then(TimelineId::new)))
     }
 
-    async fn archiver(&self) -> Result<ArchiverFacts, ServerError> {
+    /// What its archiver has done.
+    pub async fn archiver(&self) -> Result<ArchiverFacts, ServerError> {
         const ACTION: &str = "tell what its archiver does";
         let sql = format!(
             "SELECT last_archived_wal, {}, failed_count, last_failed_wal, {} FROM pg_stat_archiver",

@@ -63,6 +63,8 @@ pub struct ServerMessage {
     pub detail: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The function of the server that says it: the same in every language.
+    pub routine: Option<String>,
 }
 
 impl std::error::Error for ServerMessage {}
@@ -82,6 +84,7 @@ impl ServerMessage {
             message: "the server sent no message".to_owned(),
             detail: None,
             hint: None,
+            routine: None,
         };
         let mut untranslated = false;
         while let Some(field) = fields.next()? {
@@ -96,6 +99,7 @@ impl ServerMessage {
                 b'M' => found.message = text,
                 b'D' => found.detail = Some(text),
                 b'H' => found.hint = Some(text),
+                b'R' => found.routine = Some(text),
                 _ => {}
             }
         }
@@ -215,6 +219,7 @@ mod tests {
                 message: number.to_string(),
                 detail: None,
                 hint: None,
+                routine: None,
             }));
         }
         let kept = buffer.take();

@@ -1,5 +1,6 @@
 //! Whether a server runs in a data directory (`src/backend/utils/init/miscinit.c`, `CreateLockFile`).
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -53,6 +54,52 @@ pub fn running_postmaster(data_directory: &Path) -> Result<Option<i32>, FileErro
     };
     let runs = is_alive(pid, &path)? && works_in(pid, data_directory);
     Ok(runs.then(|| pid.as_raw_nonzero().get()))
+}
+
+/// The process of a server that a data directory must not be taken from: also one whose number means nothing here,
+/// since it runs in a container (another PID namespace) with the directory, or whose `postmaster.pid` was removed.
+///
+/// Each of these is a proof, since servers that crashed leave all their files: a server answers at the socket whose lock
+/// file names this directory; a server's process here works in it.
+pub fn postmaster_of(data_directory: &Path) -> Result<Option<i32>, FileError> {
+    if let Some(pid) = running_postmaster(data_directory)? {
+        return Ok(Some(pid));
+    }
+    let file = LockFile::read(data_directory)?;
+    if let Some(pid) = file.as_ref().filter(|file| answers(file)).and_then(LockFile::process) {
+        return Ok(Some(pid.saturating_abs()));
+    }
+    Ok(process_in(data_directory))
+}
+
+/// Whether a server answers at the socket of this file, and that is the socket of the same server.
+fn answers(file: &LockFile) -> bool {
+    let (Some(pid), Some(port), Some(directory)) = (file.line(0), file.line(3), file.line(4)) else { return false };
+    let socket = Path::new(directory).join(format!(".s.PGSQL.{port}"));
+    let lock = fs::read_at_most(&socket.with_file_name(format!(".s.PGSQL.{port}.lock")), LOCK_FILE_BYTES_MAX);
+    let is_own = lock.is_ok_and(|lock| {
+        let lock = LockFile::of(&lock);
+        lock.line(0) == Some(pid) && lock.line(1) == file.line(1)
+    });
+    is_own && UnixStream::connect(&socket).is_ok()
+}
+
+/// A server's first process that works in this directory; none where other processes cannot be seen.
+fn process_in(data_directory: &Path) -> Option<i32> {
+    let pids = fs::sorted_entries(Path::new("/proc")).ok()?.into_iter();
+    let pids = pids.filter_map(|entry| entry.name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    pids.into_iter().find(|pid| {
+        let place = Path::new("/proc").join(pid.to_string());
+        matches!(fs::is_same(&place.join("cwd"), data_directory), Ok(true)) && is_server(&place.join("cmdline"))
+    })
+}
+
+/// Whether this is how a server was called; its children call themselves "postgres: ...".
+fn is_server(command_line: &Path) -> bool {
+    let Ok(words) = fs::read_at_most(command_line, LOCK_FILE_BYTES_MAX) else { return false };
+    let program = words.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    name == b"postgres" || name == b"postmaster"
 }
 
 fn is_alive(pid: Pid, path: &Path) -> Result<bool, FileError> {

@@ -317,6 +317,7 @@ fn server_message(error: &tokio_postgres::Error) -> Option<Box<ServerMessage>> {
         message: clean_text(error.message()),
         detail: error.detail().map(clean_text),
         hint: error.hint().map(clean_text),
+        routine: error.routine().map(clean_text),
     }))
 }
 

@@ -17,6 +17,9 @@ use crate::fs::{
 };
 
 mod left_overs;
+mod listing;
+
+use listing::Listing;
 
 const STAGING: &str = LocalStore::STAGING;
 /// How often the promises are tried before one is called broken.
@@ -262,89 +265,6 @@ fn remove_abandoned(staging: &Path, staged: &StagedFile) {
     }
 }
 
-/// A walk through the tree in the order of keys.
-struct Listing<'a> {
-    store: &'a LocalStore,
-    prefix: &'a str,
-    after: &'a str,
-    limit: usize,
-}
-
-impl Listing<'_> {
-    fn visit(&self, directory: &str, found: &mut Vec<ObjectKey>) -> Result<(), StoreError> {
-        let path = self.store.root.join(directory);
-        let entries = match fs::sorted_entries(&path) {
-            Ok(entries) => entries,
-            // It is an object, and nothing is below it.
-            Err(error) if error.source.kind() == ErrorKind::NotADirectory && self.store.check_root().is_ok() => {
-                return Ok(());
-            }
-            // Nothing was stored there yet.
-            Err(error) if error.is_not_found() && self.store.check_root().is_ok() => {
-                let hidden = |error| self.store.unlistable(directory, error);
-                return fs::check_absent(&self.store.root, Path::new(directory)).map_err(hidden);
-            }
-            Err(error) => return Err(self.store.unlistable(directory, error)),
-        };
-        let mut names = Vec::with_capacity(entries.len());
-        for entry in entries {
-            // What is no key is no object and hides none: `left_overs` tells of it.
-            let Some(name) = entry.name.to_str().filter(|name| ObjectKey::parse(name).is_ok()) else { continue };
-            if name != LOST_AND_FOUND {
-                let below = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
-                names.push(match entry.is_link {
-                    true => self.linked(below),
-                    false if entry.is_directory => (format!("{below}/"), None),
-                    false => (below, None),
-                });
-            }
-        }
-        // ORDER: with the slash behind directories, the order of names is the order of keys.
-        names.sort_by(|(one, _), (other, _)| one.cmp(other));
-        for (name, hidden) in names {
-            if found.len() >= self.limit {
-                return Ok(());
-            }
-            if let Some(directory) = name.strip_suffix('/') {
-                let leads_to_prefix = name.starts_with(self.prefix) || self.prefix.starts_with(&name);
-                // No key has a byte above '~': who names it wants nothing more of the directory.
-                let is_passed = self.after.strip_prefix(&name) == Some("~");
-                let may_hold_later = name.as_str() > self.after || self.after.starts_with(&name) && !is_passed;
-                match (leads_to_prefix && may_hold_later, hidden) {
-                    (true, Some(hidden)) => return Err(hidden),
-                    (true, None) => self.visit(directory, found)?,
-                    (false, _) => {}
-                }
-            } else if name.starts_with(self.prefix) && name.as_str() > self.after {
-                found.extend(ObjectKey::parse(&name));
-            }
-        }
-        Ok(())
-    }
-
-    /// A link, with a slash when it leads to a directory. One that leads nowhere hides what it led to, and is told when
-    /// its turn comes.
-    fn linked(&self, name: String) -> (String, Option<StoreError>) {
-        if !name.starts_with(self.prefix) && !self.prefix.starts_with(&name) {
-            return (name, None);
-        }
-        let leads_to_directory = fs::is_directory(&self.store.root.join(&name)).and_then(|leads_to_directory| {
-            if !leads_to_directory {
-                fs::check_absent(&self.store.root, Path::new(&name))?;
-            }
-            Ok(leads_to_directory)
-        });
-        match leads_to_directory {
-            Ok(true) => (format!("{name}/"), None),
-            Ok(false) => (name, None),
-            Err(error) => {
-                let hidden = self.store.unlistable(&name, error);
-                (format!("{name}/"), Some(hidden))
-            }
-        }
-    }
-}
-
 impl Store for LocalStore {
     fn describe(&self) -> String {
         format!("repository \"{}\"", self.root.display())
@@ -392,7 +312,9 @@ impl Store for LocalStore {
 
     fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
         let tidy = move || {
-            self.check_root()?;
+            let staging = self.root.join(STAGING);
+            let staged = StagedFile::create_in(&staging).map_err(|error| self.failed(error))?;
+            remove_abandoned(&staging, &staged);
             Ok(self.remove_empty(&self.root.join(prefix)))
         };
         Box::pin(async move { tidy() })
@@ -621,6 +543,10 @@ mod tests {
         assert_eq!(std::fs::read_dir(store.root().join("a")).unwrap().count(), 5);
         assert_eq!(block_on(store.tidy("a/")).unwrap(), 0);
         assert_eq!(block_on(store.tidy("none/")).unwrap(), 0);
+        let staging = store.root().join(STAGING);
+        std::fs::write(staging.join(fs::staged_name(&staging)), "of a writer that was killed").unwrap();
+        block_on(store.tidy("")).unwrap();
+        assert_eq!(std::fs::read_dir(staging).unwrap().count(), 0);
     }
 
     #[test]

@@ -107,8 +107,8 @@ pub trait Store: Send + Sync {
     /// what writers have begun or left behind.
     fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>>;
 
-    /// Takes away what objects were kept in below `prefix` that are there no more, where that takes something; says how
-    /// many. Best effort, and no harm to whoever creates objects there at the same time.
+    /// Takes away folders below `prefix` in which no objects are left, and says how many, and what killed writers have left
+    /// behind, where there is such a thing. No harm to whoever creates objects at the same time.
     fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64>;
 
     /// Asks for the one lock that a store has, without waiting. It ends with the value, and with the process that held

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chooser::Ranges;
 use super::objects::{self, CheckedObject, ObjectWork};
-use crate::pg::{SegmentCandidates, WalFileName, WalSegmentName, WalSegmentSize};
+use crate::pg::{WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{ClusterRef, Repository, StoredObject, WalArchive};
 use crate::wal_search::{ArchivedSegments, SegmentSink, SegmentStanding, WalSearchError, WalSource};
 
@@ -79,39 +79,27 @@ fn work_of(cluster: &ClusterRef, name: WalSegmentName, segment_size: WalSegmentS
 }
 
 impl WalSource for CheckedSegments<'_> {
-    fn read(
-        &self,
-        candidates: &SegmentCandidates,
-        sink: &mut SegmentSink<'_>,
-    ) -> Result<Option<WalSegmentName>, WalSearchError> {
-        for name in &candidates.names {
-            if !self.are_to_be_checked || self.seen().names.contains(name) {
-                let one = SegmentCandidates { number: candidates.number, names: vec![*name] };
-                let archive = WalArchive::new(self.repository, self.cluster);
-                match ArchivedSegments(archive).read(&one, sink) {
-                    Ok(None) => continue,
-                    read => return read,
-                }
-            }
-            // To its end, also when whoever reads records has enough.
-            let mut flow = ControlFlow::Continue(());
-            let mut pass_on = |bytes: &[u8]| {
-                if flow.is_continue() {
-                    flow = sink(bytes);
-                }
-            };
-            let work = work_of(self.cluster, *name, self.segment_size);
-            let Some(checked) = objects::check_there(self.repository, work, &mut pass_on) else { continue };
-            let is_damaged = checked.is_damaged();
-            let mut seen = self.seen();
-            // Two threads may have read it side by side.
-            if seen.names.insert(*name) {
-                seen.body_bytes += checked.body_bytes();
-                seen.problems.extend(Some(checked).filter(|checked| checked.problem.is_some()));
-            }
-            return if is_damaged { Err(WalSearchError::Missing { segment: *name }) } else { Ok(Some(*name)) };
+    fn read(&self, name: &WalSegmentName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
+        if !self.are_to_be_checked || self.seen().names.contains(name) {
+            return ArchivedSegments(WalArchive::new(self.repository, self.cluster)).read(name, sink);
         }
-        Ok(None)
+        // To its end, also when whoever reads records has enough.
+        let mut flow = ControlFlow::Continue(());
+        let mut pass_on = |bytes: &[u8]| {
+            if flow.is_continue() {
+                flow = sink(bytes);
+            }
+        };
+        let work = work_of(self.cluster, *name, self.segment_size);
+        let Some(checked) = objects::check_there(self.repository, work, &mut pass_on) else { return Ok(false) };
+        let is_damaged = checked.is_damaged();
+        let mut seen = self.seen();
+        // Two threads may have read it side by side.
+        if seen.names.insert(*name) {
+            seen.body_bytes += checked.body_bytes();
+            seen.problems.extend(Some(checked).filter(|checked| checked.problem.is_some()));
+        }
+        if is_damaged { Err(WalSearchError::Missing { segment: *name }) } else { Ok(true) }
     }
 
     fn standing(&self, _: &WalSegmentName) -> SegmentStanding {

@@ -25,8 +25,8 @@ pub use on_the_way::{CreatedTablespace, OnTheWay};
 pub use point::{Ending, EndingKind, RecordSpan, RestorePoint};
 pub use scan::{Found, WalSearch};
 pub use source::{ArchivedSegments, SegmentSink, SegmentStanding, WalSource};
-pub(crate) use stop::compared_xid;
 pub use stop::{ClockStep, NearestTransactions, Stop, StopRecord, StopSearch, StopSide};
+pub(crate) use stop::{compared_xid, keep_most_alike};
 
 /// What is looked for in the log.
 ///

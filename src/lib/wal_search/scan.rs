@@ -104,7 +104,7 @@ impl<'a> WalSearch<'a> {
             return Err(missing(path, from, size));
         };
         let mut beginning = Vec::new();
-        let found = source.read(&candidates, &mut |bytes| {
+        let found = source.read_any(&candidates, &mut |bytes| {
             beginning.extend_from_slice(bytes.get(..WalSegmentHeader::LENGTH).unwrap_or(bytes));
             if beginning.len() < WalSegmentHeader::LENGTH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -211,7 +211,7 @@ impl<'a> WalSearch<'a> {
                 break;
             }
             let mut is_broken = false;
-            let read = self.source.read(&candidates, &mut |bytes| {
+            let read = self.source.read_any(&candidates, &mut |bytes| {
                 is_broken = is_over.load(Ordering::Relaxed) || cancel.is_cancelled();
                 if !is_done {
                     is_done = reader.feed(bytes, |record| search.see(&record)) == WalProgress::Done;
@@ -274,8 +274,7 @@ impl<'a> WalSearch<'a> {
         let (Some(number), Some(start)) = (segment.number(size), Lsn::new(position)) else { return Ok(0) };
         let mut passed = position.saturating_sub(number.saturating_mul(size.bytes()));
         let mut scan = WalPageScan::new(self.format, self.path.clone(), start);
-        let candidates = SegmentCandidates { number, names: vec![*segment] };
-        self.source.read(&candidates, &mut |bytes| {
+        self.source.read(segment, &mut |bytes| {
             let skipped = usize::try_from(passed).unwrap_or(usize::MAX).min(bytes.len());
             passed -= skipped as u64;
             scan.feed(bytes.get(skipped..).unwrap_or_default());

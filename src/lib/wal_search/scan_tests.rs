@@ -22,17 +22,13 @@ impl WalSource for Held {
         SegmentStanding::Archived
     }
 
-    fn read(
-        &self,
-        candidates: &SegmentCandidates,
-        sink: &mut SegmentSink<'_>,
-    ) -> Result<Option<WalSegmentName>, WalSearchError> {
-        let Some(name) = candidates.names.iter().find(|name| self.segments.contains_key(name)) else { return Ok(None) };
-        let is_broken = self.segments[name].chunks(100_000).try_for_each(sink).is_break();
+    fn read(&self, name: &WalSegmentName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
+        let Some(bytes) = self.segments.get(name) else { return Ok(false) };
+        let is_broken = bytes.chunks(100_000).try_for_each(sink).is_break();
         if !is_broken && self.damaged.contains(name) {
             return Err(WalSearchError::Missing { segment: *name });
         }
-        Ok(Some(*name))
+        Ok(true)
     }
 }
 

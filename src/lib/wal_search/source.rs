@@ -11,15 +11,24 @@ pub type SegmentSink<'a> = dyn FnMut(&[u8]) -> ControlFlow<()> + 'a;
 
 /// Gives the bytes of segments, to several threads at once.
 pub trait WalSource: Sync {
-    /// Hands the bytes of the first of these segments that is there to `sink`, in order, until it breaks. Says which
-    /// one it was; `None` when none of them is there.
+    /// Hands the bytes of a segment to `sink`, in order, until it breaks. `false` when it is not there.
     ///
     /// What was handed over counts only when this returns without error, and, after a break, not as checked.
-    fn read(
+    fn read(&self, name: &WalSegmentName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError>;
+
+    /// Does so with the first of these segments that is there, and says which one it was.
+    fn read_any(
         &self,
         candidates: &SegmentCandidates,
         sink: &mut SegmentSink<'_>,
-    ) -> Result<Option<WalSegmentName>, WalSearchError>;
+    ) -> Result<Option<WalSegmentName>, WalSearchError> {
+        for name in &candidates.names {
+            if self.read(name, sink)? {
+                return Ok(Some(*name));
+            }
+        }
+        Ok(None)
+    }
 
     /// What a fault in that segment means.
     fn standing(&self, segment: &WalSegmentName) -> SegmentStanding;
@@ -43,23 +52,16 @@ pub struct ArchivedSegments<'a>(pub WalArchive<'a>);
 struct Enough;
 
 impl WalSource for ArchivedSegments<'_> {
-    fn read(
-        &self,
-        candidates: &SegmentCandidates,
-        sink: &mut SegmentSink<'_>,
-    ) -> Result<Option<WalSegmentName>, WalSearchError> {
-        for name in &candidates.names {
-            let Some(reader) = self.0.open(&WalFileName::Segment(*name))? else { continue };
-            let read = reader.read_as_stored(&mut |bytes| match sink(bytes) {
-                ControlFlow::Continue(()) => Ok(()),
-                ControlFlow::Break(()) => Err(Enough),
-            });
-            return match read {
-                Ok(()) | Err(SinkError::Sink(Enough)) => Ok(Some(*name)),
-                Err(SinkError::Repository(error)) => Err(error.into()),
-            };
+    fn read(&self, name: &WalSegmentName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
+        let Some(reader) = self.0.open(&WalFileName::Segment(*name))? else { return Ok(false) };
+        let read = reader.read_as_stored(&mut |bytes| match sink(bytes) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Enough),
+        });
+        match read {
+            Ok(()) | Err(SinkError::Sink(Enough)) => Ok(true),
+            Err(SinkError::Repository(error)) => Err(error.into()),
         }
-        Ok(None)
     }
 
     fn standing(&self, _: &WalSegmentName) -> SegmentStanding {

@@ -7,6 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{CommitCount, Ending, EndingKind, OnTheWay, RecordSpan, RestorePoint, Search};
+use crate::nearest::{edit_distance, slip_limit};
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TransactionId, WalRecord};
 
 /// How far apart the stamps of transactions that end at the same time may be: each is taken before its record is
@@ -14,6 +15,8 @@ use crate::pg::{Lsn, RecoveryTarget, TargetBound, TransactionId, WalRecord};
 const STAMP_TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 /// LIMIT: restore points and steps of the clock that are kept to be shown.
 const SHOWN_MAX: usize = 20;
+/// LIMIT: restore points whose names differ little from the one that is looked for.
+const ALIKE_MAX: usize = 5;
 /// LIMIT: bytes of WAL behind the restore point that was found in which others of its name are looked for: a month of WAL
 /// behind it must not keep anybody waiting.
 const NAMESAKE_BYTES_MAX: u64 = 64 << 30;
@@ -77,6 +80,8 @@ pub struct StopSearch {
     pub nearest: NearestTransactions,
     /// The last restore points that were seen, whatever their name.
     pub restore_points: Vec<RestorePoint>,
+    /// Those whose names differ little from the one that is looked for, the most alike first.
+    pub alike: Vec<RestorePoint>,
     /// The first restore points of the name that is looked for, also behind the stop.
     pub namesakes: Vec<RestorePoint>,
     /// How many there are.
@@ -115,6 +120,7 @@ impl StopSearch {
             last_record: None,
             nearest: NearestTransactions::default(),
             restore_points: Vec::new(),
+            alike: Vec::new(),
             namesakes: Vec::new(),
             namesake_count: 0,
             clock_steps: Vec::new(),
@@ -183,6 +189,10 @@ impl StopSearch {
         if matches!(&self.target, RecoveryTarget::RestorePoint(name) if point.name == name.as_str()) {
             self.add_namesakes(1, std::slice::from_ref(&point));
         }
+        if slips_to(&self.target, &point).is_some() {
+            self.alike.push(point.clone());
+            keep_most_alike(&self.target, &mut self.alike, |point| point);
+        }
         self.restore_points.push(point);
         self.keep_restore_points();
     }
@@ -245,6 +255,8 @@ impl Search for StopSearch {
     fn merge(&mut self, later: Self) {
         self.restore_points.extend_from_slice(&later.restore_points);
         self.keep_restore_points();
+        self.alike.extend_from_slice(&later.alike);
+        keep_most_alike(&self.target, &mut self.alike, |point| point);
         self.seen_until = later.seen_until.or(self.seen_until);
         self.add_namesakes(later.namesake_count, &later.namesakes);
         self.nearest.merge(&self.target, &later.nearest);
@@ -326,6 +338,22 @@ impl NearestTransactions {
 /// What PostgreSQL compares of a transaction's number: its lower half.
 pub(crate) fn compared_xid(xid: TransactionId) -> u32 {
     u32::try_from(xid.get() & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// How many characters the name of a restore point differs from the target's, when a slip of the fingers may be why.
+fn slips_to(target: &RecoveryTarget, point: &RestorePoint) -> Option<usize> {
+    let RecoveryTarget::RestorePoint(name) = target else { return None };
+    let distance = edit_distance(name.as_str(), &point.name);
+    (1..=slip_limit(name.as_str())).contains(&distance).then_some(distance)
+}
+
+/// Keeps the restore points whose names are most like the target's: the first ones of the log where they are equally so.
+pub(crate) fn keep_most_alike<T>(target: &RecoveryTarget, points: &mut Vec<T>, point: impl Fn(&T) -> &RestorePoint) {
+    points.sort_by_key(|one| {
+        let point = point(one);
+        (slips_to(target, point), point.span.lsn, point.timeline)
+    });
+    points.truncate(ALIKE_MAX);
 }
 
 fn is_step_back(from: Timestamp, to: Timestamp) -> bool {

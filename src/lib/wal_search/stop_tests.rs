@@ -133,6 +133,18 @@ fn every_restore_point_of_the_name_is_told_and_no_other() {
 }
 
 #[test]
+fn names_like_the_one_that_is_not_there_are_told_wherever_they_stand() {
+    let names = ["release-41", "before-relaese", "x", "release-4", "releas", "reelase"];
+    let few = names.iter().map(|name| point(name, 1));
+    let many = (0..50).map(|at| point(&format!("nightly {at}"), at));
+    let found = search(&RecoveryTarget::RestorePoint("release".parse().unwrap()), &log(few.chain(many).collect()));
+    let alike: Vec<&str> = found.alike.iter().map(|point| point.name.as_str()).collect();
+    assert_eq!(alike, ["releas", "reelase", "release-4"]);
+    assert_eq!(found.restore_points.len(), SHOWN_MAX);
+    assert!(search(&RecoveryTarget::Latest, &sample()).alike.is_empty());
+}
+
+#[test]
 fn others_of_a_name_are_looked_for_so_far_and_no_further() {
     let target = RecoveryTarget::RestorePoint("p".parse().unwrap());
     for (bytes, is_decided) in [(NAMESAKE_BYTES_MAX, false), (NAMESAKE_BYTES_MAX + 8, true)] {
@@ -211,6 +223,7 @@ proptest! {
         prop_assert_eq!(&merged.commit_after, &whole.commit_after);
         prop_assert_eq!(merged.last_record, whole.last_record);
         prop_assert_eq!(&merged.restore_points, &whole.restore_points);
+        prop_assert_eq!(&merged.alike, &whole.alike);
         prop_assert_eq!((&merged.namesakes, merged.namesake_count), (&whole.namesakes, whole.namesake_count));
         let gained = |search: &StopSearch| search.gained.as_ref().map(|gained| (gained.count, gained.last.clone()));
         prop_assert_eq!(gained(&merged), Some((counted.count, counted.last)));

@@ -6,6 +6,7 @@
 //! caller's takes the results in order and hands them to the threads that store packs. Every queue has a bound, and so
 //! has what is in memory, whatever the number of files.
 
+mod before;
 mod pages;
 mod piece;
 mod rate;
@@ -15,6 +16,7 @@ mod session;
 mod steps;
 mod take;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
@@ -54,6 +56,8 @@ pub(super) struct DirectOptions<'a> {
     /// Pages with this LSN or a later one have changed since the backup began.
     pub(super) start_lsn: Lsn,
     pub(super) max_rate_bytes: Option<u64>,
+    /// Links in `pg_tblspc` that lead nowhere, and are none of a tablespace.
+    pub(super) left_over: BTreeSet<DataPath>,
     /// About how much there is.
     pub(super) total_bytes: Option<u64>,
     pub(super) cancel: &'a Cancel,
@@ -73,7 +77,8 @@ pub(super) fn run(
         (PIECES_BYTES / (threads * PIECES_PER_THREAD)).clamp(FRAME_BYTES, RUN_BYTES) / FRAME_BYTES * FRAME_BYTES;
     let scratch = options.repository.scratch()?;
     let sorting = Sorting::new(&scratch);
-    let scan = Scan::new(options.data_directory, scope.clone(), run_bytes, sorting, options.reporter)?;
+    let (directory, left_over) = (options.data_directory, &options.left_over);
+    let scan = Scan::new(directory, scope.clone(), run_bytes, left_over, sorting, options.reporter)?;
     let page_bytes = usize::try_from(options.page_bytes).unwrap_or(usize::MAX);
     let keys = options.repository.keys();
     let reader = Reader {

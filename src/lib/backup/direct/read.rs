@@ -10,6 +10,7 @@ use super::pages::{BadPage, PageCheck};
 use super::piece::{LargeFile, Piece, Planned, PlannedKind, Run};
 use super::rate::RateLimit;
 use crate::backup::BackupError;
+use crate::backup::taken::is_within_page;
 use crate::codec::{CompressionLevel, ContentDigest, DigestKeys, PageDigest};
 use crate::fs::{LiveFacts, LiveFile};
 use crate::pg::DataPath;
@@ -48,12 +49,15 @@ pub(super) struct ReadFile {
     /// Where its content begins in the frame.
     pub(super) offset: u64,
     pub(super) bad: Vec<BadPage>,
+    /// Whether it is one of a relation and ends within a page.
+    pub(super) is_cut: bool,
 }
 
 pub(super) struct ReadRun {
     pub(super) run: Run,
     pub(super) frames: Vec<(Frame, Vec<PageDigest>)>,
     pub(super) bad: Vec<BadPage>,
+    pub(super) is_cut: bool,
 }
 
 /// Reads pieces; shared by the threads that do.
@@ -155,7 +159,8 @@ impl Reader<'_> {
         let content = buffer.get_mut(begin..).unwrap_or_default();
         let bad = self.check_pages(path, file, 0, content)?;
         let digest = self.keys.plain_digest(content);
-        Ok(ReadFile { bytes: read as u64, digest, offset: begin as u64, bad })
+        let is_cut = self.is_cut(path, file, read as u64)?;
+        Ok(ReadFile { bytes: read as u64, digest, offset: begin as u64, bad, is_cut })
     }
 
     fn read_run(&self, run: Run, tools: &mut Tools) -> Result<ReadRun, BackupError> {
@@ -169,7 +174,14 @@ impl Reader<'_> {
         let bad = self.check_pages(path, file, run.offset, buffer)?;
         let make = |plain: &[u8]| maker.paged(plain, self.page_bytes).map_err(PackError::from);
         let frames = buffer.chunks(FRAME_BYTES).map(make).collect::<Result<_, _>>()?;
-        Ok(ReadRun { run, frames, bad })
+        let is_cut = run.is_last() && self.is_cut(path, file, run.file.bytes())?;
+        Ok(ReadRun { run, frames, bad, is_cut })
+    }
+
+    /// Whether a relation's file ends within a page, and has not been growing: then it may look like that for a moment.
+    fn is_cut(&self, path: &DataPath, file: &LiveFile, bytes: u64) -> Result<bool, BackupError> {
+        let is_within = is_within_page(path, bytes, self.page_bytes as u64);
+        Ok(is_within && file.bytes_now()? == bytes)
     }
 
     fn check_pages(

@@ -5,7 +5,7 @@
 //! yet. What goes away before its turn is left out, as
 //! `BASE_BACKUP` does (`sendDir` in `src/backend/backup/basebackup.c`): its WAL says so.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::piece::{LargeFile, Piece, Planned, PlannedKind, Run};
 use super::steps::{Action, SortedSteps, Sorting, Step, Steps};
-use crate::backup::BackupError;
+use crate::backup::{BackupError, IncompleteError};
 use crate::codec::PAGED_FILE_BYTES;
 use crate::fs::{self, FileError, Links, LiveDirectory, LiveFacts, PathKind};
 use crate::pg::{BackupScope, DataPath, EntryKind, EntryScope, UnloggedRelations};
@@ -38,6 +38,8 @@ pub(super) struct Scan<'a> {
     mode: u32,
     /// Directories that are tablespaces too, so that they are not taken twice.
     tablespaces_inside: HashSet<DataPath>,
+    /// Links in `pg_tblspc` that lead nowhere, and need not.
+    left_over: &'a BTreeSet<DataPath>,
     levels: Vec<Level>,
     batch: Vec<Planned>,
     batch_bytes: u64,
@@ -61,6 +63,7 @@ impl<'a> Scan<'a> {
         data_directory: &Path,
         scope: BackupScope,
         run_bytes: usize,
+        left_over: &'a BTreeSet<DataPath>,
         sorting: Sorting<'a>,
         reporter: &'a dyn Reporter,
     ) -> Result<Self, BackupError> {
@@ -72,6 +75,7 @@ impl<'a> Scan<'a> {
             run_bytes: run_bytes.max(FRAME_BYTES),
             mode: root.own_facts()?.mode,
             tablespaces_inside: tablespaces_inside(&root)?,
+            left_over,
             levels: Vec::new(),
             batch: Vec::new(),
             batch_bytes: 0,
@@ -133,6 +137,7 @@ impl<'a> Scan<'a> {
         let Step { path, action } = step;
         if let Action::Descend(links) = action {
             if !self.tablespaces_inside.contains(&path)
+                && !self.left_over.contains(&path)
                 && let Some(below) = directory.directory(name_of(&path), links)?
             {
                 self.enter(Arc::new(below), Some(path))?;
@@ -264,6 +269,7 @@ impl<'a> Scan<'a> {
                 Ok(())
             }
             EntryScope::LeftOut => Ok(()),
+            EntryScope::Moved => Err(IncompleteError::Moved { path }.into()),
             EntryScope::Unexpected => {
                 let what = if kind == PathKind::Link { "a link" } else { "no file or directory" };
                 self.reporter.warn(&format!("\"{path}\" is {what}, so it is left out of the backup"));
@@ -297,7 +303,7 @@ fn name_of(path: &DataPath) -> &OsStr {
     OsStr::from_bytes(path.file_name())
 }
 
-fn entry_kind(kind: PathKind) -> EntryKind {
+pub(super) fn entry_kind(kind: PathKind) -> EntryKind {
     match kind {
         PathKind::File => EntryKind::File,
         PathKind::Directory => EntryKind::Directory,

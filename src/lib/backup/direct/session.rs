@@ -1,15 +1,18 @@
 //! The direct method from its start to its stop: the server in backup mode, its files, its WAL.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{DirectOptions, control_file, run};
+use super::{DirectOptions, before, control_file, run};
 use crate::backup::content::{check_tablespace_map, tablespaces_of};
 use crate::backup::needed_wal::NeededWal;
 use crate::backup::session::{ServerSession, about_bytes};
 use crate::backup::taken::{Taken, TakenContent};
+use crate::backup::whole::Tablespaces;
 use crate::backup::{BackupError, BackupOptions, describe};
 use crate::clock::Stopwatch;
+use crate::pg::{BackupScope, DataPath};
 use crate::report::Reporter;
 use crate::repository::{BackupMethod, BackupWriter};
 use crate::server::WalPosition;
@@ -36,11 +39,12 @@ impl DirectBackup<'_> {
     ) -> Result<Taken, BackupError> {
         let start_time = session.now()?;
         let total_bytes = session.sql(async |sql| about_bytes(sql).await)?;
+        let left_over = self.look(session, reporter)?;
         let guard = session.begin_backup(&self.options.label, self.options.checkpoint)?;
         let start = WalPosition { lsn: guard.start_lsn(), timeline: guard.timeline() };
         reporter.step(&format!("backup starts at {}", describe(start.lsn, start.timeline)));
         self.check_directory(start)?;
-        needed.before_data(session, start, reporter)?;
+        needed.before_data(session, start, start_time, reporter)?;
         let cancel = session.cancel().clone();
         let direct = DirectOptions {
             data_directory: self.data_directory,
@@ -51,6 +55,7 @@ impl DirectBackup<'_> {
             checksums: self.checksums,
             start_lsn: start.lsn,
             max_rate_bytes: self.options.max_rate_kib.map(|kib| u64::from(kib) * 1024),
+            left_over,
             total_bytes,
             cancel: &cancel,
             reporter,
@@ -89,9 +94,19 @@ impl DirectBackup<'_> {
             tablespace_map: ended.tablespace_map,
             manifest: None,
             tablespaces,
-            findings: taker.findings(),
+            findings: taker.findings(stop.lsn),
             content: TakenContent::Read(Box::new(taker)),
         })
+    }
+
+    /// Whatever is not as it must be is said before the server works for the backup.
+    fn look(
+        &self,
+        session: &mut ServerSession<'_>,
+        reporter: &dyn Reporter,
+    ) -> Result<BTreeSet<DataPath>, BackupError> {
+        let scope = BackupScope::of(&control_file(self.data_directory)?.1);
+        before::look(self.data_directory, &scope, &Tablespaces::of(session)?, reporter)
     }
 
     /// The checkpoint that the backup begins with is in the control file of the server's own directory, and in no other.

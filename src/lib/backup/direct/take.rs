@@ -3,9 +3,10 @@
 use super::pages::Findings;
 use super::read::{ReadBatch, ReadEntry, ReadFile, ReadKind, ReadPiece, ReadRun};
 use crate::backup::BackupError;
+use crate::backup::taken::{CUT_MAX, CutRelation};
 use crate::codec::{CompressionLevel, DigestKeys, PageListHasher};
 use crate::fs::LiveFacts;
-use crate::pg::DataPath;
+use crate::pg::{DataPath, Lsn};
 use crate::repository::{
     BackupWriter, BackupWriterError, Extent, FileEntry, FileKind, FrameMaker, MapWriter, PackError, PackWriter,
     StoredContent, TablespaceRef, add_extent,
@@ -26,6 +27,8 @@ pub(in crate::backup) struct Taker {
     map: MapWriter,
     begun: Option<Begun>,
     findings: Findings,
+    /// Relation files that end within a page.
+    cut: Vec<CutRelation>,
     /// The tablespaces whose links were taken.
     tablespaces: Vec<TablespaceRef>,
 }
@@ -38,8 +41,8 @@ impl Taker {
         map: MapWriter,
     ) -> Result<Self, BackupError> {
         let maker = FrameMaker::new(level, keys).map_err(PackError::from)?;
-        let (begun, findings, tablespaces) = (None, Findings::default(), Vec::new());
-        Ok(Self { keys: keys.clone(), packs, maker, map, begun, findings, tablespaces })
+        let (begun, findings, cut, tablespaces) = (None, Findings::default(), Vec::new(), Vec::new());
+        Ok(Self { keys: keys.clone(), packs, maker, map, begun, findings, cut, tablespaces })
     }
 
     /// Takes the next piece, and says how many bytes of files were in it.
@@ -82,8 +85,12 @@ impl Taker {
         backup.store_root(self.map, self.packs.finish()?)
     }
 
-    pub(super) fn findings(&self) -> Vec<String> {
-        self.findings.lines()
+    pub(super) fn findings(&self, stop_lsn: Lsn) -> Vec<String> {
+        self.findings.lines(stop_lsn)
+    }
+
+    pub(in crate::backup) fn cut(&self) -> &[CutRelation] {
+        &self.cut
     }
 
     pub(super) fn tablespaces(&self) -> &[TablespaceRef] {
@@ -106,8 +113,9 @@ impl Taker {
                     self.note_tablespace(&path, &target)?;
                     FileKind::Link { target }
                 }
-                ReadKind::File(ReadFile { bytes, digest, offset, bad }) => {
+                ReadKind::File(ReadFile { bytes, digest, offset, bad, is_cut }) => {
                     self.findings.add(&path, &bad);
+                    self.note_cut(&path, bytes, is_cut);
                     taken += bytes;
                     let extent = place.filter(|_| bytes > 0);
                     let extent = extent.map(|frame| Extent { offset: frame.offset + offset, length: bytes, ..frame });
@@ -120,9 +128,10 @@ impl Taker {
     }
 
     fn take_run(&mut self, read: ReadRun) -> Result<u64, BackupError> {
-        let ReadRun { run, frames, bad } = read;
+        let ReadRun { run, frames, bad, is_cut } = read;
         let path = &run.file.path;
         self.findings.add(path, &bad);
+        self.note_cut(path, run.file.bytes(), is_cut);
         if run.is_first() {
             self.begun = Some(Begun { extents: Vec::new(), pages: self.keys.page_list_hasher() });
         }
@@ -141,6 +150,12 @@ impl Taker {
             self.add(path, FileEntry::new(path, facts.mode & 0o777, facts.modified, kind))?;
         }
         Ok(run.length as u64)
+    }
+
+    fn note_cut(&mut self, path: &DataPath, bytes: u64, is_cut: bool) {
+        if is_cut && self.cut.len() < CUT_MAX {
+            self.cut.push(CutRelation { path: path.clone(), bytes });
+        }
     }
 
     fn note_tablespace(&mut self, path: &DataPath, target: &std::path::Path) -> Result<(), BackupError> {

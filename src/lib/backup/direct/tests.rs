@@ -43,7 +43,9 @@ fn scanned_with(root: &Path, run_bytes: usize, reporter: &dyn Reporter) -> Vec<S
     let scratch = tempfile::tempdir().unwrap();
     let scratch = Tree::open(scratch.path()).unwrap();
     let mut found = Vec::new();
-    for piece in Scan::new(root, scope(), FRAME_BYTES, Sorting { scratch: &scratch, run_bytes }, reporter).unwrap() {
+    let none = BTreeSet::new();
+    let sorting = Sorting { scratch: &scratch, run_bytes };
+    for piece in Scan::new(root, scope(), FRAME_BYTES, &none, sorting, reporter).unwrap() {
         match piece {
             Piece::Batch(entries) => found.extend(entries.iter().map(|entry| match &entry.kind {
                 PlannedKind::Directory => format!("{}/", entry.path),
@@ -124,6 +126,11 @@ fn entries_come_in_the_order_of_the_map() {
     std::fs::remove_file(root.join("pg_tblspc/16385")).unwrap();
     symlink(root.join("unmounted"), root.join("pg_tblspc/16385")).unwrap();
     assert!(scanned(root).last().unwrap().starts_with("failed: "));
+    let apart = tempfile::tempdir().unwrap();
+    let sorting = Sorting { scratch: &Tree::open(apart.path()).unwrap(), run_bytes: 1 << 20 };
+    let left_over = BTreeSet::from([DataPath::parse(b"pg_tblspc/16385").unwrap()]);
+    let mut scan = Scan::new(root, scope(), 1, &left_over, sorting, &SilentReporter).unwrap();
+    assert!(!scan.any(|piece| matches!(piece, Piece::Failed(_))));
 }
 
 #[test]
@@ -135,7 +142,7 @@ fn few_directories_are_open_at_once() {
     let apart = tempfile::tempdir().unwrap();
     let sorting = Sorting { scratch: &Tree::open(apart.path()).unwrap(), run_bytes: 1 << 20 };
     let mut pieces = 0;
-    for piece in Scan::new(temp.path(), scope(), FRAME_BYTES, sorting, &SilentReporter).unwrap() {
+    for piece in Scan::new(temp.path(), scope(), FRAME_BYTES, &BTreeSet::new(), sorting, &SilentReporter).unwrap() {
         let Piece::Batch(entries) = piece else { continue };
         let mut open: Vec<&Path> = entries
             .iter()
@@ -174,6 +181,7 @@ fn backed_up(
         checksums: checksums.is_some(),
         start_lsn: checksums.unwrap_or(Lsn::new(1).unwrap()),
         max_rate_bytes: None,
+        left_over: BTreeSet::new(),
         total_bytes: None,
         cancel: &Cancel::new(),
         reporter: &SilentReporter,
@@ -183,7 +191,7 @@ fn backed_up(
         Ok(())
     };
     let taker = run(&options, &backup, &mut look).unwrap();
-    let findings = taker.findings();
+    let findings = taker.findings(Lsn::new(1000).unwrap());
     let content = taker.finish(&mut backup).unwrap();
     let record = backup_testing::record(test, begin.id, &backup, &content);
     backup.finish(&record).unwrap();
@@ -325,13 +333,15 @@ fn wrong_checksums_are_found_in_files_of_any_size_and_only_there() {
     write(root, "base/1/11", &damaged(200, &[0, 31, 32, 199]));
     write(root, "base/1/12", &pages(200));
     write(root, "base/1/13", &[page(200, 7), vec![0; 8192], page(100, 2), vec![1; 100]].concat());
+    write(root, "base/1/15", &[page(1000, 7), page(1001, 7), page(1001, 2), vec![255; 8192]].concat());
     write(root, "base/1/14_init", &pages(3));
     write(root, "base/1/PG_VERSION", &damaged(3, &[1]));
     let (found, findings) = backed_up(&testing::repository(), root, Lsn::new(200), &mut || {});
     assert_eq!(
         findings.iter().map(|line| line.split(" (").next().unwrap()).collect::<Vec<_>>(),
-        ["\"base/1/10\": page 2", "\"base/1/11\": pages 0"]
+        ["\"base/1/10\": page 2", "\"base/1/11\": pages 0", "\"base/1/15\": pages 1"]
     );
+    assert!(findings[2].contains("), 3 (found FFFF, expected ") && findings[2].matches("found").count() == 2);
     assert_eq!(findings[1].matches("found").count(), 4);
     assert_eq!(found["base/1/11"].as_ref().unwrap(), &damaged(200, &[0, 31, 32, 199]));
     let (_, findings) = backed_up(&testing::repository(), root, None, &mut || {});

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::backup::{BackupError, MarkedBackup};
+use crate::backup::{BackupError, IncompleteError, MarkedBackup};
 use crate::cli::typed::Typed;
 use crate::error::{Classified as _, ErrorClass};
 
@@ -15,7 +15,20 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
                 .to_owned(),
         ];
     }
+    if let Some(error) = super::find::<IncompleteError>(error) {
+        return vec![of_incomplete(error)];
+    }
     match super::find::<BackupError>(error) {
+        Some(BackupError::Begun(_)) => vec!["Nothing of this backup is listed.".to_owned()],
+        Some(BackupError::Recording(_)) => vec!["\"pgv info\" shows whether it is listed all the same.".to_owned()],
+        Some(BackupError::Path(_)) => vec![
+            "PostgreSQL gives no file such a name: move it out of the data directory, since no backup of pgv can hold it."
+                .to_owned(),
+        ],
+        Some(BackupError::NotArchived { of_standby: false, .. }) => vec![
+            "Why archive_command fails is in the server's log; pg_stat_archiver counts it, and \"pgv check\" tries it out."
+                .to_owned(),
+        ],
         Some(BackupError::NotDirect { .. } | BackupError::OtherDirectory { .. }) => {
             vec!["The server sends its files with --method stream; --method auto takes what is possible.".to_owned()]
         }
@@ -27,5 +40,42 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
             ]
         }
         _ => Vec::new(),
+    }
+}
+
+fn of_incomplete(error: &IncompleteError) -> String {
+    match error {
+        IncompleteError::Moved { .. } => {
+            "Stop the server and move what is behind the link back into its place; on another disk, data belongs into a \
+             tablespace (CREATE TABLESPACE), and only pg_wal may be a link."
+        }
+        IncompleteError::Unsent { .. } => {
+            "On the server's own host, --method direct reads it; or move what is in it to another tablespace."
+        }
+        IncompleteError::NoTablespace { .. } => "Is its file system mounted?",
+        IncompleteError::Part { .. } => {
+            "Is it a link in the server's data directory? No base backup follows those; the server's log may say more."
+        }
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::FileError;
+
+    #[test]
+    fn a_full_disk_is_told_with_the_place_that_is_full() {
+        let spill = |kind: std::io::ErrorKind| {
+            BackupError::Spill(FileError::new("sort in", "/backups/.staging".as_ref(), kind))
+        };
+        let no_room = BackupError::NoRoom { path: "/backups/.staging".into(), files: 7, needed: 2800, available: 12 };
+        for error in [no_room, spill(std::io::ErrorKind::StorageFull)] {
+            assert_eq!(error.class(), ErrorClass::NoSpace);
+            let hints = hint(&error, &Typed::default());
+            assert!(hints.concat().contains("make room on its file system"), "{error}: {hints:?}");
+        }
+        assert!(hint(&spill(std::io::ErrorKind::PermissionDenied), &Typed::default()).is_empty());
     }
 }

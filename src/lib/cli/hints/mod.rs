@@ -1,14 +1,14 @@
 //! What a person can do about an error: the only place where advice is written.
 //!
 //! Errors carry data, not advice; a hint is made here from the data of any error in the chain. Full sentences.
-//! An error that shows another one in its place (`#[error(transparent)]`) hides it from the chain, so the functions
-//! here look inside such variants themselves.
+//! An error that shows another one in its place (`#[error(transparent)]`) hides it from the chain: `inside` knows them.
 
 mod backup;
 mod configuration;
 mod copy;
 mod expire;
 mod init;
+mod inside;
 mod old_wal;
 mod recovery_conf;
 mod repository;
@@ -36,7 +36,7 @@ pub(crate) fn hints(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String>
                 found.push(hint);
             }
         }
-        next = error.source();
+        next = inside::inside(error).or_else(|| error.source());
     }
     found
 }

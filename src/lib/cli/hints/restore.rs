@@ -5,8 +5,8 @@ use std::error::Error;
 use crate::cli::program::Program;
 use crate::cli::proof_text;
 use crate::cli::typed::Typed;
-use crate::pg::{RecoveryTarget, format_target_time};
-use crate::restore::{Branch, Elsewhere, NotFound, OlderBackup, RestoreError};
+use crate::pg::{RecoveryTarget, TargetBound, TimelineId, format_target_time};
+use crate::restore::{Branch, Elsewhere, Nearby, NearbyPoint, OlderBackup, RestoreError, WayOut};
 use crate::wal_search::Ending;
 
 /// What a server that died still has.
@@ -33,10 +33,24 @@ fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
         | RestoreError::UnknownBackup { .. }
         | RestoreError::OnlyBackupsWithFindings { .. }
         | RestoreError::UnreadableBackup { .. } => of_missing_backup(error),
-        RestoreError::TargetNotFound { target, not_found } => of_absent_target(target, not_found),
+        RestoreError::TargetNotFound { target, not_found } => {
+            let mut hints = of_nearby(target, not_found.timeline, &not_found.nearby);
+            if let RecoveryTarget::Time(..) = target {
+                hints.push("Without a target, everything in the archive is restored.".to_owned());
+            }
+            hints.push("\"pgv target --around TIME\" lists the transactions of a time.".to_owned());
+            hints
+        }
+        RestoreError::TargetBehindArchive { target, timeline, nearby, .. } => {
+            behind_archive(&RecoveryTarget::Lsn(*target, TargetBound::Inclusive), *timeline, nearby)
+        }
+        RestoreError::TimeBehindArchive { target, timeline, nearby, .. } => {
+            behind_archive(&RecoveryTarget::Time(*target, TargetBound::Inclusive), *timeline, nearby)
+        }
+        RestoreError::StopBeforeBackupEnd { backup, .. } => {
+            vec![format!("The earliest point that can be reached from it: --target-immediate --backup {backup}")]
+        }
         RestoreError::TargetBeforeBackup { .. }
-        | RestoreError::TargetBehindArchive { .. }
-        | RestoreError::TimeBehindArchive { .. }
         | RestoreError::Hole { .. }
         | RestoreError::UnlistedWal { .. }
         | RestoreError::BackupWithoutWal { .. } => of_unreachable(error, typed),
@@ -75,16 +89,6 @@ fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
             let others = was_named.then(|| "Without --backup, earlier backups are considered.".to_owned());
             older.iter().map(|older| older_text(older)).chain([nearest]).chain(others).collect()
         }
-        RestoreError::TargetBehindArchive { last_commit, .. } | RestoreError::TimeBehindArchive { last_commit, .. } => {
-            let nearest = last_commit
-                .as_deref()
-                .map(|commit| nearest_text("before it", commit, &format!("--target-lsn {}", commit.span.lsn)));
-            let others = [
-                "Without a target, everything in the archive is restored.",
-                "If the original still runs, SELECT pg_switch_wal() there archives what it has written so far.",
-            ];
-            nearest.into_iter().chain(others.map(str::to_owned)).collect()
-        }
         RestoreError::Hole { hole, reachable_time, certain_lsn, backup, .. } => {
             let archived =
                 reachable_time.map(|time| format!(", archived {}", format_target_time(time))).unwrap_or_default();
@@ -110,38 +114,51 @@ fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
     }
 }
 
+fn behind_archive(target: &RecoveryTarget, timeline: TimelineId, nearby: &Nearby) -> Vec<String> {
+    let others = [
+        "Without a target, everything in the archive is restored.",
+        "If the original still runs, SELECT pg_switch_wal() there archives what it has written so far.",
+    ];
+    of_nearby(target, timeline, nearby).into_iter().chain(others.map(str::to_owned)).collect()
+}
+
 /// The nearest points that there are, on whichever timeline they lie.
-fn of_absent_target(target: &RecoveryTarget, not_found: &NotFound) -> Vec<String> {
+fn of_nearby(target: &RecoveryTarget, own: TimelineId, nearby: &Nearby) -> Vec<String> {
     let mut hints = Vec::new();
-    if let Some(Elsewhere { timeline, .. }) = not_found.elsewhere {
+    if let Some(Elsewhere { timeline, .. }) = nearby.elsewhere {
         hints.push(format!("To recover along that timeline: --target-timeline {timeline}"));
     }
+    let along = |timeline: TimelineId| match timeline == own {
+        true => String::new(),
+        false => format!(" --target-timeline {timeline}"),
+    };
     let by_xid = matches!(target, RecoveryTarget::TransactionId(..));
-    let near = [("before it", &not_found.before), ("after it", &not_found.after)];
+    let near = [("before it", &nearby.before), ("after it", &nearby.after)];
     for (side, nearest) in near.into_iter().filter_map(|(side, nearest)| Some((side, nearest.as_ref()?))) {
         let ending = &nearest.ending;
         let option = match (by_xid, ending.xid) {
             (true, Some(xid)) => format!("--target-xid {xid}"),
             _ => format!("--target-lsn {}", ending.span.lsn),
         };
-        let option = match nearest.timeline {
-            timeline if timeline == not_found.timeline => option,
-            timeline => format!("{option} --target-timeline {timeline}"),
-        };
-        hints.push(nearest_text(side, ending, &option));
+        hints.push(nearest_text(side, ending, &format!("{option}{}", along(nearest.timeline))));
+    }
+    match (target, nearby.backup) {
+        (RecoveryTarget::Time(..) | RecoveryTarget::Lsn(..), Some(backup)) if nearby.before.is_none() => hints
+            .push(format!("The nearest before it is the end of backup {backup}: --target-immediate --backup {backup}")),
+        _ => {}
     }
     if let RecoveryTarget::RestorePoint(_) = target {
-        let points = not_found.restore_points.iter().rev().take(SHOWN_RESTORE_POINTS);
-        let points: Vec<String> = points.map(|point| format!("\"{}\" ({})", point.name, point.span.lsn)).collect();
+        let one = |one: &NearbyPoint| format!("\"{}\" ({}{})", one.point.name, one.point.span.lsn, along(one.timeline));
+        let alike: Vec<String> = nearby.alike.iter().map(one).collect();
+        if !alike.is_empty() {
+            hints.push(format!("Restore points with a name like it: {}", alike.join(", ")));
+        }
+        let points: Vec<String> = nearby.restore_points.iter().rev().take(SHOWN_RESTORE_POINTS).map(one).collect();
         hints.push(match points.as_slice() {
-            [] => "There is no restore point in that WAL at all.".to_owned(),
-            points => format!("The last restore points there: {}", points.join(", ")),
+            [] => "There is no restore point in the archive at all.".to_owned(),
+            points => format!("The last restore points: {}", points.join(", ")),
         });
     }
-    if let RecoveryTarget::Time(..) = target {
-        hints.push("Without a target, everything in the archive is restored.".to_owned());
-    }
-    hints.push("\"pgv target --around TIME\" lists the transactions of a time.".to_owned());
     hints
 }
 
@@ -188,7 +205,12 @@ fn of_branch(branch: &Branch) -> String {
 
 fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
     let hint = match error {
-        RestoreError::UnsafeTarget { move_aside_helps: true, .. } => {
+        RestoreError::UnsafeTarget { way_out: WayOut::OtherPlace, .. } => {
+            "Put the tablespace elsewhere, with --tablespace-mapping OLD=NEW, or all of them with --tablespace-dir DIR; a \
+             --delta repeats what the first restore was given."
+                .to_owned()
+        }
+        RestoreError::UnsafeTarget { way_out: WayOut::MoveAside, .. } => {
             "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted. With --delta a data \
              directory of this cluster keeps what is right in it, and the rest is replaced or removed."
                 .to_owned()
@@ -233,7 +255,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::pg::{Lsn, TargetBound, TimelineId, WalSegmentName};
+    use crate::pg::{Lsn, WalSegmentName};
     use crate::repository::BackupId;
     use crate::restore::WalHole;
 
@@ -310,13 +332,11 @@ mod tests {
     #[test]
     fn places_get_their_way_out() {
         let path = Path::new("/data/it's").to_owned();
-        let refused = |move_aside_helps| RestoreError::UnsafeTarget {
-            path: path.clone(),
-            problem: "it is not empty".to_owned(),
-            move_aside_helps,
-        };
-        assert!(hints(&refused(true)).contains("--move-aside"));
-        assert_eq!(hints(&refused(false)), "");
+        let refused =
+            |way_out| RestoreError::UnsafeTarget { path: path.clone(), problem: "it is not empty".to_owned(), way_out };
+        assert!(hints(&refused(WayOut::MoveAside)).contains("--move-aside"));
+        assert!(hints(&refused(WayOut::OtherPlace)).contains("--tablespace-mapping"));
+        assert_eq!(hints(&refused(WayOut::None)), "");
         let runs = RestoreError::ServerRuns { path: path.clone(), pid: 1 };
         assert_eq!(hints(&runs), r"Stop it first: pg_ctl -D '/data/it'\''s' stop");
         let alive = RestoreError::OriginalIsAlive { server: "db1".to_owned() };

@@ -6,6 +6,9 @@ use std::path::Path;
 use crate::cli::typed::Typed;
 use crate::server::{ConnectError, LockedKeyProblem, ServerMessage, TlsSetupError};
 
+/// The functions of a server that open files and directories of a data directory to send them.
+const OF_FILES: [&str; 5] = ["sendFile", "sendDir", "sendTablespace", "ReadDirExtended", "AllocateDir"];
+
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<ServerMessage>(error) {
         return of_message(error);
@@ -79,8 +82,14 @@ fn of_message(message: &ServerMessage) -> Vec<String> {
                 .to_owned(),
         );
     }
-    // insufficient_privilege
-    if message.has_code("42501") {
+    // insufficient_privilege: of the role, or of the server's account at a file
+    if message.has_code("42501") && message.routine.as_deref().is_some_and(|routine| OF_FILES.contains(&routine)) {
+        hints.push(
+            "The server's own account may not read it: give it back to that account (chown, chmod), or move it out of the \
+             data directory if it is none of the server's."
+                .to_owned(),
+        );
+    } else if message.has_code("42501") {
         hints.push("\"pgv init\" prints the SQL of a role that may do what backups need, and no more.".to_owned());
     }
     // too_many_connections
@@ -93,6 +102,24 @@ fn of_message(message: &ServerMessage) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_not_read_is_told_from_what_may_not_be_read() {
+        let refused = |routine: &str| {
+            let message = ServerMessage {
+                severity: "ERROR".to_owned(),
+                sqlstate: ServerMessage::sqlstate_of("42501"),
+                message: "x".to_owned(),
+                detail: None,
+                hint: None,
+                routine: Some(routine.to_owned()),
+            };
+            of_message(&message).join("\n")
+        };
+        assert!(refused("sendFile").starts_with("The server's own account may not read it"));
+        assert!(refused("ReadDirExtended").starts_with("The server's own account may not read it"));
+        assert!(refused("InitPostgres").starts_with("\"pgv init\" prints the SQL of a role"));
+    }
 
     #[test]
     fn a_key_that_is_not_read_can_be_converted() {

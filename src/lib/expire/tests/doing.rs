@@ -16,6 +16,7 @@ use crate::error::Classified as _;
 use crate::expire::{
     ExpireError, ExpireOptions, ExpireReport, PinOptions, Pinned, Rules, Unpinned, apply, pin, plan, unpin,
 };
+use crate::fs::LockKind;
 use crate::pg::testing::{segment_size, wal_segment};
 use crate::pg::{Lsn, TimelineId, WalFileName, WalSegmentName};
 use crate::report::{Cancel, CollectingReporter, SilentReporter};
@@ -383,6 +384,30 @@ fn a_backup_that_begins_and_ends_while_wal_is_deleted_has_its_wal() {
     let backup = backup.lock().unwrap().take();
     backup.expect("WAL was deleted").join().unwrap();
     assert!(scene.all_listed_are_whole().contains(&scene.backups[3].id));
+}
+
+#[test]
+fn no_backup_begins_while_wal_is_deleted_and_none_is_deleted_while_one_is_running() {
+    let scene = Scene::new();
+    let lock = scene.test.repository.lock(LockKind::Exclusive).unwrap();
+    let before = scene.keys();
+    let Err(error) = scene.begin(&[]) else { panic!("not refused") };
+    assert!(matches!(error, BackupWriterError::WalGoes), "{error}");
+    assert_eq!(scene.keys(), before);
+    drop(lock);
+    let (id, writer) = scene.begin(&[]).unwrap();
+    // Even one whose begin nobody can see.
+    let key = scene.test.repository.backup_object_key(&scene.test.cluster, &id, "begin").unwrap();
+    scene.test.repository.delete_object(&key).unwrap();
+    let options = scene.options(1);
+    let mut report = plan(&scene.test.repository, &options, &Scene::clock()).unwrap();
+    let reporter = CollectingReporter::default();
+    apply(&scene.test.repository, &options, &mut report, &reporter, &Cancel::new()).unwrap();
+    assert_eq!(scene.lacks_wal_from(2), []);
+    assert!(reporter.lines().iter().any(|line| line.contains("WAL stays for now")), "{:?}", reporter.lines());
+    drop(writer);
+    scene.expire(1);
+    assert_eq!(scene.lacks_wal_from(2).len(), 8);
 }
 
 #[test]

@@ -67,7 +67,9 @@ fn what_is_not_good_does_not_count_and_goes_with_what_is_around_it() {
     for backup in &mut history.facts.listed {
         backup.record.findings.push("damage".to_owned());
     }
-    assert_eq!(going(&planned(&history, &keep(1))), [0; 0], "none is good, so none goes");
+    let plan = planned(&history, &keep(1));
+    assert_eq!(going(&plan), [0; 0], "none is good, so none goes");
+    assert_eq!((plan.wal_kept, plan.going.wal), (Some(WalKept::NoBackup), Vec::new()));
 }
 
 #[test]

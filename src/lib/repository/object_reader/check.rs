@@ -2,8 +2,6 @@
 
 use std::convert::Infallible;
 
-use bytes::Bytes;
-
 use super::{ObjectReader, SinkError, Window};
 use crate::codec::{
     CompressionError, ContentDigest, FrameDecompressor, FrameEntry, HEADER_BYTES, StoredHasher, copy_lead,
@@ -67,7 +65,7 @@ impl ObjectReader<'_> {
         let set_up = |source: CompressionError| self.not_set_up(source);
         let mut decompressor = FrameDecompressor::without_checksums().map_err(set_up)?;
         let mut hasher = StoredHasher::default();
-        let mut window = Window { at: 0, bytes: Bytes::new() };
+        let mut window = Window::up_to(self.body_bytes);
         let mut plain = Vec::new();
         let mut offset: u64 = 0;
         for (number, frame) in self.frames().iter().enumerate() {
@@ -109,7 +107,7 @@ impl ObjectReader<'_> {
         let frames = self.frames().get(range.clone()).unwrap_or_default();
         let length = stored_bytes(frames);
         let bytes = self.body_range(begin, usize::try_from(length).unwrap_or(usize::MAX))?;
-        let window = Window { at: begin, bytes };
+        let window = Window { at: begin, bytes, end: begin + length };
         let mut decompressor = self.decompressor()?;
         let mut plain = Vec::new();
         let mut offset = begin;

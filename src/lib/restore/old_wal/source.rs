@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::OldWal;
 use crate::codec::ContentDigest;
 use crate::fs;
-use crate::pg::{SegmentCandidates, WalSegmentName};
+use crate::pg::WalSegmentName;
 use crate::repository::{Repository, WalArchive};
 use crate::wal_search::{ArchivedSegments, SegmentSink, SegmentStanding, WalSearchError, WalSource};
 
@@ -81,23 +81,11 @@ pub(super) fn for_each_piece(path: &Path, sink: &mut SegmentSink<'_>) -> Result<
 }
 
 impl WalSource for CombinedSegments<'_> {
-    fn read(
-        &self,
-        candidates: &SegmentCandidates,
-        sink: &mut SegmentSink<'_>,
-    ) -> Result<Option<WalSegmentName>, WalSearchError> {
-        for name in &candidates.names {
-            // The folder was asked only for what the archive lacks.
-            if let Some((_, path)) = self.old_with(name) {
-                self.read_file(name, &path, sink)?;
-                return Ok(Some(*name));
-            }
-            let one = SegmentCandidates { number: candidates.number, names: vec![*name] };
-            if let Some(found) = self.archive.read(&one, sink)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+    fn read(&self, name: &WalSegmentName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
+        // The folder was asked only for what the archive lacks.
+        let Some((_, path)) = self.old_with(name) else { return self.archive.read(name, sink) };
+        self.read_file(name, &path, sink)?;
+        Ok(true)
     }
 
     fn standing(&self, segment: &WalSegmentName) -> SegmentStanding {

@@ -10,6 +10,9 @@ pub enum CertificateProblem {
     /// No trusted root vouches for it.
     #[error("it is not signed by a trusted root certificate")]
     UnknownIssuer,
+    /// It is that of an authority, as one that signs itself often is: such a one must be trusted itself.
+    #[error("it is an authority's own, as one that signs itself, and is not among the trusted root certificates")]
+    OwnAuthority,
     /// Its time is over.
     #[error("it has expired")]
     Expired,

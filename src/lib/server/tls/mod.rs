@@ -22,7 +22,7 @@ use postgres_protocol::message::frontend;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, SupportedProtocolVersion, version};
+use rustls::{CertificateError, ClientConfig, OtherError, SupportedProtocolVersion, version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
@@ -148,9 +148,15 @@ fn handshake_error(error: io::Error, endpoint: &Endpoint) -> ConnectError {
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             CertificateProblem::UnknownSignature
         }
+        CertificateError::Other(other) if is_own_authority(&other) => CertificateProblem::OwnAuthority,
         other => CertificateProblem::Other(clean_text(&other.to_string())),
     };
     ConnectError::CertificateRefused { endpoint, source }
+}
+
+/// What `openssl req -x509` makes is one, and no server certificate below a root.
+fn is_own_authority(error: &OtherError) -> bool {
+    matches!(error.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 fn protocol_versions(settings: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {

@@ -72,6 +72,9 @@ fn chains_that_libpq_accepts_are_accepted_and_no_others() {
     ] {
         let outcome = judge(Verification::Chain(roots(trusted)), chain, year(2040));
         assert_eq!(outcome.is_ok(), expected, "{trusted:?} {chain:?} {outcome:?}");
+        let is_told = matches!(&outcome, Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+            if is_own_authority(other));
+        assert_eq!(is_told, (trusted, chain) == (&["root"], &["self-signed"]), "{trusted:?} {chain:?} {outcome:?}");
         let outcome = judge(Verification::Off, chain, year(2040));
         assert!(outcome.is_ok(), "nothing is checked: {chain:?}");
     }

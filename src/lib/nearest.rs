@@ -2,13 +2,18 @@
 
 /// The nearest of the known names, if one is near enough to be a slip of the fingers.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).clamp(1, 3);
+    let limit = slip_limit(name);
     let distances = known.into_iter().map(|candidate| (edit_distance(name, candidate), candidate));
     distances.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
+/// How many characters a slip of the fingers changes in such a name, at most.
+pub(crate) fn slip_limit(name: &str) -> usize {
+    (name.chars().count() / 3).clamp(1, 3)
+}
+
 /// How many characters must be inserted, removed, replaced or swapped with their neighbour.
-fn edit_distance(from: &str, to: &str) -> usize {
+pub(crate) fn edit_distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();
