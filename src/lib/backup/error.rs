@@ -301,25 +301,6 @@ impl Classified for BackupError {
 }
 
 impl BackupError {
-    /// Whether it is this server that failed, and not what would fail with any other: the repository, this host, a
-    /// signal.
-    pub(super) fn is_of_the_server(&self) -> bool {
-        if let Self::Begun(error) = self {
-            return error.is_of_the_server();
-        }
-        !matches!(
-            self,
-            Self::Cancelled
-                | Self::Repository(_)
-                | Self::Selection(_)
-                | Self::Writer(_)
-                | Self::Pack(_)
-                | Self::File(_)
-                | Self::Thread(_)
-                | Self::Internal { .. }
-        )
-    }
-
     fn own_class(&self) -> ErrorClass {
         match self {
             Self::Connect(error) => error.class(),

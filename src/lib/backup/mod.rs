@@ -13,6 +13,7 @@ mod content;
 mod description;
 mod direct;
 mod error;
+mod failed;
 mod host;
 mod listing;
 mod manifest_check;
@@ -42,6 +43,7 @@ use crate::server::{CheckpointMode, ConnectionSettings};
 use description::Description;
 use direct::DirectBackup;
 pub use error::{BackupError, MarkedBackup};
+pub use failed::FailedBackup;
 pub use method::MethodChoice;
 use needed_wal::NeededWal;
 use session::{ServerIdentity, ServerSession};
@@ -103,22 +105,6 @@ impl BackupReport {
     pub fn failure(&self) -> Option<MarkedBackup> {
         let BackupRecord { id, findings, .. } = &self.record;
         (!findings.is_empty()).then(|| MarkedBackup { id: *id, findings: findings.clone() })
-    }
-}
-
-/// A backup that failed.
-#[derive(Debug)]
-pub struct FailedBackup {
-    /// Why.
-    pub error: BackupError,
-    /// Whether any data of it was stored, or may have been.
-    pub data_began: bool,
-}
-
-impl FailedBackup {
-    /// Whether another server may do better: this one failed, before any data was stored.
-    pub fn another_may_do(&self) -> bool {
-        !self.data_began && self.error.is_of_the_server()
     }
 }
 
