@@ -34,6 +34,9 @@ impl BackupError {
                 | Self::Pack(_)
                 | Self::File(_)
                 | Self::Thread(_)
+                | Self::Spill(_)
+                | Self::NoRoom { .. }
+                | Self::Recording(_)
                 | Self::Internal { .. }
         )
     }
@@ -46,10 +49,10 @@ mod tests {
     #[test]
     fn another_server_is_asked_only_for_what_the_server_did_and_before_any_data() {
         let another = |error: BackupError, data_began| FailedBackup { error, data_began }.another_may_do();
-        let unsent = || BackupError::UnsentTablespace { oid: 5 };
-        assert!(another(unsent(), false));
-        assert!(another(BackupError::Begun(Box::new(unsent())), false));
-        assert!(!another(BackupError::Begun(Box::new(unsent())), true));
+        let of_the_server = || BackupError::NotDirect { problem: "it is elsewhere".to_owned() };
+        assert!(another(of_the_server(), false));
+        assert!(another(BackupError::Begun(Box::new(of_the_server())), false));
+        assert!(!another(BackupError::Begun(Box::new(of_the_server())), true));
         assert!(!another(BackupError::Cancelled, false));
         assert!(!another(BackupError::Begun(Box::new(BackupError::Internal { what: "a defect" })), false));
     }
