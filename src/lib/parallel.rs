@@ -39,12 +39,16 @@ where
         return Ok(None);
     }
     std::thread::scope(|scope| {
-        let (pieces, queue) = bounded::<(W, Sender<R>)>(0);
+        // As many as there may be promises: a thread that is done finds its next piece there, whoever else has the CPU.
+        let (pieces, queue) = bounded::<(W, Sender<R>)>(threads * AHEAD_PER_THREAD);
         let (promises, results) = bounded::<Receiver<R>>(threads * AHEAD_PER_THREAD);
         for number in 0..threads {
             let (queue, do_one, is_over) = (queue.clone(), &do_one, &is_over);
             let worker = move || {
                 for (piece, result) in queue {
+                    if is_over.load(Ordering::SeqCst) {
+                        return;
+                    }
                     let _ = result.send(do_one(piece, is_over)); // nobody takes it when the end came early
                 }
             };

@@ -107,7 +107,7 @@ fn a_repository_that_cannot_take_a_backup_is_told_with_what_to_do() {
         ("read-only", |_, small, undo| small.set_read_only(!undo), 4, "ead-only file system", "is mounted read-only"),
         (
             "another account's",
-            |site, _, undo| mode(&site.pgv.repository, if undo { 0o700 } else { 0o500 }),
+            |site, _, undo| mode(&site.pgv.repository.join(".staging"), if undo { 0o700 } else { 0o500 }),
             4,
             "ermission denied",
             "Run as root: chown -R",

@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::crash::{processes_started_by, tree_of};
 use crate::support::{Ledger, Outcome, PgVersion, Pgv, Site, TestAccount, TestCluster, TestFolder, run, run_within};
 
@@ -145,7 +147,8 @@ impl Scene {
     #[track_caller]
     fn call(&self, way: &Way, name: &str, arguments: &[&str], is_json: bool) -> Outcome {
         let pgv = Pgv { config: way.config.clone(), repository: self.site.pgv.repository.clone() };
-        let connects = ["pgv-basebackup", "init"].iter().any(|verb| name == *verb || arguments.first() == Some(verb));
+        let connects =
+            ["pgv-basebackup", "init", "check"].iter().any(|verb| name == *verb || arguments.first() == Some(verb));
         let options = if connects { way.options.clone() } else { without_connection(&way.options) };
         let mut arguments: Vec<&str> = arguments.iter().copied().chain(options.iter().map(String::as_str)).collect();
         arguments.extend(["--log-level", "trace"]);
@@ -208,9 +211,35 @@ fn a_password_is_nowhere_but_in_the_file_that_holds_it() {
         assert!(!failed.status.success(), "{failed}");
     }
     let is_chosen = |way: &&Way| ["variable", "passfile", "uri", "file", "envfile"].contains(&way.name);
+    // Those that came later; the metrics are for everybody to read, so the search below looks at them, too.
+    let metrics = scene.folder.join("pgv.prom");
+    let metrics_name = metrics.display().to_string();
+    let newest = scene.site.backups().pop().unwrap();
+    scene.site.primary.archive_all();
+    for (number, way) in right.iter().filter(is_chosen).enumerate() {
+        let is_json = number % 2 == 0;
+        let output = if is_json { "json" } else { "text" };
+        let check = ["check", "--no-switch", "--metrics", &metrics_name, "--output", "json"];
+        let checked = scene.call(way, "pgv", &check, is_json);
+        let answer: Value = serde_json::from_str(&checked.stdout).unwrap();
+        let lines = answer["checks"].as_array().unwrap();
+        let server = lines.iter().find(|line| line["check"] == "server").unwrap();
+        assert_eq!(server["state"], "ok", "the password let nobody in\n{checked}");
+        scene.call(way, "pgv", &["check", "--nagios", "--no-switch"], !is_json);
+        let direct = ["--method", "direct", "--checkpoint", "fast", "--output", output];
+        scene.call(way, "pgv-basebackup", &direct, is_json).success();
+        scene.call(way, "pgv", &["pin", &newest, "--reason", "for the auditors"], is_json).success();
+        scene.call(way, "pgv", &["expire", "--keep", "2", "--allow-many", "--output", output], is_json).success();
+        scene.call(way, "pgv", &["unpin", &newest], !is_json).success();
+    }
+    scene.call(&right[0], "pgv", &["expire", "--keep", "2", "--apply", "--allow-many"], false).success();
+    assert_eq!(fs::metadata(&metrics).unwrap().permissions().mode() & 0o777, 0o644);
     for (number, way) in wrong.iter().filter(is_chosen).enumerate() {
         let failed = scene.call(way, "pgv-basebackup", &["--checkpoint", "fast"], number % 2 == 0).expect_code(4);
         failed.expect_stderr("password authentication failed");
+        let check = ["check", "--no-switch", "--metrics", &metrics_name];
+        let failed = scene.call(way, "pgv", &check, number % 2 == 0).expect_code(1);
+        assert!(failed.stdout.contains("password authentication failed"), "{failed}");
     }
     scene.site.primary.archive_all();
     scene.assert_files(&[]);

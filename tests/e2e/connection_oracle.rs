@@ -206,13 +206,13 @@ chmod 0600 ./*.key
 "#;
 
 /// A server whose certificate is changed from row to row.
-struct TlsSite {
-    server: TestCluster,
+pub(crate) struct TlsSite {
+    pub(crate) server: TestCluster,
     certificates: std::path::PathBuf,
 }
 
 impl TlsSite {
-    fn new(version: PgVersion, folder: &TestFolder) -> Self {
+    pub(crate) fn new(version: PgVersion, folder: &TestFolder) -> Self {
         let certificates = folder.make("certificates");
         let mut shell = TestAccount::get().command("/bin/sh");
         shell.args(["-c", MAKE_CERTIFICATES, "sh"]).arg(&certificates);
@@ -254,11 +254,11 @@ impl TlsSite {
         });
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.certificates.join(name).display().to_string()
     }
 
-    fn conninfo(&self, host: &str, mode: &str, root: &str) -> String {
+    pub(crate) fn conninfo(&self, host: &str, mode: &str, root: &str) -> String {
         format!(
             "host={host} hostaddr=127.0.0.1 port={} user=postgres dbname=postgres sslmode={mode} sslrootcert={}",
             self.server.port,

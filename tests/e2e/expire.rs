@@ -72,6 +72,32 @@ fn restores(site: &Site, folder: &TestFolder, id: &str, ledger: &Ledger) {
     fs::remove_dir_all(data).unwrap();
 }
 
+/// Of two at once one deletes and the other one is told so, or finds nothing left to do; nothing is half gone.
+#[test]
+fn two_at_once_do_not_disturb_each_other() {
+    let folder = TestFolder::new("expire-twice");
+    let (site, ledger) = site(&folder, 5);
+    let newest = site.backups().pop().unwrap();
+    let run_one = || expire(&site, &["--keep", "1", "--apply", "--allow-many"]);
+    let outcomes = std::thread::scope(|threads| {
+        let others = [threads.spawn(run_one), threads.spawn(run_one)];
+        others.map(|one| one.join().unwrap())
+    });
+    let mut codes = outcomes.each_ref().map(Outcome::code);
+    codes.sort_unstable();
+    assert_eq!(codes[0], 0, "{}\n{}", outcomes[0], outcomes[1]);
+    if codes[1] != 0 {
+        let told = outcomes.iter().find(|outcome| outcome.code() != 0).unwrap();
+        assert_eq!(told.code(), 4, "{told}");
+        assert!(told.stderr.contains("error: "), "{told}");
+    }
+    assert_eq!(site.backups(), std::slice::from_ref(&newest));
+    let verified = site.pgv.run("pgv", &["verify", "--output", "json"]).success();
+    let verified: Value = serde_json::from_str(&verified.stdout).unwrap();
+    assert_eq!((&verified["damaged"], &verified["left_overs"]), (&Value::Array(vec![]), &Value::Array(vec![])));
+    restores(&site, &folder, &newest, &ledger);
+}
+
 #[test]
 fn what_retention_keeps_restores_and_the_rest_is_gone() {
     let folder = TestFolder::new("expire");

@@ -171,7 +171,10 @@ fn a_server_that_its_pid_file_does_not_lead_to_is_found_all_the_same() {
     for option in ["--delta", "--move-aside"] {
         let command = site.pgv.command("pgv-restore", &["-D", &data, option]);
         let mut apart = std::process::Command::new("/usr/bin/unshare");
-        apart.env_clear().args(["--pid", "--fork", "--mount-proc"]).arg(command.get_program()).args(command.get_args());
+        let account = TestAccount::get();
+        apart.env_clear().args(["--pid", "--fork", "--mount-proc", "--", "/usr/bin/setpriv", "--keep-groups"]);
+        apart.arg(format!("--reuid={}", account.uid)).arg(format!("--regid={}", account.gid));
+        apart.arg("--").arg(command.get_program()).args(command.get_args());
         apart.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir("/");
         refused(run_within(std::time::Duration::from_secs(60), apart));
     }

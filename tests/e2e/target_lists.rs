@@ -103,6 +103,20 @@ fn what_was_removed_is_there_before_its_line_and_gone_before_the_next() {
         copy.kill();
     }
 
+    // The commits of that time have the same, by name.
+    let around = scene.json(&["--around", removals[3]["time"].as_str().unwrap(), "--count", "20"]);
+    let commits = around["commits"].as_array().unwrap();
+    for removal in removals {
+        let commit = commits.iter().find(|commit| commit["xid"] == removal["xid"]).unwrap();
+        assert_eq!(commit["removed"], Value::from(vec![removal["what"].clone()]), "{around}");
+    }
+    assert_eq!(commits.iter().filter(|commit| commit["removed"] != Value::Array(vec![])).count(), THINGS.len());
+    let oid = &removals[3]["what"]["database"]["oid"];
+    let file = &removals[0]["what"]["relation_files"]["first"][0]["file_number"];
+    let text = scene.site.pgv.run("pgv", &["target", "--around", removals[3]["time"].as_str().unwrap()]).success();
+    assert!(text.stdout.contains(&format!("database {oid} ")), "{text}");
+    assert!(text.stdout.contains(&format!("/{file}")), "{text}");
+
     // A timeline that was named is carried.
     let named = scene.json(&["--drops", "--target-timeline", "1"]);
     let line = named["removals"][0]["options_before"].as_str().unwrap();

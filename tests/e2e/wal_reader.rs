@@ -26,7 +26,7 @@ fn header(path: &Path) -> WalSegmentHeader {
     WalSegmentHeader::decode(&fs::read(path).unwrap()).unwrap()
 }
 
-fn read(paths: &[PathBuf]) -> (WalFormat, Vec<WalRecord>, WalRun) {
+pub(crate) fn read(paths: &[PathBuf]) -> (WalFormat, Vec<WalRecord>, WalRun) {
     let first = header(&paths[0]);
     let start = WalStart::Segment(first.page_address);
     let mut reader = WalReader::new(first.into(), TimelineHistory::first(), start, None);

@@ -174,7 +174,6 @@ impl Sink<'_> {
             let path = tablespace_path(tablespace.oid)?;
             let kind = FileKind::Link { target: tablespace.path.clone() };
             let entry = FileEntry::new(&path, 0o777, Timestamp::UNIX_EPOCH, kind);
-            self.storage.arrived.note_other(&path);
             self.storage.listing.add_other(&path, entry)?;
         }
         // One inside the data directory is a directory there, not a link.
@@ -273,7 +272,7 @@ impl TarSink for Sink<'_> {
                 listing.add_file(&path, size_bytes, &checksum.finish(), kind.map(of_map))?;
             }
             TarEntryKind::Directory | TarEntryKind::TablespaceLink { .. } => {
-                arrived.note_other(&path);
+                arrived.note_directory(&path);
                 listing.add_other(&path, of_map(FileKind::Directory))?;
             }
         }

@@ -17,8 +17,9 @@ use crate::server::{BackupTablespace, ServerError, ServerMessage, SqlClient};
 
 /// Files that every cluster has.
 const FILES: [&str; 3] = ["PG_VERSION", "global/pg_filenode.map", ControlFile::PATH];
-/// Directories below which every cluster has a file.
-const DIRECTORIES: [&str; 4] = ["base", "pg_multixact/members", "pg_multixact/offsets", "pg_xact"];
+/// Directories that every cluster has; those of transaction logs may be empty after pg_resetwal.
+const DIRECTORIES: [&str; 6] =
+    ["base", "global", "pg_multixact", "pg_multixact/members", "pg_multixact/offsets", "pg_xact"];
 /// The function of the server that passes over what is no file and no directory.
 const SENDS_DIRECTORIES: &str = "sendDir";
 
@@ -115,18 +116,15 @@ impl Arrived {
     }
 
     pub(super) fn note_file(&mut self, path: &DataPath, bytes: u64) {
-        let name = path.as_bytes();
-        let is_below =
-            |directory: &&str| name.strip_prefix(directory.as_bytes()).is_some_and(|below| below.starts_with(b"/"));
-        self.parts.extend(FILES.into_iter().find(|file| file.as_bytes() == name));
-        self.parts.extend(DIRECTORIES.into_iter().find(is_below));
+        self.parts.extend(FILES.into_iter().find(|file| file.as_bytes() == path.as_bytes()));
         if is_within_page(path, bytes, self.page_bytes) && self.cut.len() < CUT_MAX {
             self.cut.push(CutRelation { path: path.clone(), bytes });
         }
-        self.note_other(path);
+        self.tablespaces.extend(tablespace_of(path));
     }
 
-    pub(super) fn note_other(&mut self, path: &DataPath) {
+    pub(super) fn note_directory(&mut self, path: &DataPath) {
+        self.parts.extend(DIRECTORIES.into_iter().find(|directory| directory.as_bytes() == path.as_bytes()));
         self.tablespaces.extend(tablespace_of(path));
     }
 
@@ -294,23 +292,16 @@ mod tests {
 
     #[test]
     fn a_backup_without_a_part_of_every_cluster_is_refused() {
-        let whole = [
-            "PG_VERSION",
-            "base/5/PG_VERSION",
-            "global/pg_control",
-            "global/pg_filenode.map",
-            "pg_multixact/members/0000",
-            "pg_multixact/offsets/0000",
-            "pg_xact/0000",
-        ];
+        let files = ["PG_VERSION", "base/5/PG_VERSION", "global/pg_control", "global/pg_filenode.map", "pg_xact/0000"];
         let arrived = |left_out: Option<&str>| {
             let mut arrived = Arrived::new(8192);
-            ["base", "pg_multixact", "pg_xact"].iter().for_each(|directory| arrived.note_other(&path(directory)));
-            whole.iter().filter(|file| Some(**file) != left_out).for_each(|file| arrived.note_file(&path(file), 8192));
+            let comes = |name: &&str| Some(*name) != left_out;
+            DIRECTORIES.iter().copied().filter(comes).for_each(|name| arrived.note_directory(&path(name)));
+            files.iter().copied().filter(comes).for_each(|name| arrived.note_file(&path(name), 8192));
             arrived
         };
         arrived(None).check_parts().unwrap();
-        for left_out in whole {
+        for left_out in FILES.into_iter().chain(DIRECTORIES) {
             let error = arrived(Some(left_out)).check_parts().unwrap_err();
             assert_eq!(error.class(), ErrorClass::Refused);
             assert!(
@@ -333,7 +324,7 @@ mod tests {
     fn a_tablespace_that_was_there_all_the_time_must_come() {
         let of = |oids: &[u32]| Tablespaces { oids: oids.iter().copied().collect(), in_place: BTreeSet::new() };
         let mut arrived = Arrived::new(8192);
-        ["pg_tblspc/1", "pg_tblspc/1/PG_15_202209061"].iter().for_each(|name| arrived.note_other(&path(name)));
+        ["pg_tblspc/1", "pg_tblspc/1/PG_15_202209061"].iter().for_each(|name| arrived.note_directory(&path(name)));
         let reporter = CollectingReporter::default();
         let announced = [1, 2, 4].map(|oid| BackupTablespace { oid: Some(oid), location: None, estimated_kib: None });
         let came = |before: &[u32], later: &[u32]| of(before).check_came(&of(later), &announced, &arrived, &reporter);

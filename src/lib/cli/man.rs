@@ -66,17 +66,9 @@ pub(crate) fn run(args: ManArgs, context: &Context) -> Result<Outcome, Box<dyn C
 /// Every page there is: the programs, and the verbs that have no program of their own.
 fn pages() -> Vec<(&'static str, clap::Command)> {
     let programs = Program::ALL.into_iter().map(|program| (program.name(), program_command(program)));
-    let verbs = [
-        ("pgv-init", Verb::Init),
-        ("pgv-info", Verb::Info),
-        ("pgv-verify", Verb::Verify),
-        ("pgv-target", Verb::Target),
-        ("pgv-completions", Verb::Completions),
-        ("pgv-man", Verb::Man),
-    ];
-    let verbs = verbs.into_iter().map(|(page, verb)| {
-        let command = verb.command().name(page).bin_name(format!("pgv {}", verb.name()));
-        (page, command)
+    let verbs = Verb::ALL.into_iter().filter(|verb| verb.program() == Program::Pgv).map(|verb| {
+        let command = verb.command().name(verb.page()).bin_name(format!("pgv {}", verb.name()));
+        (verb.page(), command)
     });
     programs.chain(verbs).collect()
 }
@@ -96,7 +88,8 @@ mod tests {
     #[test]
     fn every_page_names_itself_and_shows_its_examples() {
         let pages = pages();
-        assert_eq!(pages.len(), 13);
+        // The front door, and each verb once, whether it has a program of its own or not.
+        assert_eq!(pages.len(), 1 + Verb::ALL.len());
         for (name, command) in pages {
             let page = render(command);
             assert!(page.contains(".TH"), "{name}");

@@ -122,6 +122,24 @@ impl Verb {
         }
     }
 
+    /// The name of its manual page.
+    pub(crate) const fn page(self) -> &'static str {
+        match self {
+            Self::Init => "pgv-init",
+            Self::Info => "pgv-info",
+            Self::Check => "pgv-check",
+            Self::Verify => "pgv-verify",
+            Self::Expire => "pgv-expire",
+            Self::Pin => "pgv-pin",
+            Self::Unpin => "pgv-unpin",
+            Self::Target => "pgv-target",
+            Self::Completions => "pgv-completions",
+            Self::Man => "pgv-man",
+            Self::Archive | Self::Fetch | Self::Backup | Self::Restore => self.program().name(),
+            Self::RecoveryConf | Self::Standby => self.program().name(),
+        }
+    }
+
     /// Other names it answers to.
     pub(crate) const fn aliases(self) -> &'static [&'static str] {
         match self {
@@ -223,6 +241,9 @@ mod tests {
     fn every_name_finds_its_verb() {
         for verb in Verb::ALL {
             assert_eq!(Verb::of_name(verb.name()), Some(verb));
+            let named = verb.program().name().to_owned();
+            let own = format!("pgv-{}", verb.name());
+            assert_eq!(verb.page(), if verb.program() == Program::Pgv { own } else { named });
             for alias in verb.aliases() {
                 assert_eq!(Verb::of_name(alias), Some(verb));
             }

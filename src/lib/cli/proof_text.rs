@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::size::utc_text;
-use crate::pg::{RecoveryTarget, TargetBound};
+use crate::pg::{Lsn, RecoveryTarget, TargetBound};
 use crate::restore::{OldWalUse, Proof};
 use crate::wal_search::{Ending, EndingKind, OnTheWay, Stop, StopRecord, StopSide};
 
@@ -13,15 +13,15 @@ const SHOWN_TABLESPACES: usize = 20;
 /// Lines of a plan: a word, and what it says.
 pub(super) fn lines(proof: &Proof, target: &RecoveryTarget) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    let from = match target {
-        RecoveryTarget::Time(time, _) => Some(*time),
-        _ => match &proof.stop {
-            Some(Stop { what: StopRecord::Ending(ending), .. }) => Some(ending.time),
-            Some(Stop { what: StopRecord::RestorePoint(point), .. }) => Some(point.time),
-            _ => None,
-        },
-    };
     let last = proof.last_record;
+    let from = match (target, &proof.stop) {
+        (RecoveryTarget::Time(time, _), _) => Some(Origin::Time(*time)),
+        (_, Some(Stop { what: StopRecord::Ending(ending), .. })) => Some(Origin::Time(ending.time)),
+        (_, Some(Stop { what: StopRecord::RestorePoint(point), .. })) => Some(Origin::Time(point.time)),
+        (RecoveryTarget::Lsn(lsn, _), _) => Some(Origin::Lsn(*lsn)),
+        (RecoveryTarget::Latest, None) => Some(Origin::End(last.end_lsn)),
+        _ => None,
+    };
     match &proof.stop {
         Some(stop) => lines.push(("stops", stop_text(stop, from))),
         None if *target == RecoveryTarget::Latest => {
@@ -37,6 +37,17 @@ pub(super) fn lines(proof: &Proof, target: &RecoveryTarget) -> Vec<(&'static str
     }
     lines.extend(way_lines(&proof.on_the_way));
     lines
+}
+
+/// From where distances are told.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// A target that has a time.
+    Time(Timestamp),
+    /// A target that is a position, at a record without a time.
+    Lsn(Lsn),
+    /// The end of the WAL.
+    End(Lsn),
 }
 
 /// What recovery meets on its way.
@@ -83,7 +94,7 @@ pub(super) fn old_wal_lines(old: &OldWalUse) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn stop_text(stop: &Stop, from: Option<Timestamp>) -> String {
+fn stop_text(stop: &Stop, from: Option<Origin>) -> String {
     let side = match stop.side {
         StopSide::Before => "before",
         StopSide::After => "after",
@@ -99,13 +110,18 @@ fn stop_text(stop: &Stop, from: Option<Timestamp>) -> String {
 }
 
 /// The end of a transaction: what it was, where, when, and how far from a moment.
-pub(super) fn ending_text(ending: &Ending, from: Option<Timestamp>) -> String {
+pub(super) fn ending_text(ending: &Ending, from: Option<Origin>) -> String {
     let kind = match ending.kind {
         EndingKind::Commit => "commit",
         EndingKind::Abort => "abort",
     };
     let of = ending.xid.map(|xid| format!(" of transaction {xid}")).unwrap_or_default();
-    let distance = from.map(|from| distance_text(from, ending.time)).unwrap_or_default();
+    let distance = match from {
+        Some(Origin::Time(from)) => distance_text(from, ending.time),
+        Some(Origin::Lsn(from)) => bytes_between(from, ending.span.lsn, "target"),
+        Some(Origin::End(from)) => bytes_between(from, ending.span.end_lsn, "end"),
+        None => String::new(),
+    };
     format!("the {kind}{of} at {}, {}{distance}", ending.span.lsn, precise_text(ending.time))
 }
 
@@ -128,6 +144,16 @@ fn distance_text(from: Timestamp, time: Timestamp) -> String {
         _ => format!("{} days", seconds / 86_400),
     };
     format!(" ({length} {word} the target)")
+}
+
+/// How many bytes of WAL before or after a position something lies: ` (184 bytes before the target)`.
+fn bytes_between(from: Lsn, lsn: Lsn, what: &str) -> String {
+    let word = if lsn < from { "before" } else { "after" };
+    match from.get().abs_diff(lsn.get()) {
+        0 => String::new(),
+        1 => format!(" (1 byte {word} the {what})"),
+        bytes => format!(" ({bytes} bytes {word} the {what})"),
+    }
 }
 
 /// The options that lead to this target, to be pasted.
@@ -165,6 +191,19 @@ mod tests {
             (0.0, 200_000.0, " (2 days after the target)"),
         ] {
             assert_eq!(distance_text(time(from), time(to)), words);
+        }
+    }
+
+    #[test]
+    fn positions_are_told_in_bytes() {
+        let at = |lsn: &str| lsn.parse().unwrap();
+        for (from, lsn, words) in [
+            ("1/0", "1/0", ""),
+            ("1/0", "1/1", " (1 byte after the target)"),
+            ("1/0", "0/FFFFFF48", " (184 bytes before the target)"),
+            ("1/0", "2/0", " (4294967296 bytes after the target)"),
+        ] {
+            assert_eq!(bytes_between(at(from), at(lsn), "target"), words);
         }
     }
 

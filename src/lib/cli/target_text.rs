@@ -11,7 +11,7 @@ use super::table::table;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory};
 use crate::repository::ClusterRef;
 use crate::restore::{Decision, Listing, OldWalUse, Proof};
-use crate::wal_search::{AroundSearch, DropSearch, Ending, Removal, RemovedThing};
+use crate::wal_search::{AroundSearch, DropSearch, Ending, ListedCommit, Removal, RemovedThing};
 
 /// The answer; fields are only ever added.
 #[derive(Serialize)]
@@ -54,7 +54,7 @@ struct Point {
 #[derive(Serialize)]
 struct Commit {
     #[serde(flatten)]
-    ending: Ending,
+    listed: ListedCommit,
     /// The options of pgv-restore that lead to just before it.
     options_before: String,
     /// Those that lead to just after it.
@@ -110,10 +110,13 @@ impl Shown {
     /// The commits around a moment.
     pub(super) fn commits(listing: Listing<AroundSearch>, around: Timestamp, along: Along) -> Self {
         let Listing { cluster, path, from, to, search, warnings } = listing;
-        let commit = |ending: Ending| Commit {
-            options_before: along.lead_to(&path, ending.xid, ending.span.lsn, TargetBound::Exclusive),
-            options_after: along.lead_to(&path, ending.xid, ending.span.lsn, TargetBound::Inclusive),
-            ending,
+        let commit = |listed: ListedCommit| {
+            let Ending { xid, span, .. } = listed.ending;
+            Commit {
+                options_before: along.lead_to(&path, xid, span.lsn, TargetBound::Exclusive),
+                options_after: along.lead_to(&path, xid, span.lsn, TargetBound::Inclusive),
+                listed,
+            }
         };
         let shown = Self::new(&cluster, &path, Some((from, to)), warnings);
         let commits = search.commits().into_iter().map(commit).collect();
@@ -189,14 +192,15 @@ fn commits_text(commits: &[Commit], around: Option<Timestamp>) -> String {
         return "no commits\n".to_owned();
     }
     let rows = commits.iter().map(|commit| {
-        let ending = &commit.ending;
+        let ListedCommit { ending, removed } = &commit.listed;
+        let removed: Vec<String> = removed.iter().map(thing_text).collect();
         let side = if around.is_some_and(|around| ending.time < around) { "" } else { "*" };
         vec![
             side.to_owned(),
             precise_text(ending.time),
             ending.xid.map(|xid| xid.to_string()).unwrap_or_default(),
             ending.span.lsn.to_string(),
-            removed_text(ending.removed_files),
+            removed.join("; "),
             commit.options_before.clone(),
         ]
     });
@@ -206,7 +210,6 @@ fn commits_text(commits: &[Commit], around: Option<Timestamp>) -> String {
 
 fn removed_text(files: u32) -> String {
     match files {
-        0 => String::new(),
         1 => "1 relation".to_owned(),
         count => format!("{count} relations"),
     }

@@ -15,8 +15,8 @@ use crate::codec::{
 use crate::fs::{Lock, LockKind};
 use crate::fuzz_check::{seen, shown, split_choice, text};
 use crate::repository::{
-    BackupBegin, BackupNeeds, BackupRecord, ClusterIdentity, FileEntry, MapRoot, ObjectReader, ObjectSpec, PackIndex,
-    Repository, RepositoryDescription, SinkError, WriterDescription,
+    BackupBegin, BackupNeeds, BackupNote, BackupRecord, ClusterIdentity, FileEntry, MapRoot, ObjectReader, ObjectSpec,
+    PackIndex, Repository, RepositoryDescription, SinkError, WriterDescription,
 };
 use crate::store::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
 
@@ -218,9 +218,17 @@ fn json<T: Serialize + DeserializeOwned + std::fmt::Debug>(bytes: &[u8]) -> Opti
     }
 }
 
+/// The byte that chooses a note: one that the corpus did not have when notes came.
+const NOTE: u8 = 255;
+
 /// The documents of a repository, and the index of a pack. The first byte chooses.
 pub(super) fn documents(data: &[u8]) {
     let (choice, rest) = split_choice(data);
+    if choice == NOTE {
+        // What people are shown of a pinned or doubted backup.
+        drop(json::<BackupNote>(rest));
+        return;
+    }
     match choice % 11 {
         0 => drop(json::<RepositoryDescription>(rest)),
         1 => drop(json::<ClusterIdentity>(rest)),

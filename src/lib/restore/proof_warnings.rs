@@ -16,7 +16,9 @@ fn clock_warnings(proof: &Proof) -> impl Iterator<Item = String> + '_ {
         format!(
             "the server's clock went back at {}, from {} to {}: recovery to a time stops at the first transaction that \
              is later than it, whatever follows",
-            step.to.span.lsn, step.from.time, step.to.time
+            step.to.span.lsn,
+            time_text(step.from.time),
+            time_text(step.to.time)
         )
     })
 }
@@ -40,4 +42,47 @@ fn namesakes_warning(proof: &Proof, timeline: TimelineId) -> Option<String> {
         time_text(first.time),
         shown.join("; ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::Lsn;
+    use crate::wal_search::{ClockStep, Ending, EndingKind, OnTheWay, RecordSpan};
+
+    fn commit(at: u64, time: &str) -> Ending {
+        let span = RecordSpan { lsn: Lsn::new(at).unwrap(), end_lsn: Lsn::new(at + 8).unwrap() };
+        Ending {
+            kind: EndingKind::Commit,
+            span,
+            timeline: TimelineId::FIRST,
+            xid: Some(700),
+            time: time.parse().unwrap(),
+            prepared: false,
+            removed_files: 0,
+        }
+    }
+
+    #[test]
+    fn a_clock_that_went_back_is_told_with_both_times() {
+        let (from, to) = (commit(0x500, "2026-11-20T12:00:00Z"), commit(0x600, "2026-11-20T11:58:30Z"));
+        let proof = Proof {
+            stop: None,
+            last_record: to.span,
+            commit_before: Some(to.clone()),
+            commit_after: None,
+            namesakes: Vec::new(),
+            namesake_count: None,
+            clock_steps: vec![ClockStep { from, to }],
+            on_the_way: OnTheWay::default(),
+            records: 2,
+            ends_in_trouble: false,
+            gain: None,
+        };
+        let warnings = proof_warnings(&proof, TimelineId::FIRST);
+        let [words] = warnings.as_slice() else { panic!("{warnings:?}") };
+        let begin = "the server's clock went back at 0/600, from 2026-11-20 12:00:00.000000+00 to 2026-11-20 \
+                     11:58:30.000000+00: recovery to a time stops at the first transaction";
+        assert!(words.starts_with(begin), "{words}");
+    }
 }

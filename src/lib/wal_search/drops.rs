@@ -51,6 +51,15 @@ pub enum RemovedThing {
     },
 }
 
+impl RemovedThing {
+    /// The files of relations that are gone with a commit.
+    pub(super) fn of_commit(record: &WalRecord) -> Option<Self> {
+        let WalContent::Commit(end) = &record.content else { return None };
+        let first = end.dropped.iter().take(NAMED_FILES_MAX).map(RelationFiles::from).collect();
+        (end.dropped_count > 0).then_some(Self::RelationFiles { count: end.dropped_count, first })
+    }
+}
+
 /// A relation whose files were removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RelationFiles {
@@ -117,11 +126,7 @@ impl DropSearch {
                 self.first_commits.push((xid, ending.time));
             }
         }
-        if let WalContent::Commit(end) = &record.content
-            && end.dropped_count > 0
-        {
-            let first = end.dropped.iter().take(NAMED_FILES_MAX).map(RelationFiles::from).collect();
-            let what = RemovedThing::RelationFiles { count: end.dropped_count, first };
+        if let Some(what) = RemovedThing::of_commit(record) {
             self.remove(record, ending.xid, Some(ending.time), what);
         }
     }

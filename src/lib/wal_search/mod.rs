@@ -17,7 +17,7 @@ mod stop;
 
 use crate::pg::{Lsn, WalRecord};
 
-pub use around::AroundSearch;
+pub use around::{AroundSearch, ListedCommit};
 pub use commits::CommitCount;
 pub use drops::{DropSearch, RelationFiles, Removal, RemovedThing};
 pub use error::WalSearchError;

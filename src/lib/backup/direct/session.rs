@@ -10,7 +10,7 @@ use crate::backup::needed_wal::NeededWal;
 use crate::backup::session::{ServerSession, about_bytes};
 use crate::backup::taken::{Taken, TakenContent};
 use crate::backup::whole::Tablespaces;
-use crate::backup::{BackupError, BackupOptions, describe};
+use crate::backup::{BackupError, BackupOptions, IncompleteError, describe};
 use crate::clock::Stopwatch;
 use crate::pg::{BackupScope, DataPath};
 use crate::report::Reporter;
@@ -106,7 +106,20 @@ impl DirectBackup<'_> {
         reporter: &dyn Reporter,
     ) -> Result<BTreeSet<DataPath>, BackupError> {
         let scope = BackupScope::of(&control_file(self.data_directory)?.1);
-        before::look(self.data_directory, &scope, &Tablespaces::of(session)?, reporter)
+        let mut tablespaces = Tablespaces::of(session)?;
+        loop {
+            match before::look(self.data_directory, &scope, &tablespaces, reporter) {
+                Err(BackupError::Incomplete(IncompleteError::NoTablespace { oid })) => {
+                    let later = Tablespaces::of(session)?;
+                    if later.contains(oid) {
+                        return Err(IncompleteError::NoTablespace { oid }.into());
+                    }
+                    // It was dropped meanwhile.
+                    tablespaces = later;
+                }
+                looked => return looked,
+            }
+        }
     }
 
     /// The checkpoint that the backup begins with is in the control file of the server's own directory, and in no other.

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::codec::CompressionLevel;
 use crate::pg::testing::{segment_size, wal_segment};
 use crate::pg::{Lsn, TimelineId, WalFileName, WalSegmentName};
 use crate::report::{Cancel, SilentReporter};
 use crate::repository::testing::{self, TestRepository};
-use crate::repository::{BackupRecord, PackOptions, WalArchive, WalFileContent, backup_testing};
+use crate::repository::{
+    BackupId, BackupMark, BackupNote, BackupRecord, PackOptions, Repository, RepositoryError, WalArchive,
+    WalFileContent, backup_testing,
+};
+use crate::store::LocalStore;
 use crate::verify::{Cost, Depth, Finding, VerifyOptions, VerifyReport, verify};
 
 pub(super) struct Scene {
@@ -109,6 +114,46 @@ impl Scene {
 
     pub(super) fn root(&self) -> PathBuf {
         self.test.root()
+    }
+
+    /// The backups, in the order of their names.
+    pub(super) fn ids(&self) -> Vec<BackupId> {
+        let prefix = format!("main/{}/backups/", self.test.cluster.system_identifier);
+        let keys = self.test.repository.list(&prefix).unwrap();
+        let mut ids: Vec<BackupId> =
+            keys.iter().map(|key| key.as_str()[prefix.len()..].split('/').next().unwrap().parse().unwrap()).collect();
+        ids.dedup();
+        ids
+    }
+
+    /// Pins the first backup and marks it, as people and retention do.
+    pub(super) fn mark_the_first(&self) {
+        let (repository, cluster, writer) = (&self.test.repository, &self.test.cluster, &self.test.writer);
+        let note = BackupNote {
+            id: self.ids()[0],
+            host: "db1".to_owned(),
+            set: "2026-11-21T14:30:00Z".parse().unwrap(),
+            reason: "for the auditors".to_owned(),
+        };
+        repository.pin_backup(cluster, &note, writer).unwrap();
+        repository.mark_backup(cluster, BackupMark::Doubt, &note, writer).unwrap();
+    }
+
+    /// What its pins and marks say.
+    pub(super) fn notes(&self, id: &BackupId) -> Result<String, ()> {
+        let (repository, cluster) = (&self.test.repository, &self.test.cluster);
+        let folders = repository.backup_folders(cluster).map_err(drop)?;
+        let folder = folders.get(id).ok_or(())?;
+        let mut text = String::new();
+        for (name, note) in repository.pins(cluster, id, folder).map_err(drop)? {
+            text.push_str(&format!("{name} {:?}", note.map_err(drop)?));
+        }
+        Ok(text)
+    }
+
+    /// The repository as another program opens it.
+    pub(super) fn reopened(&self) -> Result<Repository, RepositoryError> {
+        Repository::open(Arc::new(LocalStore::open(&self.root()).unwrap()), None)
     }
 
     /// Every object's file, sorted.
