@@ -48,6 +48,7 @@ pub mod info;
 pub mod init;
 pub mod recovery_conf;
 pub mod restore;
+pub mod standby;
 pub mod verify;
 
 pub mod cli;

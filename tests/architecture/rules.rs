@@ -32,7 +32,7 @@ const LAYERS: &[&[&str]] = &[
     &["repository"],
     &["wal_search"],
     // layer 3: the verbs
-    &["init", "archive", "fetch", "backup", "restore", "recovery_conf", "info", "verify", "check", "expire"],
+    &["init", "archive", "fetch", "backup", "restore", "recovery_conf", "info", "verify", "check", "expire", "standby"],
     // layer 4
     &["config"],
     &["cli"],

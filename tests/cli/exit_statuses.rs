@@ -68,6 +68,22 @@ fn usage_and_configuration_errors_have_the_status_of_their_program() {
         ("pgv-recovery-conf --write", 2),
         ("pgv-recovery-conf --clear", 2),
         ("pgv-recovery-conf --clear -D d --target-immediate", 2),
+        ("pgv-standby --nonsense", 2),
+        ("pgv standby --nonsense", 2),
+        ("pgv-standby --config none.toml", 2),
+        ("pgv-standby --max-lag much", 2),
+        ("pgv-standby --deadline 0s", 2),
+        ("pgv-standby --node db1", 2),
+        ("pgv-standby --node a=host=b,c", 2),
+        ("pgv-standby --node a=host=b --node a=host=c", 2),
+        ("pgv-standby --node a=host=b -h c", 2),
+        ("pgv-standby --warn 1MB", 2),
+        ("pgv-standby --abort-lag 1GB", 2),
+        ("pgv-standby --watch --wait 5s", 2),
+        ("pgv-standby exec --output json -- true", 2),
+        ("pgv-standby exec -h /nonexistent", 2),
+        ("pgv-standby exec true", 2),
+        ("pgv-standby exec -h /nonexistent -- true", 4),
     ] {
         let outcome = host.sh(line).expect_code(status);
         assert_eq!(outcome.stdout, "", "{line}");

@@ -30,7 +30,8 @@ fn the_front_door_shows_the_whole_tool() {
         .take_while(|line| !line.trim().is_empty())
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let verbs: Vec<&str> = listed.map(|line| line.split_whitespace().next().unwrap()).collect();
-    for verb in ["init", "archive", "restore", "check", "verify", "expire", "pin", "unpin", "target", "man"] {
+    for verb in ["init", "archive", "restore", "standby", "check", "verify", "expire", "pin", "unpin", "target", "man"]
+    {
         assert!(verbs.contains(&verb), "{verb}: {help}");
     }
     for verb in verbs.into_iter().chain(["list"]) {
@@ -48,7 +49,7 @@ fn h_is_the_host_where_a_program_connects_and_help_elsewhere() {
     for line in ["pgv -h", "pgv-archive -h", "pgv-fetch -h", "pgv target -h", "pgv info -h"] {
         assert!(host.sh(line).expect_code(0).stdout.contains("Usage:"), "{line}");
     }
-    for line in ["pgv-basebackup -h", "pgv init -h", "pgv-restore -h"] {
+    for line in ["pgv-basebackup -h", "pgv init -h", "pgv-restore -h", "pgv-standby -h"] {
         host.sh(line).expect_code(2).expect_stderr("a value is required for \"--host <HOST>\"");
     }
 }

@@ -23,4 +23,5 @@ mod verify;
 mod wal_host;
 
 /// Every program, as the file is called.
-const PROGRAMS: [&str; 6] = ["pgv", "pgv-archive", "pgv-fetch", "pgv-basebackup", "pgv-restore", "pgv-recovery-conf"];
+const PROGRAMS: [&str; 7] =
+    ["pgv", "pgv-archive", "pgv-fetch", "pgv-basebackup", "pgv-restore", "pgv-recovery-conf", "pgv-standby"];

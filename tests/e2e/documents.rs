@@ -354,9 +354,9 @@ fn the_build_lines_are_those_of_the_scripts() {
     };
     let (channel, least) = (value(&document("rust-toolchain.toml"), "channel"), value(&manifest, "rust-version"));
     assert!(readme.contains(&format!("{channel}; the least that works is {least}")), "{channel}, {least}");
-    // All binaries of the package are installed: the six of src/bin.
+    // All binaries of the package are installed: the seven of src/bin.
     let programs = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin")).unwrap().count();
-    assert_eq!(programs, 6);
+    assert_eq!(programs, 7);
 
     let musl = indented_line("cargo build ");
     let target = musl.split_once(" --target ").expect("a target").1.to_owned();

@@ -22,7 +22,8 @@ fn kind() -> impl Strategy<Value = FileKind> {
             FileKind::File { bytes, digest: ContentDigest::from_bytes(digest), extents }
         }),
         Just(FileKind::Directory),
-        "/[a-z/ ]{0,20}".prop_map(|target| FileKind::Link { target: target.into() }),
+        // As a path, "/a" is the same as "/a/" and "//a".
+        "(/[a-z ]{1,5}){1,4}".prop_map(|target| FileKind::Link { target: target.into() }),
     ]
 }
 

@@ -13,6 +13,7 @@ mod content;
 mod description;
 mod direct;
 mod error;
+mod failed;
 mod host;
 mod listing;
 mod manifest_check;
@@ -26,6 +27,7 @@ mod taken;
 mod whole;
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::clock::{Clock, Deadline, wait};
@@ -42,6 +44,7 @@ use crate::server::{CheckpointMode, ConnectionSettings};
 use description::Description;
 use direct::DirectBackup;
 pub use error::{BackupError, MarkedBackup};
+pub use failed::FailedBackup;
 pub use method::MethodChoice;
 use needed_wal::NeededWal;
 use session::{ServerIdentity, ServerSession};
@@ -112,6 +115,18 @@ pub fn run(
     clock: &dyn Clock,
     reporter: &dyn Reporter,
     cancel: &Cancel,
+) -> Result<BackupReport, Box<FailedBackup>> {
+    let data_began = AtomicBool::new(false);
+    let taken = take(options, clock, reporter, cancel, &data_began);
+    taken.map_err(|error| Box::new(FailedBackup { error, data_began: data_began.into_inner() }))
+}
+
+fn take(
+    options: &BackupOptions,
+    clock: &dyn Clock,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+    data_began: &AtomicBool,
 ) -> Result<BackupReport, BackupError> {
     let watch = crate::clock::Stopwatch::start();
     let mut session = ServerSession::connect(&options.connection, cancel.clone(), reporter)?;
@@ -131,7 +146,7 @@ pub fn run(
     let begin =
         BackupBegin { id: BackupId::generate(now), host: options.host.clone(), parents: Vec::new(), began: now };
     let mut backup = announce(options, &selected.cluster, &writer, &begin, reporter, cancel)?;
-    let run = Run { options, selected: &selected, server: &server, writer: &writer, reporter };
+    let run = Run { options, selected: &selected, server: &server, writer: &writer, reporter, data_began };
     let record = match run.take(&mut session, description, data_directory.as_deref(), &mut backup) {
         Ok(record) => record,
         Err(error) => {
@@ -189,6 +204,7 @@ struct Run<'a> {
     server: &'a ServerIdentity,
     writer: &'a Writer,
     reporter: &'a dyn Reporter,
+    data_began: &'a AtomicBool,
 }
 
 impl Run<'_> {
@@ -200,12 +216,13 @@ impl Run<'_> {
         data_directory: Option<&Path>,
         backup: &mut BackupWriter,
     ) -> Result<BackupRecord, BackupError> {
-        let Self { options, selected, server, writer, reporter } = *self;
+        let Self { options, selected, server, writer, reporter, data_began } = *self;
         let archive_timeout = match server.is_standby {
             true => timeout_of_standby(options.archive_timeout, session.archive_timeout()?),
             false => options.archive_timeout,
         };
-        let mut needed = NeededWal::new(options, selected, writer, session, server.is_standby, archive_timeout);
+        let of_standby = server.is_standby;
+        let mut needed = NeededWal::new(options, selected, writer, session, of_standby, archive_timeout, data_began);
         say_checkpoint(options.checkpoint, reporter);
         let taken = match data_directory {
             Some(data_directory) => {

@@ -1,5 +1,6 @@
 //! The WAL that a backup cannot be restored without: it must arrive in the archive, and be this server's.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,6 +23,8 @@ pub(super) struct NeededWal<'a> {
     is_standby: bool,
     /// The checkpoint that the server had last once the backup had begun.
     last_checkpoint: Option<ServerCheckpoint>,
+    /// Set when data is about to be stored.
+    data_began: &'a AtomicBool,
 }
 
 impl<'a> NeededWal<'a> {
@@ -32,6 +35,7 @@ impl<'a> NeededWal<'a> {
         session: &ServerSession<'_>,
         is_standby: bool,
         timeout: Duration,
+        data_began: &'a AtomicBool,
     ) -> Self {
         let wait = ArchiveWait {
             archive: WalArchive::new(&options.repository, &selected.cluster),
@@ -40,7 +44,7 @@ impl<'a> NeededWal<'a> {
             of_standby: is_standby,
             cancel: session.cancel().clone(),
         };
-        Self { wait, writer, level: options.level, is_standby, last_checkpoint: None }
+        Self { wait, writer, level: options.level, is_standby, last_checkpoint: None, data_began }
     }
 
     /// Once the start is known and nothing was read yet: makes sure that archiving works.
@@ -58,7 +62,9 @@ impl<'a> NeededWal<'a> {
         } else {
             self.wait.for_segment_before(start.lsn, &history, reporter)
         };
-        self.tell_failures(session, waited, reporter)
+        self.tell_failures(session, waited, reporter)?;
+        self.data_began.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     /// What is there already says nothing of an archive_command that was changed since: one more segment is ended, where

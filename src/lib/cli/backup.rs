@@ -7,17 +7,18 @@ use clap::Parser;
 use serde::Serialize;
 
 use super::args::{CommonArgs, OutputFormat, ServerVerbArgs};
+use super::backup_from::FromArgs;
 use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
 use super::printer::escaped;
-use super::program::{Program, Verb};
+use super::program::Verb;
 use super::size::bytes_text;
 use crate::backup::{self, BackupOptions, BackupReport, MethodChoice};
 use crate::clock::SystemClock;
 use crate::config::{BackupMethodChoice, CheckpointMode, Overrides};
 use crate::error::Classified;
 use crate::repository::BackupRecord;
-use crate::server;
+use crate::server::{self, ConnectionSettings};
 
 /// The label of a backup to which nobody gave one.
 const DEFAULT_LABEL: &str = "pgv";
@@ -59,6 +60,9 @@ pub(crate) struct BackupArgs {
     pub(crate) nice: Option<String>,
 
     #[command(flatten)]
+    pub(crate) from: FromArgs,
+
+    #[command(flatten)]
     pub(crate) shared: ServerVerbArgs,
 }
 
@@ -69,6 +73,7 @@ Examples:
   pgv-basebackup --repo /srv/pgv --cluster main -h db1 -U pgv
   pgv-basebackup -d 'host=db1 user=pgv sslmode=verify-full'
   pgv-basebackup --method direct --jobs 2 --nice 19          read the files here, with two workers
+  pgv-basebackup --from auto                                 of a standby that is fresh, else of the primary
 
 Exit status: 0 the backup is complete and listed; 2 usage or configuration; 3 refused; 4 not
 reachable, no room, no permission or too slow; 5 damaged data: with the words \"is stored, and
@@ -113,29 +118,34 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
         // reads and writes from it, too, where the scheduler of the disk has priorities.
         let _ = rustix::process::nice(settings.nice);
     }
+    let servers = args.from.servers(&args.shared.connection, context)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let options = BackupOptions {
-        connection: opening::connection(configuration, &args.shared.connection, Program::BaseBackup)?,
-        repository: opening::open_repository(configuration.repo()?)?,
-        selection: opening::selection(configuration),
-        host: opening::host_name(),
-        label: settings.label.clone().unwrap_or_else(|| DEFAULT_LABEL.to_owned()),
-        method: match settings.method {
-            BackupMethodChoice::Auto => MethodChoice::Auto,
-            BackupMethodChoice::Direct => MethodChoice::Direct,
-            BackupMethodChoice::Stream => MethodChoice::Stream,
-        },
-        checkpoint: match settings.checkpoint {
-            CheckpointMode::Spread => server::CheckpointMode::Spread,
-            CheckpointMode::Fast => server::CheckpointMode::Fast,
-        },
-        max_rate_kib: settings.max_rate.map(|rate| u32::try_from(rate / 1024).unwrap_or(u32::MAX)),
-        archive_timeout: settings.archive_timeout,
-        level: settings.compression_level,
-        workers: settings.jobs.map_or(cores, NonZeroUsize::get),
+    let options = |connection: &ConnectionSettings| -> Result<BackupOptions, Box<dyn Classified>> {
+        Ok(BackupOptions {
+            connection: connection.clone(),
+            repository: opening::open_repository(configuration.repo()?)?,
+            selection: opening::selection(configuration),
+            host: opening::host_name(),
+            label: settings.label.clone().unwrap_or_else(|| DEFAULT_LABEL.to_owned()),
+            method: match settings.method {
+                BackupMethodChoice::Auto => MethodChoice::Auto,
+                BackupMethodChoice::Direct => MethodChoice::Direct,
+                BackupMethodChoice::Stream => MethodChoice::Stream,
+            },
+            checkpoint: match settings.checkpoint {
+                CheckpointMode::Spread => server::CheckpointMode::Spread,
+                CheckpointMode::Fast => server::CheckpointMode::Fast,
+            },
+            max_rate_kib: settings.max_rate.map(|rate| u32::try_from(rate / 1024).unwrap_or(u32::MAX)),
+            archive_timeout: settings.archive_timeout,
+            level: settings.compression_level,
+            workers: settings.jobs.map_or(cores, NonZeroUsize::get),
+        })
     };
     let reporter = context.reporter();
-    let report = backup::run(&options, &SystemClock, &reporter, context.cancel())?;
+    let report = servers.take_first(&reporter, |connection| {
+        Ok(backup::run(&options(connection)?, &SystemClock, &reporter, context.cancel()))
+    })?;
     drop(reporter);
     let answer = match args.shared.output.output {
         OutputFormat::Text => text_answer(&report),

@@ -64,7 +64,17 @@ impl Invocation {
 
     /// Whether it shall answer as a monitoring plugin, with the statuses of one.
     pub(crate) fn is_plugin(&self) -> bool {
-        self.verb == Some(Verb::Check) && self.arguments.iter().any(|word| word == "--nagios")
+        matches!(self.verb, Some(Verb::Check | Verb::Standby)) && self.own_words().any(|word| word == "--nagios")
+    }
+
+    /// Whether it is to run a command of somebody else.
+    pub(crate) fn is_exec(&self) -> bool {
+        self.verb == Some(Verb::Standby) && self.own_words().any(|word| word == "exec")
+    }
+
+    /// The arguments that are ours: a command may follow.
+    fn own_words(&self) -> impl Iterator<Item = &OsString> {
+        self.arguments.iter().take_while(|word| *word != "--")
     }
 
     /// Every word, from the executable on.
@@ -135,6 +145,10 @@ pub(crate) enum Outcome {
     NegativeAnswer,
     /// A monitoring plugin has this status.
     Plugin(u8),
+    /// A command of somebody else ended with this status.
+    Command(u8),
+    /// A command of somebody else was stopped by us.
+    Stopped,
 }
 
 /// Whether a verb reads the configuration file.

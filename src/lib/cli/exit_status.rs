@@ -6,6 +6,7 @@
 //!   of the archive and promotes (`src/backend/access/transam/xlogarchive.c`). In a targeted recovery everything else
 //!   is above 125, which stops the server; for a standby that would be an outage, so there it is 1 to 125.
 //! * the others: 0, 1 (negative answer), 2 (usage), 3 (refused), 4 (not reachable), 5 (damaged), 70, 130.
+//! * `pgv-standby exec`: that of its command; 124 when it had to stop it, 126 and 127 as shells have them.
 //!
 //! The last digits name the cause in `pgv-archive` (10 and up) and in `pgv-fetch` (110 and up, 210 and up) alike.
 //! 126 and 127 are shells' own, 128 + n reads as signal n, 101 is Rust's panic: none of them is used.
@@ -26,7 +27,9 @@ pub(crate) enum Ending {
 pub(crate) fn exit_status(program: Program, ending: Ending, mode: impl FnOnce() -> RecoveryMode) -> u8 {
     let class = match ending {
         Ending::Finished(Outcome::Done) => return 0,
-        Ending::Finished(Outcome::Plugin(status)) => return status,
+        Ending::Finished(Outcome::Plugin(status) | Outcome::Command(status)) => return status,
+        // As timeout(1) has it.
+        Ending::Finished(Outcome::Stopped) => return 124,
         Ending::Finished(Outcome::NegativeAnswer) => ErrorClass::NotFound,
         Ending::Failed(class) => class,
     };
@@ -159,7 +162,7 @@ mod tests {
             (ErrorClass::Interrupted, 130),
         ];
         assert_eq!(expected.len(), CLASSES.len());
-        for program in [Program::Pgv, Program::BaseBackup, Program::Restore, Program::RecoveryConf] {
+        for program in [Program::Pgv, Program::BaseBackup, Program::Restore, Program::RecoveryConf, Program::Standby] {
             for (class, status) in expected {
                 assert_eq!(failed(program, class, RecoveryMode::Standby), status, "{program:?} {class:?}");
             }

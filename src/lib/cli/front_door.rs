@@ -12,7 +12,8 @@ use super::program::{Program, Verb, front_door_command};
 use super::typed::Typed;
 use super::usage::UsageError;
 use super::{
-    archive, backup, check, completions, expire, fetch, info, init, man, pin, recovery_conf, restore, target, verify,
+    archive, backup, check, completions, expire, fetch, info, init, man, pin, recovery_conf, restore, standby, target,
+    verify,
 };
 use super::{check_text, logging, process, root_guard};
 use crate::config::{ConfigurationFile, Environment, LoadOptions, LogLevel, load};
@@ -32,6 +33,7 @@ pub(crate) fn run(invocation: &Invocation, environment: Environment, cancel: Can
         Some(Verb::RecoveryConf) => {
             execute::<recovery_conf::RecoveryConfArgs>(invocation, environment, cancel, &mut printer)
         }
+        Some(Verb::Standby) => execute::<standby::StandbyArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Info) => execute::<info::InfoArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Check) => execute::<check::CheckArgs>(invocation, environment, cancel, &mut printer),
         Some(Verb::Verify) => execute::<verify::VerifyArgs>(invocation, environment, cancel, &mut printer),
@@ -107,9 +109,8 @@ fn execute<A: VerbArgs>(
 fn default_level(program: Program) -> LogLevel {
     match program {
         Program::Archive => LogLevel::Warn,
-        Program::Pgv | Program::Fetch | Program::BaseBackup | Program::Restore | Program::RecoveryConf => {
-            LogLevel::Info
-        }
+        Program::Pgv | Program::Fetch | Program::BaseBackup | Program::Restore => LogLevel::Info,
+        Program::RecoveryConf | Program::Standby => LogLevel::Info,
     }
 }
 

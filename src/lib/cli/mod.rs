@@ -5,16 +5,19 @@
 //! | `process`, `front_door`, `context` | the frame around every run |
 //! | `program`, `args`, `recovery_args`, `recovery_commands` | which programs and shared options there are |
 //! | `archive`, `fetch`, `backup`, `restore`, `recovery_conf` with `recovery_conf_text`, `init`, `info`, `verify`, `expire`, `pin`, `completions`, `man` | one verb each |
+//! | `backup_from` | which node of a cluster a backup is taken from |
 //! | `opening`, `init_configuration` | from settings to what verbs work on, and back |
 //! | `exit_status` | the one table of exit statuses |
 //! | `printer`, `hints`, `logging`, `terminal_reporter` | the only places that print |
 //! | `start`, `copy_server` | the start of a restored server |
+//! | `standby`, `standby_nodes`, `standby_exec`, `standby_text`, `standby_plugin` | the choice of a node: whom to ask, the command, the answers |
 //! | `init_text`, `info_text`, `verify_text`, `expire_text`, `restore_text`, `restore_steps`, `size`, `table` | answers in words |
 //! | `typed` | commands for people, to be pasted |
 
 mod archive;
 mod args;
 mod backup;
+mod backup_from;
 mod check;
 mod check_text;
 mod completions;
@@ -51,6 +54,11 @@ mod restore_text;
 mod root_guard;
 mod signals;
 mod size;
+mod standby;
+mod standby_exec;
+mod standby_nodes;
+mod standby_plugin;
+mod standby_text;
 mod start;
 mod table;
 mod target;

@@ -26,8 +26,10 @@ pub fn main(program: Program) -> ExitCode {
     let invocation = Invocation::new(program, std::env::args_os());
     // ORDER: before all that takes time, since a signal that finds no handler ends the program as the system likes.
     let cancel = signals::arrange(&invocation);
-    // What is stored is as secret as the database.
-    rustix::process::umask(0o077.into());
+    // What is stored is as secret as the database; what the command of another writes is not our business.
+    if program != Program::Standby {
+        rustix::process::umask(0o077.into());
+    }
     let environment = Environment::from_process();
     let printer = early_printer(&invocation, &environment);
     set_hook(Box::new(move |panic| report_panic(&printer, panic)));

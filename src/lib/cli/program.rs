@@ -4,7 +4,8 @@
 //! in `archive_command` or `restore_command`.
 
 use super::{
-    archive, backup, check, completions, expire, fetch, info, init, man, pin, recovery_conf, restore, target, verify,
+    archive, backup, check, completions, expire, fetch, info, init, man, pin, recovery_conf, restore, standby, target,
+    verify,
 };
 
 /// A binary of this package; it decides the exit statuses.
@@ -22,12 +23,14 @@ pub enum Program {
     Restore,
     /// `pgv-recovery-conf`
     RecoveryConf,
+    /// `pgv-standby`
+    Standby,
 }
 
 impl Program {
     /// Every one, in the order of the documentation.
-    pub const ALL: [Self; 6] =
-        [Self::Pgv, Self::Archive, Self::Fetch, Self::BaseBackup, Self::Restore, Self::RecoveryConf];
+    pub const ALL: [Self; 7] =
+        [Self::Pgv, Self::Archive, Self::Fetch, Self::BaseBackup, Self::Restore, Self::RecoveryConf, Self::Standby];
 
     /// The name of its file, which starts each of its messages.
     pub const fn name(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Program {
             Self::BaseBackup => "pgv-basebackup",
             Self::Restore => "pgv-restore",
             Self::RecoveryConf => "pgv-recovery-conf",
+            Self::Standby => "pgv-standby",
         }
     }
 
@@ -50,6 +54,7 @@ impl Program {
             Self::BaseBackup => Some(Verb::Backup),
             Self::Restore => Some(Verb::Restore),
             Self::RecoveryConf => Some(Verb::RecoveryConf),
+            Self::Standby => Some(Verb::Standby),
         }
     }
 }
@@ -63,6 +68,7 @@ pub(crate) enum Verb {
     Backup,
     Restore,
     RecoveryConf,
+    Standby,
     Info,
     Check,
     Verify,
@@ -76,13 +82,14 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// Every one, in the order in which `pgv --help` shows them.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Init,
         Self::Archive,
         Self::Fetch,
         Self::Backup,
         Self::Restore,
         Self::RecoveryConf,
+        Self::Standby,
         Self::Info,
         Self::Check,
         Self::Verify,
@@ -102,6 +109,7 @@ impl Verb {
             Self::Backup => "backup",
             Self::Restore => "restore",
             Self::RecoveryConf => "recovery-conf",
+            Self::Standby => "standby",
             Self::Info => "info",
             Self::Check => "check",
             Self::Verify => "verify",
@@ -127,7 +135,8 @@ impl Verb {
             Self::Target => "pgv-target",
             Self::Completions => "pgv-completions",
             Self::Man => "pgv-man",
-            Self::Archive | Self::Fetch | Self::Backup | Self::Restore | Self::RecoveryConf => self.program().name(),
+            Self::Archive | Self::Fetch | Self::Backup | Self::Restore => self.program().name(),
+            Self::RecoveryConf | Self::Standby => self.program().name(),
         }
     }
 
@@ -153,6 +162,7 @@ impl Verb {
             Self::Backup => Program::BaseBackup,
             Self::Restore => Program::Restore,
             Self::RecoveryConf => Program::RecoveryConf,
+            Self::Standby => Program::Standby,
             Self::Init | Self::Info | Self::Check | Self::Verify | Self::Target => Program::Pgv,
             Self::Expire | Self::Pin | Self::Unpin | Self::Completions | Self::Man => Program::Pgv,
         }
@@ -168,6 +178,7 @@ impl Verb {
             Self::Backup => backup::BackupArgs::command(),
             Self::Restore => restore::RestoreArgs::command(),
             Self::RecoveryConf => recovery_conf::RecoveryConfArgs::command(),
+            Self::Standby => standby::StandbyArgs::command(),
             Self::Info => info::InfoArgs::command(),
             Self::Check => check::CheckArgs::command(),
             Self::Verify => verify::VerifyArgs::command(),
@@ -206,8 +217,8 @@ pub(crate) fn program_command(program: Program) -> clap::Command {
 }
 
 const FRONT_DOOR_EXAMPLES: &str = "\
-The verbs archive, fetch, backup, restore and recovery-conf are also programs: pgv-archive,
-pgv-fetch, pgv-basebackup, pgv-restore, pgv-recovery-conf. Any other name runs pgv-NAME.
+The verbs archive, fetch, backup, restore, recovery-conf and standby are also programs: pgv-archive,
+pgv-fetch, pgv-basebackup, pgv-restore, pgv-recovery-conf, pgv-standby. Any other name runs pgv-NAME.
 
 Examples:
   pgv init --repo /srv/pgv --cluster main        create a repository, see what is missing

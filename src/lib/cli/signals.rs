@@ -6,6 +6,7 @@
 //! * `pgv-fetch` dies of SIGTERM as if nothing had been arranged: PostgreSQL takes exactly that for its own shutdown.
 //! * `pgv-recovery-conf --clear` finishes: PostgreSQL takes a status above 125, or death by a signal, of its
 //!   `recovery_end_command` for a reason to stop the server. It is the work of a moment and waits for nothing.
+//! * `pgv-standby exec` passes signals on to its command.
 //! * in all of them SIGXFSZ does nothing.
 //! * the others are asked to end, tidily; a second signal ends them at once.
 //!
@@ -55,7 +56,13 @@ pub(crate) fn arrange(invocation: &Invocation) -> Cancel {
                 let _ = flag::register_conditional_shutdown(signal, status, Arc::new(AtomicBool::new(true)));
             }
         }
-        Program::Pgv | Program::BaseBackup | Program::Restore | Program::RecoveryConf => {
+        // Its command gets the signals, from the moment that there is one.
+        Program::Standby if invocation.is_exec() => {
+            for signal in [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)) {
+                let _ = flag::register(signal, cancel.flag());
+            }
+        }
+        Program::Pgv | Program::BaseBackup | Program::Restore | Program::RecoveryConf | Program::Standby => {
             for signal in [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !ignored.contains(signal)) {
                 // ORDER: the first of a signal's actions sees the flag as it was before this signal.
                 let _ = flag::register_conditional_shutdown(signal, status, cancel.flag());
@@ -67,7 +74,7 @@ pub(crate) fn arrange(invocation: &Invocation) -> Cancel {
 }
 
 /// Which of the signals that others ask a program to ignore are ignored.
-fn ignored_from_the_beginning() -> Vec<i32> {
+pub(super) fn ignored_from_the_beginning() -> Vec<i32> {
     let status = fs::read_at_most(Path::new("/proc/self/status"), STATUS_BYTES_MAX).unwrap_or_default();
     let status = String::from_utf8_lossy(&status).into_owned();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -55,12 +55,27 @@ pub struct ClusterSettings {
     pub conninfo: Option<Conninfo>,
     /// Its system identifier.
     pub system_identifier: Option<SystemIdentifier>,
+    /// Its servers, in the order of the file.
+    pub nodes: Vec<NodeSettings>,
+}
+
+/// One server of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// What it is called.
+    pub name: String,
+    /// How to connect to it.
+    pub conninfo: Conninfo,
+    /// Where it stands.
+    pub zone: Option<String>,
+    /// Of several with the same lag the one with the highest is chosen.
+    pub priority: i32,
 }
 
 impl ClusterSettings {
     /// A cluster of which only the name is known.
     pub fn named(name: ClusterName) -> Self {
-        Self { name, pgdata: None, conninfo: None, system_identifier: None }
+        Self { name, pgdata: None, conninfo: None, system_identifier: None, nodes: Vec::new() }
     }
 }
 

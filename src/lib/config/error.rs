@@ -59,6 +59,14 @@ pub enum ConfigError {
         /// The key that was meant, most likely.
         nearest: Option<String>,
     },
+    /// A key that a table must have.
+    #[error("{origin}: \"{key}\" is missing")]
+    MissingKey {
+        /// Where the table begins.
+        origin: Origin,
+        /// The key with its table.
+        key: String,
+    },
     /// A value of another type.
     #[error("{origin}: \"{key}\" is {found}, expected {expected}")]
     WrongType {

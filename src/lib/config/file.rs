@@ -21,6 +21,17 @@ pub(super) struct FileContent {
     pub(super) values: BTreeMap<&'static str, Value>,
     /// The same for each cluster.
     pub(super) clusters: BTreeMap<ClusterName, BTreeMap<&'static str, Value>>,
+    /// The same for each node of each cluster.
+    pub(super) nodes: BTreeMap<ClusterName, Vec<NodeContent>>,
+}
+
+/// What a file says of one node.
+#[derive(Debug, Clone)]
+pub(super) struct NodeContent {
+    /// Where it begins.
+    pub(super) origin: Origin,
+    /// By the key of the setting.
+    pub(super) values: BTreeMap<&'static str, Value>,
 }
 
 /// Reads the text of a file.
@@ -107,11 +118,38 @@ impl Reader<'_> {
                 let key = format!("cluster.{text}");
                 return Err(self.wrong_type(name.span().start, &key, "a table written [cluster.NAME]", value));
             }
-            let cluster = content.clusters.entry(cluster_name(text).map_err(invalid)?).or_default();
-            let table = self.table(name, &format!("cluster.{text}"), value)?;
-            self.settings(Place::Cluster, &format!("cluster.{text}."), table, cluster)?;
+            let cluster_name = cluster_name(text).map_err(invalid)?;
+            let prefix = format!("cluster.{text}.");
+            let values = content.clusters.entry(cluster_name.clone()).or_default();
+            for (key, value) in self.table(name, &format!("cluster.{text}"), value)? {
+                if key.get_ref() == "node" {
+                    content.nodes.insert(cluster_name.clone(), self.nodes(key, &format!("{prefix}node"), value)?);
+                } else {
+                    self.setting(Place::Cluster, &prefix, (key, value), values)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// `[[cluster.NAME.node]]`
+    fn nodes(&self, key: &Key<'_>, name: &str, value: &Node<'_>) -> Result<Vec<NodeContent>, ConfigError> {
+        const EXPECTED: &str = "a table written [[cluster.NAME.node]]";
+        let DeValue::Array(array) = value.get_ref() else {
+            return Err(self.wrong_type(key.span().start, name, EXPECTED, value));
+        };
+        array
+            .iter()
+            .map(|node| {
+                let start = node.span().start;
+                let DeValue::Table(table) = node.get_ref() else {
+                    return Err(self.wrong_type(start, name, EXPECTED, node));
+                };
+                let mut values = BTreeMap::new();
+                self.settings(Place::Node, &format!("{name}."), table, &mut values)?;
+                Ok(NodeContent { origin: self.origin(start), values })
+            })
+            .collect()
     }
 
     /// The settings of one table.
@@ -122,13 +160,21 @@ impl Reader<'_> {
         table: &DeTable<'_>,
         into: &mut BTreeMap<&'static str, Value>,
     ) -> Result<(), ConfigError> {
-        for (key, value) in table {
-            let name = key.get_ref().as_ref();
-            let setting = in_place(place).find(|setting| setting.short_key() == name);
-            let setting =
-                setting.ok_or_else(|| self.unknown(key, name, prefix, in_place(place).map(Setting::short_key)))?;
-            into.insert(setting.key, self.value(setting, &format!("{prefix}{name}"), value)?);
-        }
+        table.iter().try_for_each(|entry| self.setting(place, prefix, entry, into))
+    }
+
+    fn setting(
+        &self,
+        place: Place,
+        prefix: &str,
+        (key, value): (&Key<'_>, &Node<'_>),
+        into: &mut BTreeMap<&'static str, Value>,
+    ) -> Result<(), ConfigError> {
+        let name = key.get_ref().as_ref();
+        let setting = in_place(place).find(|setting| setting.short_key() == name);
+        let known = in_place(place).map(Setting::short_key).chain((place == Place::Cluster).then_some("node"));
+        let setting = setting.ok_or_else(|| self.unknown(key, name, prefix, known))?;
+        into.insert(setting.key, self.value(setting, &format!("{prefix}{name}"), value)?);
         Ok(())
     }
 

@@ -33,6 +33,7 @@ pub(crate) fn settings(data: &[u8]) {
     let merged = Merged {
         values: content.values,
         clusters: content.clusters,
+        nodes: content.nodes,
         url_in_file,
         source: None,
         is_usual_file: false,

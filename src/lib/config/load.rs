@@ -7,7 +7,7 @@ use std::fs::Metadata;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::file::FileContent;
+use super::file::{FileContent, NodeContent};
 use super::settings::{SETTINGS, of_variable};
 use super::value::{Origin, Value};
 use super::{Account, ConfigError, Configuration, Environment, Overrides, env_file, file, resolve, secret};
@@ -59,6 +59,8 @@ pub(super) struct Merged {
     pub(super) values: BTreeMap<&'static str, Value>,
     /// What the configuration file says of each cluster.
     pub(super) clusters: BTreeMap<ClusterName, BTreeMap<&'static str, Value>>,
+    /// What it says of the nodes of each cluster.
+    pub(super) nodes: BTreeMap<ClusterName, Vec<NodeContent>>,
     /// What the configuration file calls the repository: its pinned id belongs to that one alone.
     pub(super) url_in_file: Option<String>,
     pub(super) source: Option<PathBuf>,
@@ -106,7 +108,7 @@ fn merge(options: LoadOptions, system_file: &Path) -> Result<Merged, ConfigError
         ConfigurationFile::Ignore => Found::default(),
         file => find(named_config, system_file, &account, file)?,
     };
-    let FileContent { values: mut merged, clusters } = found.content;
+    let FileContent { values: mut merged, clusters, nodes } = found.content;
     let url_in_file = merged.get("repo.url").map(|value| value.text.clone());
     if let (None, Some(value)) = (&named_env_file, merged.get("env_file")) {
         // Beside the file that names it: PostgreSQL runs commands in the data directory.
@@ -125,6 +127,7 @@ fn merge(options: LoadOptions, system_file: &Path) -> Result<Merged, ConfigError
     Ok(Merged {
         values: merged,
         clusters,
+        nodes,
         url_in_file,
         source,
         is_usual_file,
@@ -246,7 +249,9 @@ fn find(
 
 fn parsed(path: PathBuf, text: &str, metadata: &Metadata) -> Result<Found, ConfigError> {
     let content = file::parse(&path, text)?;
-    let mut conninfos = content.clusters.values().filter_map(|cluster| cluster.get("cluster.NAME.conninfo"));
+    let of_clusters = content.clusters.values().filter_map(|cluster| cluster.get("cluster.NAME.conninfo"));
+    let of_nodes = content.nodes.values().flatten().filter_map(|node| node.values.get("cluster.NAME.node.conninfo"));
+    let mut conninfos = of_clusters.chain(of_nodes);
     if conninfos.any(|conninfo| secret::conninfo_holds_password(&conninfo.text)) {
         secret::check_private(&path, metadata)?;
     }

@@ -28,7 +28,7 @@ pub(crate) use account::account_name;
 pub use choices::{BackupMethodChoice, CheckpointMode, ChoiceError, LogFormat, LogLevel};
 pub use configuration::{
     ArchiveSettings, BackupSettings, CheckSettings, ClusterSettings, Configuration, Conninfo, FetchSettings,
-    LogSettings, RepoSettings, RestoreSettings, RetentionSettings,
+    LogSettings, NodeSettings, RepoSettings, RestoreSettings, RetentionSettings,
 };
 pub use environment::Environment;
 pub use error::ConfigError;

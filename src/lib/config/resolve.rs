@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::configuration::Conninfo;
+use super::file::NodeContent;
 use super::load::Merged;
 use super::settings::{Place, in_place, setting};
 use super::value::{
     Origin, Value, ValueError, absolute_path, age_below, cluster_name, compression_level, days, duration_below, jobs,
-    keep, label, max_rate, nice, repository_id, system_identifier,
+    keep, label, max_rate, nice, node_word, priority, repository_id, system_identifier,
 };
 use super::{
     ArchiveSettings, BackupSettings, CheckSettings, ClusterSettings, ConfigError, Configuration, FetchSettings,
-    LogSettings, RepoSettings, RestoreSettings, RetentionSettings, repo_url,
+    LogSettings, NodeSettings, RepoSettings, RestoreSettings, RetentionSettings, repo_url,
 };
 use crate::repository::ClusterName;
 
@@ -168,7 +169,11 @@ fn clusters(merged: &Merged, selected: Option<&ClusterName>) -> Result<(Clusters
             });
         }
     }
-    let resolved = texts.into_iter().map(|(name, values)| Ok((name.clone(), cluster(name, &values)?)));
+    let resolved = texts.into_iter().map(|(name, values)| {
+        let nodes = merged.nodes.get(&name).map(Vec::as_slice).unwrap_or_default();
+        let nodes = nodes.iter().map(|content| node(&name, content)).collect::<Result<_, ConfigError>>()?;
+        Ok((name.clone(), ClusterSettings { nodes, ..cluster(name, &values)? }))
+    });
     Ok((resolved.collect::<Result<_, ConfigError>>()?, warning))
 }
 
@@ -183,5 +188,20 @@ fn cluster(name: ClusterName, values: &BTreeMap<&'static str, Value>) -> Result<
         None => None,
     };
     let conninfo = values.get("cluster.NAME.conninfo").map(|value| Conninfo::new(value.text.clone()));
-    Ok(ClusterSettings { name, pgdata, conninfo, system_identifier })
+    Ok(ClusterSettings { name, pgdata, conninfo, system_identifier, nodes: Vec::new() })
+}
+
+fn node(cluster: &ClusterName, content: &NodeContent) -> Result<NodeSettings, ConfigError> {
+    let key = |short: &str| format!("cluster.{cluster}.node.{short}");
+    let given = |short: &str| content.values.get(format!("cluster.NAME.node.{short}").as_str());
+    let required = |short: &str| {
+        given(short).ok_or_else(|| ConfigError::MissingKey { origin: content.origin.clone(), key: key(short) })
+    };
+    let word = |short: &str, value: &Value| checked(&key(short), value, node_word);
+    Ok(NodeSettings {
+        name: word("name", required("name")?)?,
+        conninfo: Conninfo::new(required("conninfo")?.text.clone()),
+        zone: given("zone").map(|zone| word("zone", zone)).transpose()?,
+        priority: given("priority").map_or(Ok(0), |value| checked(&key("priority"), value, priority))?,
+    })
 }

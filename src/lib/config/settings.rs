@@ -11,6 +11,8 @@ pub(crate) enum Place {
     Repo,
     /// In `[cluster.NAME]`.
     Cluster,
+    /// In `[[cluster.NAME.node]]`, which no variable sets.
+    Node,
     /// In the table of that name.
     Section(&'static str),
 }
@@ -276,6 +278,30 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting!("log.format", "PGV_LOG_FORMAT", LOG, Text, Some("text"), "text, or json for one object a line"),
 ];
 
+macro_rules! node_setting {
+    ($key:literal, $form:ident, $default:expr, $meaning:literal) => {
+        setting!($key, "", Place::Node, $form, $default, $meaning)
+    };
+}
+
+/// The settings of each node of a cluster, in the order of the documentation.
+pub(crate) const NODE_SETTINGS: &[Setting] = &[
+    node_setting!("cluster.NAME.node.name", Text, None, "what the node is called; required"),
+    node_setting!(
+        "cluster.NAME.node.conninfo",
+        Text,
+        None,
+        "how to connect to it: a connection string or URI with one host; required"
+    ),
+    node_setting!("cluster.NAME.node.zone", Text, None, "where it stands, for --prefer-zone"),
+    node_setting!(
+        "cluster.NAME.node.priority",
+        Number,
+        Some("0"),
+        "of several with the same lag the one with the highest is chosen"
+    ),
+];
+
 /// The setting of that key.
 pub(super) fn setting(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
@@ -285,7 +311,8 @@ pub(super) fn setting(key: &str) -> Option<&'static Setting> {
 pub(crate) fn meaning_of(key: &str) -> Option<&'static str> {
     let of_cluster = key.strip_prefix("cluster.").and_then(|rest| rest.split_once('.'));
     let key = of_cluster.map_or_else(|| key.to_owned(), |(_, short)| format!("cluster.NAME.{short}"));
-    setting(&key).map(|setting| setting.meaning)
+    let of_node = NODE_SETTINGS.iter().find(|setting| setting.key == key);
+    setting(&key).or(of_node).map(|setting| setting.meaning)
 }
 
 /// The setting of that variable.
@@ -295,7 +322,7 @@ pub(super) fn of_variable(variable: &str) -> Option<&'static Setting> {
 
 /// The settings that stand in a place.
 pub(super) fn in_place(place: Place) -> impl Iterator<Item = &'static Setting> + Clone {
-    SETTINGS.iter().filter(move |setting| setting.place == place)
+    SETTINGS.iter().chain(NODE_SETTINGS).filter(move |setting| setting.place == place)
 }
 
 /// The tables that pgv.toml can have, beside `[[repo]]` and `[cluster.NAME]`.
@@ -331,7 +358,7 @@ mod tests {
     fn the_documentation_has_a_row_for_each_setting() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
         let document = std::fs::read_to_string(path).unwrap();
-        let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+        let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| `PGV_")).collect();
         let expected: Vec<String> = SETTINGS
             .iter()
             .map(|setting| {
@@ -341,6 +368,13 @@ mod tests {
                 format!("| `{}` | {key} | {default} | {} |", setting.variable, setting.meaning)
             })
             .collect();
+        assert_eq!(rows, expected, "docs/configuration.md should have exactly these rows:\n{}", expected.join("\n"));
+        let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| `cluster.NAME.node.")).collect();
+        let row = |setting: &Setting| {
+            let default = setting.default.map(|text| format!("`{text}`")).unwrap_or_default();
+            format!("| `{}` | {default} | {} |", setting.key, setting.meaning)
+        };
+        let expected: Vec<String> = NODE_SETTINGS.iter().map(row).collect();
         assert_eq!(rows, expected, "docs/configuration.md should have exactly these rows:\n{}", expected.join("\n"));
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::load::load_on_host;
-use super::settings::{Place, SETTINGS};
+use super::settings::{NODE_SETTINGS, Place, SETTINGS};
 use super::*;
 use crate::error::{Classified as _, ErrorClass};
 use crate::repository::ClusterName;
@@ -364,10 +364,40 @@ fn without_files_nothing_of_them_can_fail() {
     assert_eq!(host.load().unwrap().log().format, LogFormat::Json);
 }
 
+#[test]
+fn the_nodes_of_a_cluster_keep_their_order_and_are_checked() {
+    let text = "[cluster.main]\nsystem_identifier = 7\n\
+                [[cluster.main.node]]\nname = \"b\"\nconninfo = \"host=b\"\npriority = 2\n\
+                [[cluster.main.node]]\nname = \"a\"\nconninfo = \"host=a\"\nzone = \"z1\"\n";
+    let nodes = Host::new().write("etc/pgv.toml", text).load().unwrap().cluster().unwrap().nodes;
+    let told: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.conninfo.expose(), node.priority)).collect();
+    assert_eq!(told, [("b", "host=b", 2), ("a", "host=a", 0)]);
+    assert_eq!(nodes[1].zone.as_deref(), Some("z1"));
+
+    let node = "[[cluster.main.node]]\nname = \"a\"\nconninfo = \"host=a\"\n";
+    for (text, message) in [
+        (
+            "[cluster.main.node]\nname = \"a\"\n".to_owned(),
+            "\"cluster.main.node\" is a table, expected a table written",
+        ),
+        ("[[cluster.main.node]]\nname = \"a\"\n".to_owned(), "line 1: \"cluster.main.node.conninfo\" is missing"),
+        (format!("{node}zone = \"a b\"\n"), "line 4: invalid value \"a b\" for \"cluster.main.node.zone\""),
+        (format!("{node}prority = 1\n"), "line 4: unknown key \"cluster.main.node.prority\""),
+        (format!("{node}priority = -1\n"), "line 4: invalid value \"-1\" for \"cluster.main.node.priority\""),
+        ("[cluster.main]\nnod = 1\n".to_owned(), "line 2: unknown key \"cluster.main.nod\""),
+    ] {
+        let found = Host::new().write("etc/pgv.toml", &text).message();
+        assert!(found.contains(message), "{text}: {found}");
+    }
+    let secret = text.replace("host=a\"", "host=a password=x\"");
+    let host = Host::new().write("etc/pgv.toml", &secret).mode("etc/pgv.toml", 0o644);
+    assert!(host.message().contains("holds a password and has mode 0644"), "{}", host.message());
+}
+
 /// The sample with the settings that it shows as comments switched on.
 fn uncommented(sample: &str) -> String {
     let line = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if rest.contains('=') && !rest.starts_with(' ') => rest.to_owned(),
+        Some(rest) if (rest.contains('=') || rest.starts_with("[[")) && !rest.starts_with(' ') => rest.to_owned(),
         _ => line.to_owned(),
     };
     sample.lines().map(|text| line(text) + "\n").collect()
@@ -389,6 +419,12 @@ fn the_sample_file_is_valid_and_shows_every_setting_with_its_default() {
         if let Some(default) = setting.default {
             assert_eq!(value.text, default, "{}", setting.key);
         }
+    }
+    let [node] = content.nodes[&name("main")].as_slice() else { panic!("conf/pgv.toml shows one node") };
+    for setting in NODE_SETTINGS {
+        let value = node.values.get(setting.key);
+        let value = value.unwrap_or_else(|| panic!("conf/pgv.toml does not show {}", setting.key));
+        assert!(setting.default.is_none_or(|default| value.text == default), "{}", setting.key);
     }
     let without_env_file: String =
         all.lines().filter(|line| !line.starts_with("env_file")).map(|l| format!("{l}\n")).collect();

@@ -99,6 +99,9 @@ pub enum ValueError {
         "expected at most 63 letters, digits, \"_\" or \"-\", beginning with a letter or digit; \"keys\" is reserved"
     )]
     ClusterName,
+    /// Not the name or zone of a node.
+    #[error("expected 1 to 63 characters, none of them a blank")]
+    NodeWord,
     /// Not a place for a repository.
     #[error(transparent)]
     Repository(#[from] super::RepoUrlError),
@@ -178,6 +181,19 @@ pub(super) fn max_rate(text: &str) -> Result<u64, ValueError> {
 pub(super) fn label(text: &str) -> Result<String, ValueError> {
     let fits = text.len() <= LABEL_BYTES_MAX && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned()).ok_or(ValueError::Label { limit: LABEL_BYTES_MAX })
+}
+
+/// The name or the zone of a node: what fits into a column of a table.
+pub(super) fn node_word(text: &str) -> Result<String, ValueError> {
+    let is_word = |c: char| !c.is_control() && !c.is_whitespace();
+    let fits = (1..=63).contains(&text.chars().count()) && text.chars().all(is_word);
+    fits.then(|| text.to_owned()).ok_or(ValueError::NodeWord)
+}
+
+/// Of a node: a higher number comes first.
+pub(super) fn priority(text: &str) -> Result<i32, ValueError> {
+    let number = text.parse().ok().filter(|number| (0..=1000).contains(number));
+    number.ok_or(ValueError::Number { least: 0, most: 1000 })
 }
 
 pub(super) fn absolute_path(text: &str) -> Result<PathBuf, ValueError> {

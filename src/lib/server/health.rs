@@ -6,10 +6,8 @@
 use jiff::Timestamp;
 
 use super::sql::{ServerError, SqlClient};
+use super::text_row::{TextRow, utc};
 use crate::pg::{Lsn, TimelineId};
-
-/// Times as text that does not depend on any setting.
-const TIME_FORMAT: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
 
 /// How a server archives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,8 +107,8 @@ impl SqlClient {
         let sql = "SELECT pg_logical_emit_message(false, 'pgv', 'check'); \
                    WITH switched AS MATERIALIZED (SELECT pg_switch_wal() AS lsn) \
                    SELECT lsn, left(pg_walfile_name(lsn), 8) FROM switched";
-        let mut rows = self.query_text(ACTION, sql).await?;
-        let row = TextRow { client: self, action: ACTION, values: rows.pop().unwrap_or_default() };
+        let none = TextRow { client: self, action: ACTION, values: Vec::new() };
+        let row = self.text_rows(ACTION, sql).await?.pop().unwrap_or(none);
         let missing = || self.invalid(ACTION, "no position".to_owned());
         let timeline = TimelineId::parse_hex(row.text(1).unwrap_or_default()).map_err(|_| missing())?;
         Ok((row.parsed(0)?.ok_or_else(missing)?, timeline))
@@ -119,10 +117,8 @@ impl SqlClient {
     async fn checkpoint_timeline(&self) -> Result<Option<TimelineId>, ServerError> {
         const ACTION: &str = "tell its timeline";
         let sql = "SELECT timeline_id FROM pg_control_checkpoint()";
-        match self.only_text_row(ACTION, sql).await {
-            Err(error) if error.is_permission_denied() => Ok(None),
-            row => Ok(row?.parsed::<u32>(0)?.and_then(TimelineId::new)),
-        }
+        let row = self.text_row_if_allowed(ACTION, sql).await?;
+        row.map_or(Ok(None), |row| Ok(row.parsed::<u32>(0)?.and_then(TimelineId::new)))
     }
 
     /// What its archiver has done.
@@ -149,13 +145,8 @@ impl SqlClient {
             "SELECT count(*), {} FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'",
             utc("min(modification)")
         );
-        match self.only_text_row(ACTION, &sql).await {
-            Err(error) if error.is_permission_denied() => Ok(None),
-            row => {
-                let row = row?;
-                Ok(Some(WaitingWal { count: row.parsed(0)?.unwrap_or_default(), oldest: row.time(1)? }))
-            }
-        }
+        let Some(row) = self.text_row_if_allowed(ACTION, &sql).await? else { return Ok(None) };
+        Ok(Some(WaitingWal { count: row.parsed(0)?.unwrap_or_default(), oldest: row.time(1)? }))
     }
 
     async fn slots(&self) -> Result<Vec<SlotFacts>, ServerError> {
@@ -163,10 +154,9 @@ impl SqlClient {
         let sql = "SELECT slot_name, active, wal_status, greatest(0, pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() \
                    THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn))::bigint \
                    FROM pg_replication_slots ORDER BY slot_name";
-        let rows = self.query_text(ACTION, sql).await?;
+        let rows = self.text_rows(ACTION, sql).await?;
         rows.into_iter()
-            .map(|values| {
-                let row = TextRow { client: self, action: ACTION, values };
+            .map(|row| {
                 Ok(SlotFacts {
                     name: row.text(0).unwrap_or_default().to_owned(),
                     active: row.text(1) == Some("t"),
@@ -175,40 +165,5 @@ impl SqlClient {
                 })
             })
             .collect()
-    }
-
-    async fn only_text_row(&self, action: &'static str, sql: &str) -> Result<TextRow<'_>, ServerError> {
-        let mut rows = self.query_text(action, sql).await?;
-        match (rows.pop(), rows.len()) {
-            (Some(values), 0) => Ok(TextRow { client: self, action, values }),
-            (_, more) => Err(self.invalid(action, format!("{more} rows more than one"))),
-        }
-    }
-}
-
-/// SQL for a time in UTC, as [`Timestamp`] reads it.
-fn utc(expression: &str) -> String {
-    format!("to_char({expression} AT TIME ZONE 'UTC', {TIME_FORMAT})")
-}
-
-/// A row as the server prints it.
-struct TextRow<'a> {
-    client: &'a SqlClient,
-    action: &'static str,
-    values: Vec<Option<String>>,
-}
-
-impl TextRow<'_> {
-    fn text(&self, column: usize) -> Option<&str> {
-        self.values.get(column).and_then(Option::as_deref)
-    }
-
-    fn parsed<T: std::str::FromStr>(&self, column: usize) -> Result<Option<T>, ServerError> {
-        let invalid = |text: &str| self.client.invalid(self.action, format!("\"{text}\""));
-        self.text(column).map(|text| text.parse().map_err(|_| invalid(text))).transpose()
-    }
-
-    fn time(&self, column: usize) -> Result<Option<Timestamp>, ServerError> {
-        self.parsed(column)
     }
 }

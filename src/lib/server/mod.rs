@@ -25,11 +25,13 @@ mod message;
 mod postmaster;
 mod query;
 mod recovery_state;
+mod replication;
 mod role;
 mod secret;
 mod session;
 mod sql;
 mod stream;
+mod text_row;
 mod tls;
 mod walsender;
 
@@ -50,6 +52,10 @@ pub use health::{ArchiverFacts, ServerHealth, SlotFacts, WaitingWal};
 pub use message::{ServerMessage, SqlState};
 pub use postmaster::{postmaster_of, running_postmaster};
 pub use recovery_state::{PostmasterFile, PostmasterStatus, RecoveryState};
+pub use replication::{
+    ConflictLimit, Follower, PrimaryPosition, ReplayPause, ReplicationFacts, ReplicationRole, ReplicationSettings,
+    StandbyFacts, WalReceiver, WalSource,
+};
 pub use secret::Secret;
 pub use sql::{DEFAULT_QUERY_TIMEOUT, ServerError, SqlClient};
 pub use tls::{CertificateProblem, LockedKeyProblem, TlsSetupError};

@@ -14,6 +14,7 @@ mod recovery_conf;
 mod repository;
 mod restore;
 mod server;
+mod standby;
 mod start;
 mod target;
 mod verify;
@@ -59,6 +60,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
         repository::hint,
         restore::hint,
         server::hint,
+        standby::hint,
         start::hint,
         target::hint,
         verify::hint,

@@ -7,6 +7,7 @@
 
 mod error;
 mod for_libpq;
+mod handed_on;
 mod hosts;
 mod keywords;
 mod passfile;
@@ -21,9 +22,12 @@ use std::time::Duration;
 
 pub use error::ConninfoError;
 pub use for_libpq::{LibpqConninfo, check_for_libpq, holds_secret, without_secrets};
+pub use handed_on::HandedOnSettings;
+pub(crate) use handed_on::application_name_in;
 pub use hosts::{HostAddress, ServerHost};
 pub use passfile::PasswordFileProblem;
 pub(crate) use passfile::{PasswordQuery, look_up_password};
+pub(crate) use text::is_connection_string;
 pub use tls::{FileSetting, RevocationLists, RootCertificates, TlsSettings};
 pub use values::{
     AllowedMethods, AuthMethod, ChannelBindingMode, ClientCertificateMode, ScramKeys, SslMode, TargetSession,

@@ -11,7 +11,7 @@ pub(super) type Pair = (String, String);
 const URI_SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 
 /// Whether the value of `-d` is a connection string rather than the name of a database.
-pub(super) fn is_connection_string(text: &str) -> bool {
+pub(crate) fn is_connection_string(text: &str) -> bool {
     uri_rest(text).is_some() || text.contains('=')
 }
 

@@ -1,0 +1,145 @@
+//! Asks all nodes at once, each with its own deadline; then the primary once more.
+//!
+//! ORDER: the primary's position is read after the standbys'. A standby that was at S when it was asked, and a primary
+//! that is at P later, are at most P - S apart at the time of the first question. The other way round, what was written
+//! between the two questions would be missing, and a lag could be understated by any amount. The first answer of the
+//! primary serves, too: who has replayed that lacks nothing that was written before it.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, join_all, select};
+use tokio::runtime::Builder;
+
+use super::{Answer, Node, Nodes, Probe, Survey, Unreachable};
+use crate::clock::{Deadline, Stopwatch};
+use crate::error::{Classified, ErrorClass, chain};
+use crate::pg::SystemIdentifier;
+use crate::report::Cancel;
+use crate::server::{PrimaryPosition, ReplicationFacts, ReplicationRole, SqlClient};
+
+/// How often it is looked whether a signal came.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
+
+/// The part of the deadline that the second question to the primary, and the good-byes, may take beyond it: a twentieth.
+const SECOND_PART: u32 = 20;
+
+/// Why the nodes could not be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No runtime.
+    #[error("could not prepare to connect")]
+    Runtime(#[source] std::io::Error),
+    /// A signal came.
+    #[error("ended by a signal")]
+    Cancelled,
+}
+
+impl Classified for ProbeError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Runtime(error) => ErrorClass::of_io(error),
+            Self::Cancelled => ErrorClass::Interrupted,
+        }
+    }
+}
+
+/// Asks all nodes. Takes no longer than the deadline and a tenth of it.
+pub fn survey(
+    nodes: &Nodes,
+    expected: Option<SystemIdentifier>,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<Survey, ProbeError> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(ProbeError::Runtime)?;
+    let probes = runtime.block_on(async {
+        match select(pin!(ask_all(nodes, deadline)), pin!(cancelled(cancel))).await {
+            Either::Left((probes, _)) => Ok(probes),
+            Either::Right(_) => Err(ProbeError::Cancelled),
+        }
+    });
+    // A name that is still being looked up would be waited for.
+    runtime.shutdown_background();
+    Ok(Survey { expected, probes: probes? })
+}
+
+async fn cancelled(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(CANCEL_POLL).await;
+    }
+}
+
+/// A node that was asked, with its connection when there is one.
+struct Asked<'a> {
+    node: &'a Node,
+    took: Duration,
+    outcome: Result<(SqlClient, ReplicationFacts), Unreachable>,
+    /// What a primary said the first time.
+    earlier: Option<PrimaryPosition>,
+}
+
+async fn ask_all(nodes: &Nodes, limit: Duration) -> Vec<Probe> {
+    let deadline = Deadline::after(limit);
+    let mut asked = join_all(nodes.iter().map(|node| ask(node, limit))).await;
+    let later = deadline.remaining().max(limit / SECOND_PART);
+    join_all(asked.iter_mut().map(|asked| ask_again(asked, later))).await;
+    let (probes, clients): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::into_probe).unzip();
+    let goodbyes = join_all(clients.into_iter().flatten().map(SqlClient::close));
+    // The sessions are over whether or not the servers hear of it.
+    let _ = tokio::time::timeout(limit / SECOND_PART, goodbyes).await;
+    probes
+}
+
+async fn ask(node: &Node, limit: Duration) -> Asked<'_> {
+    let watch = Stopwatch::start();
+    let answer = async {
+        let client = SqlClient::connect(&node.connection).await.map_err(|error| Unreachable::of(&error))?;
+        let facts = client.replication_facts().await.map_err(|error| Unreachable::of(&error))?;
+        Ok((client, facts))
+    };
+    let outcome = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(Unreachable::silent(limit)));
+    Asked { node, took: watch.elapsed(), outcome, earlier: None }
+}
+
+/// Reads the position of a primary once more; one that does not answer any more is not reachable.
+async fn ask_again(asked: &mut Asked<'_>, limit: Duration) {
+    let Ok((client, facts)) = &mut asked.outcome else { return };
+    let ReplicationRole::Primary { current } = facts.role else { return };
+    asked.earlier = Some(PrimaryPosition { lsn: current, now: facts.now });
+    match tokio::time::timeout(limit, client.primary_position()).await {
+        Ok(Ok(Some(position))) => {
+            facts.role = ReplicationRole::Primary { current: position.lsn };
+            facts.now = position.now;
+        }
+        Ok(Ok(None)) => asked.outcome = Err(Unreachable::changed()),
+        Ok(Err(error)) => asked.outcome = Err(Unreachable::of(&error)),
+        Err(_) => asked.outcome = Err(Unreachable::silent(limit)),
+    }
+}
+
+impl Asked<'_> {
+    fn into_probe(self) -> (Probe, Option<SqlClient>) {
+        let (outcome, client) = match self.outcome {
+            Ok((client, facts)) => {
+                let answer = Answer { facts, server: client.endpoint().host.clone(), earlier: self.earlier };
+                (Ok(answer), Some(client))
+            }
+            Err(problem) => (Err(problem), None),
+        };
+        (Probe { node: self.node.label.clone(), took: self.took, outcome }, client)
+    }
+}
+
+impl Unreachable {
+    fn of<E: Classified + 'static>(error: &E) -> Self {
+        Self { problem: chain(error), class: error.class() }
+    }
+
+    fn silent(limit: Duration) -> Self {
+        Self { problem: format!("no answer within {:?}", limit), class: ErrorClass::TimedOut }
+    }
+
+    fn changed() -> Self {
+        Self { problem: "it stopped being a primary while it was asked".to_owned(), class: ErrorClass::Unavailable }
+    }
+}

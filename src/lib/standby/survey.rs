@@ -1,0 +1,65 @@
+//! What the nodes of a cluster answered, all at about one time.
+//!
+//! INVARIANT: the position of a primary was read after every standby answered, or had its time to.
+
+use std::time::Duration;
+
+use super::NodeLabel;
+use crate::error::ErrorClass;
+use crate::pg::SystemIdentifier;
+use crate::server::conninfo::ServerHost;
+use crate::server::{PrimaryPosition, ReplicationFacts};
+
+/// What came of asking all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// The cluster that is meant, when that is known beforehand.
+    pub expected: Option<SystemIdentifier>,
+    /// One for each node, in the order in which they were named.
+    pub probes: Vec<Probe>,
+}
+
+/// What came of asking one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Which node.
+    pub node: NodeLabel,
+    /// How long it took to answer, or to fail.
+    pub took: Duration,
+    /// Its answer.
+    pub outcome: Result<Answer, Unreachable>,
+}
+
+/// The answer of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What it said.
+    pub facts: ReplicationFacts,
+    /// Where it was reached.
+    pub server: ServerHost,
+    /// Where its WAL ended when it was asked first, of a primary; its clock was read before that.
+    pub earlier: Option<PrimaryPosition>,
+}
+
+/// Why a node gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreachable {
+    /// In words, with all causes.
+    pub problem: String,
+    /// What kind of failure it is.
+    pub class: ErrorClass,
+}
+
+impl Survey {
+    /// Whether anybody answered.
+    pub fn is_anybody_there(&self) -> bool {
+        self.probes.iter().any(|probe| probe.outcome.is_ok())
+    }
+}
+
+impl Probe {
+    /// What the node said, if it did.
+    pub fn facts(&self) -> Option<&ReplicationFacts> {
+        self.outcome.as_ref().ok().map(|answer| &answer.facts)
+    }
+}
