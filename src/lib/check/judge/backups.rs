@@ -101,13 +101,23 @@ fn timeline(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
     let current = of_server.or(archived);
     match (current, of_backup) {
         (Some(current), Some(backup)) if current != backup => {
-            let found = format!("the newest backup is of timeline {backup}, the server and its WAL of {current}");
+            let found = match (of_server, archived) {
+                (Some(server), Some(archived)) if archived < server => format!(
+                    "the newest backup is of timeline {backup}, the server is on {server}, and nothing of that is archived"
+                ),
+                _ => format!("the newest backup is of timeline {backup}, the server and its WAL of {current}"),
+            };
             warning(
                 check,
                 found,
                 "Recovery has to cross the promotion. Take a backup of the new primary: pgv-basebackup",
             )
         }
+        (Some(current), _) if archived.is_some_and(|archived| archived < current) => warning(
+            check,
+            format!("the server is on timeline {current}, of which nothing is archived"),
+            "Does the new primary archive? The lines above say what its archiver does.",
+        ),
         (Some(current), _) => ok(check, format!("all is on timeline {current}")),
         (None, _) => ok(check, "no WAL is archived yet"),
     }

@@ -18,7 +18,7 @@ const WAITING_COUNT_CRITICAL: u64 = 512;
 const WAL_ROOM_CRITICAL: Duration = Duration::from_secs(4 * 3600);
 /// While all is well, it should outlast a short outage of the repository.
 const WAL_ROOM_WARNING: Duration = Duration::from_secs(3600);
-/// Where no rate is known: percent of the file system.
+/// Whatever the rate, which may rise: percent of the file system.
 const WAL_ROOM_PERCENT: u64 = 5;
 /// An unused slot that keeps more was forgotten.
 const SLOT_WARNING: u64 = 1 << 30;
@@ -156,7 +156,9 @@ fn grant(server: &ServerPart) -> String {
 fn behind(facts: &CheckFacts, server: &ServerPart, why: &str) -> CheckItem {
     let check = CheckName::Archiving;
     let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
-    let (Some(tree), Some(server_end)) = (tree, server.health.end_lsn) else { return ok(check, why) };
+    let (Some(tree), Some(server_end)) = (tree, server.health.end_lsn) else {
+        return unknown(check, why, "What is archived cannot be read: see the line of the repository.");
+    };
     let Some(archive_end) = tree.end_lsn else {
         return critical(check, format!("{why}; no WAL is archived"), "Is archive_command set? pgv init prints it.");
     };
@@ -230,7 +232,10 @@ fn is_piling_up(facts: &CheckFacts, server: &ServerPart) -> bool {
 
 fn wal_room(facts: &CheckFacts, server: &ServerPart) -> Option<CheckItem> {
     let check = CheckName::WalRoom;
-    let (path, room) = server.wal_directory.as_ref()?;
+    let Some((path, room)) = &server.wal_directory else {
+        let advice = "Run pgv check on the database host, with a role that has pg_read_all_settings.";
+        return Some(unknown(check, "where pg_wal is cannot be seen from here", advice));
+    };
     let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
     let lasts = tree.and_then(|tree| tree.rate?.lasts(room.available_bytes, tree.segment_size.bytes()));
     let free = format!("{} free at \"{}\"", bytes_text(room.available_bytes), path.display());

@@ -9,8 +9,9 @@ use std::time::Duration;
 const REPOSITORY_CRITICAL: Duration = Duration::from_secs(86_400);
 /// A weekend.
 const REPOSITORY_WARNING: Duration = Duration::from_secs(3 * 86_400);
-/// Where no rate is known: percent of the file system.
+/// Whatever the rate, which may rise: percent of the file system.
 const CRITICAL_PERCENT: u64 = 2;
+/// Where no rate is known.
 const WARNING_PERCENT: u64 = 10;
 
 pub(super) fn configuration(facts: &CheckFacts) -> CheckItem {

@@ -131,8 +131,15 @@ fn each_fault_has_its_line_and_its_weight() {
         (CheckName::LastBackup, CheckState::Critical, "none of 2 backups is good", |facts| {
             tree(facts).backups.iter_mut().for_each(|backup| backup.missing_wal = 1);
         }),
-        (CheckName::Timeline, CheckState::Warning, "newest backup is of timeline 1", |facts| {
+        (CheckName::Timeline, CheckState::Warning, "of timeline 1, the server is on 2, and nothing of that", |facts| {
             server(facts).health.timeline = Some(timeline(2));
+        }),
+        (CheckName::WalRoom, CheckState::Unknown, "cannot be seen from here", |facts| {
+            server(facts).wal_directory = None;
+        }),
+        (CheckName::Archiving, CheckState::Unknown, "not tried", |facts| {
+            facts.trial = Trial::NotMade("not tried");
+            facts.tree = Some(Err("no identity".to_owned()));
         }),
         (
             CheckName::RepositoryRoom,
