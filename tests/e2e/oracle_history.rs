@@ -157,6 +157,12 @@ impl History {
         two.stop();
         let mut three = branch(&site, &folder, "three", &["--target-time", &fork.text, "--target-timeline", "2"]);
         scribe.busy(&three, "three");
+        // It goes further than the others, what they wrote when they were stopped included.
+        let behind = paths.iter().map(|place| place.records.last().unwrap().1).max().unwrap() + (4 << 20);
+        while lsn(&Value::from(three.query("SELECT pg_current_wal_insert_lsn()"))) < behind {
+            three.query("SELECT pg_logical_emit_message(false, '', 'further')");
+            three.query("SELECT pg_switch_wal()");
+        }
         three.archive_all();
         paths.push(observe(&three, Some(3), &paths[1]));
         three.stop();
