@@ -18,7 +18,9 @@ struct Hanging(Child);
 
 impl Hanging {
     fn start(host: &Host, name: &str, arguments: &[&str]) -> Self {
-        let mut command = host.command(crate::support::program(name).to_str().unwrap());
+        // The tests themselves may run with SIGHUP ignored.
+        let mut command = host.command("env");
+        command.arg("--default-signal=HUP,INT").arg(crate::support::program(name));
         Self(command.args(["--config", "pipe"]).args(arguments).spawn().unwrap())
     }
 
