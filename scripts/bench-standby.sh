@@ -56,6 +56,8 @@ choice() {
 bench_standby() {
     set -euo pipefail
     trap stop_nodes EXIT
+    # the nodes are given as options
+    : >"$PGV_CONFIG"
     start_nodes
     printf '\n%s\n' "$(machine)"
     choice standby_local 3 0 "4 local nodes"
