@@ -96,7 +96,7 @@ impl Repository {
 
     /// The same repository; a watchdog knows what is asked of its store.
     pub fn watched(self, activity: Activity) -> Self {
-        Self { store: Arc::new(WatchedStore::new(self.store, activity)), ..self }
+        Self { store: Arc::new(WatchedStore::watching(self.store, activity)), ..self }
     }
 
     /// Its id.

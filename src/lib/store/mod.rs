@@ -7,6 +7,7 @@
 mod key;
 mod local;
 mod watched;
+mod wrapped;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use crate::fs::{FileError, Lock, LockKind, Tree};
 pub use key::{ObjectKey, ObjectKeyError};
 pub use local::{LocalStore, StoreProbe};
 pub use watched::WatchedStore;
+pub use wrapped::{Around, StoreCall, WrappedStore};
 
 /// The answer of a store, when it comes.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -2,9 +2,6 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use jiff::Timestamp;
-
 use super::super::{ArchiveError, ArchiveOptions};
 use super::scene::{BACKUP_HISTORY, HISTORY_OF_1, SEGMENT, Scene};
 use crate::codec::RepositoryId;
@@ -12,7 +9,7 @@ use crate::error::{Classified, ErrorClass, chain};
 use crate::fs::FileError;
 use crate::pg::testing::{OTHER_CONTROL_FILE, wal_segment};
 use crate::repository::{ClusterName, ClusterSelection, Repository};
-use crate::store::{LocalStore, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use crate::store::{Around, LocalStore, StoreCall, StoreError, StoreFuture, WrappedStore};
 
 const HISTORY: &str = "00000002.history";
 const BACKUP: &str = "000000010000000000000003.00000028.backup";
@@ -377,57 +374,17 @@ fn an_unknown_cluster_name_is_a_usage_error() {
     assert_eq!(error.class(), ErrorClass::Usage);
 }
 
-/// A store whose every write fails as a file system does.
+/// Fails every creation as a file system does.
 struct Failing {
-    store: LocalStore,
+    root: String,
     kind: ErrorKind,
 }
 
-impl Store for Failing {
-    fn describe(&self) -> String {
-        self.store.describe()
-    }
-
-    fn put_new<'a>(&'a self, key: &'a ObjectKey, _: &'a [u8], _: ObjectBody<'a>) -> StoreFuture<'a, PutOutcome> {
-        let root = self.store.root().display().to_string();
+impl Around for Failing {
+    fn around<'a, T: Send + 'a>(&'a self, call: StoreCall<'a>, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        let StoreCall::Create(key) = call else { return answer };
         let source = FileError::new("write", Path::new(key.as_str()), self.kind);
-        Box::pin(async move { Err(StoreError::File { root, source }) })
-    }
-
-    fn get_range<'a>(&'a self, key: &'a ObjectKey, offset: u64, length: usize) -> StoreFuture<'a, Bytes> {
-        self.store.get_range(key, offset, length)
-    }
-
-    fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64> {
-        self.store.size(key)
-    }
-
-    fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>> {
-        self.store.list_after(prefix, after, limit)
-    }
-
-    fn delete<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, bool> {
-        self.store.delete(key)
-    }
-
-    fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
-        self.store.time_of(key)
-    }
-
-    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
-        self.store.left_overs(limit)
-    }
-
-    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
-        self.store.tidy(prefix)
-    }
-
-    fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
-        self.store.lock(kind)
-    }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
-        self.store.scratch()
+        Box::pin(async move { Err(StoreError::File { root: self.root.clone(), source }) })
     }
 }
 
@@ -444,7 +401,9 @@ fn what_the_file_system_says_decides_the_class() {
         (ErrorKind::NotFound, ErrorClass::Unavailable),
         (ErrorKind::Other, ErrorClass::Unavailable),
     ] {
-        let store = Arc::new(Failing { store: LocalStore::open(&scene.test.root()).unwrap(), kind });
+        let root = scene.test.root();
+        let failing = Failing { root: root.display().to_string(), kind };
+        let store = Arc::new(WrappedStore::new(Arc::new(LocalStore::open(&root).unwrap()), failing));
         let options = ArchiveOptions {
             open_repository: Box::new(move || Repository::open(store, None)),
             ..scene.options(SEGMENT)

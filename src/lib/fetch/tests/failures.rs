@@ -3,16 +3,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use jiff::Timestamp;
-
 use super::super::{FetchError, FetchOptions, run};
 use super::scene::{SEGMENT, Scene};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::testing::{OTHER_CONTROL_FILE, wal_segment};
 use crate::report::CollectingReporter;
 use crate::repository::{ClusterName, ClusterSelection, Repository, RepositoryError};
-use crate::store::{LocalStore, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use crate::store::{Around, LocalStore, ObjectKey, StoreCall, StoreError, StoreFuture, WrappedStore};
 
 type Mutilation = fn(&Scene);
 
@@ -275,78 +272,28 @@ fn only_what_may_pass_is_tried_again_and_not_for_ever() {
     );
 }
 
-/// A store that says once, at its n-th call, that there is no such object.
+/// Says once, at the n-th call, that there is no such object.
 struct Forgetful {
-    store: LocalStore,
     calls: AtomicUsize,
     forgets: usize,
-    forgotten: Mutex<Option<ObjectKey>>,
+    forgotten: Arc<Mutex<Option<ObjectKey>>>,
 }
 
-impl Forgetful {
-    fn not_found(&self, key: &ObjectKey) -> Option<StoreError> {
-        let is_now = self.calls.fetch_add(1, Ordering::SeqCst) == self.forgets;
-        is_now.then(|| {
-            *self.forgotten.lock().unwrap() = Some(key.clone());
-            StoreError::NotFound { key: key.clone(), store: self.describe() }
-        })
-    }
-
-    fn answer<'a, T>(&'a self, key: &ObjectKey, otherwise: StoreFuture<'a, T>) -> StoreFuture<'a, T>
-    where
-        T: Send + 'a,
-    {
-        match self.not_found(key) {
-            Some(error) => Box::pin(async move { Err(error) }),
-            None => otherwise,
+impl Around for Forgetful {
+    fn around<'a, T: Send + 'a>(&'a self, call: StoreCall<'a>, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        let key = match call {
+            StoreCall::Create(_) | StoreCall::Delete(_) => panic!("pgv-fetch changes the repository: {call}"),
+            StoreCall::Read(key) | StoreCall::Size(key) | StoreCall::Time(key) => key.clone(),
+            StoreCall::List(prefix) => {
+                ObjectKey::parse(prefix.trim_end_matches('/')).unwrap_or_else(|_| ObjectKey::parse("root").unwrap())
+            }
+            StoreCall::Tidy(_) | StoreCall::LeftOvers | StoreCall::Lock => return answer,
+        };
+        if self.calls.fetch_add(1, Ordering::SeqCst) != self.forgets {
+            return answer;
         }
-    }
-}
-
-impl Store for Forgetful {
-    fn describe(&self) -> String {
-        self.store.describe()
-    }
-
-    fn put_new<'a>(&'a self, _: &'a ObjectKey, _: &'a [u8], _: ObjectBody<'a>) -> StoreFuture<'a, PutOutcome> {
-        panic!("pgv-fetch writes into the repository")
-    }
-
-    fn get_range<'a>(&'a self, key: &'a ObjectKey, offset: u64, length: usize) -> StoreFuture<'a, Bytes> {
-        self.answer(key, self.store.get_range(key, offset, length))
-    }
-
-    fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64> {
-        self.answer(key, self.store.size(key))
-    }
-
-    fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>> {
-        let key = ObjectKey::parse(prefix.trim_end_matches('/')).unwrap_or_else(|_| ObjectKey::parse("root").unwrap());
-        self.answer(&key, self.store.list_after(prefix, after, limit))
-    }
-
-    fn delete<'a>(&'a self, _: &'a ObjectKey) -> StoreFuture<'a, bool> {
-        panic!("pgv-fetch deletes from the repository")
-    }
-
-    fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
-        self.answer(key, self.store.time_of(key))
-    }
-
-    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
-        self.store.left_overs(limit)
-    }
-
-    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
-        self.store.tidy(prefix)
-    }
-
-    fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
-        self.store.lock(kind)
-    }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
-        self.store.scratch()
+        *self.forgotten.lock().unwrap() = Some(key.clone());
+        Box::pin(async move { Err(StoreError::NotFound { key, store: "the store".to_owned() }) })
     }
 }
 
@@ -361,19 +308,16 @@ fn an_object_that_is_not_found_never_proves_absence_of_another() {
         scene.store("00000003.history", history);
         let mut forgets = 0;
         loop {
-            let store = Arc::new(Forgetful {
-                store: LocalStore::open(&scene.repository_root()).unwrap(),
-                calls: AtomicUsize::new(0),
-                forgets,
-                forgotten: Mutex::new(None),
-            });
-            let opened = store.clone();
+            let forgotten = Arc::new(Mutex::new(None));
+            let around = Forgetful { calls: AtomicUsize::new(0), forgets, forgotten: forgotten.clone() };
+            let inner = Arc::new(LocalStore::open(&scene.repository_root()).unwrap());
+            let store = Arc::new(WrappedStore::new(inner, around));
             let options = FetchOptions {
-                open_repository: Box::new(move || Repository::open(opened.clone(), None)),
+                open_repository: Box::new(move || Repository::open(store.clone(), None)),
                 ..scene.options(asked)
             };
             let result = scene.run(&options);
-            let Some(forgotten) = store.forgotten.lock().unwrap().clone() else { break };
+            let Some(forgotten) = forgotten.lock().unwrap().clone() else { break };
             let class = result.as_ref().err().map(Classified::class);
             assert_ne!(class, Some(ErrorClass::NotFound), "{asked}: call {forgets}, {forgotten}: {result:?}");
             if forgotten.file_name() == SEGMENT {

@@ -2,16 +2,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use bytes::Bytes;
-use jiff::Timestamp;
-
 use super::super::{FetchError, FetchOptions, run_within};
 use super::scene::{SEGMENT, Scene};
 use crate::clock::{Stopwatch, wait};
 use crate::error::{Classified, ErrorClass};
 use crate::report::SilentReporter;
 use crate::repository::Repository;
-use crate::store::{LocalStore, ObjectBody, ObjectKey, PutOutcome, Store, StoreFuture};
+use crate::store::{Around, LocalStore, StoreCall, StoreFuture, WrappedStore};
 
 #[test]
 fn what_hangs_is_given_up_and_named() {
@@ -43,62 +40,15 @@ fn waiting_between_tries_is_no_stall() {
     assert!(matches!(error, FetchError::Repository { .. }), "{error:?}");
 }
 
-/// A store that takes its time for each answer.
-struct Slow(LocalStore);
+/// Takes its time for each answer.
+struct Slow;
 
 const EACH: Duration = Duration::from_millis(150);
 
-impl Store for Slow {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-
-    fn put_new<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        header: &'a [u8],
-        body: ObjectBody<'a>,
-    ) -> StoreFuture<'a, PutOutcome> {
-        self.0.put_new(key, header, body)
-    }
-
-    fn get_range<'a>(&'a self, key: &'a ObjectKey, offset: u64, length: usize) -> StoreFuture<'a, Bytes> {
+impl Around for Slow {
+    fn around<'a, T: Send + 'a>(&'a self, _: StoreCall<'a>, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
         wait(EACH);
-        self.0.get_range(key, offset, length)
-    }
-
-    fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64> {
-        wait(EACH);
-        self.0.size(key)
-    }
-
-    fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>> {
-        wait(EACH);
-        self.0.list_after(prefix, after, limit)
-    }
-
-    fn delete<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, bool> {
-        self.0.delete(key)
-    }
-
-    fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
-        self.0.time_of(key)
-    }
-
-    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<crate::store::LeftOver>> {
-        self.0.left_overs(limit)
-    }
-
-    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
-        self.0.tidy(prefix)
-    }
-
-    fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
-        self.0.lock(kind)
-    }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, crate::store::StoreError> {
-        self.0.scratch()
+        answer
     }
 }
 
@@ -108,7 +58,9 @@ fn what_is_slow_is_left_its_time() {
     scene.store_segment(SEGMENT);
     let root = scene.repository_root();
     let options = FetchOptions {
-        open_repository: Box::new(move || Repository::open(Arc::new(Slow(LocalStore::open(&root)?)), None)),
+        open_repository: Box::new(move || {
+            Repository::open(Arc::new(WrappedStore::new(Arc::new(LocalStore::open(&root)?), Slow)), None)
+        }),
         ..scene.options(SEGMENT)
     };
     let (limit, taken) = (EACH * 3, Stopwatch::start());
