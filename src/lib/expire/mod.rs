@@ -26,9 +26,113 @@ mod wal;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
+
+use apply::Executor;
+use facts::TreeFacts;
+
+use crate::clock::Clock;
+use crate::report::{Cancel, Reporter};
+use crate::repository::{ClusterName, ClusterRef, Repository, RepositoryError, Writer, WriterDescription};
+
 pub use error::ExpireError;
 pub use pin::{PinOptions, Pinned, Unpinned, pin, unpin};
 pub use plan::{Fate, PlannedBackup, PlannedUnfinished, PlannedWal, TreePlan, WalKept};
 pub use reach::LostTargets;
-pub use report::{ExpireOptions, ExpireReport, ExpiredRepository, SCHEMA_VERSION, apply, plan};
+pub use report::{ExpireReport, ExpiredRepository, SCHEMA_VERSION};
 pub use rules::{KeepReason, Rules};
+
+/// What a writer is called that writes for no data directory.
+const NO_DIRECTORY: &str = "unknown";
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct ExpireOptions {
+    /// The repository's URL, as it was given.
+    pub url: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The configuration file in use.
+    pub configuration_file: Option<PathBuf>,
+    /// This host's name.
+    pub host: String,
+    /// Whose backups.
+    pub clusters: Vec<ClusterName>,
+    /// What is to stay.
+    pub rules: Rules,
+}
+
+/// Plans, and changes nothing.
+pub fn plan(repository: &Repository, options: &ExpireOptions, clock: &dyn Clock) -> Result<ExpireReport, ExpireError> {
+    let ExpireOptions { url, path, configuration_file, rules, .. } = options.clone();
+    if rules.is_empty() {
+        return Err(ExpireError::NoRule);
+    }
+    let now = clock.now();
+    let mut trees = Vec::new();
+    for (cluster, size) in facts::trees_of(repository, &options.clusters)? {
+        let facts = TreeFacts::gather(repository, &cluster, size, rules.wal_days.is_some())?;
+        let mut tree = plan::plan(&facts, &rules, now)?;
+        tree.freed_bytes = freed(repository, &cluster, &tree)?;
+        trees.push(tree);
+    }
+    Ok(ExpireReport {
+        schema_version: SCHEMA_VERSION,
+        configuration_file,
+        repository: ExpiredRepository { url, path, id: repository.id() },
+        rules,
+        now,
+        applied: false,
+        freed_bytes: trees.iter().map(|tree| tree.freed_bytes).sum(),
+        trees,
+    })
+}
+
+/// Does what the plan says.
+pub fn apply(
+    repository: &Repository,
+    options: &ExpireOptions,
+    report: &mut ExpireReport,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<(), ExpireError> {
+    if let Some(refusal) = report.refusal() {
+        return Err(refusal);
+    }
+    let description = WriterDescription::new(&options.host, Path::new(NO_DIRECTORY), report.now);
+    let writer = Writer::new(repository, description);
+    for tree in &report.trees {
+        let cluster = tree.tree();
+        if tree.is_empty() {
+            repository.tidy(&cluster)?;
+            continue;
+        }
+        repository.introduce(&cluster.name, &writer)?;
+        let size = facts::segment_size(repository, &cluster)?;
+        let (host, now, writer) = (options.host.as_str(), report.now, &writer);
+        let executor = Executor { repository, cluster: &cluster, size, writer, host, now, reporter, cancel };
+        executor.run(tree)?;
+        repository.tidy(&cluster)?;
+    }
+    report.applied = true;
+    Ok(())
+}
+
+/// The stored bytes of all that goes.
+fn freed(repository: &Repository, cluster: &ClusterRef, tree: &TreePlan) -> Result<u64, RepositoryError> {
+    let going = &tree.going;
+    let mut bytes = 0;
+    for (backup, ordinal) in &going.packs {
+        bytes += repository.stored_bytes(&repository.pack_key(cluster, backup, *ordinal)?)?;
+    }
+    for name in &going.wal {
+        bytes += repository.stored_bytes(&repository.wal_key(cluster, name)?)?;
+    }
+    let folders = repository.backup_folders(cluster)?;
+    for id in going.backups.iter().chain(&going.unfinished).chain(&tree.being_deleted) {
+        for object in folders.get(id).map(|folder| folder.objects.as_slice()).unwrap_or_default() {
+            bytes += repository.stored_bytes(&repository.backup_object_key(cluster, id, object)?)?;
+        }
+    }
+    Ok(bytes)
+}

@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
+use super::NO_DIRECTORY;
 use super::error::ExpireError;
-use super::report::{NO_DIRECTORY, trees_of};
+use super::facts::trees_of;
 use crate::clock::Clock;
 use crate::repository::{BackupId, BackupNote, ClusterName, ClusterRef, Repository, Writer, WriterDescription};
 
