@@ -17,7 +17,8 @@ use crate::fs::{Lock, LockKind};
 use crate::pg::{WalFileName, WalSegmentSize};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{
-    BackupId, BackupMark, BackupNote, BackupRecord, BackupState, ClusterRef, Hold, Repository, Writer, hold_of,
+    BackupId, BackupMark, BackupNote, BackupRecord, BackupState, ClusterRef, DeletionStep, Hold, Repository, Writer,
+    hold_of,
 };
 
 /// LIMIT: WAL files that are deleted before it is asked again who is running. No backup can begin meanwhile.
@@ -93,17 +94,17 @@ impl Executor<'_> {
         let folders = self.repository.backup_folders(self.cluster)?;
         let Some(folder) = folders.get(&id) else { return Ok(()) };
         let needed = facts.needed_packs(|_| true);
-        let key = |object: &str| self.repository.backup_object_key(self.cluster, &id, object);
-        self.delete(&key("record")?)?;
+        // Whether or not it was listed a moment ago.
+        self.delete(&self.repository.record_key(self.cluster, &id)?)?;
         for ordinal in facts.packs.get(&id).into_iter().flatten() {
             if !needed.contains(&(id, *ordinal)) {
                 self.delete(&self.repository.pack_key(self.cluster, &id, *ordinal)?)?;
             }
         }
         let mut objects = folder.objects.clone();
-        objects.sort_by_key(|object| rank(object));
+        objects.sort_by_key(|object| DeletionStep::of(object));
         for object in &objects {
-            self.delete(&key(object)?)?;
+            self.delete(&self.repository.backup_object_key(self.cluster, &id, object)?)?;
         }
         Ok(())
     }
@@ -179,18 +180,6 @@ impl Executor<'_> {
 
     fn check_cancel(&self) -> Result<(), ExpireError> {
         if self.cancel.is_cancelled() { Err(ExpireError::Interrupted) } else { Ok(()) }
-    }
-}
-
-/// What goes in which order: `begin` after all that it announces, `gone` behind everything.
-fn rank(object: &str) -> u8 {
-    match object {
-        "record" => 0,
-        "begin" => 2,
-        "doubt" | "suspect" => 3,
-        "gone" => 5,
-        pin if pin.starts_with("pins/") => 4,
-        _ => 1,
     }
 }
 
