@@ -127,11 +127,12 @@ pub(crate) fn run(args: ExpireArgs, context: &Context) -> Result<Outcome, Box<dy
         None => Ok(()),
     };
     drop(lease);
-    match (is_text, &done) {
-        (true, Ok(())) if report.applied => context.printer().answer(&expire_text::done(&report))?,
-        (true, _) => {}
-        (false, _) => context.printer().answer(&json_answer(&report)?)?,
-    }
+    let answered = match is_text {
+        true if report.applied => context.printer().answer(&expire_text::done(&report)),
+        true => Ok(()),
+        false => json_answer(&report).and_then(|answer| context.printer().answer(&answer)),
+    };
     done?;
+    answered?;
     Ok(Outcome::Done)
 }

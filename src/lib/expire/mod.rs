@@ -33,13 +33,13 @@ use facts::TreeFacts;
 
 use crate::clock::Clock;
 use crate::report::{Cancel, Reporter};
-use crate::repository::{ClusterName, ClusterRef, Repository, RepositoryError, Writer, WriterDescription};
+use crate::repository::{ClusterName, Repository, Writer, WriterDescription};
 
 pub use error::ExpireError;
 pub use pin::{PinOptions, Pinned, Unpinned, pin, unpin};
 pub use plan::{Fate, PlannedBackup, PlannedUnfinished, PlannedWal, TreePlan, WalKept};
 pub use reach::LostTargets;
-pub use report::{ExpireReport, ExpiredRepository, SCHEMA_VERSION};
+pub use report::{ExpireReport, ExpiredRepository, HeldBackup, HeldBecause, SCHEMA_VERSION, TreeDone};
 pub use rules::{KeepReason, Rules};
 
 /// What a writer is called that writes for no data directory.
@@ -73,9 +73,11 @@ pub fn plan(repository: &Repository, options: &ExpireOptions, clock: &dyn Clock)
     for (cluster, size) in facts::trees_of(repository, &options.clusters)? {
         let facts = TreeFacts::gather(repository, &cluster, size, rules.wal_days.is_some())?;
         let mut tree = plan::plan(&facts, &rules, now)?;
-        tree.freed_bytes = freed(repository, &cluster, &tree)?;
+        tree.planned_bytes = apply::planned_bytes(repository, &cluster, &tree)?;
+        tree.freed_bytes = tree.planned_bytes;
         trees.push(tree);
     }
+    let planned_bytes = trees.iter().map(|tree| tree.planned_bytes).sum();
     Ok(ExpireReport {
         schema_version: SCHEMA_VERSION,
         configuration_file,
@@ -83,12 +85,13 @@ pub fn plan(repository: &Repository, options: &ExpireOptions, clock: &dyn Clock)
         rules,
         now,
         applied: false,
-        freed_bytes: trees.iter().map(|tree| tree.freed_bytes).sum(),
+        planned_bytes,
+        freed_bytes: planned_bytes,
         trees,
     })
 }
 
-/// Does what the plan says.
+/// Does what the plan says. The report says what was done, also when that ended early.
 pub fn apply(
     repository: &Repository,
     options: &ExpireOptions,
@@ -100,39 +103,28 @@ pub fn apply(
         return Err(refusal);
     }
     let description = WriterDescription::new(&options.host, Path::new(NO_DIRECTORY), report.now);
-    let writer = Writer::new(repository, description);
-    for tree in &report.trees {
-        let cluster = tree.tree();
+    let writer = &Writer::new(repository, description);
+    let (host, now) = (options.host.as_str(), report.now);
+    report.begin();
+    for tree in &mut report.trees {
+        let cluster = &tree.tree();
         if tree.is_empty() {
-            repository.tidy(&cluster)?;
+            tree.done = Some(TreeDone { finished: true, ..TreeDone::default() });
+            repository.tidy(cluster)?;
             continue;
         }
-        repository.introduce(&cluster.name, &writer)?;
-        let size = facts::segment_size(repository, &cluster)?;
-        let (host, now, writer) = (options.host.as_str(), report.now, &writer);
-        let executor = Executor { repository, cluster: &cluster, size, writer, host, now, reporter, cancel };
-        executor.run(tree)?;
-        repository.tidy(&cluster)?;
+        repository.introduce(&cluster.name, writer)?;
+        let size = facts::segment_size(repository, cluster)?;
+        let (planned_bytes, done) = (tree.planned_bytes, TreeDone::default());
+        let mut executor =
+            Executor { repository, cluster, size, writer, host, now, reporter, cancel, planned_bytes, done };
+        let outcome = executor.run(tree);
+        let done = executor.done;
+        tree.freed_bytes = done.freed_bytes;
+        report.freed_bytes += done.freed_bytes;
+        tree.done = Some(done);
+        outcome?;
+        repository.tidy(cluster)?;
     }
-    report.applied = true;
     Ok(())
-}
-
-/// The stored bytes of all that goes.
-fn freed(repository: &Repository, cluster: &ClusterRef, tree: &TreePlan) -> Result<u64, RepositoryError> {
-    let going = &tree.going;
-    let mut bytes = 0;
-    for (backup, ordinal) in &going.packs {
-        bytes += repository.stored_bytes(&repository.pack_key(cluster, backup, *ordinal)?)?;
-    }
-    for name in &going.wal {
-        bytes += repository.stored_bytes(&repository.wal_key(cluster, name)?)?;
-    }
-    let folders = repository.backup_folders(cluster)?;
-    for id in going.backups.iter().chain(&going.unfinished).chain(&tree.being_deleted) {
-        for object in folders.get(id).map(|folder| folder.objects.as_slice()).unwrap_or_default() {
-            bytes += repository.stored_bytes(&repository.backup_object_key(cluster, id, object)?)?;
-        }
-    }
-    Ok(bytes)
 }

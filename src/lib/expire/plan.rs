@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::error::ExpireError;
 use super::facts::TreeFacts;
 use super::reach::{self, LostTargets};
+use super::report::TreeDone;
 use super::rules::{self, KeepReason, Rules};
 use super::wal;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalFileName, WalSegmentName};
@@ -104,8 +105,12 @@ pub struct TreePlan {
     pub wal_kept: Option<WalKept>,
     /// What can no longer be reached.
     pub lost_targets: Vec<LostTargets>,
-    /// How many stored bytes are freed.
+    /// How many stored bytes the plan frees.
+    pub planned_bytes: u64,
+    /// How many were freed; of a plan alone, how many would be.
     pub freed_bytes: u64,
+    /// What was done; nothing before it was begun.
+    pub done: Option<TreeDone>,
     #[serde(skip)]
     pub(super) going: Going,
 }
@@ -120,6 +125,8 @@ pub enum WalKept {
         /// Which one.
         backup: BackupId,
     },
+    /// Somebody is taking a backup, of which nothing was to be seen yet.
+    Locked,
     /// There is no good backup, so nothing says what is old.
     NoBackup,
 }
@@ -207,7 +214,9 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
         wal: shown(&going.wal, facts),
         wal_kept,
         lost_targets: reach::lost(facts, stays),
+        planned_bytes: 0,
         freed_bytes: 0,
+        done: None,
         going,
     })
 }

@@ -67,6 +67,11 @@ pub(crate) enum DeletionStep {
 }
 
 impl DeletionStep {
+    /// Whether it holds something, and is no mark: those say that it goes, and take no room to speak of.
+    pub(crate) fn is_data(self) -> bool {
+        !matches!(self, Self::Mark | Self::Gone)
+    }
+
     /// With what an object goes.
     pub(crate) fn of(object: &str) -> Self {
         match BackupPart::of_name(object) {
