@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use apply::Executor;
 use facts::TreeFacts;
+use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::report::{Cancel, Reporter};
@@ -42,8 +43,14 @@ pub use reach::LostTargets;
 pub use report::{ExpireReport, ExpiredRepository, HeldBackup, HeldBecause, SCHEMA_VERSION, TreeDone};
 pub use rules::{KeepReason, Rules};
 
-/// What a writer is called that writes for no data directory.
+/// What stands for a data directory in the id of who writes for none.
 const NO_DIRECTORY: &str = "unknown";
+
+/// The writer of marks and pins. It never introduces itself: it writes no data of any server, and whoever looks for a
+/// second server among the writers must not find it there. What it writes names its host.
+fn writer(repository: &Repository, host: &str, now: Timestamp) -> Writer {
+    Writer::new(repository, WriterDescription::new(host, Path::new(NO_DIRECTORY), now))
+}
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -102,9 +109,8 @@ pub fn apply(
     if let Some(refusal) = report.refusal() {
         return Err(refusal);
     }
-    let description = WriterDescription::new(&options.host, Path::new(NO_DIRECTORY), report.now);
-    let writer = &Writer::new(repository, description);
     let (host, now) = (options.host.as_str(), report.now);
+    let writer = &writer(repository, host, now);
     report.begin();
     for tree in &mut report.trees {
         let cluster = &tree.tree();
@@ -113,7 +119,6 @@ pub fn apply(
             repository.tidy(cluster)?;
             continue;
         }
-        repository.introduce(&cluster.name, writer)?;
         let size = facts::segment_size(repository, cluster)?;
         let (planned_bytes, done) = (tree.planned_bytes, TreeDone::default());
         let mut executor =

@@ -3,13 +3,10 @@
 //! A pin is an object of a new name each time, so nothing is ever stored twice under one name; taking pins away is
 //! deleting them. ORDER: the pin is stored first, and what became of the backup is read then.
 
-use std::path::Path;
-
-use super::NO_DIRECTORY;
 use super::error::ExpireError;
 use super::facts::trees_of;
 use crate::clock::Clock;
-use crate::repository::{BackupId, BackupNote, ClusterName, ClusterRef, Repository, Writer, WriterDescription};
+use crate::repository::{BackupId, BackupNote, ClusterName, ClusterRef, Repository};
 
 /// Which backup.
 #[derive(Debug, Clone)]
@@ -52,8 +49,7 @@ pub fn pin(
         return Ok(Pinned::Before);
     }
     let now = clock.now();
-    let writer = Writer::new(repository, WriterDescription::new(&options.host, Path::new(NO_DIRECTORY), now));
-    repository.introduce(&cluster.name, &writer)?;
+    let writer = super::writer(repository, &options.host, now);
     let note = BackupNote { id: options.backup, host: options.host.clone(), set: now, reason: reason.to_owned() };
     repository.pin_backup(&cluster, &note, &writer)?;
     match repository.backup_state(&cluster, &options.backup)?.is_listed() {

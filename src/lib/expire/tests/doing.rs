@@ -279,6 +279,8 @@ fn killed_before_each_change_it_leaves_whole_backups_and_the_next_run_finishes()
 fn a_pin_keeps_a_backup_until_it_is_taken_away() {
     let scene = Scene::new();
     let repository = &scene.test.repository;
+    let writers = || repository.writer_ids(&scene.test.cluster.name).unwrap();
+    let before = writers();
     let of_first = scene.pinned(0);
     assert_eq!(pin(repository, &of_first, "for the auditors", &Scene::clock()).unwrap(), Pinned::Now);
     assert_eq!(pin(repository, &of_first, "again", &Scene::clock()).unwrap(), Pinned::Before);
@@ -290,6 +292,7 @@ fn a_pin_keeps_a_backup_until_it_is_taken_away() {
     assert!(!scene.has_any_of(0));
     let error = pin(repository, &of_first, "late", &Scene::clock()).unwrap_err();
     assert_eq!(error.class(), crate::error::ErrorClass::NotFound, "{error}");
+    assert_eq!(writers(), before, "neither is a server that writes here");
 }
 
 #[test]

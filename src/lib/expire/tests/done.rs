@@ -24,7 +24,7 @@ impl Reporter for Heard {
 /// The bytes of all that is no mark.
 fn bytes(scene: &Scene) -> u64 {
     let keys = scene.test.repository.list("main/").unwrap();
-    let is_data = |key: &str| !key.contains("/writers/") && !["/doubt", "/gone"].iter().any(|mark| key.ends_with(mark));
+    let is_data = |key: &str| !["/doubt", "/gone"].iter().any(|mark| key.ends_with(mark));
     let keys = keys.iter().filter(|key| is_data(key.as_str()));
     keys.map(|key| scene.test.repository.stored_bytes(key).unwrap()).sum()
 }
