@@ -110,7 +110,7 @@ fn faults_of_server_and_archive_are_named() {
             std::fs::File::options().write(true).open(&entry).unwrap().set_modified(hour_ago).unwrap();
         }
     }
-    assert_line(&check(&site, &["--no-switch"]), "waiting_wal", "critical", &["wait, the oldest for 60 min"]);
+    assert_line(&check(&site, &["--no-switch"]), "waiting_wal", "critical", &["wait, the oldest for 1 h"]);
     site.primary.configure(&[&command]);
     site.primary.reload();
     site.primary.archive_all();

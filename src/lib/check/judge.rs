@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use super::facts::CheckFacts;
 use super::report::{CheckItem, CheckName, CheckState};
 
-/// One line for each thing that is known, in the order in which a person would look.
 pub(super) use server::setting_names;
 
+/// One line for each thing that is known, in the order in which a person would look.
 pub(super) fn judge(facts: &CheckFacts) -> Vec<CheckItem> {
     let mut items = vec![storage::configuration(facts), storage::repository(facts)];
     items.extend(storage::repository_room(facts));
@@ -42,28 +42,6 @@ fn critical(check: CheckName, found: impl Into<String>, advice: impl Into<String
 /// How long ago something was; nothing, when that lies ahead.
 pub(super) fn age(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(time)).unwrap_or_default()
-}
-
-/// A span in its largest unit, for sentences: `3 days`, `5 h`.
-fn span_text(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let units = [(86_400, "days"), (3_600, "h"), (60, "min")];
-    match units.into_iter().find(|(length, _)| seconds >= 2 * length) {
-        Some((length, name)) => format!("{} {name}", seconds / length),
-        None => format!("{seconds} s"),
-    }
-}
-
-/// Bytes in their largest unit, for sentences.
-fn bytes_text(bytes: u64) -> String {
-    let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(size, _)| bytes >= *size) {
-        Some((size, name)) => {
-            let tenths = bytes / (size / 10);
-            format!("{}.{} {name}", tenths / 10, tenths % 10)
-        }
-        None => format!("{bytes} B"),
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What the repository holds of the cluster: its backups, its WAL, its histories.
 
-use super::{age, critical, ok, span_text, warning};
+use super::{age, critical, ok, warning};
 use crate::check::facts::{CheckFacts, TreeFacts};
 use crate::check::report::{CheckItem, CheckName};
+use crate::report::duration_text;
 
 /// Things of one kind that are named.
 const NAMED_MAX: usize = 3;
@@ -22,7 +23,7 @@ fn last_backup(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
         return critical(check, format!("none of {} backups is good", tree.backups.len()), advice);
     };
     let old = age(facts.now, good.stop_time);
-    let mut found = format!("{} ended {} ago", good.id, span_text(old));
+    let mut found = format!("{} ended {} ago", good.id, duration_text(old));
     if good.id != newest.id {
         let what = if newest.has_findings { "has damaged pages" } else { "lacks WAL" };
         found = format!("{found}; {}, newer, {what}", newest.id);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{age, bytes_text, critical, ok, span_text, unknown, warning};
+use super::{age, critical, ok, unknown, warning};
 use crate::check::facts::{CheckFacts, ServerPart, Trial};
 use crate::check::report::{CheckItem, CheckName, CheckState};
 use crate::pg::setting_value::{is_archiving, is_enough_wal, is_on, is_positive, runs_pgv_archive};
+use crate::report::{bytes_text, duration_text};
 use crate::server::{CHECK_FUNCTIONS, grant_execute};
 
 /// WAL that waits this long is not being archived, or too slowly.
@@ -164,7 +165,7 @@ fn behind(facts: &CheckFacts, server: &ServerPart, why: &str) -> CheckItem {
     };
     let bytes = server_end.distance_from(archive_end).unwrap_or_default();
     let last = tree.last_segment.and_then(|(_, archived)| archived);
-    let stored = last.map_or_else(String::new, |time| format!(", last stored {} ago", span_text(age(facts.now, time))));
+    let stored = last.map_or_else(String::new, |time| format!(", last stored {} ago", duration_text(age(facts.now, time))));
     let found = format!("{why}; the archive ends {} behind the server{stored}", bytes_text(bytes));
     let is_old = last.is_none_or(|time| age(facts.now, time) > WAITING_WARNING);
     if bytes > BEHIND_SEGMENTS * tree.segment_size.bytes() && is_old {
@@ -180,7 +181,7 @@ fn behind(facts: &CheckFacts, server: &ServerPart, why: &str) -> CheckItem {
 fn archiver(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
     let check = CheckName::Archiver;
     let archiver = &server.health.archiver;
-    let ago = |time| span_text(age(server.health.now, time));
+    let ago = |time| duration_text(age(server.health.now, time));
     let failed = archiver.last_failed_at.map(|time| {
         format!("it failed {} ago at {}", ago(time), archiver.last_failed.as_deref().unwrap_or("an unknown file"))
     });
@@ -211,7 +212,7 @@ fn waiting(server: &ServerPart) -> Option<CheckItem> {
     if waiting.count == 0 {
         return Some(ok(check, "nothing waits to be archived"));
     }
-    let found = format!("{} files wait, the oldest for {}", waiting.count, span_text(oldest));
+    let found = format!("{} files wait, the oldest for {}", waiting.count, duration_text(oldest));
     let advice = "Is the archiver failing (see there), or is the repository slower than the WAL comes?";
     Some(if oldest >= WAITING_CRITICAL || waiting.count >= WAITING_COUNT_CRITICAL {
         critical(check, found, advice)
@@ -242,9 +243,9 @@ fn wal_room(facts: &CheckFacts, server: &ServerPart) -> Option<CheckItem> {
     let is_piling_up = is_piling_up(facts, server);
     let found = match lasts {
         Some(lasts) if is_piling_up => {
-            format!("{free}, full in {} at the present rate: WAL is not leaving it", span_text(lasts))
+            format!("{free}, full in {} at the present rate: WAL is not leaving it", duration_text(lasts))
         }
-        Some(lasts) => format!("{free}, enough for {} if archiving stopped", span_text(lasts)),
+        Some(lasts) => format!("{free}, enough for {} if archiving stopped", duration_text(lasts)),
         None => free,
     };
     let advice = "A full pg_wal stops the server. Mend archiving, drop unused slots, or enlarge the file system; \

@@ -1,9 +1,12 @@
 //! The configuration, the repository and its room.
 
-use super::{bytes_text, critical, ok, span_text, warning};
+use std::time::Duration;
+
+use super::{critical, ok, warning};
 use crate::check::facts::{CheckFacts, RepositoryFacts, TreeFacts};
 use crate::check::report::{CheckItem, CheckName};
-use std::time::Duration;
+use crate::pg::shell_quote;
+use crate::report::{bytes_text, duration_text};
 
 /// A repository that is full sooner than this is critical: nobody may be there before tomorrow.
 const REPOSITORY_CRITICAL: Duration = Duration::from_secs(86_400);
@@ -41,7 +44,8 @@ pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
     let owner = facts.server.as_ref().ok().and_then(|server| server.owner);
     if let Some(server) = owner.filter(|owner| *owner != repository.owner) {
         let found = format!("\"{path}\" belongs to user {}, the data directory to user {server}", repository.owner);
-        let advice = format!("The server runs pgv-archive as its own account: chown -R {server} '{path}'");
+        let quoted = shell_quote(&repository.path.to_string_lossy());
+        let advice = format!("The server runs pgv-archive as its own account: chown -R {server} {quoted}");
         return critical(CheckName::Repository, found, advice);
     }
     modes(repository).unwrap_or_else(|| ok(CheckName::Repository, format!("\"{path}\", mode {:04o}", repository.mode)))
@@ -49,7 +53,7 @@ pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
 
 fn modes(repository: &RepositoryFacts) -> Option<CheckItem> {
     let path = repository.path.display();
-    let advice = format!("chmod -R go-rwx '{path}'");
+    let advice = format!("chmod -R go-rwx {}", shell_quote(&repository.path.to_string_lossy()));
     let found = |who: &str| format!("\"{path}\" has mode {:04o}: {who}", repository.mode);
     if repository.mode & 0o022 != 0 {
         return Some(critical(CheckName::Repository, found("other accounts may write to it"), advice));
@@ -72,7 +76,7 @@ pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
     let advice = "When it is full, archiving stops and pg_wal grows. pgv expire shows what can go; or enlarge it.";
     let lasts = tree.and_then(|tree| lasts(tree, available));
     let found = match lasts {
-        Some(lasts) => format!("{free}, full in {} at the present rate, if nothing expires", span_text(lasts)),
+        Some(lasts) => format!("{free}, full in {} at the present rate, if nothing expires", duration_text(lasts)),
         None => free,
     };
     if repository.is_read_only {

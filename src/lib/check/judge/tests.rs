@@ -144,7 +144,7 @@ fn each_fault_has_its_line_and_its_weight() {
         (
             CheckName::RepositoryRoom,
             CheckState::Warning,
-            "full in 2 days at the present rate, if nothing expires",
+            "full in 2 d 2 h at the present rate, if nothing expires",
             |facts| {
                 facts.repository.as_mut().unwrap().room =
                     FileSystemRoom { available_bytes: 15 * GIB, total_bytes: 100 * GIB };
@@ -180,6 +180,18 @@ fn each_fault_has_its_line_and_its_weight() {
         assert!(found.state == *state && found.found.contains(words), "{words}: {found:#?}");
         assert!(found.advice.is_some(), "{found:#?}");
     }
+}
+
+#[test]
+fn commands_can_be_pasted_whatever_the_path() {
+    let mut facts = sound();
+    facts.repository.as_mut().unwrap().path = PathBuf::from("/srv/our pgv's");
+    facts.repository.as_mut().unwrap().mode = 0o777;
+    let quoted = r"'/srv/our pgv'\''s'";
+    assert_eq!(item(&facts, CheckName::Repository).advice.unwrap(), format!("chmod -R go-rwx {quoted}"));
+    server(&mut facts).owner = Some(26);
+    let advice = item(&facts, CheckName::Repository).advice.unwrap();
+    assert!(advice.ends_with(&format!("chown -R 26 {quoted}")), "{advice}");
 }
 
 #[test]
