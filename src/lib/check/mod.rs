@@ -8,6 +8,7 @@ mod judge;
 mod metrics;
 mod probe;
 mod report;
+mod tree;
 
 pub use facts::Thresholds;
 pub use metrics::{metrics_file, write_metrics};
