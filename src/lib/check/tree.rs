@@ -7,7 +7,7 @@ use super::facts::{BackupFacts, TreeFacts, WalRate};
 use crate::error::chain;
 use crate::pg::{TimelineId, WalFileName, WalSegmentName};
 use crate::repository::{
-    ArchiveFacts, BackupSpan, Repository, RepositoryError, SelectedCluster, WalArchive, wal_summary,
+    ArchiveFacts, BackupId, BackupSpan, Repository, RepositoryError, SelectedCluster, WalArchive, wal_summary,
 };
 
 /// By how many of the last segments the rate of WAL is measured.
@@ -25,17 +25,23 @@ pub(super) fn tree(
 ) -> Result<TreeFacts, RepositoryError> {
     let cluster = &selected.cluster;
     let archive = WalArchive::new(repository, cluster);
+    // ORDER: what a backup needs was archived before its record was stored, so the WAL is looked at behind the records:
+    // what is not there by then, is missing. What is deleted in between is no fault: each backup is looked for once more.
+    let listed = repository.backups(cluster)?;
+    let begin_problems = repository.begin_problems(cluster)?;
     let wal = ArchiveFacts::gather(&archive, selected.identity.wal_segment_size)?;
+    let is_deleted =
+        |id: BackupId| repository.backup_state(cluster, &id).is_ok_and(|state| state.gone || !state.record);
     let mut unreadable: Vec<String> =
         wal.unlisted.iter().map(|folder| format!("\"{}\" cannot be listed", folder.folder)).collect();
     let mut records = Vec::new();
-    for entry in repository.backups(cluster)? {
+    for entry in listed.into_iter().filter(|entry| !is_deleted(entry.id)) {
         match entry.record {
             Ok(record) => records.push(record),
             Err(error) => unreadable.push(format!("backup {}: {}", entry.id, chain(&error))),
         }
     }
-    for (id, error) in repository.begin_problems(cluster)? {
+    for (id, error) in begin_problems.into_iter().filter(|(id, _)| !is_deleted(*id)) {
         unreadable.push(format!("backup {id}: {}", chain(&error)));
     }
     let spans: Vec<BackupSpan> = records.iter().map(BackupSpan::of).collect();
@@ -92,3 +98,6 @@ fn rate(archive: &WalArchive<'_>, wal: &ArchiveFacts, last: WalSegmentName) -> O
     let stored_bytes = samples.values().sum::<u64>().checked_div(samples.len() as u64)?;
     (span >= RATE_SPAN_MIN).then_some(WalRate { segments, span, stored_bytes })
 }
+
+#[cfg(test)]
+mod tests;
