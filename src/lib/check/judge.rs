@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::facts::CheckFacts;
 use super::report::{CheckItem, CheckName, CheckState};
+use crate::pg::WalSegmentSize;
 
 pub(super) use server::setting_names;
 
@@ -37,6 +38,13 @@ fn warning(check: CheckName, found: impl Into<String>, advice: impl Into<String>
 
 fn critical(check: CheckName, found: impl Into<String>, advice: impl Into<String>) -> CheckItem {
     CheckItem { check, state: CheckState::Critical, found: found.into(), advice: Some(advice.into()) }
+}
+
+/// Less is little whatever the rate, which may rise: room for so many segments.
+const LOW_ROOM_SEGMENTS: u64 = 64;
+
+fn low_room(size: WalSegmentSize) -> u64 {
+    LOW_ROOM_SEGMENTS * size.bytes()
 }
 
 /// How long ago something was; nothing, when that lies ahead.

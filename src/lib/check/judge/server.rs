@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{age, critical, ok, unknown, warning};
+use super::{age, critical, low_room, ok, unknown, warning};
 use crate::check::facts::{CheckFacts, ServerPart, Trial};
 use crate::check::report::{CheckItem, CheckName, CheckState};
 use crate::pg::setting_value::{is_archiving, is_enough_wal, is_on, is_positive, runs_pgv_archive};
@@ -19,7 +19,7 @@ const WAITING_COUNT_CRITICAL: u64 = 512;
 const WAL_ROOM_CRITICAL: Duration = Duration::from_secs(4 * 3600);
 /// While all is well, it should outlast a short outage of the repository.
 const WAL_ROOM_WARNING: Duration = Duration::from_secs(3600);
-/// Whatever the rate, which may rise: percent of the file system.
+/// Where no rate is known: percent of the file system.
 const WAL_ROOM_PERCENT: u64 = 5;
 /// An unused slot that keeps more was forgotten.
 const SLOT_WARNING: u64 = 1 << 30;
@@ -252,9 +252,13 @@ fn wal_room(facts: &CheckFacts, server: &ServerPart) -> Option<CheckItem> {
                   never remove files from pg_wal by hand.";
     let percent = room.available_bytes.saturating_mul(100) / room.total_bytes.max(1);
     let sooner = |limit| lasts.is_some_and(|lasts| lasts < limit);
-    Some(if percent == 0 || (is_piling_up && (sooner(WAL_ROOM_CRITICAL) || percent < WAL_ROOM_PERCENT)) {
+    let has_rate = tree.is_some_and(|tree| tree.rate.is_some());
+    let is_low = tree.is_some_and(|tree| room.available_bytes < low_room(tree.segment_size))
+        || (!has_rate && percent < WAL_ROOM_PERCENT);
+    let is_full = tree.is_some_and(|tree| room.available_bytes < tree.segment_size.bytes());
+    Some(if is_full || (is_piling_up && (sooner(WAL_ROOM_CRITICAL) || is_low)) {
         critical(check, found, advice)
-    } else if is_piling_up || sooner(WAL_ROOM_WARNING) || percent < WAL_ROOM_PERCENT {
+    } else if is_piling_up || sooner(WAL_ROOM_WARNING) || is_low {
         warning(check, found, advice)
     } else {
         ok(check, found)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{critical, ok, warning};
+use super::{critical, low_room, ok, warning};
 use crate::check::facts::{CheckFacts, RepositoryFacts, TreeFacts};
 use crate::check::report::{CheckItem, CheckName};
 use crate::pg::shell_quote;
@@ -12,9 +12,8 @@ use crate::report::{bytes_text, duration_text};
 const REPOSITORY_CRITICAL: Duration = Duration::from_secs(86_400);
 /// A weekend.
 const REPOSITORY_WARNING: Duration = Duration::from_secs(3 * 86_400);
-/// Whatever the rate, which may rise: percent of the file system.
+/// Where no rate is known: percent of the file system.
 const CRITICAL_PERCENT: u64 = 2;
-/// Where no rate is known.
 const WARNING_PERCENT: u64 = 10;
 
 pub(super) fn configuration(facts: &CheckFacts) -> CheckItem {
@@ -84,9 +83,9 @@ pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
         return Some(critical(check, problem, "Is its file system mounted read-only?"));
     }
     let percent = available.saturating_mul(100) / repository.room.total_bytes.max(1);
+    let less = |limit| tree.and_then(|tree| tree.rate).is_none() && percent < limit;
     let sooner = |limit| lasts.is_some_and(|lasts| lasts < limit);
-    let is_rate_known = lasts.is_some();
-    if sooner(REPOSITORY_CRITICAL) || percent < CRITICAL_PERCENT {
+    if sooner(REPOSITORY_CRITICAL) || less(CRITICAL_PERCENT) {
         return Some(critical(check, found, advice));
     }
     let last = tree.and_then(|tree| tree.backups.last()).map(|backup| backup.stored_bytes);
@@ -94,7 +93,8 @@ pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
         let found = format!("{found}; another backup as large as the last one does not fit");
         return Some(critical(check, found, advice));
     }
-    if sooner(REPOSITORY_WARNING) || (!is_rate_known && percent < WARNING_PERCENT) {
+    let is_low = tree.is_some_and(|tree| available < low_room(tree.segment_size));
+    if sooner(REPOSITORY_WARNING) || less(WARNING_PERCENT) || is_low {
         return Some(warning(check, found, advice));
     }
     Some(ok(check, found))

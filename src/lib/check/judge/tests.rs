@@ -161,6 +161,24 @@ fn each_fault_has_its_line_and_its_weight() {
             part.wal_directory.as_mut().unwrap().1.available_bytes = (3 * 960) << 20;
             part.health.waiting = Some(WaitingWal { count: 40, oldest: Some(NOW.parse().unwrap()) });
         }),
+        (CheckName::WalRoom, CheckState::Warning, "1000.0 MiB free", |facts| {
+            // Enough for days at this rate, which may rise.
+            tree(facts).rate = Some(WalRate { segments: 1, span: Duration::from_secs(3600), stored_bytes: 4 << 20 });
+            server(facts).wal_directory.as_mut().unwrap().1.available_bytes = 1000 << 20;
+        }),
+        (CheckName::WalRoom, CheckState::Warning, "9.0 GiB free", |facts| {
+            tree(facts).rate = None;
+            let room = FileSystemRoom { available_bytes: 9 * GIB, total_bytes: 200 * GIB };
+            server(facts).wal_directory.as_mut().unwrap().1 = room;
+        }),
+        (CheckName::WalRoom, CheckState::Critical, "15.0 MiB free", |facts| {
+            server(facts).wal_directory.as_mut().unwrap().1.available_bytes = 15 << 20;
+        }),
+        (CheckName::RepositoryRoom, CheckState::Warning, "1000.0 MiB free", |facts| {
+            tree(facts).backups.iter_mut().for_each(|backup| backup.stored_bytes = 1 << 20);
+            tree(facts).rate = Some(WalRate { segments: 1, span: Duration::from_secs(3600), stored_bytes: 4 << 20 });
+            facts.repository.as_mut().unwrap().room.available_bytes = 1000 << 20;
+        }),
         (CheckName::WaitingWal, CheckState::Warning, "40 files wait", |facts| {
             server(facts).health.waiting = Some(WaitingWal { count: 40, oldest: Some(NOW.parse().unwrap()) });
         }),
@@ -180,6 +198,22 @@ fn each_fault_has_its_line_and_its_weight() {
         assert!(found.state == *state && found.found.contains(words), "{words}: {found:#?}");
         assert!(found.advice.is_some(), "{found:#?}");
     }
+}
+
+/// Where a rate says how long the room lasts, percents say nothing more.
+#[test]
+fn little_of_much_is_enough() {
+    const TIB: u64 = 1 << 40;
+    let mut facts = sound();
+    let room = FileSystemRoom { available_bytes: TIB - GIB, total_bytes: 100 * TIB };
+    facts.repository.as_mut().unwrap().room = room;
+    server(&mut facts).wal_directory.as_mut().unwrap().1 = room;
+    for name in [CheckName::RepositoryRoom, CheckName::WalRoom] {
+        assert_eq!(item(&facts, name).state, CheckState::Ok, "{:#?}", item(&facts, name));
+    }
+    tree(&mut facts).rate = None;
+    assert_eq!(item(&facts, CheckName::RepositoryRoom).state, CheckState::Critical);
+    assert_eq!(item(&facts, CheckName::WalRoom).state, CheckState::Warning);
 }
 
 #[test]
