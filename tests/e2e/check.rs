@@ -146,7 +146,9 @@ fn faults_of_server_and_archive_are_named() {
     // No server at all: the repository is looked at all the same.
     site.primary.stop();
     let stopped = check(&site, &[]);
-    assert_eq!(wrong(&stopped), ["server"], "{stopped:#}");
+    let unseen = ["settings", "archiving", "waiting_wal", "archiver", "pg_wal_room", "slots", "timeline"];
+    assert_eq!(wrong(&stopped), [&["server"][..], &unseen].concat(), "{stopped:#}");
+    unseen.iter().for_each(|name| assert_line(&stopped, name, "unknown", &[]));
     let plugin = site.pgv.run("pgv", &["check", "--nagios"]).expect_code(2);
     assert!(plugin.stdout.starts_with("PGV CRITICAL - server critical: "), "{plugin}");
     assert_eq!(plugin.stdout.lines().count(), 1, "{plugin}");

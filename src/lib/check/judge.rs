@@ -14,10 +14,11 @@ use crate::pg::WalSegmentSize;
 
 pub(super) use server::setting_names;
 
-/// One line for each thing that is known, in the order in which a person would look.
+/// One line for each thing, in the order in which a person would look. INVARIANT: always the same ones; what was not
+/// seen is unknown, so that nobody who watches a line takes its silence for health.
 pub(super) fn judge(facts: &CheckFacts) -> Vec<CheckItem> {
-    let mut items = vec![storage::configuration(facts), storage::repository(facts)];
-    items.extend(storage::repository_room(facts));
+    let mut items =
+        vec![storage::configuration(facts), storage::repository(facts), storage::repository_room(facts)];
     items.extend(server::all(facts));
     items.extend(backups::all(facts));
     items.sort_by_key(|item| item.check);
@@ -30,6 +31,18 @@ fn ok(check: CheckName, found: impl Into<String>) -> CheckItem {
 
 fn unknown(check: CheckName, found: impl Into<String>, advice: impl Into<String>) -> CheckItem {
     CheckItem { check, state: CheckState::Unknown, found: found.into(), advice: Some(advice.into()) }
+}
+
+const NOT_LOOKED_AT: &str = "not looked at";
+
+/// What stands for advice where another line tells the cause.
+fn see(cause: CheckName) -> String {
+    format!("See the line of {}.", cause.word())
+}
+
+/// What could not be looked at, because of what another line tells.
+fn unseen(checks: &[CheckName], cause: CheckName) -> Vec<CheckItem> {
+    checks.iter().map(|check| unknown(*check, NOT_LOOKED_AT, see(cause))).collect()
 }
 
 fn warning(check: CheckName, found: impl Into<String>, advice: impl Into<String>) -> CheckItem {

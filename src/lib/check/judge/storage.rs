@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{critical, low_room, ok, warning};
+use super::{NOT_LOOKED_AT, critical, low_room, ok, see, unknown, warning};
 use crate::check::facts::{CheckFacts, RepositoryFacts, TreeFacts};
 use crate::check::report::{CheckItem, CheckName};
 use crate::pg::shell_quote;
@@ -65,9 +65,11 @@ fn modes(repository: &RepositoryFacts) -> Option<CheckItem> {
 }
 
 /// A file system that is read-only, full, or will be soon.
-pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
-    let repository = facts.repository.as_ref().ok()?;
+pub(super) fn repository_room(facts: &CheckFacts) -> CheckItem {
     let check = CheckName::RepositoryRoom;
+    let Ok(repository) = &facts.repository else {
+        return unknown(check, NOT_LOOKED_AT, see(CheckName::Repository));
+    };
     let available = repository.room.available_bytes;
     let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
     let path = repository.path.display();
@@ -80,24 +82,24 @@ pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
     };
     if repository.is_read_only {
         let problem = format!("\"{path}\" cannot be written to by its owner");
-        return Some(critical(check, problem, "Is its file system mounted read-only?"));
+        return critical(check, problem, "Is its file system mounted read-only?");
     }
     let percent = available.saturating_mul(100) / repository.room.total_bytes.max(1);
     let less = |limit| tree.and_then(|tree| tree.rate).is_none() && percent < limit;
     let sooner = |limit| lasts.is_some_and(|lasts| lasts < limit);
     if sooner(REPOSITORY_CRITICAL) || less(CRITICAL_PERCENT) {
-        return Some(critical(check, found, advice));
+        return critical(check, found, advice);
     }
     let last = tree.and_then(|tree| tree.backups.last()).map(|backup| backup.stored_bytes);
     if last.is_some_and(|bytes| available < bytes) {
         let found = format!("{found}; another backup as large as the last one does not fit");
-        return Some(critical(check, found, advice));
+        return critical(check, found, advice);
     }
     let is_low = tree.is_some_and(|tree| available < low_room(tree.segment_size));
     if sooner(REPOSITORY_WARNING) || less(WARNING_PERCENT) || is_low {
-        return Some(warning(check, found, advice));
+        return warning(check, found, advice);
     }
-    Some(ok(check, found))
+    ok(check, found)
 }
 
 /// How long the room lasts: WAL at its present rate, and a backup as often as until now.

@@ -11,7 +11,7 @@ use crate::check::facts::{
 use crate::check::report::{CheckItem, CheckName, CheckState};
 use crate::fs::FileSystemRoom;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalSegmentName, WalSegmentSize};
-use crate::repository::{ClusterName, ClusterRef};
+use crate::repository::{ClusterName, ClusterRef, CostlyHole};
 use crate::server::{ArchiverFacts, ServerHealth, SlotFacts, WaitingWal};
 
 const NOW: &str = "2026-11-21T12:00:00Z";
@@ -41,7 +41,10 @@ fn sound() -> CheckFacts {
         in_recovery: false,
         timeline: Some(timeline(1)),
         end_lsn: Lsn::new(100 << 24),
-        archiver: ArchiverFacts::default(),
+        archiver: ArchiverFacts {
+            last_archived_at: Some("2026-11-21T11:59:30Z".parse().unwrap()),
+            ..ArchiverFacts::default()
+        },
         waiting: Some(WaitingWal { count: 0, oldest: None }),
         slots: Vec::new(),
     };
@@ -98,6 +101,18 @@ fn tree(facts: &mut CheckFacts) -> &mut TreeFacts {
 
 fn server(facts: &mut CheckFacts) -> &mut ServerPart {
     facts.server.as_mut().unwrap()
+}
+
+fn other_timeline() -> WalSegmentName {
+    WalSegmentName::from_number(timeline(2), 99, WalSegmentSize::new(16 << 20).unwrap()).unwrap()
+}
+
+/// A hole of one segment.
+fn hole(inside: &[u32], ends: &[u32]) -> CostlyHole {
+    let size = WalSegmentSize::new(16 << 20).unwrap();
+    let segment = WalSegmentName::from_number(timeline(1), 50, size).unwrap();
+    let ids = |numbers: &[u32]| numbers.iter().map(|number| backup(*number, NOW).id).collect();
+    CostlyHole { first: segment, last: segment, count: 1, inside_backups: ids(inside), ends_recovery_of: ids(ends) }
 }
 
 fn slot(name: &str, active: bool, kept_bytes: u64) -> SlotFacts {
@@ -187,6 +202,35 @@ fn each_fault_has_its_line_and_its_weight() {
             let last = tree(facts).last_segment.as_mut().unwrap();
             last.1 = Some("2026-11-21T11:00:00Z".parse().unwrap());
         }),
+        (CheckName::Holes, CheckState::Critical, "missing: 000000010000000000000032", |facts| {
+            tree(facts).holes = vec![hole(&[], &[1, 2])];
+        }),
+        (CheckName::Holes, CheckState::Critical, "missing: 000000010000000000000032", |facts| {
+            tree(facts).holes = vec![hole(&[2], &[])];
+        }),
+        (CheckName::Holes, CheckState::Warning, "missing: 000000010000000000000032", |facts| {
+            tree(facts).holes = vec![hole(&[], &[1])];
+        }),
+        (CheckName::Timeline, CheckState::Critical, "the server is on timeline 1, the archive has timeline 2", |facts| {
+            tree(facts).last_segment.as_mut().unwrap().0 = other_timeline();
+        }),
+        (CheckName::Timeline, CheckState::Unknown, "that of the server is not known", |facts| {
+            server(facts).health.timeline = None;
+        }),
+        (CheckName::Timeline, CheckState::Unknown, "no WAL is archived yet", |facts| {
+            tree(facts).last_segment = None;
+        }),
+        (CheckName::Holes, CheckState::Unknown, "no WAL is archived yet", |facts| tree(facts).last_segment = None),
+        (CheckName::History, CheckState::Unknown, "no WAL is archived yet", |facts| {
+            tree(facts).last_segment = None;
+            tree(facts).backups.clear();
+        }),
+        (CheckName::Archiver, CheckState::Unknown, "archived nothing and failed at nothing", |facts| {
+            server(facts).health.archiver = ArchiverFacts::default();
+        }),
+        (CheckName::Archiving, CheckState::Unknown, "does not say where its WAL ends", |facts| {
+            server(facts).health.end_lsn = None;
+        }),
         (CheckName::Configuration, CheckState::Warning, "no configuration file", |facts| {
             facts.configuration_file = None;
         }),
@@ -197,6 +241,35 @@ fn each_fault_has_its_line_and_its_weight() {
         let found = item(&facts, *name);
         assert!(found.state == *state && found.found.contains(words), "{words}: {found:#?}");
         assert!(found.advice.is_some(), "{found:#?}");
+    }
+}
+
+/// Whoever watches a line must not take its silence for health.
+#[test]
+fn every_thing_has_its_line_and_what_was_not_seen_is_unknown() {
+    type Plant = fn(&mut CheckFacts);
+    const OF_SERVER: [&str; 6] = ["settings", "archiving", "waiting_wal", "archiver", "pg_wal_room", "slots"];
+    const OF_TREE: [&str; 5] = ["last_backup", "catalog", "holes", "history", "timeline"];
+    let table: [(Plant, &str, Vec<&str>); 4] = [
+        (|facts| facts.server = Err("refused".to_owned()), "server", [&OF_SERVER[..], &["timeline"]].concat()),
+        (|facts| facts.tree = Some(Err("unknown".to_owned())), "repository", [&["archiving"], &OF_TREE[..]].concat()),
+        (
+            |facts| (facts.repository, facts.tree) = (Err("nothing there".to_owned()), None),
+            "repository",
+            [&["repository_room", "archiving"], &OF_TREE[..]].concat(),
+        ),
+        (|_| {}, "", Vec::new()),
+    ];
+    let names = |items: &[CheckItem]| items.iter().map(|item| item.check.word()).collect::<Vec<_>>();
+    for (plant, critical, unknown) in table {
+        let mut facts = sound();
+        plant(&mut facts);
+        let items = judge(&facts);
+        assert_eq!(names(&items), names(&judge(&sound())));
+        let in_state = |state| items.iter().filter(|item| item.state == state).cloned().collect::<Vec<_>>();
+        assert_eq!(names(&in_state(CheckState::Unknown)), unknown, "{items:#?}");
+        assert_eq!(names(&in_state(CheckState::Critical)).concat(), critical, "{items:#?}");
+        assert!(in_state(CheckState::Unknown).iter().all(|item| item.advice.is_some()), "{items:#?}");
     }
 }
 
