@@ -74,9 +74,8 @@ fn faults_of_server_and_archive_are_named() {
     assert!(text.stdout.contains("checks are ok") && text.stdout.contains("  ok        last_backup "), "{text}");
 
     // Old backups, by the thresholds.
-    std::thread::sleep(Duration::from_millis(1100));
-    assert_line(&check(&site, &["--no-switch", "--backup-warning", "1s"]), "last_backup", "warning", &["ago"]);
-    let old = check(&site, &["--no-switch", "--backup-warning", "1s", "--backup-critical", "1s"]);
+    assert_line(&check(&site, &["--no-switch", "--backup-warning", "1ms"]), "last_backup", "warning", &["ago"]);
+    let old = check(&site, &["--no-switch", "--backup-warning", "1ms", "--backup-critical", "1ms"]);
     assert_line(&old, "last_backup", "critical", &["ago"]);
 
     // Settings; one that waits for a restart.
@@ -238,7 +237,14 @@ fn faults_of_the_repository_are_named() {
 
     // No repository.
     std::fs::rename(&site.pgv.repository, folder.join("elsewhere")).unwrap();
-    assert_line(&looked(), "repository", "critical", &["there is no repository at"]);
+    let gone = looked();
+    assert_line(&gone, "repository", "critical", &["there is no repository at"]);
+    // As every program says it.
+    let advice = gone["checks"].as_array().unwrap().iter().find(|item| item["check"] == "repository").unwrap();
+    assert!(advice["advice"].as_str().unwrap().contains("A new repository is created by \"pgv init\""), "{advice}");
+    for name in ["repository_room", "archiving", "last_backup", "catalog", "holes", "history", "timeline"] {
+        assert_line(&gone, name, "unknown", &[]);
+    }
     site.pgv.run("pgv", &["check", "--no-switch", "--nagios"]).expect_code(2);
 }
 

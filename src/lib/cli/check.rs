@@ -1,5 +1,6 @@
 //! `pgv check`: the command line of the look at a cluster and its repository.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use clap::Parser;
 
 use super::args::{CommonArgs, OutputFormat, ServerVerbArgs};
 use super::context::{Context, Outcome, VerbArgs};
-use super::init::RuntimeError;
+use super::hints::hints;
 use super::printer::json_answer;
 use super::program::{Program, Verb};
 use super::{check_text, opening};
-use crate::check::{CheckOptions, CheckState, Thresholds, check, write_metrics};
+use crate::check::{CheckOptions, CheckState, Problem, Thresholds, check, write_metrics};
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::{Classified, chain};
@@ -58,7 +59,7 @@ Examples:
   pgv check --backup-warning 26h --output json
 
 Exit status: 0 all is well; 1 something is not, see the table; 2 usage or configuration; 4 the file of
---metrics cannot be written. With --nagios: 0 ok; 1 warning; 2 critical; 3 unknown.";
+--metrics cannot be written; 130 ended by a signal. With --nagios: 0 ok; 1 warning; 2 critical; 3 unknown.";
 
 impl VerbArgs for CheckArgs {
     const VERB: Verb = Verb::Check;
@@ -90,18 +91,20 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
     let repo = configuration.repo()?;
     let settings = configuration.check();
     let switch: Option<Duration> = (!args.no_switch).then_some(settings.archive_timeout);
+    let hints = |error: &(dyn Error + 'static)| hints(error, context.typed());
+    let connection = opening::connection(configuration, &args.shared.connection, Program::Pgv);
     let options = CheckOptions {
-        repository: opening::open_repository(repo).map_err(|error| chain(&error)),
+        repository: opening::open_repository(repo).map_err(|error| Problem::new(&error, hints(&error))),
         repository_path: repo.path.clone(),
         selection: opening::selection(configuration),
-        connection: opening::connection(configuration, &args.shared.connection, Program::Pgv)
-            .map_err(|error| chain(&error)),
+        connection: connection.map_err(|error| Problem::new(&error, hints(&error))),
         configuration_file: configuration.source().map(Path::to_owned),
         switch,
         thresholds: Thresholds { backup_warning: settings.backup_warning, backup_critical: settings.backup_critical },
+        hints: &hints,
     };
     let reporter = context.reporter();
-    let report = check(&options, &SystemClock, &reporter, context.cancel()).map_err(RuntimeError)?;
+    let report = check(&options, &SystemClock, &reporter, context.cancel())?;
     drop(reporter);
     let text = match args.shared.output.output {
         _ if args.nagios => check_text::plugin_line(&report),

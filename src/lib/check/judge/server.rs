@@ -30,8 +30,7 @@ pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
     let server = match &facts.server {
         Ok(server) => server,
         Err(problem) => {
-            let advice =
-                "Archiving, settings and slots were not looked at. Is it running, and is the connection right?";
+            let advice = problem.advice("Is it running, and is the connection right?");
             let unseen_checks = [
                 CheckName::Settings,
                 CheckName::Archiving,
@@ -41,7 +40,7 @@ pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
                 CheckName::Slots,
             ];
             let mut items = unseen(&unseen_checks, CheckName::Server);
-            items.push(critical(CheckName::Server, problem.clone(), advice));
+            items.push(critical(CheckName::Server, problem.text.as_str(), advice));
             return items;
         }
     };

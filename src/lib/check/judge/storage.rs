@@ -31,13 +31,14 @@ pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
     let repository = match &facts.repository {
         Ok(repository) => repository,
         Err(problem) => {
-            let advice = "WAL cannot be archived and nothing restored. Is the file system mounted?";
-            return critical(CheckName::Repository, problem.clone(), advice);
+            let advice = problem.advice("Is the file system mounted?");
+            let advice = format!("WAL cannot be archived and nothing restored. {advice}");
+            return critical(CheckName::Repository, problem.text.as_str(), advice);
         }
     };
     if let Some(Err(problem)) = &facts.tree {
-        let advice = "pgv info and pgv verify say what can still be read; pgv init registers a cluster.";
-        return critical(CheckName::Repository, problem.clone(), advice);
+        let advice = problem.advice("pgv info and pgv verify say what can still be read.");
+        return critical(CheckName::Repository, problem.text.as_str(), advice);
     }
     let path = repository.path.display();
     let owner = facts.server.as_ref().ok().and_then(|server| server.owner);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::judge;
 use crate::check::facts::{
-    BackupFacts, CheckFacts, RepositoryFacts, ServerPart, Thresholds, TreeFacts, Trial, WalRate,
+    BackupFacts, CheckFacts, Problem, RepositoryFacts, ServerPart, Thresholds, TreeFacts, Trial, WalRate,
 };
 use crate::check::report::{CheckItem, CheckName, CheckState};
 use crate::fs::FileSystemRoom;
@@ -95,6 +95,10 @@ fn item(facts: &CheckFacts, name: CheckName) -> CheckItem {
     judge(facts).into_iter().find(|item| item.check == name).unwrap()
 }
 
+fn problem(text: &str) -> Problem {
+    Problem { text: text.to_owned(), hints: Vec::new() }
+}
+
 fn tree(facts: &mut CheckFacts) -> &mut TreeFacts {
     facts.tree.as_mut().unwrap().as_mut().unwrap()
 }
@@ -154,7 +158,7 @@ fn each_fault_has_its_line_and_its_weight() {
         }),
         (CheckName::Archiving, CheckState::Unknown, "not tried", |facts| {
             facts.trial = Trial::NotMade("not tried");
-            facts.tree = Some(Err("no identity".to_owned()));
+            facts.tree = Some(Err(problem("no identity")));
         }),
         (
             CheckName::RepositoryRoom,
@@ -251,10 +255,10 @@ fn every_thing_has_its_line_and_what_was_not_seen_is_unknown() {
     const OF_SERVER: [&str; 6] = ["settings", "archiving", "waiting_wal", "archiver", "pg_wal_room", "slots"];
     const OF_TREE: [&str; 5] = ["last_backup", "catalog", "holes", "history", "timeline"];
     let table: [(Plant, &str, Vec<&str>); 4] = [
-        (|facts| facts.server = Err("refused".to_owned()), "server", [&OF_SERVER[..], &["timeline"]].concat()),
-        (|facts| facts.tree = Some(Err("unknown".to_owned())), "repository", [&["archiving"], &OF_TREE[..]].concat()),
+        (|facts| facts.server = Err(problem("refused")), "server", [&OF_SERVER[..], &["timeline"]].concat()),
+        (|facts| facts.tree = Some(Err(problem("unknown"))), "repository", [&["archiving"], &OF_TREE[..]].concat()),
         (
-            |facts| (facts.repository, facts.tree) = (Err("nothing there".to_owned()), None),
+            |facts| (facts.repository, facts.tree) = (Err(problem("nothing there")), None),
             "repository",
             [&["repository_room", "archiving"], &OF_TREE[..]].concat(),
         ),
@@ -287,6 +291,21 @@ fn little_of_much_is_enough() {
     tree(&mut facts).rate = None;
     assert_eq!(item(&facts, CheckName::RepositoryRoom).state, CheckState::Critical);
     assert_eq!(item(&facts, CheckName::WalRoom).state, CheckState::Warning);
+}
+
+/// The words that every program has for an error go before those of the check.
+#[test]
+fn what_to_do_about_an_error_is_said_as_elsewhere() {
+    let hinted = || Problem { text: "it failed".to_owned(), hints: vec!["Do this.".to_owned(), "Or that.".to_owned()] };
+    let advice = |facts: &CheckFacts, name| item(facts, name).advice.unwrap();
+    let mut facts = sound();
+    facts.server = Err(hinted());
+    assert_eq!(advice(&facts, CheckName::Server), "Do this. Or that.");
+    facts.tree = Some(Err(hinted()));
+    assert_eq!(advice(&facts, CheckName::Repository), "Do this. Or that.");
+    facts.repository = Err(hinted());
+    let repository = advice(&facts, CheckName::Repository);
+    assert_eq!(repository, "WAL cannot be archived and nothing restored. Do this. Or that.");
 }
 
 #[test]
