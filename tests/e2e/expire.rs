@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::crash::{Step, kill_before, put_back, spread, steps_of};
+use crate::support::crash::{Step, fail_at, file_calls_of, kill_before, put_back, spread, steps_of};
 use crate::support::{
     Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, run, wait_until,
 };
@@ -307,4 +307,20 @@ fn a_restore_keeps_expire_away() {
     expire(&site, &["--keep", "1"]).success();
     holder.kill().unwrap();
     holder.wait().unwrap();
+}
+
+/// A file system without locks, as flock(2) tells of one.
+#[test]
+fn where_there_are_no_locks_it_is_told() {
+    let folder = TestFolder::new("expire-unlocked");
+    let (site, _) = site(&folder, 1);
+    let told = |words: &[&str]| {
+        let command = site.pgv.command("pgv", words);
+        let first = |call: &Step| call.call == "flock" && call.line.contains("LOCK_NB");
+        let calls = file_calls_of(&folder, &command);
+        let lock = calls.iter().find(|call| first(call)).unwrap_or_else(|| panic!("no lock in {words:?}"));
+        fail_at(lock, "EOPNOTSUPP", &command).success()
+    };
+    told(&["expire", "--keep", "1", "--apply"]).expect_stderr("has no locks, so nothing keeps \"pgv expire\" from");
+    told(&["verify", "--quick"]).expect_stderr("has no locks, so nothing keeps \"pgv expire --apply\" from");
 }

@@ -111,7 +111,7 @@ pub(crate) fn run(args: ExpireArgs, context: &Context) -> Result<Outcome, Box<dy
         clusters: opening::clusters(configuration, &repository)?,
         rules,
     };
-    let lease = if args.apply { Some(opening::lock_out_others(repo)?) } else { None };
+    let lease = if args.apply { Some(opening::lock_out_others(context)?) } else { None };
     let mut report = expire::plan(&repository, &options, &SystemClock)?;
     let refusal = report.refusal();
     let is_text = args.output.output == OutputFormat::Text;

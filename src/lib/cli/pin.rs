@@ -115,6 +115,6 @@ fn change(
     let repo = configuration.repo()?;
     let repository = opening::open_repository(repo)?;
     let clusters = opening::clusters(configuration, &repository)?;
-    let _alone = opening::share(repo)?;
+    let _alone = opening::share(context)?;
     Ok(change(&repository, &PinOptions { clusters, backup, host: opening::host_name() })?)
 }
