@@ -77,6 +77,8 @@ fn faults_of_server_and_archive_are_named() {
     assert_line(&check(&site, &["--no-switch", "--backup-warning", "1ms"]), "last_backup", "warning", &["ago"]);
     let old = check(&site, &["--no-switch", "--backup-warning", "1ms", "--backup-critical", "1ms"]);
     assert_line(&old, "last_backup", "critical", &["ago"]);
+    let swapped = ["check", "--no-switch", "--backup-warning", "20d", "--backup-critical", "1d"];
+    site.pgv.run("pgv", &swapped).success().expect_stderr("check.backup_warning (20 d) is more than");
 
     // Settings; one that waits for a restart.
     let command = command_of(&site);

@@ -108,6 +108,8 @@ fn what_retention_keeps_restores_and_the_rest_is_gone() {
     expire(&site, &[]).expect_code(2).expect_stderr("nothing says which backups are to stay");
     let refused = expire(&site, &["--keep", "1", "--apply"]).expect_code(3).expect_stderr("3 of the 4 backups");
     assert!(refused.stdout.contains("GOES"), "{refused}");
+    let refused = expire(&site, &["--keep", "1"]).expect_code(3);
+    assert!(!refused.stdout.contains("--apply does it"), "{refused}");
     let plan = expire(&site, &["--keep", "2"]).success();
     for text in [
         "no rule keeps it",

@@ -16,7 +16,7 @@ use crate::check::{CheckOptions, CheckState, Problem, Thresholds, check, write_m
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::{Classified, chain};
-use crate::report::Reporter as _;
+use crate::report::{Reporter as _, duration_text};
 
 /// Says whether backups and archiving of a cluster work, and what to do where they do not
 #[derive(Debug, Clone, Parser)]
@@ -104,6 +104,13 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
         hints: &hints,
     };
     let reporter = context.reporter();
+    if settings.backup_warning > settings.backup_critical {
+        reporter.warn(&format!(
+            "check.backup_warning ({}) is more than check.backup_critical ({}): an old backup is critical at once",
+            duration_text(settings.backup_warning),
+            duration_text(settings.backup_critical)
+        ));
+    }
     let report = check(&options, &SystemClock, &reporter, context.cancel())?;
     drop(reporter);
     let text = match args.shared.output.output {
