@@ -65,6 +65,7 @@ fn describe(text: &mut String, tree: &TreePlan) {
         let header = ["id", "ended", "TLI", "stop LSN", "", "why"];
         text.push_str(&table(&header, tree.backups.iter().map(row)));
     }
+    tree.backups.iter().for_each(|backup| kept_again(text, backup));
     tree.unfinished.iter().for_each(|backup| unfinished(text, backup));
     for id in &tree.being_deleted {
         let _ = writeln!(text, "  {id}: its deletion was begun before, and is finished");
@@ -100,6 +101,18 @@ fn row(backup: &PlannedBackup) -> Vec<String> {
         fate.to_owned(),
         why,
     ]
+}
+
+/// A mark is never taken back, so the grace is given once.
+fn kept_again(text: &mut String, backup: &PlannedBackup) {
+    if let (Fate::Stays { .. }, Some(marked)) = (&backup.fate, backup.marked_at) {
+        let _ = writeln!(
+            text,
+            "  {} was marked at {}, when no rule kept it: when none does again, it goes without another grace",
+            backup.id,
+            time_text(marked)
+        );
+    }
 }
 
 fn reason_text(reason: &KeepReason) -> String {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::ExpireError;
-use super::facts::TreeFacts;
+use super::facts::{ListedBackup, TreeFacts};
 use super::reach::{self, LostTargets};
 use super::report::TreeDone;
 use super::rules::{self, KeepReason, Rules};
@@ -51,6 +51,9 @@ pub struct PlannedBackup {
     pub stop_lsn: Lsn,
     /// What was found to be wrong with the data.
     pub findings: u64,
+    /// When retention first found no rule that keeps it, by the store's clock; `None` while it never did. The grace counts
+    /// from then on, whether or not a rule or a pin has kept it since: its mark is never taken back.
+    pub marked_at: Option<Timestamp>,
     /// What becomes of it.
     #[serde(flatten)]
     pub fate: Fate,
@@ -187,7 +190,7 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
             Fate::Waits { until: None } => going.doubted.push(record.id),
             Fate::Stays { .. } | Fate::Waits { .. } => {}
         }
-        backups.push(planned(record, fate));
+        backups.push(planned(backup, fate));
     }
     let unfinished = unfinished(facts, now);
     going.unfinished = unfinished.iter().filter(|backup| backup.goes).map(|backup| backup.id).collect();
@@ -221,13 +224,14 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
     })
 }
 
-fn planned(record: &BackupRecord, fate: Fate) -> PlannedBackup {
+fn planned(ListedBackup { record, doubted, .. }: &ListedBackup, fate: Fate) -> PlannedBackup {
     PlannedBackup {
         id: record.id,
         stop_time: record.stop_time,
         timeline: record.stop_timeline,
         stop_lsn: record.stop_lsn,
         findings: record.findings.len() as u64,
+        marked_at: *doubted,
         fate,
     }
 }
