@@ -1,7 +1,7 @@
 //! `pgv expire` on repositories of real servers: what stays restores, what goes is gone, whatever comes in between.
 
 use std::fs;
-
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,6 +163,15 @@ fn a_damaged_record_is_refused_and_rules_come_from_the_file() {
     expire(&site, &["--keep", "1", "--apply"]).expect_code(5).expect_stderr("cannot be judged, so nothing is deleted");
     assert_eq!(site.backups().len(), 2);
     fs::write(&record, sound).unwrap();
+    let hidden = site.tree().join("wal/00000001");
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0)).unwrap();
+    expire(&site, &["--keep", "1", "--apply"])
+        .expect_code(4)
+        .expect_stderr("cannot be listed, so nothing is deleted: could not list")
+        .expect_stderr("Permission denied")
+        .expect_stderr("hint: Run it as the account that owns the repository.");
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(site.backups().len(), 2);
     let lines = ["[retention]", "keep = 1", ""];
     let config = fs::read_to_string(&site.pgv.config).unwrap() + &lines.join("\n");
     fs::write(&site.pgv.config, config).unwrap();

@@ -69,7 +69,7 @@ impl TreeFacts {
         let archive = WalArchive::new(repository, cluster);
         let facts = ArchiveFacts::gather(&archive, size)?;
         if let Some(hidden) = facts.unlisted.first() {
-            return Err(ExpireError::Hidden { folder: hidden.folder.clone(), reason: hidden.error.to_string() });
+            return Err(ExpireError::Hidden { folder: hidden.folder.clone(), source: hidden.error.clone() });
         }
         let wal = repository.stored_wal(cluster)?;
         let mut wal_times = BTreeMap::new();
