@@ -98,7 +98,10 @@ impl VerbArgs for UnpinArgs {
         let id = self.backup;
         let answer = change(context, id, |repository, options| {
             expire::unpin(repository, options).map(|unpinned| match unpinned {
-                Unpinned::Now => format!("backup {id} is pinned no more\n"),
+                Unpinned::Now { is_marked: false } => format!("backup {id} is pinned no more\n"),
+                Unpinned::Now { is_marked: true } => format!(
+                    "backup {id} is pinned no more; no rule kept it before, so it goes without another grace when none does now\n"
+                ),
                 Unpinned::Never => format!("backup {id} was not pinned\n"),
             })
         })?;

@@ -286,7 +286,7 @@ fn a_pin_keeps_a_backup_until_it_is_taken_away() {
     assert_eq!(pin(repository, &of_first, "again", &Scene::clock()).unwrap(), Pinned::Before);
     scene.expire(1);
     assert_eq!(scene.all_listed_are_whole(), [scene.backups[0].id, scene.backups[3].id]);
-    assert_eq!(unpin(repository, &of_first).unwrap(), Unpinned::Now);
+    assert_eq!(unpin(repository, &of_first).unwrap(), Unpinned::Now { is_marked: false });
     assert_eq!(unpin(repository, &of_first).unwrap(), Unpinned::Never);
     scene.expire(1);
     assert!(!scene.has_any_of(0));
@@ -305,6 +305,9 @@ fn a_pin_that_comes_behind_the_plan_is_seen() {
     apply(&scene.test.repository, &options, &mut report, &reporter, &Cancel::new()).unwrap();
     assert_eq!(scene.all_listed_are_whole(), [scene.backups[1].id, scene.backups[3].id]);
     assert!(reporter.lines().iter().any(|line| line.contains("it was pinned meanwhile")), "{:?}", reporter.lines());
+    // Its mark was set before, and stays.
+    let unpinned = unpin(&scene.test.repository, &scene.pinned(1)).unwrap();
+    assert_eq!(unpinned, Unpinned::Now { is_marked: true });
 }
 
 #[test]
