@@ -17,8 +17,7 @@ pub(super) use server::setting_names;
 /// One line for each thing, in the order in which a person would look. INVARIANT: always the same ones; what was not
 /// seen is unknown, so that nobody who watches a line takes its silence for health.
 pub(super) fn judge(facts: &CheckFacts) -> Vec<CheckItem> {
-    let mut items =
-        vec![storage::configuration(facts), storage::repository(facts), storage::repository_room(facts)];
+    let mut items = vec![storage::configuration(facts), storage::repository(facts), storage::repository_room(facts)];
     items.extend(server::all(facts));
     items.extend(backups::all(facts));
     items.sort_by_key(|item| item.check);

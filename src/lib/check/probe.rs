@@ -192,7 +192,10 @@ impl Probe<'_> {
         let (end, timeline) = match self.wait(server.client.switch_wal())? {
             Ok(switched) => switched,
             Err(error) => {
-                return Ok(Trial::Failed { is_permission_denied: error.is_permission_denied(), problem: chain(&error) });
+                return Ok(Trial::Failed {
+                    is_permission_denied: error.is_permission_denied(),
+                    problem: chain(&error),
+                });
             }
         };
         let size = selected.identity.wal_segment_size;

@@ -11,12 +11,14 @@ use super::context::{Context, Outcome, VerbArgs};
 use super::hints::hints;
 use super::printer::json_answer;
 use super::program::{Program, Verb};
+use super::typed::Typed;
 use super::{check_text, opening};
 use crate::check::{CheckOptions, CheckState, Problem, Thresholds, check, write_metrics};
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::{Classified, chain};
 use crate::report::{Reporter as _, duration_text};
+use crate::repository::{RepositoryError, SelectionError};
 
 /// Says whether backups and archiving of a cluster work, and what to do where they do not
 #[derive(Debug, Clone, Parser)]
@@ -91,7 +93,7 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
     let repo = configuration.repo()?;
     let settings = configuration.check();
     let switch: Option<Duration> = (!args.no_switch).then_some(settings.archive_timeout);
-    let hints = |error: &(dyn Error + 'static)| hints(error, context.typed());
+    let hints = |error: &(dyn Error + 'static)| hints_of(error, context.typed());
     let connection = opening::connection(configuration, &args.shared.connection, Program::Pgv);
     let options = CheckOptions {
         repository: opening::open_repository(repo).map_err(|error| Problem::new(&error, hints(&error))),
@@ -135,4 +137,35 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
         CheckState::Ok => Outcome::Done,
         CheckState::Unknown | CheckState::Warning | CheckState::Critical => Outcome::NegativeAnswer,
     })
+}
+
+/// The hints of all programs; and here, where a server was asked, it may be the wrong one.
+fn hints_of(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
+    let mut found = hints(error, typed);
+    if let Some(
+        SelectionError::UnknownSystem { .. } | SelectionError::Repository(RepositoryError::OtherSystem { .. }),
+    ) = error.downcast_ref()
+    {
+        found.push("If this server is not the one that is meant: -h, -p or -d reach another.".to_owned());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::SystemIdentifier;
+
+    #[test]
+    fn a_server_of_another_cluster_may_be_the_wrong_one() {
+        let error = SelectionError::Repository(RepositoryError::OtherSystem {
+            cluster: "main".to_owned(),
+            store: "\"/srv/pgv\"".to_owned(),
+            registered: Vec::new(),
+            found: SystemIdentifier::new(7).unwrap(),
+        });
+        let hints = hints_of(&error, &Typed::default());
+        assert!(hints[0].ends_with("pgv init --cluster main --upgraded"), "{hints:?}");
+        assert!(hints[1].contains("-h, -p or -d"), "{hints:?}");
+    }
 }

@@ -12,13 +12,8 @@ const NOTHING_ARCHIVED: &str = "no WAL is archived yet";
 
 pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
     let Some(Ok(tree)) = &facts.tree else {
-        let unseen_checks = [
-            CheckName::LastBackup,
-            CheckName::Catalog,
-            CheckName::Holes,
-            CheckName::History,
-            CheckName::Timeline,
-        ];
+        let unseen_checks =
+            [CheckName::LastBackup, CheckName::Catalog, CheckName::Holes, CheckName::History, CheckName::Timeline];
         return unseen(&unseen_checks, CheckName::Repository);
     };
     vec![last_backup(facts, tree), catalog(tree), holes(tree), history(tree), timeline(facts, tree)]
@@ -97,17 +92,17 @@ fn hole_text(hole: &CostlyHole) -> String {
 }
 
 fn history(tree: &TreeFacts) -> CheckItem {
+    if !tree.missing_histories.is_empty() {
+        let names: Vec<String> =
+            tree.missing_histories.iter().map(|timeline| format!("{}.history", timeline.to_hex())).collect();
+        let advice = "Recovery does not find its way onto that timeline. The file is in pg_wal of a server that was on \
+                      it: run pgv-archive with its path there.";
+        return critical(CheckName::History, format!("{} is not archived", some_of(&names, ", ")), advice);
+    }
     if tree.last_segment.is_none() && tree.backups.is_empty() {
         return unknown(CheckName::History, NOTHING_ARCHIVED, see(CheckName::Archiving));
     }
-    if tree.missing_histories.is_empty() {
-        return ok(CheckName::History, "every timeline has its history");
-    }
-    let names: Vec<String> =
-        tree.missing_histories.iter().map(|timeline| format!("{}.history", timeline.to_hex())).collect();
-    let advice = "Recovery does not find its way onto that timeline. The file is in pg_wal of a server that was on it: \
-                  run pgv-archive with its path there.";
-    critical(CheckName::History, format!("{} is not archived", some_of(&names, ", ")), advice)
+    ok(CheckName::History, "every timeline has its history")
 }
 
 fn timeline(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
@@ -124,13 +119,15 @@ fn timeline(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
     }
     let crossing = "Recovery has to cross the promotion. Take a backup of the new primary: pgv-basebackup";
     match (of_server, archived, of_backup) {
-        (Some(server), Some(archived), Some(backup)) if archived < server && backup != server => warning(
-            check,
-            format!(
-                "the newest backup is of timeline {backup}, the server is on {server}, and nothing of that is archived"
-            ),
-            crossing,
-        ),
+        (Some(server), archived, Some(backup)) if backup != server && archived.is_none_or(|last| last < server) => {
+            warning(
+                check,
+                format!(
+                    "the newest backup is of timeline {backup}, the server is on {server}, and nothing of that is archived"
+                ),
+                crossing,
+            )
+        }
         (Some(server), Some(archived), _) if archived < server => warning(
             check,
             format!("the server is on timeline {server}, of which nothing is archived"),
@@ -142,9 +139,11 @@ fn timeline(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
             crossing,
         ),
         (Some(server), Some(_), _) => ok(check, format!("all is on timeline {server}")),
-        (None, Some(archived), Some(backup)) if archived != backup => {
-            warning(check, format!("the newest backup is of timeline {backup}, the archived WAL of {archived}"), crossing)
-        }
+        (None, Some(archived), Some(backup)) if archived != backup => warning(
+            check,
+            format!("the newest backup is of timeline {backup}, the archived WAL of {archived}"),
+            crossing,
+        ),
         (None, Some(archived), _) => {
             let found = format!("the archive is on timeline {archived}, that of the server is not known");
             unknown(check, found, see(CheckName::Server))

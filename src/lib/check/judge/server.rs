@@ -177,7 +177,8 @@ fn behind(facts: &CheckFacts, server: &ServerPart, why: &str) -> CheckItem {
     };
     let bytes = server_end.distance_from(archive_end).unwrap_or_default();
     let last = tree.last_segment.and_then(|(_, archived)| archived);
-    let stored = last.map_or_else(String::new, |time| format!(", last stored {} ago", duration_text(age(facts.now, time))));
+    let stored =
+        last.map_or_else(String::new, |time| format!(", last stored {} ago", duration_text(age(facts.now, time))));
     let found = format!("{why}; the archive ends {} behind the server{stored}", bytes_text(bytes));
     let is_old = last.is_none_or(|time| age(facts.now, time) > WAITING_WARNING);
     if bytes > BEHIND_SEGMENTS * tree.segment_size.bytes() && is_old {
@@ -244,9 +245,7 @@ fn waiting(server: &ServerPart) -> CheckItem {
 /// Whether WAL piles up now.
 fn is_piling_up(facts: &CheckFacts, server: &ServerPart) -> bool {
     let is_bad = |item: &CheckItem| item.state >= CheckState::Warning;
-    is_bad(&archiver(facts, server))
-        || is_bad(&waiting(server))
-        || matches!(facts.trial, Trial::Missing { .. })
+    is_bad(&archiver(facts, server)) || is_bad(&waiting(server)) || matches!(facts.trial, Trial::Missing { .. })
 }
 
 fn wal_room(facts: &CheckFacts, server: &ServerPart) -> CheckItem {

@@ -215,9 +215,14 @@ fn each_fault_has_its_line_and_its_weight() {
         (CheckName::Holes, CheckState::Warning, "missing: 000000010000000000000032", |facts| {
             tree(facts).holes = vec![hole(&[], &[1])];
         }),
-        (CheckName::Timeline, CheckState::Critical, "the server is on timeline 1, the archive has timeline 2", |facts| {
-            tree(facts).last_segment.as_mut().unwrap().0 = other_timeline();
-        }),
+        (
+            CheckName::Timeline,
+            CheckState::Critical,
+            "the server is on timeline 1, the archive has timeline 2",
+            |facts| {
+                tree(facts).last_segment.as_mut().unwrap().0 = other_timeline();
+            },
+        ),
         (CheckName::Timeline, CheckState::Unknown, "that of the server is not known", |facts| {
             server(facts).health.timeline = None;
         }),
@@ -256,11 +261,11 @@ fn every_thing_has_its_line_and_what_was_not_seen_is_unknown() {
     const OF_TREE: [&str; 5] = ["last_backup", "catalog", "holes", "history", "timeline"];
     let table: [(Plant, &str, Vec<&str>); 4] = [
         (|facts| facts.server = Err(problem("refused")), "server", [&OF_SERVER[..], &["timeline"]].concat()),
-        (|facts| facts.tree = Some(Err(problem("unknown"))), "repository", [&["archiving"], &OF_TREE[..]].concat()),
+        (|facts| facts.tree = Some(Err(problem("unknown"))), "repository", [&["archiving"][..], &OF_TREE].concat()),
         (
             |facts| (facts.repository, facts.tree) = (Err(problem("nothing there")), None),
             "repository",
-            [&["repository_room", "archiving"], &OF_TREE[..]].concat(),
+            [&["repository_room", "archiving"][..], &OF_TREE].concat(),
         ),
         (|_| {}, "", Vec::new()),
     ];
