@@ -188,6 +188,7 @@ impl Executor<'_> {
             self.keep_wal(WalKept::Running { backup: running.id }, &why);
             return Ok(BTreeSet::new());
         }
+        self.done.wal_kept = None;
         let records: Vec<&BackupRecord> = facts.listed.iter().map(|backup| &backup.record).collect();
         Ok(wal::unneeded(&facts, &records, |_| false).into_iter().collect())
     }

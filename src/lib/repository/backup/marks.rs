@@ -189,7 +189,10 @@ mod tests {
         let mut objects = ["gone", "pins/1a2b", "suspect", "doubt", "begin", "documents/a", "needs", "root", "record"];
         objects.sort_by_key(|object| DeletionStep::of(object));
         let documents = ["documents/a", "needs", "root"];
-        assert_eq!(objects, ["record", documents[0], documents[1], documents[2], "begin", "suspect", "doubt", "pins/1a2b", "gone"]);
+        assert_eq!(
+            objects,
+            ["record", documents[0], documents[1], documents[2], "begin", "suspect", "doubt", "pins/1a2b", "gone"]
+        );
         assert_eq!(DeletionStep::of("of a later version"), DeletionStep::Content);
     }
 }
