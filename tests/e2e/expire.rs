@@ -164,7 +164,7 @@ fn a_damaged_record_is_refused_and_rules_come_from_the_file() {
     assert_eq!(site.backups().len(), 2);
     fs::write(&record, sound).unwrap();
     let hidden = site.tree().join("wal/00000001");
-    fs::set_permissions(&hidden, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o000)).unwrap();
     expire(&site, &["--keep", "1", "--apply"])
         .expect_code(4)
         .expect_stderr("cannot be listed, so nothing is deleted: could not list")
