@@ -1,7 +1,11 @@
 //! How library code speaks to the person or program that runs it, and how that one says "stop": it never prints.
 
+mod size;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+pub(crate) use size::{bytes_text, duration_text};
 
 /// Receives what a long-running verb has to say. Implementations must be cheap: `progress` is called often.
 pub trait Reporter: Send + Sync {

@@ -1,6 +1,7 @@
 //! What signals do, shown on programs that hang in the reading of their settings (a pipe that nobody writes).
 
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -111,6 +112,28 @@ fn the_others_end_at_once_on_the_second_signal() {
         assert_eq!(restore.0.try_wait().unwrap(), None);
         restore.send(signal);
         assert_eq!(restore.ended().code(), Some(130), "{signal:?}");
+    }
+}
+
+/// Of a server that takes the connection and says nothing.
+#[test]
+fn check_ends_on_the_first_signal_while_a_server_keeps_it_waiting() {
+    let host = Host::new("signals");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    for (options, status) in [(&[][..], 130), (&["--nagios"], 3)] {
+        let mut command = host.command("env");
+        command.arg("--default-signal=HUP,INT").arg(crate::support::program("pgv"));
+        command.args(["check", "--repo", "/nowhere", "-h", "127.0.0.1", "-p", &port]).args(options);
+        let mut check = Hanging(command.spawn().unwrap());
+        let mut connection = None;
+        wait_until("it connects", PATIENCE, || {
+            connection = server.accept().ok();
+            connection.is_some()
+        });
+        check.send(Signal::TERM);
+        assert_eq!(check.ended().code(), Some(status), "{options:?}");
     }
 }
 

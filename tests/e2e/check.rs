@@ -74,10 +74,11 @@ fn faults_of_server_and_archive_are_named() {
     assert!(text.stdout.contains("checks are ok") && text.stdout.contains("  ok        last_backup "), "{text}");
 
     // Old backups, by the thresholds.
-    std::thread::sleep(Duration::from_millis(1100));
-    assert_line(&check(&site, &["--no-switch", "--backup-warning", "1s"]), "last_backup", "warning", &["ago"]);
-    let old = check(&site, &["--no-switch", "--backup-warning", "1s", "--backup-critical", "1s"]);
+    assert_line(&check(&site, &["--no-switch", "--backup-warning", "1ms"]), "last_backup", "warning", &["ago"]);
+    let old = check(&site, &["--no-switch", "--backup-warning", "1ms", "--backup-critical", "1ms"]);
     assert_line(&old, "last_backup", "critical", &["ago"]);
+    let swapped = ["check", "--no-switch", "--backup-warning", "20d", "--backup-critical", "1d"];
+    site.pgv.run("pgv", &swapped).success().expect_stderr("check.backup_warning (20 d) is more than");
 
     // Settings; one that waits for a restart.
     let command = command_of(&site);
@@ -110,7 +111,7 @@ fn faults_of_server_and_archive_are_named() {
             std::fs::File::options().write(true).open(&entry).unwrap().set_modified(hour_ago).unwrap();
         }
     }
-    assert_line(&check(&site, &["--no-switch"]), "waiting_wal", "critical", &["wait, the oldest for 60 min"]);
+    assert_line(&check(&site, &["--no-switch"]), "waiting_wal", "critical", &["wait, the oldest for 1 h"]);
     site.primary.configure(&[&command]);
     site.primary.reload();
     site.primary.archive_all();
@@ -146,7 +147,9 @@ fn faults_of_server_and_archive_are_named() {
     // No server at all: the repository is looked at all the same.
     site.primary.stop();
     let stopped = check(&site, &[]);
-    assert_eq!(wrong(&stopped), ["server"], "{stopped:#}");
+    let unseen = ["settings", "archiving", "waiting_wal", "archiver", "pg_wal_room", "slots", "timeline"];
+    assert_eq!(wrong(&stopped), [&["server"][..], &unseen].concat(), "{stopped:#}");
+    unseen.iter().for_each(|name| assert_line(&stopped, name, "unknown", &[]));
     let plugin = site.pgv.run("pgv", &["check", "--nagios"]).expect_code(2);
     assert!(plugin.stdout.starts_with("PGV CRITICAL - server critical: "), "{plugin}");
     assert_eq!(plugin.stdout.lines().count(), 1, "{plugin}");
@@ -236,7 +239,14 @@ fn faults_of_the_repository_are_named() {
 
     // No repository.
     std::fs::rename(&site.pgv.repository, folder.join("elsewhere")).unwrap();
-    assert_line(&looked(), "repository", "critical", &["there is no repository at"]);
+    let gone = looked();
+    assert_line(&gone, "repository", "critical", &["there is no repository at"]);
+    // As every program says it.
+    let advice = gone["checks"].as_array().unwrap().iter().find(|item| item["check"] == "repository").unwrap();
+    assert!(advice["advice"].as_str().unwrap().contains("A new repository is created by \"pgv init\""), "{advice}");
+    for name in ["repository_room", "archiving", "last_backup", "catalog", "holes", "history", "timeline"] {
+        assert_line(&gone, name, "unknown", &[]);
+    }
     site.pgv.run("pgv", &["check", "--no-switch", "--nagios"]).expect_code(2);
 }
 

@@ -1,7 +1,7 @@
 //! `pgv expire` on repositories of real servers: what stays restores, what goes is gone, whatever comes in between.
 
 use std::fs;
-
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::crash::{Step, kill_before, put_back, spread, steps_of};
+use crate::support::crash::{Step, fail_at, file_calls_of, kill_before, put_back, spread, steps_of};
 use crate::support::{
     Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, run, wait_until,
 };
@@ -108,6 +108,8 @@ fn what_retention_keeps_restores_and_the_rest_is_gone() {
     expire(&site, &[]).expect_code(2).expect_stderr("nothing says which backups are to stay");
     let refused = expire(&site, &["--keep", "1", "--apply"]).expect_code(3).expect_stderr("3 of the 4 backups");
     assert!(refused.stdout.contains("GOES"), "{refused}");
+    let refused = expire(&site, &["--keep", "1"]).expect_code(3);
+    assert!(!refused.stdout.contains("--apply does it"), "{refused}");
     let plan = expire(&site, &["--keep", "2"]).success();
     for text in [
         "no rule keeps it",
@@ -161,6 +163,15 @@ fn a_damaged_record_is_refused_and_rules_come_from_the_file() {
     expire(&site, &["--keep", "1", "--apply"]).expect_code(5).expect_stderr("cannot be judged, so nothing is deleted");
     assert_eq!(site.backups().len(), 2);
     fs::write(&record, sound).unwrap();
+    let hidden = site.tree().join("wal/00000001");
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o000)).unwrap();
+    expire(&site, &["--keep", "1", "--apply"])
+        .expect_code(4)
+        .expect_stderr("cannot be listed, so nothing is deleted: could not list")
+        .expect_stderr("Permission denied")
+        .expect_stderr("hint: Run it as the account that owns the repository.");
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(site.backups().len(), 2);
     let lines = ["[retention]", "keep = 1", ""];
     let config = fs::read_to_string(&site.pgv.config).unwrap() + &lines.join("\n");
     fs::write(&site.pgv.config, config).unwrap();
@@ -307,4 +318,20 @@ fn a_restore_keeps_expire_away() {
     expire(&site, &["--keep", "1"]).success();
     holder.kill().unwrap();
     holder.wait().unwrap();
+}
+
+/// A file system without locks, as flock(2) tells of one.
+#[test]
+fn where_there_are_no_locks_it_is_told() {
+    let folder = TestFolder::new("expire-unlocked");
+    let (site, _) = site(&folder, 1);
+    let told = |words: &[&str]| {
+        let command = site.pgv.command("pgv", words);
+        let first = |call: &Step| call.call == "flock" && call.line.contains("LOCK_NB");
+        let calls = file_calls_of(&folder, &command);
+        let lock = calls.iter().find(|call| first(call)).unwrap_or_else(|| panic!("no lock in {words:?}"));
+        fail_at(lock, "EOPNOTSUPP", &command).success()
+    };
+    told(&["expire", "--keep", "1", "--apply"]).expect_stderr("has no locks, so nothing keeps \"pgv expire\" from");
+    told(&["verify", "--quick"]).expect_stderr("has no locks, so nothing keeps \"pgv expire --apply\" from");
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,11 +22,8 @@ use crate::repository::{WalArchive, WalFileContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
     BackupSession, BackupTablespace, BaseBackupOptions, CheckpointMode, ConnectionSettings, LocalDirectory,
-    ServerError, SqlClient, WalPosition, Walsender,
+    ServerError, SqlClient, WalPosition, Walsender, drive,
 };
-
-/// How often a wait looks whether a signal came.
-const CANCEL_POLL: Duration = Duration::from_millis(200);
 
 /// For how long the runtime is driven at each look at a session.
 const LOOK_FOR: Duration = Duration::from_millis(1);
@@ -345,14 +342,5 @@ fn refuse_nameless(tablespaces: &[BackupTablespace]) -> Result<(), BackupError> 
 
 /// Drives a future to its end, unless a signal comes.
 fn wait<T>(runtime: &Runtime, cancel: &Cancel, future: impl Future<Output = T>) -> Result<T, BackupError> {
-    runtime.block_on(async {
-        let mut future = pin!(future);
-        loop {
-            match tokio::time::timeout(CANCEL_POLL, future.as_mut()).await {
-                Ok(answer) => return Ok(answer),
-                Err(_) if cancel.is_cancelled() => return Err(BackupError::Cancelled),
-                Err(_) => {}
-            }
-        }
-    })
+    drive(runtime, cancel, future).ok_or(BackupError::Cancelled)
 }

@@ -1,11 +1,13 @@
 //! What a check looks at, as values: gathered by `probe`, judged by `judge`.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::error::chain;
 use crate::fs::FileSystemRoom;
 use crate::pg::{Lsn, TimelineId, WalSegmentName, WalSegmentSize};
 use crate::repository::{BackupId, ClusterRef, CostlyHole};
@@ -20,6 +22,27 @@ pub struct Thresholds {
     pub backup_critical: Duration,
 }
 
+/// Why something could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// In words, with every cause.
+    pub text: String,
+    /// What a person can do about it, as whichever program meets that error says it.
+    pub hints: Vec<String>,
+}
+
+impl Problem {
+    /// An error as a check tells it.
+    pub fn new(error: &(dyn Error + 'static), hints: Vec<String>) -> Self {
+        Self { text: chain(error), hints }
+    }
+
+    /// The hints, else this.
+    pub(super) fn advice(&self, otherwise: &str) -> String {
+        if self.hints.is_empty() { otherwise.to_owned() } else { self.hints.join(" ") }
+    }
+}
+
 /// All that is known of a cluster and its repository.
 #[derive(Debug, Clone)]
 pub(super) struct CheckFacts {
@@ -27,11 +50,11 @@ pub(super) struct CheckFacts {
     pub(super) now: Timestamp,
     pub(super) configuration_file: Option<PathBuf>,
     /// What is known of the repository, or why nothing is.
-    pub(super) repository: Result<RepositoryFacts, String>,
+    pub(super) repository: Result<RepositoryFacts, Problem>,
     /// What is known of the cluster's tree in it, or why nothing is.
-    pub(super) tree: Option<Result<TreeFacts, String>>,
+    pub(super) tree: Option<Result<TreeFacts, Problem>>,
     /// What is known of the server, or why nothing is.
-    pub(super) server: Result<ServerPart, String>,
+    pub(super) server: Result<ServerPart, Problem>,
     pub(super) trial: Trial,
     pub(super) thresholds: Thresholds,
 }

@@ -10,13 +10,14 @@ use jiff::Timestamp;
 
 use super::facts::CheckFacts;
 use super::report::{CheckItem, CheckName, CheckState};
+use crate::pg::WalSegmentSize;
 
-/// One line for each thing that is known, in the order in which a person would look.
 pub(super) use server::setting_names;
 
+/// One line for each thing, in the order in which a person would look. INVARIANT: always the same ones; what was not
+/// seen is unknown, so that nobody who watches a line takes its silence for health.
 pub(super) fn judge(facts: &CheckFacts) -> Vec<CheckItem> {
-    let mut items = vec![storage::configuration(facts), storage::repository(facts)];
-    items.extend(storage::repository_room(facts));
+    let mut items = vec![storage::configuration(facts), storage::repository(facts), storage::repository_room(facts)];
     items.extend(server::all(facts));
     items.extend(backups::all(facts));
     items.sort_by_key(|item| item.check);
@@ -31,6 +32,18 @@ fn unknown(check: CheckName, found: impl Into<String>, advice: impl Into<String>
     CheckItem { check, state: CheckState::Unknown, found: found.into(), advice: Some(advice.into()) }
 }
 
+const NOT_LOOKED_AT: &str = "not looked at";
+
+/// What stands for advice where another line tells the cause.
+fn see(cause: CheckName) -> String {
+    format!("See the line of {}.", cause.word())
+}
+
+/// What could not be looked at, because of what another line tells.
+fn unseen(checks: &[CheckName], cause: CheckName) -> Vec<CheckItem> {
+    checks.iter().map(|check| unknown(*check, NOT_LOOKED_AT, see(cause))).collect()
+}
+
 fn warning(check: CheckName, found: impl Into<String>, advice: impl Into<String>) -> CheckItem {
     CheckItem { check, state: CheckState::Warning, found: found.into(), advice: Some(advice.into()) }
 }
@@ -39,31 +52,16 @@ fn critical(check: CheckName, found: impl Into<String>, advice: impl Into<String
     CheckItem { check, state: CheckState::Critical, found: found.into(), advice: Some(advice.into()) }
 }
 
+/// Less is little whatever the rate, which may rise: room for so many segments.
+const LOW_ROOM_SEGMENTS: u64 = 64;
+
+fn low_room(size: WalSegmentSize) -> u64 {
+    LOW_ROOM_SEGMENTS * size.bytes()
+}
+
 /// How long ago something was; nothing, when that lies ahead.
 pub(super) fn age(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(time)).unwrap_or_default()
-}
-
-/// A span in its largest unit, for sentences: `3 days`, `5 h`.
-fn span_text(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let units = [(86_400, "days"), (3_600, "h"), (60, "min")];
-    match units.into_iter().find(|(length, _)| seconds >= 2 * length) {
-        Some((length, name)) => format!("{} {name}", seconds / length),
-        None => format!("{seconds} s"),
-    }
-}
-
-/// Bytes in their largest unit, for sentences.
-fn bytes_text(bytes: u64) -> String {
-    let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(size, _)| bytes >= *size) {
-        Some((size, name)) => {
-            let tenths = bytes / (size / 10);
-            format!("{}.{} {name}", tenths / 10, tenths % 10)
-        }
-        None => format!("{bytes} B"),
-    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ mod judge;
 mod metrics;
 mod probe;
 mod report;
+mod tree;
 
-pub use facts::Thresholds;
+pub use facts::{Problem, Thresholds};
 pub use metrics::{metrics_file, write_metrics};
-pub use probe::{CheckOptions, check};
+pub use probe::{CheckError, CheckOptions, check};
 pub use report::{CheckItem, CheckName, CheckReport, CheckState, Metric, SCHEMA_VERSION};

@@ -1,5 +1,6 @@
 //! `pgv check`: the command line of the look at a cluster and its repository.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,15 +8,17 @@ use clap::Parser;
 
 use super::args::{CommonArgs, OutputFormat, ServerVerbArgs};
 use super::context::{Context, Outcome, VerbArgs};
-use super::init::RuntimeError;
+use super::hints::hints;
 use super::printer::json_answer;
 use super::program::{Program, Verb};
+use super::typed::Typed;
 use super::{check_text, opening};
-use crate::check::{CheckOptions, CheckState, Thresholds, check, write_metrics};
+use crate::check::{CheckOptions, CheckState, Problem, Thresholds, check, write_metrics};
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::{Classified, chain};
-use crate::report::Reporter as _;
+use crate::report::{Reporter as _, duration_text};
+use crate::repository::{RepositoryError, SelectionError};
 
 /// Says whether backups and archiving of a cluster work, and what to do where they do not
 #[derive(Debug, Clone, Parser)]
@@ -58,7 +61,7 @@ Examples:
   pgv check --backup-warning 26h --output json
 
 Exit status: 0 all is well; 1 something is not, see the table; 2 usage or configuration; 4 the file of
---metrics cannot be written. With --nagios: 0 ok; 1 warning; 2 critical; 3 unknown.";
+--metrics cannot be written; 130 ended by a signal. With --nagios: 0 ok; 1 warning; 2 critical; 3 unknown.";
 
 impl VerbArgs for CheckArgs {
     const VERB: Verb = Verb::Check;
@@ -90,18 +93,27 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
     let repo = configuration.repo()?;
     let settings = configuration.check();
     let switch: Option<Duration> = (!args.no_switch).then_some(settings.archive_timeout);
+    let hints = |error: &(dyn Error + 'static)| hints_of(error, context.typed());
+    let connection = opening::connection(configuration, &args.shared.connection, Program::Pgv);
     let options = CheckOptions {
-        repository: opening::open_repository(repo).map_err(|error| chain(&error)),
+        repository: opening::open_repository(repo).map_err(|error| Problem::new(&error, hints(&error))),
         repository_path: repo.path.clone(),
         selection: opening::selection(configuration),
-        connection: opening::connection(configuration, &args.shared.connection, Program::Pgv)
-            .map_err(|error| chain(&error)),
+        connection: connection.map_err(|error| Problem::new(&error, hints(&error))),
         configuration_file: configuration.source().map(Path::to_owned),
         switch,
         thresholds: Thresholds { backup_warning: settings.backup_warning, backup_critical: settings.backup_critical },
+        hints: &hints,
     };
     let reporter = context.reporter();
-    let report = check(&options, &SystemClock, &reporter, context.cancel()).map_err(RuntimeError)?;
+    if settings.backup_warning > settings.backup_critical {
+        reporter.warn(&format!(
+            "check.backup_warning ({}) is more than check.backup_critical ({}): an old backup is critical at once",
+            duration_text(settings.backup_warning),
+            duration_text(settings.backup_critical)
+        ));
+    }
+    let report = check(&options, &SystemClock, &reporter, context.cancel())?;
     drop(reporter);
     let text = match args.shared.output.output {
         _ if args.nagios => check_text::plugin_line(&report),
@@ -125,4 +137,35 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
         CheckState::Ok => Outcome::Done,
         CheckState::Unknown | CheckState::Warning | CheckState::Critical => Outcome::NegativeAnswer,
     })
+}
+
+/// The hints of all programs; and here, where a server was asked, it may be the wrong one.
+fn hints_of(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
+    let mut found = hints(error, typed);
+    if let Some(
+        SelectionError::UnknownSystem { .. } | SelectionError::Repository(RepositoryError::OtherSystem { .. }),
+    ) = error.downcast_ref()
+    {
+        found.push("If this server is not the one that is meant: -h, -p or -d reach another.".to_owned());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::SystemIdentifier;
+
+    #[test]
+    fn a_server_of_another_cluster_may_be_the_wrong_one() {
+        let error = SelectionError::Repository(RepositoryError::OtherSystem {
+            cluster: "main".to_owned(),
+            store: "\"/srv/pgv\"".to_owned(),
+            registered: Vec::new(),
+            found: SystemIdentifier::new(7).unwrap(),
+        });
+        let hints = hints_of(&error, &Typed::default());
+        assert!(hints[0].ends_with("pgv init --cluster main --upgraded"), "{hints:?}");
+        assert!(hints[1].contains("-h, -p or -d"), "{hints:?}");
+    }
 }

@@ -63,7 +63,7 @@ Examples:
 A backup stays when any rule keeps it. The newest good one stays always, and so does what was pinned.
 
 Exit status: 0 shown, or done; 2 usage or configuration, or no rule; 3 refused: the clock is wrong, or more than
-half of the backups would go; 4 not reachable, or a restore is running; 5 a record is damaged.";
+half of the backups would go; 4 not reachable, or a restore is running; 5 a record is damaged; 130 ended by a signal.";
 
 impl VerbArgs for ExpireArgs {
     const VERB: Verb = Verb::Expire;
@@ -111,7 +111,7 @@ pub(crate) fn run(args: ExpireArgs, context: &Context) -> Result<Outcome, Box<dy
         clusters: opening::clusters(configuration, &repository)?,
         rules,
     };
-    let lease = if args.apply { Some(opening::lock_out_others(repo)?) } else { None };
+    let lease = if args.apply { Some(opening::lock_out_others(context)?) } else { None };
     let mut report = expire::plan(&repository, &options, &SystemClock)?;
     let refusal = report.refusal();
     let is_text = args.output.output == OutputFormat::Text;
@@ -127,11 +127,12 @@ pub(crate) fn run(args: ExpireArgs, context: &Context) -> Result<Outcome, Box<dy
         None => Ok(()),
     };
     drop(lease);
-    match (is_text, &done) {
-        (true, Ok(())) if report.applied => context.printer().answer(&expire_text::done(&report))?,
-        (true, _) => {}
-        (false, _) => context.printer().answer(&json_answer(&report)?)?,
-    }
+    let answered = match is_text {
+        true if report.applied => context.printer().answer(&expire_text::done(&report)),
+        true => Ok(()),
+        false => json_answer(&report).and_then(|answer| context.printer().answer(&answer)),
+    };
     done?;
+    answered?;
     Ok(Outcome::Done)
 }

@@ -25,15 +25,25 @@ pub(crate) fn render(report: &ExpireReport, applies: bool) -> String {
     if report.is_empty() {
         text.push_str("Nothing is to be deleted.\n");
     } else {
-        let what = if applies { "" } else { "; --apply does it" };
-        let _ = writeln!(text, "{} would be freed{what}.", bytes_text(report.freed_bytes));
+        let what = if applies || report.refusal().is_some() { "" } else { "; --apply does it" };
+        let _ = writeln!(text, "{} would be freed{what}.", bytes_text(report.planned_bytes));
     }
     text
 }
 
 /// What was done in words.
 pub(crate) fn done(report: &ExpireReport) -> String {
-    if report.is_empty() { String::new() } else { format!("Deleted; {} were freed.\n", bytes_text(report.freed_bytes)) }
+    let (freed, planned) = (bytes_text(report.freed_bytes), bytes_text(report.planned_bytes));
+    let is_finished = report.trees.iter().all(|tree| tree.done.as_ref().is_some_and(|done| done.finished));
+    if report.is_empty() {
+        String::new()
+    } else if !is_finished {
+        format!("Ended early: {freed} of {planned} were freed. The next run goes on.\n")
+    } else if report.freed_bytes == report.planned_bytes {
+        format!("Deleted; {freed} were freed.\n")
+    } else {
+        format!("Deleted; {freed} of {planned} were freed, the rest stays for now: something came in between.\n")
+    }
 }
 
 fn rules_text(rules: &Rules) -> String {
@@ -55,6 +65,7 @@ fn describe(text: &mut String, tree: &TreePlan) {
         let header = ["id", "ended", "TLI", "stop LSN", "", "why"];
         text.push_str(&table(&header, tree.backups.iter().map(row)));
     }
+    tree.backups.iter().for_each(|backup| kept_again(text, backup));
     tree.unfinished.iter().for_each(|backup| unfinished(text, backup));
     for id in &tree.being_deleted {
         let _ = writeln!(text, "  {id}: its deletion was begun before, and is finished");
@@ -68,7 +79,7 @@ fn describe(text: &mut String, tree: &TreePlan) {
         let _ = writeln!(text, "  and {more} more stretches that are no longer reachable (--output json)");
     }
     if !tree.is_empty() {
-        let _ = writeln!(text, "  {} in {} packs and other objects", bytes_text(tree.freed_bytes), tree.packs);
+        let _ = writeln!(text, "  {} in {} packs and other objects", bytes_text(tree.planned_bytes), tree.packs);
     }
 }
 
@@ -90,6 +101,18 @@ fn row(backup: &PlannedBackup) -> Vec<String> {
         fate.to_owned(),
         why,
     ]
+}
+
+/// A mark is never taken back, so the grace is given once.
+fn kept_again(text: &mut String, backup: &PlannedBackup) {
+    if let (Fate::Stays { .. }, Some(marked)) = (&backup.fate, backup.marked_at) {
+        let _ = writeln!(
+            text,
+            "  {} was marked at {}, when no rule kept it: when none does again, it goes without another grace",
+            backup.id,
+            time_text(marked)
+        );
+    }
 }
 
 fn reason_text(reason: &KeepReason) -> String {
@@ -124,6 +147,7 @@ fn wal(text: &mut String, tree: &TreePlan) {
         Some(WalKept::Running { backup }) => {
             let _ = writeln!(text, "  WAL stays: backup {backup} is running, or died less than a day ago");
         }
+        Some(WalKept::Locked) => text.push_str("  WAL stays: a backup is running\n"),
         Some(WalKept::NoBackup) => text.push_str("  WAL stays: without a good backup nothing says what is old\n"),
         _ => {}
     }

@@ -1,12 +1,13 @@
 //! From settings to what verbs work on: the repository, the selection of a cluster, the connection, the host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::ConnectionArgs;
+use super::context::Context;
 use super::program::Program;
 use super::size::duration_text;
-use crate::config::{Configuration, RepoSettings};
+use crate::config::{Configuration, LogLevel, RepoSettings};
 use crate::error::{Classified, ErrorClass};
 use crate::fs::{self, Lock, LockHolder, LockKind};
 use crate::repository::{
@@ -54,24 +55,40 @@ impl Classified for InUse {
 }
 
 /// Keeps those out who read for long or delete. They see each other by a lock on the repository's directory, as far as
-/// its file system has such locks.
-pub(crate) fn lock_out_others(settings: &RepoSettings) -> Result<Lock, Box<dyn Classified>> {
-    lock(settings, LockKind::Exclusive)
+/// its file system has such locks; where it has none, whoever runs this is told.
+pub(crate) fn lock_out_others(context: &Context) -> Result<Lock, Box<dyn Classified>> {
+    lock(context, LockKind::Exclusive)
 }
 
 /// Keeps those out who delete.
-pub(crate) fn share(settings: &RepoSettings) -> Result<Lock, Box<dyn Classified>> {
-    lock(settings, LockKind::Shared)
+pub(crate) fn share(context: &Context) -> Result<Lock, Box<dyn Classified>> {
+    lock(context, LockKind::Shared)
 }
 
-fn lock(settings: &RepoSettings, kind: LockKind) -> Result<Lock, Box<dyn Classified>> {
-    match fs::lock_directory(&settings.path, kind)? {
+fn lock(context: &Context, kind: LockKind) -> Result<Lock, Box<dyn Classified>> {
+    let path = &context.configuration().repo()?.path;
+    match fs::lock_directory(path, kind)? {
         Lock::Taken => {
-            let holders = fs::lock_holders(&settings.path);
-            Err(InUse { path: settings.path.clone(), wanted: kind, holders }.into())
+            let holders = fs::lock_holders(path);
+            Err(InUse { path: path.clone(), wanted: kind, holders }.into())
         }
-        lock => Ok(lock),
+        lock => {
+            if matches!(lock, Lock::Unsupported) {
+                context.printer().message(LogLevel::Warn, &unlocked_text(path, kind));
+            }
+            Ok(lock)
+        }
     }
+}
+
+fn unlocked_text(path: &Path, kind: LockKind) -> String {
+    let duty = match kind {
+        LockKind::Exclusive => {
+            "nothing keeps \"pgv expire\" from deleting what a restore or \"pgv verify\" is reading: run it while neither does"
+        }
+        LockKind::Shared => "nothing keeps \"pgv expire --apply\" from deleting meanwhile: do not run it now",
+    };
+    format!("the file system of the repository \"{}\" has no locks, so {duty}", path.display())
 }
 
 /// The clusters to work on: the one that was named, else the configured ones, else the only one of the repository.

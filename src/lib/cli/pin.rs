@@ -36,7 +36,8 @@ Examples:
   pgv info                                                   shows what is pinned
   pgv unpin 20261121T143000Z-1a2b3c4d
 
-Exit status: 0 it is pinned; 1 no such backup; 2 usage or configuration; 3 it is being deleted; 4 not reachable.";
+Exit status: 0 it is pinned; 1 no such backup; 2 usage or configuration; 3 it is being deleted; 4 not reachable, or
+\"pgv expire\" is deleting; 5 the registration of a cluster is missing or damaged.";
 
 /// Leaves a pinned backup to retention again
 #[derive(Debug, Clone, Parser)]
@@ -54,7 +55,8 @@ const UNPIN_EXAMPLES: &str = "\
 Examples:
   pgv unpin 20261121T143000Z-1a2b3c4d
 
-Exit status: 0 it is not pinned (any more); 1 no such backup; 2 usage or configuration; 4 not reachable.";
+Exit status: 0 it is not pinned (any more); 1 no such backup; 2 usage or configuration; 3 it is being deleted;
+4 not reachable, or \"pgv expire\" is deleting; 5 the registration of a cluster is missing or damaged.";
 
 impl VerbArgs for PinArgs {
     const VERB: Verb = Verb::Pin;
@@ -96,7 +98,10 @@ impl VerbArgs for UnpinArgs {
         let id = self.backup;
         let answer = change(context, id, |repository, options| {
             expire::unpin(repository, options).map(|unpinned| match unpinned {
-                Unpinned::Now => format!("backup {id} is pinned no more\n"),
+                Unpinned::Now { is_marked: false } => format!("backup {id} is pinned no more\n"),
+                Unpinned::Now { is_marked: true } => format!(
+                    "backup {id} is pinned no more; no rule kept it before, so it goes without another grace when none does now\n"
+                ),
                 Unpinned::Never => format!("backup {id} was not pinned\n"),
             })
         })?;
@@ -115,6 +120,6 @@ fn change(
     let repo = configuration.repo()?;
     let repository = opening::open_repository(repo)?;
     let clusters = opening::clusters(configuration, &repository)?;
-    let _alone = opening::share(repo)?;
+    let _alone = opening::share(context)?;
     Ok(change(&repository, &PinOptions { clusters, backup, host: opening::host_name() })?)
 }

@@ -137,7 +137,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     let password_warning = args.recovery.standby.check_conninfo()?;
     let options = options(args, context)?;
     // What was chosen must not be deleted before it was read.
-    let _shared = opening::share(context.configuration().repo()?)?;
+    let _shared = opening::share(context)?;
     let reporter = context.reporter();
     let (cluster, mut plan) = restore::plan(&options, &reporter, context.cancel())?;
     plan.warnings.extend(password_warning);

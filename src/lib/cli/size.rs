@@ -1,34 +1,9 @@
-//! Sizes, times and tables as people read them.
+//! Sizes and times as people read them.
 
-use std::time::Duration;
-
-use bytesize::ByteSize;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// A number of bytes in the largest binary unit that leaves something before the point: `1.2 GiB`.
-pub(crate) fn bytes_text(bytes: u64) -> String {
-    ByteSize::b(bytes).display().iec().to_string()
-}
-
-/// A span in its two largest units: `1 h 5 min`.
-pub(crate) fn duration_text(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let mut left = seconds;
-    let mut parts = Vec::new();
-    for (length, name) in units {
-        let count = left / length;
-        left %= length;
-        if count > 0 {
-            parts.push(format!("{count} {name}"));
-        } else if !parts.is_empty() {
-            break;
-        }
-    }
-    parts.truncate(2);
-    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
-}
+pub(crate) use crate::report::{bytes_text, duration_text};
 
 /// A time in UTC, as PostgreSQL writes and reads it: `2026-11-20 14:30:00+00`.
 pub(crate) fn utc_text(time: Timestamp) -> String {
@@ -67,21 +42,6 @@ fn without_zone(time: Timestamp, zone: &TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_one_unit() {
-        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (16 << 20, "16.0 MiB"), (1_288_490_189, "1.2 GiB")] {
-            assert_eq!(bytes_text(bytes), text);
-        }
-    }
-
-    #[test]
-    fn spans_have_two_units_at_most() {
-        let cases = [(0, "0 s"), (59, "59 s"), (90, "1 min 30 s"), (3600, "1 h"), (3605, "1 h"), (90_061, "1 d 1 h")];
-        for (seconds, text) in cases {
-            assert_eq!(duration_text(Duration::from_secs(seconds)), text);
-        }
-    }
 
     #[test]
     fn times_are_shown_in_utc_and_in_the_zone_of_the_reader() {

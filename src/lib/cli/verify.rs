@@ -81,7 +81,7 @@ impl VerbArgs for VerifyArgs {
         let repo = configuration.repo()?;
         let repository = opening::open_repository(repo)?;
         // What is deleted on the way would look like damage.
-        let _shared = opening::share(repo)?;
+        let _shared = opening::share(context)?;
         let depth = match (self.quick, self.sample) {
             (true, _) => Depth::Quick,
             (false, Some(percent)) => Depth::Sample { percent, seed: self.seed.unwrap_or_else(seed) },

@@ -11,14 +11,16 @@ use jiff::Timestamp;
 
 use super::error::ExpireError;
 use super::facts::{self, TreeFacts};
-use super::plan::{Going, TreePlan};
+use super::plan::{Going, TreePlan, WalKept};
+use super::report::{HeldBackup, TreeDone};
 use super::wal;
 use crate::fs::{Lock, LockKind};
 use crate::pg::{WalFileName, WalSegmentSize};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{
-    BackupId, BackupMark, BackupNote, BackupRecord, BackupState, ClusterRef, Hold, Repository, Writer, hold_of,
+    BackupId, BackupMark, BackupNote, BackupRecord, BackupState, ClusterRef, DeletionStep, Repository, Writer, hold_of,
 };
+use crate::store::ObjectKey;
 
 /// LIMIT: WAL files that are deleted before it is asked again who is running. No backup can begin meanwhile.
 const WAL_BETWEEN_LOOKS: usize = 64;
@@ -31,7 +33,7 @@ struct UnneededWal {
     names: BTreeSet<WalFileName>,
 }
 
-/// What is needed to delete.
+/// Deletes of one tree.
 pub(super) struct Executor<'a> {
     pub(super) repository: &'a Repository,
     pub(super) cluster: &'a ClusterRef,
@@ -41,11 +43,15 @@ pub(super) struct Executor<'a> {
     pub(super) now: Timestamp,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) cancel: &'a Cancel,
+    /// What the plan frees.
+    pub(super) planned_bytes: u64,
+    /// What was done so far, whatever becomes of the rest.
+    pub(super) done: TreeDone,
 }
 
 impl Executor<'_> {
     /// Does what the plan says, as far as it is still right.
-    pub(super) fn run(&self, planned: &TreePlan) -> Result<(), ExpireError> {
+    pub(super) fn run(&mut self, planned: &TreePlan) -> Result<(), ExpireError> {
         let going = &planned.going;
         for id in going.backups.iter().chain(&going.doubted) {
             self.mark(BackupMark::Doubt, *id, "no rule of retention keeps it")?;
@@ -60,7 +66,9 @@ impl Executor<'_> {
             self.delete_backup(&facts, *id)?;
         }
         self.delete_strays(&facts, going)?;
-        self.delete_wal(&going.wal)
+        self.delete_wal(&going.wal)?;
+        self.done.finished = true;
+        Ok(())
     }
 
     fn gather(&self) -> Result<TreeFacts, ExpireError> {
@@ -74,68 +82,79 @@ impl Executor<'_> {
     }
 
     /// `gone` for each backup that nothing holds after its mark was set.
-    fn set_gone(&self, going: &Going) -> Result<(), ExpireError> {
+    fn set_gone(&mut self, going: &Going) -> Result<(), ExpireError> {
         let (states, parents) = facts::marks(self.repository, self.cluster)?;
         for id in going.backups.iter().chain(&going.unfinished) {
             let parents_of = |id: BackupId| parents.get(&id).map_or(&[][..], Vec::as_slice);
             match hold_of(*id, &states, parents_of) {
                 None => self.mark(BackupMark::Gone, *id, "it is being deleted")?,
-                // Another run has deleted it.
-                Some(Hold::Unmarked) => {}
-                Some(hold) => self.reporter.warn(&held_text(*id, hold)),
+                Some(hold) => self.hold(HeldBackup::of(*id, hold)),
             }
         }
         Ok(())
     }
 
-    fn delete_backup(&self, facts: &TreeFacts, id: BackupId) -> Result<(), ExpireError> {
+    /// Says that a backup stays; nothing where another run has deleted it.
+    fn hold(&mut self, held: Option<HeldBackup>) {
+        if let Some(held) = held {
+            self.reporter.warn(&held.to_string());
+            self.done.held.push(held);
+        }
+    }
+
+    fn delete_backup(&mut self, facts: &TreeFacts, id: BackupId) -> Result<(), ExpireError> {
         self.reporter.step(&format!("deleting backup {id}"));
         let folders = self.repository.backup_folders(self.cluster)?;
         let Some(folder) = folders.get(&id) else { return Ok(()) };
         let needed = facts.needed_packs(|_| true);
-        let key = |object: &str| self.repository.backup_object_key(self.cluster, &id, object);
-        self.delete(&key("record")?)?;
+        // Whether or not it was listed a moment ago.
+        self.delete(&self.repository.record_key(self.cluster, &id)?)?;
         for ordinal in facts.packs.get(&id).into_iter().flatten() {
             if !needed.contains(&(id, *ordinal)) {
-                self.delete(&self.repository.pack_key(self.cluster, &id, *ordinal)?)?;
+                self.delete_pack(id, *ordinal)?;
             }
         }
         let mut objects = folder.objects.clone();
-        objects.sort_by_key(|object| rank(object));
+        objects.sort_by_key(|object| DeletionStep::of(object));
         for object in &objects {
-            self.delete(&key(object)?)?;
+            let key = self.repository.backup_object_key(self.cluster, &id, object)?;
+            match DeletionStep::of(object).is_data() {
+                true => drop(self.delete(&key)?),
+                false => self.delete_mark(&key)?,
+            }
         }
+        self.done.backups.push(id);
         Ok(())
     }
 
     /// Packs of backups that are there no more, as far as the plan names them.
-    fn delete_strays(&self, facts: &TreeFacts, going: &Going) -> Result<(), ExpireError> {
+    fn delete_strays(&mut self, facts: &TreeFacts, going: &Going) -> Result<(), ExpireError> {
         let needed = facts.needed_packs(|_| true);
         let lives = |id: &BackupId| {
             facts.listed.iter().any(|backup| backup.record.id == *id)
                 || facts.unfinished.iter().any(|backup| backup.id == *id)
         };
         for (id, ordinal) in going.packs.iter().filter(|pack| !needed.contains(pack) && !lives(&pack.0)) {
-            self.delete(&self.repository.pack_key(self.cluster, id, *ordinal)?)?;
+            self.delete_pack(*id, *ordinal)?;
         }
+        Ok(())
+    }
+
+    fn delete_pack(&mut self, id: BackupId, ordinal: u32) -> Result<(), ExpireError> {
+        let was_there = self.delete(&self.repository.pack_key(self.cluster, &id, ordinal)?)?;
+        self.done.packs += u64::from(was_there);
         Ok(())
     }
 
     /// Deletes the oldest first. Whether a backup has begun or was finished is asked again and again: that one may need
     /// some of it, for one of a standby begins where its last restartpoint was.
-    fn delete_wal(&self, names: &[WalFileName]) -> Result<(), ExpireError> {
-        let total = names.len() as u64;
-        let mut done = 0;
+    fn delete_wal(&mut self, names: &[WalFileName]) -> Result<(), ExpireError> {
         let mut unneeded = UnneededWal::default();
         for some in names.chunks(WAL_BETWEEN_LOOKS) {
-            let Some(lock) = self.lock_and_look(&mut unneeded)? else {
-                self.reporter.warn("a backup is running: WAL stays for now");
-                return Ok(());
-            };
+            let Some(lock) = self.lock_and_look(&mut unneeded)? else { return Ok(()) };
             for name in some.iter().filter(|name| unneeded.names.contains(name)) {
-                self.delete(&self.repository.wal_key(self.cluster, name)?)?;
-                done += 1;
-                self.reporter.progress(&Progress { phase: DELETING, done_bytes: done, total_bytes: Some(total) });
+                let was_there = self.delete(&self.repository.wal_key(self.cluster, name)?)?;
+                self.done.wal_files += u64::from(was_there);
             }
             drop(lock);
         }
@@ -143,10 +162,11 @@ impl Executor<'_> {
     }
 
     /// Keeps backups from beginning, and looks what has begun and was finished until then. Nothing while one is running.
-    fn lock_and_look(&self, unneeded: &mut UnneededWal) -> Result<Option<Lock>, ExpireError> {
+    fn lock_and_look(&mut self, unneeded: &mut UnneededWal) -> Result<Option<Lock>, ExpireError> {
         loop {
             let lock = self.repository.lock(LockKind::Exclusive)?;
             if matches!(lock, Lock::Taken) {
+                self.keep_wal(WalKept::Locked, "a backup is running");
                 return Ok(None);
             }
             let (states, _) = facts::marks(self.repository, self.cluster)?;
@@ -161,18 +181,34 @@ impl Executor<'_> {
     }
 
     /// What no listed backup needs now; nothing while one is running, for where that one begins is not known.
-    fn unneeded_wal(&self) -> Result<BTreeSet<WalFileName>, ExpireError> {
+    fn unneeded_wal(&mut self) -> Result<BTreeSet<WalFileName>, ExpireError> {
         let facts = self.gather()?;
         if let Some(running) = facts.unfinished.first() {
-            self.reporter
-                .warn(&format!("backup {} is running, or died less than a day ago: WAL stays for now", running.id));
+            let why = format!("backup {} is running, or died less than a day ago", running.id);
+            self.keep_wal(WalKept::Running { backup: running.id }, &why);
             return Ok(BTreeSet::new());
         }
+        self.done.wal_kept = None;
         let records: Vec<&BackupRecord> = facts.listed.iter().map(|backup| &backup.record).collect();
         Ok(wal::unneeded(&facts, &records, |_| false).into_iter().collect())
     }
 
-    fn delete(&self, key: &crate::store::ObjectKey) -> Result<(), ExpireError> {
+    fn keep_wal(&mut self, because: WalKept, why: &str) {
+        self.reporter.warn(&format!("{why}: WAL stays for now"));
+        self.done.wal_kept = Some(because);
+    }
+
+    /// Deletes something that takes room; says whether it was there.
+    fn delete(&mut self, key: &ObjectKey) -> Result<bool, ExpireError> {
+        let bytes = self.repository.stored_bytes(key)?;
+        self.delete_mark(key)?;
+        self.done.freed_bytes += bytes;
+        let (done_bytes, total_bytes) = (self.done.freed_bytes, Some(self.planned_bytes));
+        self.reporter.progress(&Progress { phase: DELETING, done_bytes, total_bytes });
+        Ok(bytes > 0)
+    }
+
+    fn delete_mark(&self, key: &ObjectKey) -> Result<(), ExpireError> {
         self.check_cancel()?;
         Ok(self.repository.delete_object(key)?)
     }
@@ -182,23 +218,26 @@ impl Executor<'_> {
     }
 }
 
-/// What goes in which order: `begin` after all that it announces, `gone` behind everything.
-fn rank(object: &str) -> u8 {
-    match object {
-        "record" => 0,
-        "begin" => 2,
-        "doubt" | "suspect" => 3,
-        "gone" => 5,
-        pin if pin.starts_with("pins/") => 4,
-        _ => 1,
+/// The stored bytes of all that goes by a plan.
+pub(super) fn planned_bytes(
+    repository: &Repository,
+    cluster: &ClusterRef,
+    tree: &TreePlan,
+) -> Result<u64, ExpireError> {
+    let going = &tree.going;
+    let mut bytes = 0;
+    for (backup, ordinal) in &going.packs {
+        bytes += repository.stored_bytes(&repository.pack_key(cluster, backup, *ordinal)?)?;
     }
-}
-
-fn held_text(id: BackupId, hold: Hold) -> String {
-    match hold {
-        Hold::Unmarked => format!("backup {id} is there no more"),
-        Hold::Pinned => format!("backup {id} stays: it was pinned meanwhile"),
-        Hold::Finished => format!("backup {id} stays: it was finished meanwhile"),
-        Hold::ParentOf(child) => format!("backup {id} stays for now: backup {child} is running and may refer to it"),
+    for name in &going.wal {
+        bytes += repository.stored_bytes(&repository.wal_key(cluster, name)?)?;
     }
+    let folders = repository.backup_folders(cluster)?;
+    for id in going.backups.iter().chain(&going.unfinished).chain(&tree.being_deleted) {
+        let objects = folders.get(id).map(|folder| folder.objects.as_slice()).unwrap_or_default();
+        for object in objects.iter().filter(|object| DeletionStep::of(object).is_data()) {
+            bytes += repository.stored_bytes(&repository.backup_object_key(cluster, id, object)?)?;
+        }
+    }
+    Ok(bytes)
 }

@@ -1,5 +1,7 @@
 //! Why nothing is deleted.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::error::{Classified, ErrorClass};
@@ -25,12 +27,13 @@ pub enum ExpireError {
         source: Box<RepositoryError>,
     },
     /// Part of the archive cannot be listed.
-    #[error("\"{folder}\" cannot be listed, so nothing is deleted: {reason}")]
+    #[error("\"{folder}\" cannot be listed, so nothing is deleted")]
     Hidden {
         /// Which folder.
         folder: String,
         /// Why.
-        reason: String,
+        #[source]
+        source: Arc<RepositoryError>,
     },
     /// The clock cannot be right.
     #[error("the clock of this host says {now}, which is before {newest}, when backup {backup} ended")]
@@ -100,7 +103,11 @@ impl Classified for ExpireError {
                 ErrorClass::NotFound => ErrorClass::Corrupt,
                 class => class,
             },
-            Self::Hidden { .. } | Self::Changed { .. } => ErrorClass::Unavailable,
+            Self::Hidden { source, .. } => match source.class() {
+                ErrorClass::NotFound => ErrorClass::Unavailable,
+                class => class,
+            },
+            Self::Changed { .. } => ErrorClass::Unavailable,
             Self::ClockBehind { .. } | Self::TooMany { .. } | Self::IsGone { .. } => ErrorClass::Refused,
             Self::UnknownBackup { .. } => ErrorClass::NotFound,
             Self::NoIdentity { .. } => ErrorClass::Corrupt,

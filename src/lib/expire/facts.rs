@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::error::ExpireError;
 use crate::pg::{WalFileName, WalSegmentSize};
 use crate::repository::{
-    ArchiveFacts, BackupFolder, BackupId, BackupMark, BackupNeeds, BackupRecord, BackupState, ClusterRef, Repository,
-    RepositoryError, WalArchive,
+    ArchiveFacts, BackupFolder, BackupId, BackupMark, BackupNeeds, BackupRecord, BackupState, ClusterName, ClusterRef,
+    Repository, RepositoryError, WalArchive,
 };
 
 /// A tree.
@@ -69,7 +69,7 @@ impl TreeFacts {
         let archive = WalArchive::new(repository, cluster);
         let facts = ArchiveFacts::gather(&archive, size)?;
         if let Some(hidden) = facts.unlisted.first() {
-            return Err(ExpireError::Hidden { folder: hidden.folder.clone(), reason: hidden.error.to_string() });
+            return Err(ExpireError::Hidden { folder: hidden.folder.clone(), source: hidden.error.clone() });
         }
         let wal = repository.stored_wal(cluster)?;
         let mut wal_times = BTreeMap::new();
@@ -87,6 +87,33 @@ impl TreeFacts {
         let kept = self.listed.iter().filter(|backup| is_kept(&backup.record.id));
         kept.flat_map(|backup| &backup.needs.packs).map(|need| (need.backup, need.ordinal)).collect()
     }
+}
+
+/// Every tree of these clusters, with the size of its segments.
+pub(super) fn trees_of(
+    repository: &Repository,
+    clusters: &[ClusterName],
+) -> Result<Vec<(ClusterRef, WalSegmentSize)>, ExpireError> {
+    let mut trees = Vec::new();
+    for name in clusters {
+        let identifiers = repository.system_identifiers(name)?;
+        if identifiers.is_empty() {
+            return Err(ExpireError::UnknownCluster { cluster: name.clone(), store: repository.describe() });
+        }
+        for system_identifier in identifiers {
+            let cluster = ClusterRef { name: name.clone(), system_identifier };
+            let size = segment_size(repository, &cluster)?;
+            trees.push((cluster, size));
+        }
+    }
+    Ok(trees)
+}
+
+pub(super) fn segment_size(repository: &Repository, cluster: &ClusterRef) -> Result<WalSegmentSize, ExpireError> {
+    let identity = repository.identity(cluster)?;
+    identity
+        .map(|identity| identity.wal_segment_size)
+        .ok_or_else(|| ExpireError::NoIdentity { cluster: cluster.name.clone() })
 }
 
 type Backups = (Vec<ListedBackup>, Vec<UnfinishedFacts>, BTreeSet<BackupId>);

@@ -26,9 +26,110 @@ mod wal;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
+
+use apply::Executor;
+use facts::TreeFacts;
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::report::{Cancel, Reporter};
+use crate::repository::{ClusterName, Repository, Writer, WriterDescription};
+
 pub use error::ExpireError;
 pub use pin::{PinOptions, Pinned, Unpinned, pin, unpin};
 pub use plan::{Fate, PlannedBackup, PlannedUnfinished, PlannedWal, TreePlan, WalKept};
 pub use reach::LostTargets;
-pub use report::{ExpireOptions, ExpireReport, ExpiredRepository, SCHEMA_VERSION, apply, plan};
+pub use report::{ExpireReport, ExpiredRepository, HeldBackup, HeldBecause, SCHEMA_VERSION, TreeDone};
 pub use rules::{KeepReason, Rules};
+
+/// What stands for a data directory in the id of who writes for none.
+const NO_DIRECTORY: &str = "unknown";
+
+/// The writer of marks and pins. It never introduces itself: it writes no data of any server, and whoever looks for a
+/// second server among the writers must not find it there. What it writes names its host.
+fn writer(repository: &Repository, host: &str, now: Timestamp) -> Writer {
+    Writer::new(repository, WriterDescription::new(host, Path::new(NO_DIRECTORY), now))
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct ExpireOptions {
+    /// The repository's URL, as it was given.
+    pub url: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The configuration file in use.
+    pub configuration_file: Option<PathBuf>,
+    /// This host's name.
+    pub host: String,
+    /// Whose backups.
+    pub clusters: Vec<ClusterName>,
+    /// What is to stay.
+    pub rules: Rules,
+}
+
+/// Plans, and changes nothing.
+pub fn plan(repository: &Repository, options: &ExpireOptions, clock: &dyn Clock) -> Result<ExpireReport, ExpireError> {
+    let ExpireOptions { url, path, configuration_file, rules, .. } = options.clone();
+    if rules.is_empty() {
+        return Err(ExpireError::NoRule);
+    }
+    let now = clock.now();
+    let mut trees = Vec::new();
+    for (cluster, size) in facts::trees_of(repository, &options.clusters)? {
+        let facts = TreeFacts::gather(repository, &cluster, size, rules.wal_days.is_some())?;
+        let mut tree = plan::plan(&facts, &rules, now)?;
+        tree.planned_bytes = apply::planned_bytes(repository, &cluster, &tree)?;
+        tree.freed_bytes = tree.planned_bytes;
+        trees.push(tree);
+    }
+    let planned_bytes = trees.iter().map(|tree| tree.planned_bytes).sum();
+    Ok(ExpireReport {
+        schema_version: SCHEMA_VERSION,
+        configuration_file,
+        repository: ExpiredRepository { url, path, id: repository.id() },
+        rules,
+        now,
+        applied: false,
+        planned_bytes,
+        freed_bytes: planned_bytes,
+        trees,
+    })
+}
+
+/// Does what the plan says. The report says what was done, also when that ended early.
+pub fn apply(
+    repository: &Repository,
+    options: &ExpireOptions,
+    report: &mut ExpireReport,
+    reporter: &dyn Reporter,
+    cancel: &Cancel,
+) -> Result<(), ExpireError> {
+    if let Some(refusal) = report.refusal() {
+        return Err(refusal);
+    }
+    let (host, now) = (options.host.as_str(), report.now);
+    let writer = &writer(repository, host, now);
+    report.begin();
+    for tree in &mut report.trees {
+        let cluster = &tree.tree();
+        if tree.is_empty() {
+            tree.done = Some(TreeDone { finished: true, ..TreeDone::default() });
+            repository.tidy(cluster)?;
+            continue;
+        }
+        let size = facts::segment_size(repository, cluster)?;
+        let (planned_bytes, done) = (tree.planned_bytes, TreeDone::default());
+        let mut executor =
+            Executor { repository, cluster, size, writer, host, now, reporter, cancel, planned_bytes, done };
+        let outcome = executor.run(tree);
+        let done = executor.done;
+        tree.freed_bytes = done.freed_bytes;
+        report.freed_bytes += done.freed_bytes;
+        tree.done = Some(done);
+        outcome?;
+        repository.tidy(cluster)?;
+    }
+    Ok(())
+}

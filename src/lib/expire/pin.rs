@@ -3,12 +3,10 @@
 //! A pin is an object of a new name each time, so nothing is ever stored twice under one name; taking pins away is
 //! deleting them. ORDER: the pin is stored first, and what became of the backup is read then.
 
-use std::path::Path;
-
 use super::error::ExpireError;
-use super::report::{NO_DIRECTORY, trees_of};
+use super::facts::trees_of;
 use crate::clock::Clock;
-use crate::repository::{BackupId, BackupNote, ClusterName, ClusterRef, Repository, Writer, WriterDescription};
+use crate::repository::{BackupId, BackupNote, ClusterName, ClusterRef, Repository};
 
 /// Which backup.
 #[derive(Debug, Clone)]
@@ -34,7 +32,10 @@ pub enum Pinned {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unpinned {
     /// It was pinned, and is no more.
-    Now,
+    Now {
+        /// Whether retention has marked it before: then it goes with the first run that finds no rule for it.
+        is_marked: bool,
+    },
     /// It was not pinned.
     Never,
 }
@@ -46,13 +47,12 @@ pub fn pin(
     reason: &str,
     clock: &dyn Clock,
 ) -> Result<Pinned, ExpireError> {
-    let (cluster, pins) = find(repository, options)?;
+    let Found { cluster, pins, .. } = find(repository, options)?;
     if !pins.is_empty() {
         return Ok(Pinned::Before);
     }
     let now = clock.now();
-    let writer = Writer::new(repository, WriterDescription::new(&options.host, Path::new(NO_DIRECTORY), now));
-    repository.introduce(&cluster.name, &writer)?;
+    let writer = super::writer(repository, &options.host, now);
     let note = BackupNote { id: options.backup, host: options.host.clone(), set: now, reason: reason.to_owned() };
     repository.pin_backup(&cluster, &note, &writer)?;
     match repository.backup_state(&cluster, &options.backup)?.is_listed() {
@@ -63,22 +63,30 @@ pub fn pin(
 
 /// Takes every pin of a backup away.
 pub fn unpin(repository: &Repository, options: &PinOptions) -> Result<Unpinned, ExpireError> {
-    let (cluster, pins) = find(repository, options)?;
+    let Found { cluster, pins, is_marked } = find(repository, options)?;
     for name in &pins {
         repository.delete_object(&repository.backup_object_key(&cluster, &options.backup, name)?)?;
     }
-    Ok(if pins.is_empty() { Unpinned::Never } else { Unpinned::Now })
+    Ok(if pins.is_empty() { Unpinned::Never } else { Unpinned::Now { is_marked } })
 }
 
-/// The tree of a listed backup, and its pins.
-fn find(repository: &Repository, options: &PinOptions) -> Result<(ClusterRef, Vec<String>), ExpireError> {
+/// A listed backup.
+struct Found {
+    cluster: ClusterRef,
+    /// The names of its pins.
+    pins: Vec<String>,
+    is_marked: bool,
+}
+
+fn find(repository: &Repository, options: &PinOptions) -> Result<Found, ExpireError> {
     for (cluster, _) in trees_of(repository, &options.clusters)? {
         let folders = repository.backup_folders(&cluster)?;
         match folders.get(&options.backup) {
             Some(folder) if folder.state.gone => return Err(ExpireError::IsGone { backup: options.backup }),
             Some(folder) if folder.state.is_listed() => {
                 let pins = repository.pins(&cluster, &options.backup, folder)?;
-                return Ok((cluster, pins.into_iter().map(|(name, _)| name).collect()));
+                let pins = pins.into_iter().map(|(name, _)| name).collect();
+                return Ok(Found { cluster, pins, is_marked: folder.state.doubt });
             }
             _ => {}
         }

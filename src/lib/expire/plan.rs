@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::ExpireError;
-use super::facts::TreeFacts;
+use super::facts::{ListedBackup, TreeFacts};
 use super::reach::{self, LostTargets};
+use super::report::TreeDone;
 use super::rules::{self, KeepReason, Rules};
 use super::wal;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalFileName, WalSegmentName};
@@ -50,6 +51,9 @@ pub struct PlannedBackup {
     pub stop_lsn: Lsn,
     /// What was found to be wrong with the data.
     pub findings: u64,
+    /// When retention first found no rule that keeps it, by the store's clock; `None` while it never did. The grace counts
+    /// from then on, whether or not a rule or a pin has kept it since: its mark is never taken back.
+    pub marked_at: Option<Timestamp>,
     /// What becomes of it.
     #[serde(flatten)]
     pub fate: Fate,
@@ -104,8 +108,12 @@ pub struct TreePlan {
     pub wal_kept: Option<WalKept>,
     /// What can no longer be reached.
     pub lost_targets: Vec<LostTargets>,
-    /// How many stored bytes are freed.
+    /// How many stored bytes the plan frees.
+    pub planned_bytes: u64,
+    /// How many were freed; of a plan alone, how many would be.
     pub freed_bytes: u64,
+    /// What was done; nothing before it was begun.
+    pub done: Option<TreeDone>,
     #[serde(skip)]
     pub(super) going: Going,
 }
@@ -120,6 +128,8 @@ pub enum WalKept {
         /// Which one.
         backup: BackupId,
     },
+    /// Somebody is taking a backup, of which nothing was to be seen yet.
+    Locked,
     /// There is no good backup, so nothing says what is old.
     NoBackup,
 }
@@ -180,7 +190,7 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
             Fate::Waits { until: None } => going.doubted.push(record.id),
             Fate::Stays { .. } | Fate::Waits { .. } => {}
         }
-        backups.push(planned(record, fate));
+        backups.push(planned(backup, fate));
     }
     let unfinished = unfinished(facts, now);
     going.unfinished = unfinished.iter().filter(|backup| backup.goes).map(|backup| backup.id).collect();
@@ -207,18 +217,21 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
         wal: shown(&going.wal, facts),
         wal_kept,
         lost_targets: reach::lost(facts, stays),
+        planned_bytes: 0,
         freed_bytes: 0,
+        done: None,
         going,
     })
 }
 
-fn planned(record: &BackupRecord, fate: Fate) -> PlannedBackup {
+fn planned(ListedBackup { record, doubted, .. }: &ListedBackup, fate: Fate) -> PlannedBackup {
     PlannedBackup {
         id: record.id,
         stop_time: record.stop_time,
         timeline: record.stop_timeline,
         stop_lsn: record.stop_lsn,
         findings: record.findings.len() as u64,
+        marked_at: *doubted,
         fate,
     }
 }

@@ -1,46 +1,22 @@
-//! What `pgv expire` answers, as `--output json` prints it, and the two steps to it: the plan, and doing it.
+//! What `pgv expire` answers, as `--output json` prints it.
 //!
 //! COMPAT: schema version 1. Fields are added, never renamed or removed, while the version stays the same; absent values
 //! are `null`. Times are UTC in RFC 3339, LSNs text as PostgreSQL writes them, system identifiers text, sizes bytes.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::apply::Executor;
 use super::error::ExpireError;
-use super::facts::TreeFacts;
-use super::plan::{self, TreePlan};
+use super::plan::{TreePlan, WalKept};
 use super::rules::Rules;
-use crate::clock::Clock;
 use crate::codec::RepositoryId;
-use crate::pg::WalSegmentSize;
-use crate::report::{Cancel, Reporter};
-use crate::repository::{ClusterName, ClusterRef, Repository, RepositoryError, Writer, WriterDescription};
+use crate::repository::{BackupId, Hold};
 
 /// The version of this schema.
 pub const SCHEMA_VERSION: u32 = 1;
-
-/// What a writer is called that writes for no data directory.
-pub(super) const NO_DIRECTORY: &str = "unknown";
-
-/// What is asked for.
-#[derive(Debug, Clone)]
-pub struct ExpireOptions {
-    /// The repository's URL, as it was given.
-    pub url: String,
-    /// Its directory.
-    pub path: PathBuf,
-    /// The configuration file in use.
-    pub configuration_file: Option<PathBuf>,
-    /// This host's name.
-    pub host: String,
-    /// Whose backups.
-    pub clusters: Vec<ClusterName>,
-    /// What is to stay.
-    pub rules: Rules,
-}
 
 /// The whole answer.
 #[derive(Debug, Clone, Serialize)]
@@ -55,12 +31,85 @@ pub struct ExpireReport {
     pub rules: Rules,
     /// The time by which it was decided.
     pub now: Timestamp,
-    /// Whether it was done, or is a plan alone.
+    /// Whether it was begun to be done, or is a plan alone. What was done, each tree says.
     pub applied: bool,
     /// What becomes of each tree.
     pub trees: Vec<TreePlan>,
-    /// How many stored bytes are freed in all.
+    /// How many stored bytes the plan frees in all.
+    pub planned_bytes: u64,
+    /// How many were freed in all; of a plan alone, how many would be.
     pub freed_bytes: u64,
+}
+
+/// What was done of the plan of a tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TreeDone {
+    /// Whether it came to its end; otherwise the next run goes on.
+    pub finished: bool,
+    /// The backups that were deleted, those included that were never finished.
+    pub backups: Vec<BackupId>,
+    /// How many packs were deleted.
+    pub packs: u64,
+    /// How many files of the WAL archive were deleted.
+    pub wal_files: u64,
+    /// How many stored bytes were freed.
+    pub freed_bytes: u64,
+    /// Backups that the plan wants gone, and that stay for now.
+    pub held: Vec<HeldBackup>,
+    /// Why WAL stays that the plan wants gone.
+    pub wal_kept: Option<WalKept>,
+}
+
+/// A backup that stays although the plan wants it gone: something came in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HeldBackup {
+    /// Its id.
+    pub id: BackupId,
+    /// What came in between.
+    #[serde(flatten)]
+    pub because: HeldBecause,
+}
+
+/// What keeps a backup although the plan wants it gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HeldBecause {
+    /// It was pinned.
+    Pinned,
+    /// It was finished after all.
+    Finished,
+    /// A backup that is running may refer to its packs.
+    ParentOf {
+        /// That one.
+        backup: BackupId,
+    },
+}
+
+impl HeldBackup {
+    /// What a hold means; nothing when another run has deleted the backup.
+    pub(super) fn of(id: BackupId, hold: Hold) -> Option<Self> {
+        let because = match hold {
+            Hold::Unmarked => return None,
+            Hold::Pinned => HeldBecause::Pinned,
+            Hold::Finished => HeldBecause::Finished,
+            Hold::ParentOf(backup) => HeldBecause::ParentOf { backup },
+        };
+        Some(Self { id, because })
+    }
+}
+
+impl fmt::Display for HeldBackup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, because } = self;
+        match because {
+            HeldBecause::Pinned => write!(f, "backup {id} stays: it was pinned meanwhile"),
+            HeldBecause::Finished => write!(f, "backup {id} stays: it was finished meanwhile"),
+            HeldBecause::ParentOf { backup } => {
+                write!(f, "backup {id} stays for now: backup {backup} is running and may refer to it")
+            }
+        }
+    }
 }
 
 /// The repository.
@@ -84,106 +133,11 @@ impl ExpireReport {
     pub fn refusal(&self) -> Option<ExpireError> {
         self.trees.iter().find_map(|tree| tree.refusal(&self.rules))
     }
-}
 
-/// Plans, and changes nothing.
-pub fn plan(repository: &Repository, options: &ExpireOptions, clock: &dyn Clock) -> Result<ExpireReport, ExpireError> {
-    let ExpireOptions { url, path, configuration_file, rules, .. } = options.clone();
-    if rules.is_empty() {
-        return Err(ExpireError::NoRule);
+    /// From here on it says what was done, and no more what would be.
+    pub(super) fn begin(&mut self) {
+        self.applied = true;
+        self.freed_bytes = 0;
+        self.trees.iter_mut().for_each(|tree| tree.freed_bytes = 0);
     }
-    let now = clock.now();
-    let mut trees = Vec::new();
-    for (cluster, size) in trees_of(repository, &options.clusters)? {
-        let facts = TreeFacts::gather(repository, &cluster, size, rules.wal_days.is_some())?;
-        let mut tree = plan::plan(&facts, &rules, now)?;
-        tree.freed_bytes = freed(repository, &cluster, &tree)?;
-        trees.push(tree);
-    }
-    Ok(ExpireReport {
-        schema_version: SCHEMA_VERSION,
-        configuration_file,
-        repository: ExpiredRepository { url, path, id: repository.id() },
-        rules,
-        now,
-        applied: false,
-        freed_bytes: trees.iter().map(|tree| tree.freed_bytes).sum(),
-        trees,
-    })
-}
-
-/// Does what the plan says.
-pub fn apply(
-    repository: &Repository,
-    options: &ExpireOptions,
-    report: &mut ExpireReport,
-    reporter: &dyn Reporter,
-    cancel: &Cancel,
-) -> Result<(), ExpireError> {
-    if let Some(refusal) = report.refusal() {
-        return Err(refusal);
-    }
-    let description = WriterDescription::new(&options.host, Path::new(NO_DIRECTORY), report.now);
-    let writer = Writer::new(repository, description);
-    for tree in &report.trees {
-        let cluster = tree.tree();
-        if tree.is_empty() {
-            repository.tidy(&cluster)?;
-            continue;
-        }
-        repository.introduce(&cluster.name, &writer)?;
-        let size = segment_size(repository, &cluster)?;
-        let (host, now, writer) = (options.host.as_str(), report.now, &writer);
-        let executor = Executor { repository, cluster: &cluster, size, writer, host, now, reporter, cancel };
-        executor.run(tree)?;
-        repository.tidy(&cluster)?;
-    }
-    report.applied = true;
-    Ok(())
-}
-
-/// Every tree of these clusters, with the size of its segments.
-pub(super) fn trees_of(
-    repository: &Repository,
-    clusters: &[ClusterName],
-) -> Result<Vec<(ClusterRef, WalSegmentSize)>, ExpireError> {
-    let mut trees = Vec::new();
-    for name in clusters {
-        let identifiers = repository.system_identifiers(name)?;
-        if identifiers.is_empty() {
-            return Err(ExpireError::UnknownCluster { cluster: name.clone(), store: repository.describe() });
-        }
-        for system_identifier in identifiers {
-            let cluster = ClusterRef { name: name.clone(), system_identifier };
-            let size = segment_size(repository, &cluster)?;
-            trees.push((cluster, size));
-        }
-    }
-    Ok(trees)
-}
-
-fn segment_size(repository: &Repository, cluster: &ClusterRef) -> Result<WalSegmentSize, ExpireError> {
-    let identity = repository.identity(cluster)?;
-    identity
-        .map(|identity| identity.wal_segment_size)
-        .ok_or_else(|| ExpireError::NoIdentity { cluster: cluster.name.clone() })
-}
-
-/// The stored bytes of all that goes.
-fn freed(repository: &Repository, cluster: &ClusterRef, tree: &TreePlan) -> Result<u64, RepositoryError> {
-    let going = &tree.going;
-    let mut bytes = 0;
-    for (backup, ordinal) in &going.packs {
-        bytes += repository.stored_bytes(&repository.pack_key(cluster, backup, *ordinal)?)?;
-    }
-    for name in &going.wal {
-        bytes += repository.stored_bytes(&repository.wal_key(cluster, name)?)?;
-    }
-    let folders = repository.backup_folders(cluster)?;
-    for id in going.backups.iter().chain(&going.unfinished).chain(&tree.being_deleted) {
-        for object in folders.get(id).map(|folder| folder.objects.as_slice()).unwrap_or_default() {
-            bytes += repository.stored_bytes(&repository.backup_object_key(cluster, id, object)?)?;
-        }
-    }
-    Ok(bytes)
 }

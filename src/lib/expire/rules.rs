@@ -26,7 +26,7 @@ pub struct Rules {
     pub keep_days: Option<u32>,
     /// All WAL that was archived in so many days, needed by a backup or not.
     pub wal_days: Option<u32>,
-    /// How long a backup that no rule keeps stays all the same, from the run on that found it so.
+    /// How long a backup that no rule keeps stays all the same, from the first run on that found it so.
     #[serde(skip)]
     pub grace: Duration,
     /// Whether more than half of the backups may go at once.

@@ -39,7 +39,7 @@ pub use backup::{
     BackupSizes, BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot,
     MapWriter, NodeDescription, PreviousRecord, ServerDescription, StoredContent, TablespaceRef, UnfinishedBackup,
 };
-pub(crate) use backup::{BackupFolder, BackupState, Hold, hold_of};
+pub(crate) use backup::{BackupFolder, BackupState, DeletionStep, Hold, hold_of};
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};

@@ -40,7 +40,8 @@ pub(crate) enum BackupPart {
 }
 
 impl BackupPart {
-    fn of_name(name: &str) -> Option<Self> {
+    /// The object of that name; nothing when no rule makes it.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         Some(match name {
             layout::BEGIN => Self::Begin,
             layout::NEEDS => Self::Needs,

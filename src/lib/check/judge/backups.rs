@@ -1,14 +1,21 @@
 //! What the repository holds of the cluster: its backups, its WAL, its histories.
 
-use super::{age, critical, ok, span_text, warning};
+use super::{age, critical, ok, see, unknown, unseen, warning};
 use crate::check::facts::{CheckFacts, TreeFacts};
 use crate::check::report::{CheckItem, CheckName};
+use crate::report::duration_text;
+use crate::repository::CostlyHole;
 
 /// Things of one kind that are named.
 const NAMED_MAX: usize = 3;
+const NOTHING_ARCHIVED: &str = "no WAL is archived yet";
 
 pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
-    let Some(Ok(tree)) = &facts.tree else { return Vec::new() };
+    let Some(Ok(tree)) = &facts.tree else {
+        let unseen_checks =
+            [CheckName::LastBackup, CheckName::Catalog, CheckName::Holes, CheckName::History, CheckName::Timeline];
+        return unseen(&unseen_checks, CheckName::Repository);
+    };
     vec![last_backup(facts, tree), catalog(tree), holes(tree), history(tree), timeline(facts, tree)]
 }
 
@@ -22,7 +29,7 @@ fn last_backup(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
         return critical(check, format!("none of {} backups is good", tree.backups.len()), advice);
     };
     let old = age(facts.now, good.stop_time);
-    let mut found = format!("{} ended {} ago", good.id, span_text(old));
+    let mut found = format!("{} ended {} ago", good.id, duration_text(old));
     if good.id != newest.id {
         let what = if newest.has_findings { "has damaged pages" } else { "lacks WAL" };
         found = format!("{found}; {}, newer, {what}", newest.id);
@@ -53,11 +60,13 @@ fn catalog(tree: &TreeFacts) -> CheckItem {
 
 fn holes(tree: &TreeFacts) -> CheckItem {
     let check = CheckName::Holes;
+    if tree.last_segment.is_none() {
+        return unknown(check, NOTHING_ARCHIVED, see(CheckName::Archiving));
+    }
     if tree.holes.is_empty() {
         return ok(check, "the archived WAL has none");
     }
-    let texts: Vec<String> =
-        tree.holes.iter().map(|hole| format!("{} to {} ({})", hole.first, hole.last, hole.count)).collect();
+    let texts: Vec<String> = tree.holes.iter().map(hole_text).collect();
     let found = format!("missing: {}", some_of(&texts, ", "));
     let newest = tree.backups.last().map(|backup| backup.id);
     let concerns =
@@ -75,15 +84,25 @@ fn holes(tree: &TreeFacts) -> CheckItem {
     ok(check, format!("{found}; no backup is concerned"))
 }
 
-fn history(tree: &TreeFacts) -> CheckItem {
-    if tree.missing_histories.is_empty() {
-        return ok(CheckName::History, "every timeline has its history");
+fn hole_text(hole: &CostlyHole) -> String {
+    match hole.count {
+        1 => hole.first.to_string(),
+        count => format!("{} to {} ({count})", hole.first, hole.last),
     }
-    let names: Vec<String> =
-        tree.missing_histories.iter().map(|timeline| format!("{}.history", timeline.to_hex())).collect();
-    let advice = "Recovery does not find its way onto that timeline. The file is in pg_wal of a server that was on it: \
-                  run pgv-archive with its path there.";
-    critical(CheckName::History, format!("{} is not archived", some_of(&names, ", ")), advice)
+}
+
+fn history(tree: &TreeFacts) -> CheckItem {
+    if !tree.missing_histories.is_empty() {
+        let names: Vec<String> =
+            tree.missing_histories.iter().map(|timeline| format!("{}.history", timeline.to_hex())).collect();
+        let advice = "Recovery does not find its way onto that timeline. The file is in pg_wal of a server that was on \
+                      it: run pgv-archive with its path there.";
+        return critical(CheckName::History, format!("{} is not archived", some_of(&names, ", ")), advice);
+    }
+    if tree.last_segment.is_none() && tree.backups.is_empty() {
+        return unknown(CheckName::History, NOTHING_ARCHIVED, see(CheckName::Archiving));
+    }
+    ok(CheckName::History, "every timeline has its history")
 }
 
 fn timeline(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
@@ -98,28 +117,38 @@ fn timeline(facts: &CheckFacts, tree: &TreeFacts) -> CheckItem {
         let advice = "Another server writes into this archive, or this one is an old primary. Which one should it be?";
         return critical(check, found, advice);
     }
-    let current = of_server.or(archived);
-    match (current, of_backup) {
-        (Some(current), Some(backup)) if current != backup => {
-            let found = match (of_server, archived) {
-                (Some(server), Some(archived)) if archived < server => format!(
-                    "the newest backup is of timeline {backup}, the server is on {server}, and nothing of that is archived"
-                ),
-                _ => format!("the newest backup is of timeline {backup}, the server and its WAL of {current}"),
-            };
+    let crossing = "Recovery has to cross the promotion. Take a backup of the new primary: pgv-basebackup";
+    match (of_server, archived, of_backup) {
+        (Some(server), archived, Some(backup)) if backup != server && archived.is_none_or(|last| last < server) => {
             warning(
                 check,
-                found,
-                "Recovery has to cross the promotion. Take a backup of the new primary: pgv-basebackup",
+                format!(
+                    "the newest backup is of timeline {backup}, the server is on {server}, and nothing of that is archived"
+                ),
+                crossing,
             )
         }
-        (Some(current), _) if archived.is_some_and(|archived| archived < current) => warning(
+        (Some(server), Some(archived), _) if archived < server => warning(
             check,
-            format!("the server is on timeline {current}, of which nothing is archived"),
+            format!("the server is on timeline {server}, of which nothing is archived"),
             "Does the new primary archive? The lines above say what its archiver does.",
         ),
-        (Some(current), _) => ok(check, format!("all is on timeline {current}")),
-        (None, _) => ok(check, "no WAL is archived yet"),
+        (Some(server), Some(_), Some(backup)) if backup != server => warning(
+            check,
+            format!("the newest backup is of timeline {backup}, the server and its WAL of {server}"),
+            crossing,
+        ),
+        (Some(server), Some(_), _) => ok(check, format!("all is on timeline {server}")),
+        (None, Some(archived), Some(backup)) if archived != backup => warning(
+            check,
+            format!("the newest backup is of timeline {backup}, the archived WAL of {archived}"),
+            crossing,
+        ),
+        (None, Some(archived), _) => {
+            let found = format!("the archive is on timeline {archived}, that of the server is not known");
+            unknown(check, found, see(CheckName::Server))
+        }
+        (_, None, _) => unknown(check, NOTHING_ARCHIVED, see(CheckName::Archiving)),
     }
 }
 

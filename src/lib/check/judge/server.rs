@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{age, bytes_text, critical, ok, span_text, unknown, warning};
+use super::{age, critical, low_room, ok, unknown, unseen, warning};
 use crate::check::facts::{CheckFacts, ServerPart, Trial};
 use crate::check::report::{CheckItem, CheckName, CheckState};
 use crate::pg::setting_value::{is_archiving, is_enough_wal, is_on, is_positive, runs_pgv_archive};
+use crate::report::{bytes_text, duration_text};
 use crate::server::{CHECK_FUNCTIONS, grant_execute};
 
 /// WAL that waits this long is not being archived, or too slowly.
@@ -18,7 +19,7 @@ const WAITING_COUNT_CRITICAL: u64 = 512;
 const WAL_ROOM_CRITICAL: Duration = Duration::from_secs(4 * 3600);
 /// While all is well, it should outlast a short outage of the repository.
 const WAL_ROOM_WARNING: Duration = Duration::from_secs(3600);
-/// Whatever the rate, which may rise: percent of the file system.
+/// Where no rate is known: percent of the file system.
 const WAL_ROOM_PERCENT: u64 = 5;
 /// An unused slot that keeps more was forgotten.
 const SLOT_WARNING: u64 = 1 << 30;
@@ -29,22 +30,30 @@ pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
     let server = match &facts.server {
         Ok(server) => server,
         Err(problem) => {
-            let advice =
-                "Archiving, settings and slots were not looked at. Is it running, and is the connection right?";
-            return vec![critical(CheckName::Server, problem.clone(), advice)];
+            let advice = problem.advice("Is it running, and is the connection right?");
+            let unseen_checks = [
+                CheckName::Settings,
+                CheckName::Archiving,
+                CheckName::WaitingWal,
+                CheckName::Archiver,
+                CheckName::WalRoom,
+                CheckName::Slots,
+            ];
+            let mut items = unseen(&unseen_checks, CheckName::Server);
+            items.push(critical(CheckName::Server, problem.text.as_str(), advice));
+            return items;
         }
     };
     let role = if server.health.in_recovery { "standby" } else { "primary" };
-    let mut items = vec![
+    vec![
         ok(CheckName::Server, format!("{}, PostgreSQL {}, {role}", server.endpoint, server.version)),
         settings(server),
         archiving(facts, server),
+        waiting(server),
         archiver(facts, server),
+        wal_room(facts, server),
         slots(server),
-    ];
-    items.extend(waiting(server));
-    items.extend(wal_room(facts, server));
-    items
+    ]
 }
 
 /// What a setting breaks, and what it takes to change it.
@@ -156,15 +165,20 @@ fn grant(server: &ServerPart) -> String {
 fn behind(facts: &CheckFacts, server: &ServerPart, why: &str) -> CheckItem {
     let check = CheckName::Archiving;
     let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
-    let (Some(tree), Some(server_end)) = (tree, server.health.end_lsn) else {
-        return unknown(check, why, "What is archived cannot be read: see the line of the repository.");
+    let Some(tree) = tree else {
+        return unknown(check, why, "What is archived cannot be read: see the line of repository.");
     };
     let Some(archive_end) = tree.end_lsn else {
         return critical(check, format!("{why}; no WAL is archived"), "Is archive_command set? pgv init prints it.");
     };
+    let Some(server_end) = server.health.end_lsn else {
+        let found = format!("{why}; the server does not say where its WAL ends");
+        return unknown(check, found, "A standby says so once it has replayed something.");
+    };
     let bytes = server_end.distance_from(archive_end).unwrap_or_default();
     let last = tree.last_segment.and_then(|(_, archived)| archived);
-    let stored = last.map_or_else(String::new, |time| format!(", last stored {} ago", span_text(age(facts.now, time))));
+    let stored =
+        last.map_or_else(String::new, |time| format!(", last stored {} ago", duration_text(age(facts.now, time))));
     let found = format!("{why}; the archive ends {} behind the server{stored}", bytes_text(bytes));
     let is_old = last.is_none_or(|time| age(facts.now, time) > WAITING_WARNING);
     if bytes > BEHIND_SEGMENTS * tree.segment_size.bytes() && is_old {
@@ -180,7 +194,7 @@ fn behind(facts: &CheckFacts, server: &ServerPart, why: &str) -> CheckItem {
 fn archiver(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
     let check = CheckName::Archiver;
     let archiver = &server.health.archiver;
-    let ago = |time| span_text(age(server.health.now, time));
+    let ago = |time| duration_text(age(server.health.now, time));
     let failed = archiver.last_failed_at.map(|time| {
         format!("it failed {} ago at {}", ago(time), archiver.last_failed.as_deref().unwrap_or("an unknown file"))
     });
@@ -198,43 +212,47 @@ fn archiver(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
             let before = failed.map_or_else(String::new, |failed| format!("; {failed}, and works again"));
             ok(check, format!("last archived {} ago{before}", ago(time)))
         }
-        (_, None) => ok(check, "it has archived nothing since its statistics were reset"),
+        // Only one of archive_mode = always would.
+        (_, None) if server.health.in_recovery => ok(check, "a standby, whose archiver has nothing to do"),
+        (_, None) if matches!(facts.trial, Trial::Arrived { .. }) => ok(check, "it has archived that segment alone"),
+        (_, None) => {
+            let found = "it has archived nothing and failed at nothing since its statistics were reset";
+            unknown(check, found, "Without --no-switch, pgv check gives it a segment to archive.")
+        }
     }
 }
 
-fn waiting(server: &ServerPart) -> Option<CheckItem> {
+fn waiting(server: &ServerPart) -> CheckItem {
     let check = CheckName::WaitingWal;
     let Some(waiting) = server.health.waiting else {
-        return Some(unknown(check, "the role may not see what waits", grant(server)));
+        return unknown(check, "the role may not see what waits", grant(server));
     };
     let oldest = waiting.oldest.map(|time| age(server.health.now, time)).unwrap_or_default();
     if waiting.count == 0 {
-        return Some(ok(check, "nothing waits to be archived"));
+        return ok(check, "nothing waits to be archived");
     }
-    let found = format!("{} files wait, the oldest for {}", waiting.count, span_text(oldest));
+    let found = format!("{} files wait, the oldest for {}", waiting.count, duration_text(oldest));
     let advice = "Is the archiver failing (see there), or is the repository slower than the WAL comes?";
-    Some(if oldest >= WAITING_CRITICAL || waiting.count >= WAITING_COUNT_CRITICAL {
+    if oldest >= WAITING_CRITICAL || waiting.count >= WAITING_COUNT_CRITICAL {
         critical(check, found, advice)
     } else if oldest >= WAITING_WARNING || waiting.count >= WAITING_COUNT_WARNING {
         warning(check, found, advice)
     } else {
         ok(check, found)
-    })
+    }
 }
 
 /// Whether WAL piles up now.
 fn is_piling_up(facts: &CheckFacts, server: &ServerPart) -> bool {
     let is_bad = |item: &CheckItem| item.state >= CheckState::Warning;
-    is_bad(&archiver(facts, server))
-        || waiting(server).as_ref().is_some_and(is_bad)
-        || matches!(facts.trial, Trial::Missing { .. })
+    is_bad(&archiver(facts, server)) || is_bad(&waiting(server)) || matches!(facts.trial, Trial::Missing { .. })
 }
 
-fn wal_room(facts: &CheckFacts, server: &ServerPart) -> Option<CheckItem> {
+fn wal_room(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
     let check = CheckName::WalRoom;
     let Some((path, room)) = &server.wal_directory else {
         let advice = "Run pgv check on the database host, with a role that has pg_read_all_settings.";
-        return Some(unknown(check, "where pg_wal is cannot be seen from here", advice));
+        return unknown(check, "where pg_wal is cannot be seen from here", advice);
     };
     let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
     let lasts = tree.and_then(|tree| tree.rate?.lasts(room.available_bytes, tree.segment_size.bytes()));
@@ -242,22 +260,26 @@ fn wal_room(facts: &CheckFacts, server: &ServerPart) -> Option<CheckItem> {
     let is_piling_up = is_piling_up(facts, server);
     let found = match lasts {
         Some(lasts) if is_piling_up => {
-            format!("{free}, full in {} at the present rate: WAL is not leaving it", span_text(lasts))
+            format!("{free}, full in {} at the present rate: WAL is not leaving it", duration_text(lasts))
         }
-        Some(lasts) => format!("{free}, enough for {} if archiving stopped", span_text(lasts)),
+        Some(lasts) => format!("{free}, enough for {} if archiving stopped", duration_text(lasts)),
         None => free,
     };
     let advice = "A full pg_wal stops the server. Mend archiving, drop unused slots, or enlarge the file system; \
                   never remove files from pg_wal by hand.";
     let percent = room.available_bytes.saturating_mul(100) / room.total_bytes.max(1);
     let sooner = |limit| lasts.is_some_and(|lasts| lasts < limit);
-    Some(if percent == 0 || (is_piling_up && (sooner(WAL_ROOM_CRITICAL) || percent < WAL_ROOM_PERCENT)) {
+    let has_rate = tree.is_some_and(|tree| tree.rate.is_some());
+    let is_low = tree.is_some_and(|tree| room.available_bytes < low_room(tree.segment_size))
+        || (!has_rate && percent < WAL_ROOM_PERCENT);
+    let is_full = tree.is_some_and(|tree| room.available_bytes < tree.segment_size.bytes());
+    if is_full || (is_piling_up && (sooner(WAL_ROOM_CRITICAL) || is_low)) {
         critical(check, found, advice)
-    } else if is_piling_up || sooner(WAL_ROOM_WARNING) || percent < WAL_ROOM_PERCENT {
+    } else if is_piling_up || sooner(WAL_ROOM_WARNING) || is_low {
         warning(check, found, advice)
     } else {
         ok(check, found)
-    })
+    }
 }
 
 fn slots(server: &ServerPart) -> CheckItem {

@@ -1,17 +1,19 @@
 //! The configuration, the repository and its room.
 
-use super::{bytes_text, critical, ok, span_text, warning};
+use std::time::Duration;
+
+use super::{NOT_LOOKED_AT, critical, low_room, ok, see, unknown, warning};
 use crate::check::facts::{CheckFacts, RepositoryFacts, TreeFacts};
 use crate::check::report::{CheckItem, CheckName};
-use std::time::Duration;
+use crate::pg::shell_quote;
+use crate::report::{bytes_text, duration_text};
 
 /// A repository that is full sooner than this is critical: nobody may be there before tomorrow.
 const REPOSITORY_CRITICAL: Duration = Duration::from_secs(86_400);
 /// A weekend.
 const REPOSITORY_WARNING: Duration = Duration::from_secs(3 * 86_400);
-/// Whatever the rate, which may rise: percent of the file system.
+/// Where no rate is known: percent of the file system.
 const CRITICAL_PERCENT: u64 = 2;
-/// Where no rate is known.
 const WARNING_PERCENT: u64 = 10;
 
 pub(super) fn configuration(facts: &CheckFacts) -> CheckItem {
@@ -29,19 +31,21 @@ pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
     let repository = match &facts.repository {
         Ok(repository) => repository,
         Err(problem) => {
-            let advice = "WAL cannot be archived and nothing restored. Is the file system mounted?";
-            return critical(CheckName::Repository, problem.clone(), advice);
+            let advice = problem.advice("Is the file system mounted?");
+            let advice = format!("WAL cannot be archived and nothing restored. {advice}");
+            return critical(CheckName::Repository, problem.text.as_str(), advice);
         }
     };
     if let Some(Err(problem)) = &facts.tree {
-        let advice = "pgv info and pgv verify say what can still be read; pgv init registers a cluster.";
-        return critical(CheckName::Repository, problem.clone(), advice);
+        let advice = problem.advice("pgv info and pgv verify say what can still be read.");
+        return critical(CheckName::Repository, problem.text.as_str(), advice);
     }
     let path = repository.path.display();
     let owner = facts.server.as_ref().ok().and_then(|server| server.owner);
     if let Some(server) = owner.filter(|owner| *owner != repository.owner) {
         let found = format!("\"{path}\" belongs to user {}, the data directory to user {server}", repository.owner);
-        let advice = format!("The server runs pgv-archive as its own account: chown -R {server} '{path}'");
+        let quoted = shell_quote(&repository.path.to_string_lossy());
+        let advice = format!("The server runs pgv-archive as its own account: chown -R {server} {quoted}");
         return critical(CheckName::Repository, found, advice);
     }
     modes(repository).unwrap_or_else(|| ok(CheckName::Repository, format!("\"{path}\", mode {:04o}", repository.mode)))
@@ -49,7 +53,7 @@ pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
 
 fn modes(repository: &RepositoryFacts) -> Option<CheckItem> {
     let path = repository.path.display();
-    let advice = format!("chmod -R go-rwx '{path}'");
+    let advice = format!("chmod -R go-rwx {}", shell_quote(&repository.path.to_string_lossy()));
     let found = |who: &str| format!("\"{path}\" has mode {:04o}: {who}", repository.mode);
     if repository.mode & 0o022 != 0 {
         return Some(critical(CheckName::Repository, found("other accounts may write to it"), advice));
@@ -62,9 +66,11 @@ fn modes(repository: &RepositoryFacts) -> Option<CheckItem> {
 }
 
 /// A file system that is read-only, full, or will be soon.
-pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
-    let repository = facts.repository.as_ref().ok()?;
+pub(super) fn repository_room(facts: &CheckFacts) -> CheckItem {
     let check = CheckName::RepositoryRoom;
+    let Ok(repository) = &facts.repository else {
+        return unknown(check, NOT_LOOKED_AT, see(CheckName::Repository));
+    };
     let available = repository.room.available_bytes;
     let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
     let path = repository.path.display();
@@ -72,28 +78,29 @@ pub(super) fn repository_room(facts: &CheckFacts) -> Option<CheckItem> {
     let advice = "When it is full, archiving stops and pg_wal grows. pgv expire shows what can go; or enlarge it.";
     let lasts = tree.and_then(|tree| lasts(tree, available));
     let found = match lasts {
-        Some(lasts) => format!("{free}, full in {} at the present rate, if nothing expires", span_text(lasts)),
+        Some(lasts) => format!("{free}, full in {} at the present rate, if nothing expires", duration_text(lasts)),
         None => free,
     };
     if repository.is_read_only {
         let problem = format!("\"{path}\" cannot be written to by its owner");
-        return Some(critical(check, problem, "Is its file system mounted read-only?"));
+        return critical(check, problem, "Is its file system mounted read-only?");
     }
     let percent = available.saturating_mul(100) / repository.room.total_bytes.max(1);
+    let less = |limit| tree.and_then(|tree| tree.rate).is_none() && percent < limit;
     let sooner = |limit| lasts.is_some_and(|lasts| lasts < limit);
-    let is_rate_known = lasts.is_some();
-    if sooner(REPOSITORY_CRITICAL) || percent < CRITICAL_PERCENT {
-        return Some(critical(check, found, advice));
+    if sooner(REPOSITORY_CRITICAL) || less(CRITICAL_PERCENT) {
+        return critical(check, found, advice);
     }
     let last = tree.and_then(|tree| tree.backups.last()).map(|backup| backup.stored_bytes);
     if last.is_some_and(|bytes| available < bytes) {
         let found = format!("{found}; another backup as large as the last one does not fit");
-        return Some(critical(check, found, advice));
+        return critical(check, found, advice);
     }
-    if sooner(REPOSITORY_WARNING) || (!is_rate_known && percent < WARNING_PERCENT) {
-        return Some(warning(check, found, advice));
+    let is_low = tree.is_some_and(|tree| available < low_room(tree.segment_size));
+    if sooner(REPOSITORY_WARNING) || less(WARNING_PERCENT) || is_low {
+        return warning(check, found, advice);
     }
-    Some(ok(check, found))
+    ok(check, found)
 }
 
 /// How long the room lasts: WAL at its present rate, and a backup as often as until now.

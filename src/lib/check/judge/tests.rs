@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::judge;
 use crate::check::facts::{
-    BackupFacts, CheckFacts, RepositoryFacts, ServerPart, Thresholds, TreeFacts, Trial, WalRate,
+    BackupFacts, CheckFacts, Problem, RepositoryFacts, ServerPart, Thresholds, TreeFacts, Trial, WalRate,
 };
 use crate::check::report::{CheckItem, CheckName, CheckState};
 use crate::fs::FileSystemRoom;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalSegmentName, WalSegmentSize};
-use crate::repository::{ClusterName, ClusterRef};
+use crate::repository::{ClusterName, ClusterRef, CostlyHole};
 use crate::server::{ArchiverFacts, ServerHealth, SlotFacts, WaitingWal};
 
 const NOW: &str = "2026-11-21T12:00:00Z";
@@ -41,7 +41,10 @@ fn sound() -> CheckFacts {
         in_recovery: false,
         timeline: Some(timeline(1)),
         end_lsn: Lsn::new(100 << 24),
-        archiver: ArchiverFacts::default(),
+        archiver: ArchiverFacts {
+            last_archived_at: Some("2026-11-21T11:59:30Z".parse().unwrap()),
+            ..ArchiverFacts::default()
+        },
         waiting: Some(WaitingWal { count: 0, oldest: None }),
         slots: Vec::new(),
     };
@@ -92,12 +95,28 @@ fn item(facts: &CheckFacts, name: CheckName) -> CheckItem {
     judge(facts).into_iter().find(|item| item.check == name).unwrap()
 }
 
+fn problem(text: &str) -> Problem {
+    Problem { text: text.to_owned(), hints: Vec::new() }
+}
+
 fn tree(facts: &mut CheckFacts) -> &mut TreeFacts {
     facts.tree.as_mut().unwrap().as_mut().unwrap()
 }
 
 fn server(facts: &mut CheckFacts) -> &mut ServerPart {
     facts.server.as_mut().unwrap()
+}
+
+fn other_timeline() -> WalSegmentName {
+    WalSegmentName::from_number(timeline(2), 99, WalSegmentSize::new(16 << 20).unwrap()).unwrap()
+}
+
+/// A hole of one segment.
+fn hole(inside: &[u32], ends: &[u32]) -> CostlyHole {
+    let size = WalSegmentSize::new(16 << 20).unwrap();
+    let segment = WalSegmentName::from_number(timeline(1), 50, size).unwrap();
+    let ids = |numbers: &[u32]| numbers.iter().map(|number| backup(*number, NOW).id).collect();
+    CostlyHole { first: segment, last: segment, count: 1, inside_backups: ids(inside), ends_recovery_of: ids(ends) }
 }
 
 fn slot(name: &str, active: bool, kept_bytes: u64) -> SlotFacts {
@@ -139,12 +158,12 @@ fn each_fault_has_its_line_and_its_weight() {
         }),
         (CheckName::Archiving, CheckState::Unknown, "not tried", |facts| {
             facts.trial = Trial::NotMade("not tried");
-            facts.tree = Some(Err("no identity".to_owned()));
+            facts.tree = Some(Err(problem("no identity")));
         }),
         (
             CheckName::RepositoryRoom,
             CheckState::Warning,
-            "full in 2 days at the present rate, if nothing expires",
+            "full in 2 d 2 h at the present rate, if nothing expires",
             |facts| {
                 facts.repository.as_mut().unwrap().room =
                     FileSystemRoom { available_bytes: 15 * GIB, total_bytes: 100 * GIB };
@@ -161,6 +180,24 @@ fn each_fault_has_its_line_and_its_weight() {
             part.wal_directory.as_mut().unwrap().1.available_bytes = (3 * 960) << 20;
             part.health.waiting = Some(WaitingWal { count: 40, oldest: Some(NOW.parse().unwrap()) });
         }),
+        (CheckName::WalRoom, CheckState::Warning, "1000.0 MiB free", |facts| {
+            // Enough for days at this rate, which may rise.
+            tree(facts).rate = Some(WalRate { segments: 1, span: Duration::from_secs(3600), stored_bytes: 4 << 20 });
+            server(facts).wal_directory.as_mut().unwrap().1.available_bytes = 1000 << 20;
+        }),
+        (CheckName::WalRoom, CheckState::Warning, "9.0 GiB free", |facts| {
+            tree(facts).rate = None;
+            let room = FileSystemRoom { available_bytes: 9 * GIB, total_bytes: 200 * GIB };
+            server(facts).wal_directory.as_mut().unwrap().1 = room;
+        }),
+        (CheckName::WalRoom, CheckState::Critical, "15.0 MiB free", |facts| {
+            server(facts).wal_directory.as_mut().unwrap().1.available_bytes = 15 << 20;
+        }),
+        (CheckName::RepositoryRoom, CheckState::Warning, "1000.0 MiB free", |facts| {
+            tree(facts).backups.iter_mut().for_each(|backup| backup.stored_bytes = 1 << 20);
+            tree(facts).rate = Some(WalRate { segments: 1, span: Duration::from_secs(3600), stored_bytes: 4 << 20 });
+            facts.repository.as_mut().unwrap().room.available_bytes = 1000 << 20;
+        }),
         (CheckName::WaitingWal, CheckState::Warning, "40 files wait", |facts| {
             server(facts).health.waiting = Some(WaitingWal { count: 40, oldest: Some(NOW.parse().unwrap()) });
         }),
@@ -168,6 +205,40 @@ fn each_fault_has_its_line_and_its_weight() {
             tree(facts).end_lsn = Lsn::new(96 << 24);
             let last = tree(facts).last_segment.as_mut().unwrap();
             last.1 = Some("2026-11-21T11:00:00Z".parse().unwrap());
+        }),
+        (CheckName::Holes, CheckState::Critical, "missing: 000000010000000000000032", |facts| {
+            tree(facts).holes = vec![hole(&[], &[1, 2])];
+        }),
+        (CheckName::Holes, CheckState::Critical, "missing: 000000010000000000000032", |facts| {
+            tree(facts).holes = vec![hole(&[2], &[])];
+        }),
+        (CheckName::Holes, CheckState::Warning, "missing: 000000010000000000000032", |facts| {
+            tree(facts).holes = vec![hole(&[], &[1])];
+        }),
+        (
+            CheckName::Timeline,
+            CheckState::Critical,
+            "the server is on timeline 1, the archive has timeline 2",
+            |facts| {
+                tree(facts).last_segment.as_mut().unwrap().0 = other_timeline();
+            },
+        ),
+        (CheckName::Timeline, CheckState::Unknown, "that of the server is not known", |facts| {
+            server(facts).health.timeline = None;
+        }),
+        (CheckName::Timeline, CheckState::Unknown, "no WAL is archived yet", |facts| {
+            tree(facts).last_segment = None;
+        }),
+        (CheckName::Holes, CheckState::Unknown, "no WAL is archived yet", |facts| tree(facts).last_segment = None),
+        (CheckName::History, CheckState::Unknown, "no WAL is archived yet", |facts| {
+            tree(facts).last_segment = None;
+            tree(facts).backups.clear();
+        }),
+        (CheckName::Archiver, CheckState::Unknown, "archived nothing and failed at nothing", |facts| {
+            server(facts).health.archiver = ArchiverFacts::default();
+        }),
+        (CheckName::Archiving, CheckState::Unknown, "does not say where its WAL ends", |facts| {
+            server(facts).health.end_lsn = None;
         }),
         (CheckName::Configuration, CheckState::Warning, "no configuration file", |facts| {
             facts.configuration_file = None;
@@ -180,6 +251,78 @@ fn each_fault_has_its_line_and_its_weight() {
         assert!(found.state == *state && found.found.contains(words), "{words}: {found:#?}");
         assert!(found.advice.is_some(), "{found:#?}");
     }
+}
+
+/// Whoever watches a line must not take its silence for health.
+#[test]
+fn every_thing_has_its_line_and_what_was_not_seen_is_unknown() {
+    type Plant = fn(&mut CheckFacts);
+    const OF_SERVER: [&str; 6] = ["settings", "archiving", "waiting_wal", "archiver", "pg_wal_room", "slots"];
+    const OF_TREE: [&str; 5] = ["last_backup", "catalog", "holes", "history", "timeline"];
+    let table: [(Plant, &str, Vec<&str>); 4] = [
+        (|facts| facts.server = Err(problem("refused")), "server", [&OF_SERVER[..], &["timeline"]].concat()),
+        (|facts| facts.tree = Some(Err(problem("unknown"))), "repository", [&["archiving"][..], &OF_TREE].concat()),
+        (
+            |facts| (facts.repository, facts.tree) = (Err(problem("nothing there")), None),
+            "repository",
+            [&["repository_room", "archiving"][..], &OF_TREE].concat(),
+        ),
+        (|_| {}, "", Vec::new()),
+    ];
+    let names = |items: &[CheckItem]| items.iter().map(|item| item.check.word()).collect::<Vec<_>>();
+    for (plant, critical, unknown) in table {
+        let mut facts = sound();
+        plant(&mut facts);
+        let items = judge(&facts);
+        assert_eq!(names(&items), names(&judge(&sound())));
+        let in_state = |state| items.iter().filter(|item| item.state == state).cloned().collect::<Vec<_>>();
+        assert_eq!(names(&in_state(CheckState::Unknown)), unknown, "{items:#?}");
+        assert_eq!(names(&in_state(CheckState::Critical)).concat(), critical, "{items:#?}");
+        assert!(in_state(CheckState::Unknown).iter().all(|item| item.advice.is_some()), "{items:#?}");
+    }
+}
+
+/// Where a rate says how long the room lasts, percents say nothing more.
+#[test]
+fn little_of_much_is_enough() {
+    const TIB: u64 = 1 << 40;
+    let mut facts = sound();
+    let room = FileSystemRoom { available_bytes: TIB - GIB, total_bytes: 100 * TIB };
+    facts.repository.as_mut().unwrap().room = room;
+    server(&mut facts).wal_directory.as_mut().unwrap().1 = room;
+    for name in [CheckName::RepositoryRoom, CheckName::WalRoom] {
+        assert_eq!(item(&facts, name).state, CheckState::Ok, "{:#?}", item(&facts, name));
+    }
+    tree(&mut facts).rate = None;
+    assert_eq!(item(&facts, CheckName::RepositoryRoom).state, CheckState::Critical);
+    assert_eq!(item(&facts, CheckName::WalRoom).state, CheckState::Warning);
+}
+
+/// The words that every program has for an error go before those of the check.
+#[test]
+fn what_to_do_about_an_error_is_said_as_elsewhere() {
+    let hinted = || Problem { text: "it failed".to_owned(), hints: vec!["Do this.".to_owned(), "Or that.".to_owned()] };
+    let advice = |facts: &CheckFacts, name| item(facts, name).advice.unwrap();
+    let mut facts = sound();
+    facts.server = Err(hinted());
+    assert_eq!(advice(&facts, CheckName::Server), "Do this. Or that.");
+    facts.tree = Some(Err(hinted()));
+    assert_eq!(advice(&facts, CheckName::Repository), "Do this. Or that.");
+    facts.repository = Err(hinted());
+    let repository = advice(&facts, CheckName::Repository);
+    assert_eq!(repository, "WAL cannot be archived and nothing restored. Do this. Or that.");
+}
+
+#[test]
+fn commands_can_be_pasted_whatever_the_path() {
+    let mut facts = sound();
+    facts.repository.as_mut().unwrap().path = PathBuf::from("/srv/our pgv's");
+    facts.repository.as_mut().unwrap().mode = 0o777;
+    let quoted = r"'/srv/our pgv'\''s'";
+    assert_eq!(item(&facts, CheckName::Repository).advice.unwrap(), format!("chmod -R go-rwx {quoted}"));
+    server(&mut facts).owner = Some(26);
+    let advice = item(&facts, CheckName::Repository).advice.unwrap();
+    assert!(advice.ends_with(&format!("chown -R 26 {quoted}")), "{advice}");
 }
 
 #[test]

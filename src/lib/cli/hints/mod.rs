@@ -21,6 +21,7 @@ mod verify;
 mod wal;
 
 use std::error::Error;
+use std::sync::Arc;
 
 use super::root_guard::RootRefused;
 use super::typed::Typed;
@@ -69,9 +70,11 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     of_modules.into_iter().flat_map(|hint| hint(error, typed)).collect()
 }
 
-/// The error itself, whether or not its owner keeps it in a box.
+/// The error itself, whether or not its owner keeps it in a box, or shares it.
 fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    error.downcast_ref::<E>().or_else(|| error.downcast_ref::<Box<E>>().map(AsRef::as_ref))
+    let boxed = || error.downcast_ref::<Box<E>>().map(AsRef::as_ref);
+    let shared = || error.downcast_ref::<Arc<E>>().map(AsRef::as_ref);
+    error.downcast_ref::<E>().or_else(boxed).or_else(shared)
 }
 
 #[cfg(test)]
@@ -94,9 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn boxed_causes_are_found() {
+    fn boxed_and_shared_causes_are_found() {
         let outer = Outer(Box::new(UsageError::new("x")));
         assert!(find::<UsageError>(outer.source().unwrap()).is_some());
+        assert!(find::<UsageError>(&Arc::new(UsageError::new("x"))).is_some());
         assert!(find::<Inner>(outer.source().unwrap()).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Retention: what the plan promises, and that doing it keeps the promises.
 
 mod doing;
+mod done;
 mod history;
 mod model;
 mod oracle;

@@ -157,6 +157,22 @@ fn grace_is_counted_from_the_mark() {
 }
 
 #[test]
+fn the_grace_is_given_once() {
+    let mut history = daily(3);
+    let rules = Rules { grace: Duration::from_secs(3600), ..keep(2) };
+    assert_eq!(planned(&history, &rules).backups[0].marked_at, None);
+    let marked = history.now;
+    history.facts.listed[0].doubted = Some(marked);
+    history.facts.listed[0].pins.push("for the auditors".to_owned());
+    history.now += Duration::from_secs(7200);
+    let pinned = planned(&history, &rules);
+    assert!(matches!(pinned.backups[0].fate, Fate::Stays { .. }), "{pinned:?}");
+    assert_eq!(pinned.backups[0].marked_at, Some(marked), "whoever reads the plan is told");
+    history.facts.listed[0].pins.clear();
+    assert_eq!(going(&planned(&history, &rules)), [1]);
+}
+
+#[test]
 fn more_than_half_and_a_clock_that_is_behind_are_refused() {
     let mut history = daily(4);
     assert!(planned(&history, &keep(2)).refusal(&keep(2)).is_none(), "half of them may go");

@@ -114,6 +114,11 @@ impl Repository {
         layout::backup_object(cluster, id, object).map_err(|source| self.invalid_key(source))
     }
 
+    /// Where the record of a backup lies.
+    pub(crate) fn record_key(&self, cluster: &ClusterRef, id: &BackupId) -> Result<ObjectKey, RepositoryError> {
+        self.backup_object_key(cluster, id, layout::RECORD)
+    }
+
     /// Where a pack lies.
     pub(crate) fn pack_key(
         &self,

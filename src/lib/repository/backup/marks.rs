@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BackupId;
 use crate::codec::ObjectKind;
-use crate::repository::layout;
+use crate::repository::{BackupPart, layout};
 
 /// A step on the way to a backup's deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,44 @@ impl BackupMark {
             Self::Doubt => ObjectKind::Doubt,
             Self::Suspect => ObjectKind::Suspect,
             Self::Gone => ObjectKind::Gone,
+        }
+    }
+}
+
+/// The order in which the objects of a backup are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DeletionStep {
+    /// It is not listed from here on.
+    Record,
+    /// What it holds; its packs go with that.
+    Content,
+    /// After all that it announces.
+    Begin,
+    /// Why it goes.
+    Mark,
+    /// What kept it for a while.
+    Pin,
+    /// Behind everything: until here, the next run goes on.
+    Gone,
+}
+
+impl DeletionStep {
+    /// Whether it holds something, and is no mark: those say that it goes, and take no room to speak of.
+    pub(crate) fn is_data(self) -> bool {
+        !matches!(self, Self::Mark | Self::Gone)
+    }
+
+    /// With what an object goes.
+    pub(crate) fn of(object: &str) -> Self {
+        match BackupPart::of_name(object) {
+            Some(BackupPart::Record) => Self::Record,
+            Some(BackupPart::Begin) => Self::Begin,
+            Some(BackupPart::Mark(BackupMark::Gone)) => Self::Gone,
+            Some(BackupPart::Mark(BackupMark::Doubt | BackupMark::Suspect)) => Self::Mark,
+            Some(BackupPart::Pin(_)) => Self::Pin,
+            Some(BackupPart::Root | BackupPart::Needs | BackupPart::Document(_)) => Self::Content,
+            // What no version of ours is known to store there.
+            None => Self::Content,
         }
     }
 }
@@ -140,4 +178,21 @@ pub(crate) fn hold_of<'a>(
         **other != id && state.is_unfinished() && parents(**other).contains(&id)
     };
     states.iter().find(is_child).map(|(child, _)| Hold::ParentOf(*child))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_a_backup_goes_first_and_what_says_that_it_goes_last() {
+        let mut objects = ["gone", "pins/1a2b", "suspect", "doubt", "begin", "documents/a", "needs", "root", "record"];
+        objects.sort_by_key(|object| DeletionStep::of(object));
+        let documents = ["documents/a", "needs", "root"];
+        assert_eq!(
+            objects,
+            ["record", documents[0], documents[1], documents[2], "begin", "suspect", "doubt", "pins/1a2b", "gone"]
+        );
+        assert_eq!(DeletionStep::of("of a later version"), DeletionStep::Content);
+    }
 }

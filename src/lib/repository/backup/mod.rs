@@ -21,7 +21,7 @@ pub use file_map::{FileEntry, FileKind, FileMap, MapRoot};
 pub use id::{BackupId, BackupIdError};
 pub use map_writer::MapWriter;
 pub use marks::{BackupMark, BackupNote};
-pub(crate) use marks::{BackupState, Hold, hold_of};
+pub(crate) use marks::{BackupState, DeletionStep, Hold, hold_of};
 pub use record::{
     BackupBegin, BackupMethod, BackupNeeds, BackupRecord, BackupSizes, DocumentKind, DocumentRef, NodeDescription,
     PreviousRecord, ServerDescription, TablespaceRef,
