@@ -173,6 +173,15 @@ fn targets_lie_in_the_old_pg_wal_too() {
     let xid = row.xid.to_string();
     let shown = dead.site.pgv.run("pgv", &["target", "--wal-from", &data, "--target-xid", &xid]);
     assert!(shown.success().stdout.contains("old WAL"));
+    // Who asks up to where there is WAL hears for what pgv-restore would refuse it.
+    let latest = dead.site.pgv.run("pgv", &["target", "--output", "json"]).success();
+    let answer: Value = serde_json::from_str(&latest.stdout).unwrap();
+    let [told] = answer["warnings"].as_array().unwrap().as_slice() else { panic!("{answer:#}") };
+    for words in ["holds 9 commits after the end of the archive at ", "--archive-only", "--wal-from \""] {
+        assert!(told.as_str().unwrap().contains(words) && latest.stderr.contains(words), "no {words:?} in\n{latest}");
+    }
+    let counted = dead.site.pgv.run("pgv", &["target", "--wal-from", &data]).success();
+    assert!(!counted.stderr.contains("holds"), "{counted}");
     let around = dead.site.pgv.run("pgv", &["target", "--wal-from", &data, "--around", &dead.middle.text]);
     assert!(around.success().stdout.contains(&dead.ledger.rows[10].xid.to_string()));
 
@@ -253,7 +262,29 @@ fn a_timeline_that_was_never_archived_comes_back() {
     dead.ledger.commit_many(&copy, 2);
     copy.kill();
 
+    // In the place of the original, where nobody names it.
+    let (data, away) = (dead.site.primary.data.clone(), folder.join("away"));
+    std::fs::rename(&data, &away).unwrap();
+    std::fs::rename(&second, &data).unwrap();
     let third = folder.join("third");
+    let words = "holds 5 commits on timeline 2 after the end of the archive at ";
+    let hint = format!("--wal-from {} --target-timeline 2", data.join("pg_wal").display());
+    for options in [&[][..], &["--no-prove"]] {
+        ends_with(&dead.site.restore(&third, options), 3, &[words, &hint, "--archive-only"]);
+    }
+    // What was committed on the first timeline is left out, too, when it is named.
+    let named = dead.site.restore(&third, &["--target-timeline", "1"]);
+    ends_with(&named, 3, &["holds 1 commit after the end of the archive at "]);
+    let delta = dead.site.restore(&data, &["--delta", "--target-immediate"]);
+    ends_with(&delta, 3, &[words, "--archive-only"]);
+    ends_with(&dead.site.restore(&data, &["--delta", "--archive-only", "--dry-run"]), 0, &[words]);
+    let moved = data.with_file_name("primary.pgv-20261121T143000Z");
+    std::fs::rename(&data, &moved).unwrap();
+    ends_with(&dead.site.restore(&third, &[]), 3, &[words, &format!("{}/pg_wal", moved.display())]);
+    assert!(!third.exists());
+    std::fs::rename(&moved, &second).unwrap();
+    std::fs::rename(&away, &data).unwrap();
+
     let from = second.display().to_string();
     ends_with(&dead.site.restore(&third, &["--wal-from", &from]), 0, &["1, then 2", "commits that the archive lacks"]);
     let copy = started(&dead, &folder, &third, Settled::Open);
@@ -261,6 +292,54 @@ fn a_timeline_that_was_never_archived_comes_back() {
     assert_eq!(copy.query("SELECT timeline_id FROM pg_control_checkpoint()"), "3");
     let histories = dead.tree().join("history");
     assert!(histories.join("00000002.history").exists());
+}
+
+/// A copy took the place of a server of which everything is archived, and died within its first segment.
+#[test]
+fn commits_on_a_timeline_of_which_the_archive_has_nothing_are_told() {
+    let folder = TestFolder::new("old-wal-first-segment");
+    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1").line("autovacuum = off");
+    let mut site = Site::of(builder, &folder);
+    let mut ledger = Ledger::create(&site.primary);
+    site.backup(&[]).success();
+    ledger.commit_many(&site.primary, 2);
+    site.primary.archive_all();
+    site.primary.stop();
+    let data = site.primary.data.clone();
+    std::fs::rename(&data, folder.join("away")).unwrap();
+    site.restore(&data, &[]).success();
+    let mut copy = TestCluster::at(PgVersion::V15, &folder, "copy", &data);
+    assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+    ledger.commit_many(&copy, 3);
+    // Its server archives them, or says why not.
+    let new = folder.join("new");
+    ends_with(&site.restore(&new, &["--dry-run"]), 0, &["holds WAL that the archive lacks"]);
+    copy.kill();
+
+    let pg_wal = data.join("pg_wal");
+    let words = "holds 3 commits on timeline 2 after the end of the archive at ";
+    let refused = site.restore(&new, &[]);
+    ends_with(&refused, 3, &[words, "--archive-only", &format!("--wal-from {}", pg_wal.display())]);
+    // Whether the archive has the history or not.
+    let history = pg_wal.join("00000002.history").display().to_string();
+    site.pgv.run_in(&data, "pgv-archive", &["--cluster", "main", &history, "00000002.history"]).success();
+    ends_with(&site.restore(&new, &[]), 3, &[words]);
+    // A target, or a timeline, is what was asked for.
+    ends_with(&site.restore(&new, &["--target-timeline", "1", "--dry-run"]), 0, &[]);
+    ends_with(&site.restore(&new, &["--target-immediate", "--dry-run"]), 0, &[]);
+    // But nothing is removed unsaid.
+    for target in [&["--target-immediate"][..], &["--target-timeline", "1"], &[]] {
+        ends_with(&site.restore(&data, &[&["--delta"], target].concat()), 3, &[words]);
+    }
+    ends_with(&site.restore(&data, &["--delta", "--dry-run", "--archive-only"]), 0, &[words, "they are left out"]);
+
+    let moved = data.with_file_name("primary.pgv-20261121T143000Z");
+    std::fs::rename(&data, &moved).unwrap();
+    ends_with(&site.restore(&data, &[]), 3, &[words, &moved.join("pg_wal").display().to_string()]);
+    site.restore(&data, &["--wal-from", &moved.display().to_string()]).success();
+    let mut again = TestCluster::at(PgVersion::V15, &folder, "again", &data);
+    assert_eq!(again.start_and_settle(), Settled::Open, "log:\n{}", again.log());
+    Ledger::assert(&again, &ledger.all());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! A restored copy is promoted and takes its original's place; another copy becomes its standby, and follows: over the
-//! connection, and from the archive alone.
+//! connection, and from the archive alone. Then they change places.
 
 use std::path::Path;
 use std::time::Duration;
@@ -91,6 +91,19 @@ fn follows(version: PgVersion) {
         assert!(errors.is_empty(), "{name}: {errors:?}");
     }
     assert_eq!(primary.query("SELECT count(*) FROM pg_stat_replication"), "1", "the one of the archive streams");
+
+    // The copy that was promoted becomes a standby itself, of the copy that followed it.
+    primary.stop();
+    streaming.promote();
+    let (data, conninfo) = (data.display().to_string(), streaming.conninfo());
+    let options = ["--write", "-D", &data, "--standby", "--primary-conninfo", &conninfo];
+    scene.site.pgv.run("pgv-recovery-conf", &options).success();
+    primary.start_with(&["wal_retrieve_retry_interval=200ms"]);
+    write_rows(&streaming, ROWS + 1..=2 * ROWS);
+    wait_for_rows(&primary, "the one that was promoted first", 2 * ROWS);
+    assert!(primary.is_in_recovery());
+    assert_eq!(streaming.query("SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"), "00000003");
+    assert!(dump(&primary) == dump(&streaming), "the one that was promoted first holds something else");
 }
 
 #[test]

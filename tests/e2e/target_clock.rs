@@ -228,11 +228,27 @@ fn times_at_changes_of_the_clock_are_the_moments_that_were_meant() {
     let planned = [&["-D", &directory, "--dry-run"], options.as_slice()].concat();
     let told = scene.site.pgv.run("pgv-restore", &planned).success();
     assert!(told.to_string().contains(words), "{told}");
-    // Before the step nothing is said of it, and recovery stops at the first one that is later.
+    // Recovery stops at the first one that is later, and does not get to the one that the clock gave an earlier time then.
     let between = at_last.time - SignedDuration::from_secs(30);
     let early = scene.proof(&Scene::options(&format!("{between}"), false));
-    assert_eq!(early["point"]["proof"]["stop"]["what"]["ending"]["xid"], last, "{early}");
+    let proof = &early["point"]["proof"];
+    assert_eq!(proof["stop"]["what"]["ending"]["xid"], last, "{early}");
+    let late = &proof["late_commits"];
+    assert_eq!((&late["count"], &late["first"]["xid"], &late["last"]["xid"]), (&1.into(), &step, &step), "{early}");
     assert!(!warned(&early), "{early}");
+    let words = "the server's clock went back behind the point at which recovery stops: 1 commit";
+    let between = between.to_string();
+    let early = ["-D", &directory, "--dry-run", "--target-time", &between];
+    for told in
+        [scene.site.pgv.run("pgv-restore", &early), scene.site.pgv.run("pgv", &["target", "--target-time", &between])]
+    {
+        assert!(told.success().stderr.contains(words), "no {words:?}");
+    }
+    // Before it, and after all, none is.
+    for time in [at_last.time - SignedDuration::from_secs(120), at_last.time + SignedDuration::from_secs(300)] {
+        let answer = scene.proof(&Scene::options(&time.to_string(), false));
+        assert_eq!(answer["point"]["proof"]["late_commits"], Value::Null, "{answer}");
+    }
     let options: Vec<String> = options.iter().map(ToString::to_string).collect();
     scene.is_restored_before(count - 1, &options);
 }

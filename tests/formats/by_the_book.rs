@@ -51,7 +51,16 @@ struct Golden {
 
 impl Golden {
     fn open() -> Self {
-        let root = data().join("format-v1/repository");
+        Self::open_in("format-v1")
+    }
+
+    /// The one with every kind of entry, and the one with marks and pins.
+    fn both() -> [Self; 2] {
+        ["format-v1", "format-v1-marks"].map(Self::open_in)
+    }
+
+    fn open_in(folder: &str) -> Self {
+        let root = data().join(folder).join("repository");
         let description: Value = serde_json::from_slice(&std::fs::read(root.join("repository.json")).unwrap()).unwrap();
         let id = from_hex(description["id"].as_str().unwrap());
         Self { keys: Keys::derive(&id), root, id }
@@ -164,9 +173,11 @@ fn expected_header(key: &str) -> (u64, String, bool) {
         }
         [_, "packs", backup, ordinal] => (12, format!("pack/{backup}/{ordinal}"), true),
         [_, "backups", backup, "documents", name] => (10, format!("backup/{backup}/documents/{name}"), true),
+        [_, "backups", backup, "pins", name] => (16, format!("backup/{backup}/pins/{name}"), true),
         [_, "backups", backup, object] => {
-            let kind =
-                [("begin", 7), ("root", 8), ("needs", 9), ("record", 11)].into_iter().find(|row| row.0 == object);
+            let kinds =
+                [("begin", 7), ("root", 8), ("needs", 9), ("record", 11), ("doubt", 13), ("suspect", 14), ("gone", 15)];
+            let kind = kinds.into_iter().find(|row| row.0 == object);
             (kind.unwrap().1, format!("backup/{backup}/{object}"), true)
         }
         _ => panic!("the document knows no key like \"{key}\""),
@@ -192,7 +203,10 @@ fn the_tables_of_header_and_offsets_leave_no_byte_out() {
 
 #[test]
 fn headers_are_as_documented() {
-    let golden = Golden::open();
+    Golden::both().iter().for_each(has_headers_as_documented);
+}
+
+fn has_headers_as_documented(golden: &Golden) {
     for key in golden.object_keys() {
         let object = golden.object(&key);
         assert_eq!(number(object.field(0, 4)), 0x184D_2A50, "{key}");
@@ -219,7 +233,10 @@ fn headers_are_as_documented() {
 
 #[test]
 fn bodies_are_as_documented() {
-    let golden = Golden::open();
+    Golden::both().iter().for_each(has_bodies_as_documented);
+}
+
+fn has_bodies_as_documented(golden: &Golden) {
     for key in golden.object_keys() {
         let object = golden.object(&key);
         let (plain, body) = (object.plain(), object.body());
@@ -372,7 +389,11 @@ fn fields(value: &Value, into: &mut Vec<String>) {
 
 #[test]
 fn every_json_field_is_documented() {
-    let (golden, text) = (Golden::open(), document::text());
+    Golden::both().iter().for_each(has_documented_fields);
+}
+
+fn has_documented_fields(golden: &Golden) {
+    let text = document::text();
     let documented = |heading: &str, value: &Value| {
         let mut names = Vec::new();
         fields(value, &mut names);
@@ -389,6 +410,8 @@ fn every_json_field_is_documented() {
             _ if key.contains("/writers/") => documented("7. Clusters", &golden.json(&key)),
             "root" => documented("10. The file map", &golden.json(&key)),
             "begin" | "needs" | "record" => documented("11. Backups", &golden.json(&key)),
+            "doubt" | "suspect" | "gone" => documented("12. Deleting", &golden.json(&key)),
+            _ if key.contains("/pins/") => documented("12. Deleting", &golden.json(&key)),
             _ => {}
         }
     }

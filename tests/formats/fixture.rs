@@ -196,12 +196,17 @@ impl Fixture {
     }
 
     fn first_backup(&self, tablespace: &Path) {
-        let mut backup = self.begin(FIRST, &[]);
+        self.full_backup(FIRST, tablespace, |_| ());
+    }
+
+    /// One that refers to no other; its record is changed before it is stored.
+    pub(crate) fn full_backup(&self, id: &str, tablespace: &Path, change: impl FnOnce(&mut BackupRecord)) {
+        let mut backup = self.begin(id, &[]);
         // So small that a file has to go on in the next pack.
         let options = PackOptions { pack_bytes: 200_000, ..PackOptions::default() };
         let mut packs = backup.packs(options).unwrap();
         let mut entries = Vec::new();
-        for (path, content) in content(FIRST, tablespace) {
+        for (path, content) in content(id, tablespace) {
             let kind = match content {
                 Content::Directory => FileKind::Directory,
                 Content::Link(target) => FileKind::Link { target },
@@ -216,7 +221,8 @@ impl Fixture {
         }
         self.store_documents(&mut backup, tablespace);
         let stored = backup.store_map(entries, packs).unwrap();
-        let record = self.record(&backup, &stored, &[], tablespace);
+        let mut record = self.record(&backup, &stored, &[], tablespace);
+        change(&mut record);
         backup.finish(&record).unwrap();
     }
 

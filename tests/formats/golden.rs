@@ -9,7 +9,7 @@ use crate::fixture::{self, FIRST, SECOND};
 use crate::listing::{listing, open, sha256};
 
 /// Where tablespaces of the golden repositories were.
-const TABLESPACE: &str = "/srv/space";
+pub(crate) const TABLESPACE: &str = "/srv/space";
 
 pub(crate) fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
@@ -43,8 +43,9 @@ fn there_is_a_golden_repository_of_every_format_that_can_be_read() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter_map(|name| name.strip_prefix("format-v").map(str::to_owned))
         .collect();
-    // One with everything that a format allows, and one of a real server.
-    let expected = (1..=FORMAT).flat_map(|version| [version.to_string(), format!("{version}-server")]);
+    // One with every kind of entry of a backup, one with marks and pins, and one of a real server.
+    let kinds = |version: u32| ["", "-marks", "-server"].map(|kind| format!("{version}{kind}"));
+    let expected = (1..=FORMAT).flat_map(kinds);
     assert_eq!(golden, expected.collect());
 }
 

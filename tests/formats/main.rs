@@ -12,6 +12,7 @@ mod by_the_book;
 mod document;
 mod fixture;
 mod golden;
+mod golden_marks;
 mod golden_server;
 mod links;
 mod listing;

@@ -8,7 +8,7 @@ use crate::fixture::{FIRST, SECOND, backup_id};
 use crate::golden;
 use crate::listing::open;
 
-fn verified(root: &std::path::Path) -> VerifyReport {
+pub(crate) fn verified(root: &std::path::Path) -> VerifyReport {
     let options = VerifyOptions {
         url: root.display().to_string(),
         path: root.to_owned(),

@@ -11,7 +11,7 @@ use super::recovery_args::{ProvingArgs, TargetArgs, backup_choice};
 use super::target_text::{self, Along, Shown};
 use crate::error::Classified;
 use crate::pg::{RecoveryMode, parse_target_time};
-use crate::report::Reporter as _;
+use crate::report::Reporter;
 use crate::restore::{self, ListFrom, PointQuery};
 use crate::wal_search::{AroundSearch, DropSearch};
 
@@ -112,7 +112,12 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
     let reporter = context.reporter();
     let shown = match question {
         Question::Target => {
-            let decision = restore::decide(&query, &reporter, context.cancel())?;
+            let mut decision = restore::decide(&query, &reporter, context.cancel())?;
+            if let Some(pgdata) = configuration.cluster().ok().and_then(|cluster| cluster.pgdata) {
+                let watched: (&dyn Reporter, _) = (&reporter, context.cancel());
+                let left = restore::unarchived_commits(&query, &decision, &pgdata, watched)?;
+                decision.choice.warnings.extend(left);
+            }
             Shown::point(&decision, &target)
         }
         Question::Around(time, count) => {

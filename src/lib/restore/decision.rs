@@ -164,7 +164,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             let gain = Gain { old, source: &source, archived: &archived, facts: &facts, behind: None, threads };
             let reach = reach_of(&choice, proof.as_ref());
             let read = proof.as_ref().and_then(|proof| proof.gain.as_ref());
-            Some(find_use(&gain, (&choice.path, &choice.record), reach, read, (reporter, cancel))?)
+            Some(find_use(&gain, (&choice.path, choice.record.start_lsn), reach, read, (reporter, cancel))?)
         }
         None => None,
     };

@@ -74,7 +74,7 @@ pub use error::RestoreError;
 pub use harmless::{ConfigTrust, CopyConfiguration, CopyError, CopyPlan};
 pub use listing::{ListFrom, Listing, list};
 pub use marker::MARKER;
-pub use old_wal::{OldSegment, OldWalError, OldWalUse};
+pub use old_wal::{OldSegment, OldWalError, OldWalUse, unarchived_commits};
 pub use plan::{RestorePlan, Room};
 pub use proof::Proof;
 pub use refusal::{Branch, Elsewhere, Nearby, NearbyPoint, Nearest, NotFound, WayOut};
@@ -191,8 +191,7 @@ pub fn plan(
     };
     let decision = decision::decide(&query, reporter, cancel)?;
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
-    let asked = Unarchived { options, decision: &decision, directory: &directory, reporter, cancel };
-    let unarchived = check_unarchived(&asked)?;
+    let unarchived = left_out(options, &decision, &directory, (reporter, cancel))?;
     let Decision { selected, mut choice, proof, old_wal, last_archived, .. } = decision;
     let cluster = selected.cluster;
     choice.warnings.extend(unarchived);
@@ -238,6 +237,28 @@ pub fn plan(
         plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
     }
     Ok((cluster, plan))
+}
+
+/// WAL on this machine that this restore will not replay; refused where commits would be lost unsaid.
+fn left_out(
+    options: &RestoreOptions,
+    decision: &Decision,
+    directory: &std::path::Path,
+    (reporter, cancel): (&dyn Reporter, &Cancel),
+) -> Result<Vec<String>, RestoreError> {
+    let asked = Unarchived {
+        repository: &options.repository,
+        decision,
+        is_latest: options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest,
+        is_any_timeline: options.timeline == RecoveryTargetTimeline::Latest,
+        removed: (options.in_the_way == InTheWay::Delta).then_some(directory),
+        archive_only: options.archive_only,
+        threads: options.proving.threads(),
+        reporter,
+        cancel,
+    };
+    let places = [directory.to_owned()].into_iter().chain(options.pgdata.clone()).collect();
+    check_unarchived(&asked, &places)
 }
 
 /// Looks at what stands in the directories, and what a plan that keeps some of it would do; touches nothing. `None` for

@@ -122,7 +122,7 @@ fn first_fork(paths: &[&TimelineHistory]) -> Option<Lsn> {
 }
 
 /// Where two paths part: the earlier of the ends that their last common timeline has on them.
-fn parting(one: &TimelineHistory, other: &TimelineHistory) -> Option<Lsn> {
+pub(super) fn parting(one: &TimelineHistory, other: &TimelineHistory) -> Option<Lsn> {
     let all = |path: &TimelineHistory| path.parents().chain([path.timeline()]).collect::<Vec<_>>();
     let theirs = all(other);
     let common = all(one).into_iter().rfind(|timeline| theirs.contains(timeline))?;

@@ -8,7 +8,7 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 use crate::wal_search::{
-    ClockStep, Ending, Found, OnTheWay, RecordSpan, RestorePoint, Stop, StopSearch, StopSide, WalSearch,
+    ClockStep, Ending, Found, LateCommits, OnTheWay, RecordSpan, RestorePoint, Stop, StopSearch, StopSide, WalSearch,
     WalSearchError, WalSource,
 };
 
@@ -31,6 +31,9 @@ pub struct Proof {
     pub namesake_count: Option<u64>,
     /// Where the server's clock went back on the way.
     pub clock_steps: Vec<ClockStep>,
+    /// The commits behind the stop whose time the target includes, when the clock went back there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_commits: Option<LateCommits>,
     /// What recovery meets on its way.
     pub on_the_way: OnTheWay,
     /// How many records were read.
@@ -147,6 +150,7 @@ fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
     let Found { search, run, ends_in_trouble } = found;
     // The first record of a backup's WAL is read in any case: a run without one is refused before.
     let nothing = RecordSpan { lsn: record.start_lsn, end_lsn: record.start_lsn };
+    let late_commits = search.late_commits().cloned();
     let gain = search.gained.map(|gained| ReadGain {
         from: record.start_lsn,
         commits: gained.count,
@@ -155,6 +159,7 @@ fn proof_of(found: Found<StopSearch>, record: &BackupRecord) -> Proof {
     });
     Proof {
         gain,
+        late_commits,
         stop: search.stop,
         last_record: search.last_record.unwrap_or(nothing),
         commit_before: search.commit_before,

@@ -62,13 +62,15 @@ pub(crate) async fn open(place: &Place, settings: &TcpSettings) -> io::Result<Op
             let peer_uid = Some(stream.peer_cred()?.uid());
             Ok(Opened { transport: Box::new(stream), peer_uid })
         }
-        Place::Tcp(address) => {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            watch_peer(&stream, settings)?;
-            Ok(Opened { transport: Box::new(stream), peer_uid: None })
-        }
+        Place::Tcp(address) => Ok(Opened { transport: Box::new(connect(*address, settings).await?), peer_uid: None }),
     }
+}
+
+async fn connect(address: SocketAddr, settings: &TcpSettings) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    watch_peer(&stream, settings)?;
+    Ok(stream)
 }
 
 fn watch_peer(stream: &TcpStream, settings: &TcpSettings) -> io::Result<()> {
@@ -105,6 +107,43 @@ fn set_user_timeout(_stream: &TcpStream, _limit: Duration) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A connection to a listener here.
+    fn connected(settings: &TcpSettings) -> TcpStream {
+        super::super::fake_server::block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            connect(listener.local_addr().unwrap(), settings).await.unwrap()
+        })
+    }
+
+    #[test]
+    fn the_socket_has_the_options_that_find_a_dead_peer() {
+        let settings = TcpSettings {
+            keepalives: true,
+            keepalives_idle: Some(Duration::from_secs(5)),
+            keepalives_interval: Some(Duration::from_secs(1)),
+            keepalives_count: Some(2),
+            user_timeout: Some(Duration::from_millis(900)),
+        };
+        let socket = connected(&settings);
+        assert!(socket.nodelay().unwrap());
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), Duration::from_secs(5));
+        assert_eq!(sockopt::tcp_keepintvl(&socket).unwrap(), Duration::from_secs(1));
+        assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 2);
+        #[cfg(target_os = "linux")]
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 900);
+    }
+
+    #[test]
+    fn the_socket_has_no_option_that_was_not_asked_for() {
+        let settings = TcpSettings { keepalives: false, user_timeout: None, ..TcpSettings::default() };
+        let socket = connected(&settings);
+        assert!(!sockopt::socket_keepalive(&socket).unwrap());
+        assert_ne!(sockopt::tcp_keepidle(&socket).unwrap(), TcpSettings::default().keepalives_idle.unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 0);
+    }
 
     #[test]
     fn socket_names_carry_the_port() {

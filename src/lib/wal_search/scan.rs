@@ -36,7 +36,7 @@ pub struct Found<S> {
     pub search: S,
     /// What was read of the log: up to its end, or up to where the search was decided.
     pub run: WalRun,
-    /// Whether something that cannot be read lies behind what was found.
+    /// Whether something that cannot be read lies behind what was found, so near that a server reads it ahead.
     pub ends_in_trouble: bool,
 }
 
@@ -148,10 +148,11 @@ impl<'a> WalSearch<'a> {
             let (until, is_end) = (piece.until, piece.is_end);
             let trouble = Found::add(&mut found, piece);
             let found_to = found.as_ref().and_then(|found| found.search.found_to());
+            let read_ahead = |to: Lsn| to.checked_add(READ_AHEAD_BYTES).unwrap_or(to);
             if let Some(Trouble { at, error }) = trouble {
                 let is_enough = found_to.is_some_and(|to| to <= at);
                 if let Some(found) = &mut found {
-                    found.ends_in_trouble = true;
+                    found.ends_in_trouble = found_to.is_none_or(|to| at <= read_ahead(to));
                 }
                 return ControlFlow::Break(if is_enough { Ok(()) } else { Err(error) });
             }
@@ -160,7 +161,6 @@ impl<'a> WalSearch<'a> {
             reporter.progress(&Progress { phase: "reading WAL", done_bytes, total_bytes });
             // A record that goes on behind a piece counts once the segment that holds its end was read whole; and what
             // servers read ahead of it is to be known, too.
-            let read_ahead = |to: Lsn| to.checked_add(READ_AHEAD_BYTES).unwrap_or(to);
             let is_checked = until.is_none_or(|until| found_to.is_none_or(|to| read_ahead(to) <= until));
             let is_over = is_end || (is_checked && found.search.is_decided());
             if is_over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }

@@ -256,3 +256,56 @@ fn damage_is_found_however_the_log_is_cut() {
         held.segments.insert(*name, whole);
     }
 }
+
+/// What lies farther behind than a server reads ahead is no trouble to it.
+#[test]
+fn trouble_behind_the_stop_counts_as_far_as_a_server_reads_ahead() {
+    let mut held = Held::fixture(15);
+    let from = held.first_record();
+    let records = held.search(from, 1, RUN_BYTES, All::default).unwrap().search.0;
+    let stop = records.iter().find_map(crate::wal_search::Ending::of).unwrap();
+    let target = RecoveryTarget::Time(stop.time, TargetBound::Exclusive);
+    let behind = held.path.segment_names(stop.span.end_lsn, held.end(), held.size).skip(1);
+    let behind: Vec<WalSegmentName> = behind.filter_map(|one| one.names.first().copied()).collect();
+    let (mut near, mut far) = (0, 0);
+    for name in behind {
+        let start = name.start_lsn(held.size).unwrap();
+        let is_near = start <= stop.span.end_lsn.checked_add(READ_AHEAD_BYTES).unwrap();
+        let Some(bytes) = held.segments.remove(&name) else { continue };
+        for (threads, run_bytes) in CUTS {
+            let found = held.search(from, threads, run_bytes, || StopSearch::new(target.clone())).unwrap();
+            assert_eq!(found.search.stop.unwrap().span, stop.span);
+            assert_eq!(found.ends_in_trouble, is_near, "{name}, {threads} threads, {run_bytes} bytes");
+        }
+        held.segments.insert(name, bytes);
+        *(if is_near { &mut near } else { &mut far }) += 1;
+    }
+    assert!(near > 0 && far > 0, "{near}, {far}");
+}
+
+#[derive(Default)]
+struct Recorder(std::sync::Mutex<Vec<Progress>>);
+
+impl Reporter for Recorder {
+    fn step(&self, _: &str) {}
+
+    fn warn(&self, _: &str) {}
+
+    fn progress(&self, progress: &Progress) {
+        self.0.lock().unwrap().push(*progress);
+    }
+}
+
+#[test]
+fn each_run_of_segments_is_told() {
+    let held = Held::fixture(15);
+    let from = held.first_record();
+    let recorder = Recorder::default();
+    let search = WalSearch::new(&held, &held.path, (from, held.end()), held.size, 2).unwrap().in_runs_of(1);
+    let found = search.run(All::default, &recorder, &Cancel::new()).unwrap();
+    let told = recorder.0.into_inner().unwrap();
+    assert!(told.len() > 5, "{told:?}");
+    assert!(told.iter().all(|one| one.phase == "reading WAL" && one.total_bytes == held.end().distance_from(from)));
+    assert!(told.windows(2).all(|two| two[0].done_bytes <= two[1].done_bytes) && told[0].done_bytes > 0);
+    assert_eq!(told.last().unwrap().done_bytes, found.run.next_lsn.distance_from(from).unwrap());
+}

@@ -4,15 +4,11 @@
 //! INVARIANT: the records of a log cut into parts, each searched on its own and the findings merged in order, give what
 //! one search gives.
 
-use jiff::{SignedDuration, Timestamp};
-
+use super::late::{LATE_BYTES_MAX, LateCommits, includes, is_step_back};
 use super::{CommitCount, Ending, EndingKind, OnTheWay, RecordSpan, RestorePoint, Search};
 use crate::nearest::{edit_distance, slip_limit};
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TransactionId, WalRecord};
 
-/// How far apart the stamps of transactions that end at the same time may be: each is taken before its record is
-/// written, and others come between.
-const STAMP_TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 /// LIMIT: restore points and steps of the clock that are kept to be shown.
 const SHOWN_MAX: usize = 20;
 /// LIMIT: restore points whose names differ little from the one that is looked for.
@@ -88,6 +84,10 @@ pub struct StopSearch {
     pub namesake_count: u64,
     /// Where the clock went back.
     pub clock_steps: Vec<ClockStep>,
+    /// Behind a stop at a time: the commits whose time the target includes.
+    late: LateCommits,
+    /// The same, of all that was seen.
+    included: LateCommits,
     /// What else is recovered.
     pub on_the_way: OnTheWay,
     /// The commits that are recovered from behind a position, when they are counted.
@@ -124,6 +124,8 @@ impl StopSearch {
             namesakes: Vec::new(),
             namesake_count: 0,
             clock_steps: Vec::new(),
+            late: LateCommits::default(),
+            included: LateCommits::default(),
             on_the_way: OnTheWay::default(),
             gained: None,
             first_commit: None,
@@ -146,11 +148,7 @@ impl StopSearch {
                 TargetBound::Exclusive => StopSide::Before,
             }),
             (RecoveryTarget::Time(time, bound), Some(ending), _) => {
-                let is_behind = match bound {
-                    TargetBound::Inclusive => ending.time > *time,
-                    TargetBound::Exclusive => ending.time >= *time,
-                };
-                is_behind.then_some(StopSide::Before)
+                (!includes(*time, *bound, ending)).then_some(StopSide::Before)
             }
             (RecoveryTarget::TransactionId(xid, bound), Some(ending), _) => (ending.xid == Some(compared_xid(*xid)))
                 .then_some(match bound {
@@ -161,6 +159,24 @@ impl StopSearch {
                 (point.name == name.as_str()).then_some(StopSide::After)
             }
             _ => None,
+        }
+    }
+
+    /// The commits behind the stop whose time the target includes, when the clock went back there; `None` when it did not.
+    pub fn late_commits(&self) -> Option<&LateCommits> {
+        let Some(Stop { what: StopRecord::Ending(stop), .. }) = &self.stop else { return None };
+        self.late.are_behind_a_step(stop).then_some(&self.late)
+    }
+
+    /// Takes a commit that may be one that the target includes.
+    fn watch_included(&mut self, ending: &Ending) {
+        let RecoveryTarget::Time(time, bound) = &self.target else { return };
+        // One without a number changed no row.
+        if ending.xid.is_some() && includes(*time, *bound, ending) {
+            self.included.see(ending);
+            if self.stop.is_some() {
+                self.late.see(ending);
+            }
         }
     }
 
@@ -242,6 +258,9 @@ impl Search for StopSearch {
         if is_recovered || side.is_some() {
             self.watch_clock(&ending);
         }
+        if ending.kind == EndingKind::Commit {
+            self.watch_included(&ending);
+        }
         match (ending.kind, is_recovered) {
             (EndingKind::Abort, _) => {}
             (EndingKind::Commit, true) => {
@@ -260,6 +279,8 @@ impl Search for StopSearch {
         self.seen_until = later.seen_until.or(self.seen_until);
         self.add_namesakes(later.namesake_count, &later.namesakes);
         self.nearest.merge(&self.target, &later.nearest);
+        self.late.merge(if self.stop.is_some() { &later.included } else { &later.late });
+        self.included.merge(&later.included);
         if self.stop.is_some() {
             // Of what is behind the stop, the first commit alone matters, wherever it stands there.
             self.commit_after = self.commit_after.take().or(later.first_seen());
@@ -287,13 +308,14 @@ impl Search for StopSearch {
         self.earliest = self.earliest.take().or(later.earliest);
     }
 
-    /// A name may be used again behind.
+    /// A name may be used again behind, and a clock set back.
     fn is_decided(&self) -> bool {
         let Some(stop) = &self.stop else { return false };
-        match (&self.target, self.seen_until) {
-            (RecoveryTarget::RestorePoint(_), seen_until) => seen_until
-                .and_then(|until| until.distance_from(stop.span.end_lsn))
-                .is_some_and(|bytes| bytes > NAMESAKE_BYTES_MAX),
+        let read_behind = self.seen_until.and_then(|until| until.distance_from(stop.span.end_lsn));
+        let is_read = |limit| read_behind.is_some_and(|bytes| bytes > limit);
+        match &self.target {
+            RecoveryTarget::RestorePoint(_) => is_read(NAMESAKE_BYTES_MAX),
+            RecoveryTarget::Time(..) => self.commit_after.is_some() && is_read(LATE_BYTES_MAX),
             _ => self.commit_after.is_some(),
         }
     }
@@ -354,10 +376,6 @@ pub(crate) fn keep_most_alike<T>(target: &RecoveryTarget, points: &mut Vec<T>, p
         (slips_to(target, point), point.span.lsn, point.timeline)
     });
     points.truncate(ALIKE_MAX);
-}
-
-fn is_step_back(from: Timestamp, to: Timestamp) -> bool {
-    to.duration_until(from) > STAMP_TOLERANCE
 }
 
 #[cfg(test)]

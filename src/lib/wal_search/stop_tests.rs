@@ -1,5 +1,6 @@
 //! Stops in logs of made-up records; that PostgreSQL stops there too is shown end to end.
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -165,6 +166,59 @@ fn a_clock_that_went_back_is_told_once() {
     assert_eq!((step.from.xid, step.to.xid), (Some(11), Some(12)));
 }
 
+/// Commits that a time includes lie behind the stop once the clock was set back there.
+#[test]
+fn commits_that_the_clock_stamped_too_early_are_told() {
+    use TargetBound::{Exclusive, Inclusive};
+    let times = [100, 110, 200, 130, 131, 105, 210];
+    let contents: Vec<_> = times.iter().zip(10..).map(|(at, xid)| WalContent::Commit(end(xid, *at))).collect();
+    for (at, bound, expected) in [
+        (130, Inclusive, Some((2, 13, 15))),
+        (130, Exclusive, Some((1, 15, 15))),
+        (104, Inclusive, None),
+        (105, Inclusive, Some((1, 15, 15))),
+        (199, Inclusive, Some((3, 13, 15))),
+        (200, Inclusive, None),
+    ] {
+        let found = search(&time_target(at, bound), &log(contents.clone()));
+        let xid = |ending: &Option<Ending>| ending.as_ref().and_then(|ending| ending.xid).unwrap();
+        let late = found.late_commits().map(|late| (late.count, xid(&late.first), xid(&late.last)));
+        assert_eq!(late, expected, "{at} {bound:?}");
+    }
+    // An abort stops recovery, too; but neither it nor a commit without a number is lost.
+    let mut unnumbered = end(1, 50);
+    unnumbered.xid = None;
+    let aborted = vec![
+        WalContent::Abort(end(10, 100)),
+        WalContent::Abort(end(11, 60)),
+        WalContent::Commit(unnumbered),
+        WalContent::Commit(end(12, 70)),
+    ];
+    let late = search(&time_target(80, Inclusive), &log(aborted)).late_commits().cloned().unwrap();
+    assert_eq!((late.count, late.first.unwrap().xid), (1, Some(12)));
+}
+
+/// Transactions that end at the same time get stamps that differ a little.
+#[test]
+fn stamps_that_differ_a_little_are_no_step_of_the_clock() {
+    let contents = |later| vec![WalContent::Commit(end(10, 101)), WalContent::Commit(end(11, later))];
+    let target = time_target(100, TargetBound::Inclusive);
+    assert_eq!(search(&target, &log(contents(100))).late_commits(), None);
+    assert_eq!(search(&target, &log(contents(99))).late_commits().unwrap().count, 1);
+}
+
+#[test]
+fn late_commits_are_looked_for_so_far_and_no_further() {
+    let target = time_target(50, TargetBound::Inclusive);
+    for (bytes, is_decided) in [(LATE_BYTES_MAX, false), (LATE_BYTES_MAX + 8, true)] {
+        let mut records = log(vec![WalContent::Commit(end(10, 100)), WalContent::Other]);
+        records[1].end_lsn = records[0].end_lsn.checked_add(bytes).unwrap();
+        assert_eq!(search(&target, &records).is_decided(), is_decided, "{bytes}");
+        // Until it is found, it is looked for everywhere.
+        assert!(!search(&target, &records[1..]).is_decided());
+    }
+}
+
 fn content() -> impl Strategy<Value = WalContent> {
     let ending = (3u32..30, -40i64..40).prop_map(|(xid, jitter)| (xid, jitter));
     prop_oneof![
@@ -229,6 +283,7 @@ proptest! {
         prop_assert_eq!(gained(&merged), Some((counted.count, counted.last)));
         prop_assert_eq!(gained(&whole), gained(&merged));
         prop_assert_eq!(&merged.nearest, &whole.nearest);
+        prop_assert_eq!(merged.late_commits(), whole.late_commits());
         prop_assert_eq!(merged.clock_steps.is_empty(), whole.clock_steps.is_empty());
     }
 }

@@ -1,18 +1,19 @@
 //! Hints about an old pg_wal that cannot be used, or must not be passed over.
 
 use crate::cli::typed::{Typed, shown};
+use crate::pg::TimelineId;
 use crate::restore::OldWalError;
 use crate::wal_search::WalSearchError;
 
 pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
     match error {
-        OldWalError::Unarchived { path, beside: Some(_), .. } => vec![
-            format!("To recover them: --wal-from {}", shown(path)),
+        OldWalError::Unarchived { path, beside: Some(_), timeline, .. } => vec![
+            format!("To recover them: --wal-from {}{}", shown(path), along(*timeline)),
             "When neither folder has it all, name one that holds the segments of both.".to_owned(),
             "To restore without them: --archive-only".to_owned(),
         ],
-        OldWalError::Unarchived { path, beside: None, .. } => vec![
-            format!("To recover them, too: --wal-from {}", shown(path)),
+        OldWalError::Unarchived { path, beside: None, timeline, .. } => vec![
+            format!("To recover them, too: --wal-from {}{}", shown(path), along(*timeline)),
             "To restore without them: --archive-only".to_owned(),
         ],
         OldWalError::Unjudged { path, .. } => vec![
@@ -36,6 +37,11 @@ pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The timeline that they are on, when another one would be followed.
+fn along(timeline: Option<TimelineId>) -> String {
+    timeline.map(|timeline| format!(" --target-timeline {timeline}")).unwrap_or_default()
 }
 
 /// Damage in it: up to where it can be recovered all the same.

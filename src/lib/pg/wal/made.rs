@@ -6,7 +6,10 @@ use crate::pg::{
     WalRecord, WalRun, WalSegmentSize, WalStart,
 };
 
+/// A page as every packaged server has it.
 pub(super) const PAGE: u64 = 8192;
+/// Sizes that `configure --with-wal-blocksize` allows.
+pub(super) const PAGES: [u64; 4] = [1024, 4096, PAGE, 32_768];
 pub(super) const SEGMENT: u64 = 1 << 20;
 pub(super) const START: u64 = 5 * SEGMENT;
 /// A resource manager whose content is never looked at: the heap.
@@ -42,7 +45,17 @@ pub(super) struct Made {
 
 impl Made {
     pub(super) fn new(major: u32) -> Self {
-        Self { format: format(major), bytes: Vec::new(), timeline: 1, previous: START - 100, starts: Vec::new() }
+        Self::with_pages(major, PAGE)
+    }
+
+    /// With pages of so many bytes.
+    pub(super) fn with_pages(major: u32, page: u64) -> Self {
+        let format = WalFormat { block_bytes: u32::try_from(page).unwrap(), ..format(major) };
+        Self { format, bytes: Vec::new(), timeline: 1, previous: START - 100, starts: Vec::new() }
+    }
+
+    fn is_at_page(&self) -> bool {
+        self.position().is_multiple_of(u64::from(self.format.block_bytes))
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -56,7 +69,7 @@ impl Made {
 
     pub(super) fn page_header(&mut self, flags: u16, missing: u32) {
         let position = self.position();
-        assert_eq!(position % PAGE, 0);
+        assert!(self.is_at_page());
         let is_long = position.is_multiple_of(SEGMENT);
         let flags = flags | if is_long { 2 } else { 0 };
         self.bytes.extend(crate::pg::wal_header::magic_of(self.format.major).to_le_bytes());
@@ -94,13 +107,13 @@ impl Made {
     /// A record with this payload, main data header included; where it begins.
     pub(super) fn raw(&mut self, xid: u32, manager: u8, info: u8, payload: &[u8]) -> u64 {
         self.pad();
-        if self.position().is_multiple_of(PAGE) {
+        if self.is_at_page() {
             self.page_header(0, 0);
         }
         let start = self.position();
         let bytes = Self::record_bytes(self.previous, xid, manager, info, payload);
         for (index, byte) in bytes.iter().enumerate() {
-            if self.position().is_multiple_of(PAGE) {
+            if self.is_at_page() {
                 self.page_header(1, u32::try_from(bytes.len() - index).unwrap());
             }
             self.bytes.push(*byte);

@@ -1,13 +1,17 @@
 use proptest::prelude::*;
 
-use super::made::{HEAP, Made, PAGE, SEGMENT, START, format, lsn, tli, with_lead};
+use super::made::{HEAP, Made, PAGE, PAGES, SEGMENT, START, format, lsn, tli, with_lead};
 use super::record::{RM_DATABASE, RM_TABLESPACE, RM_TRANSACTION, RM_XLOG};
 use super::*;
 use crate::pg::{SystemIdentifier, TimelineHistory, WalSegmentSize};
 
 /// Three segments: small records, ones over pages, one over a whole segment, and a switch.
 fn sample() -> Made {
-    let mut made = Made::new(15);
+    sample_with_pages(PAGE)
+}
+
+fn sample_with_pages(page: u64) -> Made {
+    let mut made = Made::with_pages(15, page);
     for xid in 700..900 {
         made.record(xid, HEAP, 0, &vec![7; usize::try_from(xid * 13 % 3000).unwrap()]);
         made.commit(xid);
@@ -33,7 +37,11 @@ fn only_content(major: u32, manager: u8, info: u8, data: &[u8]) -> WalContent {
 
 #[test]
 fn records_are_read_whatever_pages_and_segments_they_cross() {
-    let made = sample();
+    PAGES.into_iter().for_each(reads_records_of_pages_of);
+}
+
+fn reads_records_of_pages_of(page: u64) {
+    let made = sample_with_pages(page);
     let (records, run) = made.read();
     assert_eq!(records.iter().map(|record| record.lsn.get()).collect::<Vec<_>>(), made.starts);
     assert_eq!((run.records, run.first_lsn), (records.len() as u64, Some(lsn(START + 40))));
@@ -52,26 +60,30 @@ fn records_are_read_whatever_pages_and_segments_they_cross() {
 
 #[test]
 fn a_record_may_end_with_a_page_and_its_header_may_cross_one() {
-    for left in 0..10 {
-        let mut made = Made::new(17);
+    for (left, page) in (0..10).flat_map(|left| PAGES.map(|page| (left, page))) {
+        let mut made = Made::with_pages(17, page);
         // so many bytes are left in the page for the next record, a multiple of 8
-        made.record(1, HEAP, 0, &vec![1; usize::try_from(PAGE - 40 - 24 - 5 - left * 8).unwrap()]);
+        made.record(1, HEAP, 0, &vec![1; usize::try_from(page - 40 - 24 - 5 - left * 8).unwrap()]);
         made.commit(2);
         made.commit(3);
         for piece in [1, 8192] {
             let (records, _) = made.read_on(&TimelineHistory::first(), WalStart::Segment(lsn(START)), None, piece);
             assert_eq!(records.iter().map(|record| record.lsn.get()).collect::<Vec<_>>(), made.starts);
-            assert_eq!(records[0].end_lsn.get(), START + PAGE - left * 8);
+            assert_eq!(records[0].end_lsn.get(), START + page - left * 8);
         }
     }
 }
 
 #[test]
 fn each_fault_of_a_page_is_told() {
-    let made = sample();
-    let second = lsn(START + PAGE);
+    PAGES.into_iter().for_each(tells_faults_of_pages_of);
+}
+
+fn tells_faults_of_pages_of(page_bytes: u64) {
+    let made = sample_with_pages(page_bytes);
+    let second = lsn(START + page_bytes);
     let page = lsn(START);
-    let at = |offset: u64, bytes: &[u8]| made.with(START + PAGE + offset, bytes).fault();
+    let at = |offset: u64, bytes: &[u8]| made.with(START + page_bytes + offset, bytes).fault();
     let first = |offset: u64, bytes: &[u8]| made.with(START + offset, bytes).fault();
     assert_eq!(first(0, &[0, 0]), WalFault::PageMagic { page, found: 0, expected: 0xD110 });
     assert_eq!(at(0, &[0x13]), WalFault::PageMagic { page: second, found: 0xD113, expected: 0xD110 });
@@ -82,14 +94,16 @@ fn each_fault_of_a_page_is_told() {
     assert_eq!(at(8, &[0, 0]), WalFault::PageAddress { page: second, found: START });
     let expected = SystemIdentifier::new(77).unwrap();
     assert_eq!(first(24, &[78]), WalFault::PageSystem { page, found: 78, expected });
-    let sizes = WalFault::PageSizes {
+    let block_bytes = u32::try_from(page_bytes).unwrap();
+    let sizes = |segment_bytes, found| WalFault::PageSizes {
         page,
-        segment_bytes: 2 << 20,
-        block_bytes: 8192,
+        segment_bytes,
+        block_bytes: found,
         expected_segment_size: WalSegmentSize::new(SEGMENT).unwrap(),
-        expected_block_bytes: 8192,
+        expected_block_bytes: block_bytes,
     };
-    assert_eq!(first(34, &[0x20]), sizes);
+    assert_eq!(first(34, &[0x20]), sizes(2 << 20, block_bytes));
+    assert_eq!(first(36, &65_536u32.to_le_bytes()), sizes(1 << 20, 65_536));
 }
 
 #[test]
@@ -173,28 +187,36 @@ fn the_end_of_a_log_and_damage_look_as_they_are() {
     made.finish();
     assert_eq!(made.fault(), WalFault::Zeros { record: lsn(end) });
     assert!(made.fault().is_usual_end());
+}
+
+#[test]
+fn pages_behind_the_end_are_told_from_pages_of_an_older_position() {
+    PAGES.into_iter().for_each(tells_pages_apart_of);
+}
+
+fn tells_pages_apart_of(page: u64) {
     // a segment that was recycled: pages of an older position
-    let mut recycled = Made::new(15);
+    let mut recycled = Made::with_pages(15, page);
     while recycled.position() < START + 3 * SEGMENT {
         recycled.record(1, HEAP, 0, &[1; 800]);
     }
-    let mut old = Made::new(15);
+    let mut old = Made::with_pages(15, page);
     old.commit(5);
     let boundary = Made::at(START + SEGMENT);
-    old.bytes.resize(Made::at(START + PAGE), 0);
-    old.bytes.extend_from_slice(&recycled.bytes[Made::at(START + 2 * PAGE)..boundary]);
+    old.bytes.resize(Made::at(START + page), 0);
+    old.bytes.extend_from_slice(&recycled.bytes[Made::at(START + 2 * page)..boundary]);
     assert!(matches!(old.fault(), WalFault::Zeros { .. }));
-    let mut scan = WalPageScan::new(old.format, TimelineHistory::first(), lsn(START + PAGE));
-    scan.feed(&old.bytes[Made::at(START + PAGE)..]);
+    let mut scan = WalPageScan::new(old.format, TimelineHistory::first(), lsn(START + page));
+    scan.feed(&old.bytes[Made::at(START + page)..]);
     assert_eq!((scan.valid_pages(), scan.last_valid()), (0, None));
     // a bit that flipped in the middle: valid pages follow
-    let damaged = recycled.with(START + 5000, &[0xFF]);
+    let damaged = recycled.with(START + page / 2 + 100, &[0xFF]);
     let (_, run) = damaged.read();
     assert!(matches!(run.ending, WalEnding::Fault(WalFault::Crc { .. })));
     for piece in [1, 1000, usize::MAX] {
         let mut scan = WalPageScan::new(damaged.format, TimelineHistory::first(), run.next_lsn);
         damaged.bytes[Made::at(run.next_lsn.get())..].chunks(piece).for_each(|part| scan.feed(part));
-        assert_eq!(scan.valid_pages(), 3 * SEGMENT / PAGE, "pieces of {piece}");
+        assert_eq!(scan.valid_pages(), 3 * SEGMENT / page, "pieces of {piece}");
         assert_eq!(scan.last_valid(), Some(lsn(START + 3 * SEGMENT)));
     }
 }

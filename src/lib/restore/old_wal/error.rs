@@ -6,7 +6,9 @@ use super::super::error::RestoreError;
 use super::super::refusal::time_text;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{Lsn, PgMajorVersion, SystemIdentifier, TimelineHistoryError, WalSegmentName, WalSegmentSize};
+use crate::pg::{
+    Lsn, PgMajorVersion, SystemIdentifier, TimelineHistoryError, TimelineId, WalSegmentName, WalSegmentSize,
+};
 use crate::wal_search::Ending;
 
 /// The old pg_wal was refused, or is needed.
@@ -105,8 +107,8 @@ pub enum OldWalError {
     },
     /// Commits would be lost.
     #[error(
-        "\"{}\" holds {} after the end of the archive{} at {archived_end}, the last at {}",
-        path.display(), commits_text(*commits), beside_text(beside.as_ref()), time_text(last.time)
+        "\"{}\" holds {}{} after the end of the archive{} at {archived_end}, the last at {}",
+        path.display(), commits_text(*commits), timeline_text(*timeline), beside_text(beside.as_ref()), time_text(last.time)
     )]
     Unarchived {
         /// The folder.
@@ -115,6 +117,8 @@ pub enum OldWalError {
         beside: Option<PathBuf>,
         /// How many.
         commits: u64,
+        /// Where they are, when it is not the timeline that would be followed.
+        timeline: Option<TimelineId>,
         /// The last one.
         last: Box<Ending>,
         /// Where the archive ends, and what was named with it.
@@ -149,6 +153,10 @@ pub enum OldWalError {
 /// `1 commit`, `2 commits`.
 fn commits_text(commits: u64) -> String {
     if commits == 1 { "1 commit".to_owned() } else { format!("{commits} commits") }
+}
+
+fn timeline_text(timeline: Option<TimelineId>) -> String {
+    timeline.map(|timeline| format!(" on timeline {timeline}")).unwrap_or_default()
 }
 
 fn beside_text(beside: Option<&PathBuf>) -> String {

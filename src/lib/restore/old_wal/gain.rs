@@ -12,7 +12,6 @@ use crate::codec::ContentDigest;
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalPageScan, WalSegmentName};
 use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
-use crate::repository::BackupRecord;
 use crate::wal_search::{CommitCount, Ending, WalSearch};
 
 /// A segment that recovery needs from the old pg_wal.
@@ -74,19 +73,19 @@ pub(in super::super) struct Gain<'a> {
     pub(in super::super) threads: usize,
 }
 
-/// Finds what the folder adds along `path`, behind the archive's end, every CRC checked: as it was `read` for the proof
-/// from that backup, else by reading it now.
+/// Finds what the folder adds along `path` from `start` on, where a backup or a segment begins, behind the archive's end,
+/// every CRC checked: as it was `read` for the proof from that backup, else by reading it now.
 pub(in super::super) fn find_use(
     gain: &Gain<'_>,
-    (path, record): (&TimelineHistory, &BackupRecord),
+    (path, start): (&TimelineHistory, Lsn),
     reach: Reach,
     read: Option<&ReadGain>,
     (reporter, cancel): (&dyn Reporter, &Cancel),
 ) -> Result<OldWalUse, RestoreError> {
     let Gain { old, source, archived, facts, behind, threads } = gain;
     let size = facts.segment_size;
-    let reached = archived.coverage(path, record.start_lsn, None);
-    let whole = facts.coverage(path, record.start_lsn, None);
+    let reached = archived.coverage(path, start, None);
+    let whole = facts.coverage(path, start, None);
     let needed = reach.end.map_or(whole.end_lsn, |end| end.min(whole.end_lsn));
     let histories = path.parents().chain([path.timeline()]);
     let history_texts: Vec<_> =
@@ -103,25 +102,24 @@ pub(in super::super) fn find_use(
         history_texts,
     };
     // The record that crosses the end of the archive is read from its beginning.
-    let from =
-        reached.last.and_then(|last| old.start_of(&last)).map_or(record.start_lsn, |start| start.max(record.start_lsn));
+    let from = reached.last.and_then(|last| old.start_of(&last)).map_or(start, |last| last.max(start));
     let to = WalSegmentName::containing_previous_byte(path.timeline(), needed, size).end_lsn(size).unwrap_or(needed);
     if needed > reached.end_lsn {
-        let read = match read.filter(|read| read.from == record.start_lsn) {
+        let read = match read.filter(|read| read.from == start) {
             Some(read) => ReadGain { end_lsn: read.end_lsn.min(to), ..read.clone() },
             None => {
                 let search = WalSearch::new(*source, path, (from, to), size, *threads)?;
                 let new = || CommitCount::new(behind, reach.last_record);
                 let read = search.run(new, reporter, cancel)?;
                 let CommitCount { count: commits, last: last_commit, .. } = read.search;
-                ReadGain { from: record.start_lsn, commits, last_commit, end_lsn: read.run.next_lsn }
+                ReadGain { from: start, commits, last_commit, end_lsn: read.run.next_lsn }
             }
         };
-        found.segments = segments(gain, path, (record.start_lsn, needed), read.end_lsn)?;
+        found.segments = segments(gain, path, (start, needed), read.end_lsn)?;
         (found.commits, found.last_commit, found.end_lsn) = (read.commits, read.last_commit, read.end_lsn);
     }
     if reach.end.is_none_or(|end| end >= whole.end_lsn) {
-        refuse_damaged_next(gain, path, record, whole.last)?;
+        refuse_damaged_next(gain, (path, start), whole.last)?;
     }
     Ok(found)
 }
@@ -151,17 +149,16 @@ fn segments(
 /// The file behind the last segment: a recycled one holds no page of its own place. One that does was damaged.
 fn refuse_damaged_next(
     Gain { old, source, facts, .. }: &Gain<'_>,
-    path: &TimelineHistory,
-    record: &BackupRecord,
+    (path, start): (&TimelineHistory, Lsn),
     last: Option<WalSegmentName>,
 ) -> Result<(), RestoreError> {
     let size = facts.segment_size;
     let next = last.and_then(|last| last.with_timeline(path.timeline()).next(size));
-    let Some((file, start)) = next.and_then(|next| Some((old.unused_path(&next)?, old.start_of(&next)?))) else {
+    let Some((file, behind)) = next.and_then(|next| Some((old.unused_path(&next)?, old.start_of(&next)?))) else {
         return Ok(());
     };
-    let format = WalSearch::format(*source, path, record.start_lsn, size)?;
-    let mut scan = WalPageScan::new(format, path.clone(), start);
+    let format = WalSearch::format(*source, path, start, size)?;
+    let mut scan = WalPageScan::new(format, path.clone(), behind);
     let _read_to_its_end = super::source::for_each_piece(&file, &mut |bytes| {
         scan.feed(bytes);
         ControlFlow::Continue(())

@@ -22,6 +22,7 @@ mod unarchived;
 
 pub use error::OldWalError;
 pub use gain::{OldSegment, OldWalUse};
+pub use unarchived::unarchived_commits;
 
 pub(super) use copy::OldWalCopy;
 pub(super) use folder::OldWal;

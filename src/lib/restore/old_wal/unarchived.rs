@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::super::RestoreOptions;
-use super::super::decision::Decision;
+use super::super::choose::is_on;
+use super::super::decision::{Decision, PointQuery};
 use super::super::error::RestoreError;
+use super::super::paths::parting;
 use super::super::places::MOVED_ASIDE;
-use super::super::target_directory::InTheWay;
 use super::folder::refuse_running;
 use super::{CombinedSegments, Gain, OldWal, OldWalError, OldWalUse, Reach, find_use};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::fs::{self, FileError};
-use crate::pg::{RecoveryMode, RecoveryTarget, WalSegmentName};
+use crate::pg::{Lsn, RecoveryTarget, RecoveryTargetTimeline, TimelineHistory, TimelineId, WalSegmentName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{ArchiveFacts, WalArchive};
+use crate::repository::{ArchiveFacts, Repository, WalArchive};
 
 /// The folder of WAL in a data directory.
 const PG_WAL: &str = "pg_wal";
@@ -23,33 +23,88 @@ const NAMED_SEGMENTS_MAX: usize = 5;
 
 /// What is asked.
 pub(in super::super) struct Unarchived<'a> {
-    pub(in super::super) options: &'a RestoreOptions,
+    pub(in super::super) repository: &'a Repository,
     pub(in super::super) decision: &'a Decision,
-    /// The directory that is restored into.
-    pub(in super::super) directory: &'a Path,
+    /// Whether the latest is meant.
+    pub(in super::super) is_latest: bool,
+    /// Whether nobody said along which timeline.
+    pub(in super::super) is_any_timeline: bool,
+    /// The directory from which everything is removed that does not belong to the backup.
+    pub(in super::super) removed: Option<&'a Path>,
+    /// Whether the archive alone is meant.
+    pub(in super::super) archive_only: bool,
+    pub(in super::super) threads: usize,
     pub(in super::super) reporter: &'a dyn Reporter,
     pub(in super::super) cancel: &'a Cancel,
 }
 
-/// Warns of WAL that this restore will not replay. A restore to the latest is refused when commits are in it, unless the
-/// person said that the archive alone is meant; a server that runs will archive them yet.
-pub(in super::super) fn check_unarchived(asked: &Unarchived<'_>) -> Result<Vec<String>, RestoreError> {
-    let mut places = BTreeSet::from([asked.directory.to_owned()]);
-    places.extend(asked.options.pgdata.clone());
+/// Warns of WAL in these data directories that this restore will not replay. A restore to the latest is refused when
+/// commits are in it, unless the person said that the archive alone is meant; a server that runs will archive them yet.
+pub(in super::super) fn check_unarchived(
+    asked: &Unarchived<'_>,
+    places: &BTreeSet<PathBuf>,
+) -> Result<Vec<String>, RestoreError> {
     let mut warnings = Vec::new();
     for place in places {
-        warnings.extend(asked.warning_of(&place, true)?);
-        match moved_aside(&place) {
+        warnings.extend(asked.warning_of(place, true)?);
+        match moved_aside(place) {
             // Of what lies there for long, commits alone matter.
             Ok(moved) => {
                 for place in moved {
                     warnings.extend(asked.warning_of(&place, false)?);
                 }
             }
-            Err(error) => warnings.push(format!("could not look for what was moved aside: {}", chain(&error))),
+            Err(error) => warnings.push(unseen_text(&error)),
         }
     }
     Ok(warnings)
+}
+
+/// For who asks up to where there is WAL: the commits in the configured data directory, or in one that was moved aside from
+/// there, for which pgv-restore refuses to restore the latest.
+pub fn unarchived_commits(
+    query: &PointQuery<'_>,
+    decision: &Decision,
+    pgdata: &Path,
+    (reporter, cancel): (&dyn Reporter, &Cancel),
+) -> Result<Vec<String>, RestoreError> {
+    if *query.target != RecoveryTarget::Latest {
+        return Ok(Vec::new());
+    }
+    let asked = Unarchived {
+        repository: query.repository,
+        decision,
+        is_latest: true,
+        is_any_timeline: query.timeline == RecoveryTargetTimeline::Latest,
+        removed: None,
+        archive_only: false,
+        threads: query.proving.threads(),
+        reporter,
+        cancel,
+    };
+    let mut warnings = Vec::new();
+    let moved = moved_aside(pgdata).unwrap_or_else(|error| {
+        warnings.push(unseen_text(&error));
+        Vec::new()
+    });
+    for place in [pgdata.to_owned()].into_iter().chain(moved) {
+        match asked.warning_of(&place, false) {
+            Ok(warning) => warnings.extend(warning),
+            Err(RestoreError::OldWal(
+                refusal @ (OldWalError::Unarchived { .. } | OldWalError::Unjudged { .. }),
+            )) => warnings.push(format!(
+                "{}; pgv-restore refuses to leave that out unless --archive-only says so: --wal-from \"{}\" reads it",
+                chain(&refusal),
+                place.display()
+            )),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(warnings)
+}
+
+fn unseen_text(error: &FileError) -> String {
+    format!("could not look for what was moved aside: {}", chain(error))
 }
 
 /// What earlier restores renamed that stood there.
@@ -80,7 +135,7 @@ impl Unarchived<'_> {
         let old = match looked {
             Ok(old) => old,
             Err(error) if error.is_not_ours() => return Ok(None),
-            Err(error) if counts && !self.options.archive_only => {
+            Err(error) if counts && !self.archive_only => {
                 return Err(OldWalError::Unjudged { path: folder, source: Box::new(error.into()) }.into());
             }
             // Advice about segments must never keep anybody from restoring; only commits do.
@@ -91,7 +146,7 @@ impl Unarchived<'_> {
         if named.as_ref().is_some_and(|named| named.folder == old.folder) {
             return Ok(None);
         }
-        if counts && let Some(warning) = self.warning_of_commits(&old, &known, &folder)? {
+        if counts && let Some(warning) = self.warning_of_commits((place, &folder), &old, &known)? {
             return Ok(Some(warning));
         }
         Ok(segments_text(&old, facts, &folder).filter(|_| with_segments))
@@ -100,42 +155,90 @@ impl Unarchived<'_> {
     /// Whether commits count: for a restore to the latest, or one that removes them, in a folder whose server does not
     /// archive them yet.
     fn counts_commits(&self, place: &Path, folder: &Path) -> bool {
-        let options = self.options;
-        let is_latest = options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest;
-        // What does not belong to the backup is removed there, and its WAL with it, whatever the target.
-        let is_removed = options.in_the_way == InTheWay::Delta && place == self.directory;
-        (is_removed || is_latest) && !matches!(refuse_running(place, folder), Err(OldWalError::ServerRuns { .. }))
+        let is_running = matches!(refuse_running(place, folder), Err(OldWalError::ServerRuns { .. }));
+        (self.is_removed(place) || self.is_latest) && !is_running
+    }
+
+    /// Whether what does not belong to the backup is removed there, and its WAL with it, whatever the target.
+    fn is_removed(&self, place: &Path) -> bool {
+        self.removed == Some(place)
     }
 
     /// Refuses to lose commits, or says which ones are.
     fn warning_of_commits(
         &self,
+        (place, folder): (&Path, &Path),
         old: &OldWal,
         known: &ArchiveFacts,
-        folder: &Path,
     ) -> Result<Option<String>, RestoreError> {
-        let lost = judged(self.lost_in(old, known), self.options.archive_only, &old.folder)?;
+        let lost = judged(self.lost_in(old, known, self.is_removed(place)), self.archive_only, &old.folder)?;
         let Some(OldWalUse { commits, archived_end, last_commit: Some(last), .. }) = lost else { return Ok(None) };
-        let beside = self.decision.old.as_ref().map(|named| named.folder.clone());
-        let (path, last) = (folder.to_owned(), Box::new(last));
-        let refusal = OldWalError::Unarchived { path, beside, commits, last, archived_end };
-        match self.options.archive_only {
+        let Decision { choice, old: named, .. } = self.decision;
+        let refusal = OldWalError::Unarchived {
+            path: folder.to_owned(),
+            beside: named.as_ref().map(|named| named.folder.clone()),
+            commits,
+            timeline: (!choice.path.contains(last.timeline, last.span.lsn)).then_some(last.timeline),
+            last: Box::new(last),
+            archived_end,
+        };
+        match self.archive_only {
             true => Ok(Some(format!("{refusal}; they are left out, as --archive-only says"))),
             false => Err(refusal.into()),
         }
     }
 
-    /// What the WAL there would add to what is `known`.
-    fn lost_in(&self, old: &OldWal, known: &ArchiveFacts) -> Result<OldWalUse, RestoreError> {
+    /// What the WAL there would add to what is `known`, along the path that is followed or along another one: that which
+    /// adds most.
+    fn lost_in(&self, old: &OldWal, known: &ArchiveFacts, is_removed: bool) -> Result<OldWalUse, RestoreError> {
         let Decision { selected, choice, old: named, old_wal, .. } = self.decision;
-        let archive = WalArchive::new(&self.options.repository, &selected.cluster);
-        let source = CombinedSegments::new(&self.options.repository, archive, [old].into_iter().chain(named));
-        let threads = self.options.proving.threads();
+        let archive = WalArchive::new(self.repository, &selected.cluster);
+        let source = CombinedSegments::new(self.repository, archive, [old].into_iter().chain(named));
+        let threads = self.threads;
         let with_old = old.added_to(known);
+        let added = |path: &TimelineHistory, start: Lsn, behind: Option<Lsn>| {
+            let gain = Gain { old, source: &source, archived: known, facts: &with_old, behind, threads };
+            let reach = Reach { end: None, last_record: None };
+            find_use(&gain, (path, start), reach, None, (self.reporter, self.cancel))
+        };
+        let start = choice.record.start_lsn;
         let behind = old_wal.as_ref().map(|used| used.end_lsn);
-        let gain = Gain { old, source: &source, archived: known, facts: &with_old, behind, threads };
-        let reach = Reach { end: None, last_record: None };
-        find_use(&gain, (&choice.path, &choice.record), reach, None, (self.reporter, self.cancel))
+        let mut most = added(&choice.path, start, behind)?;
+        let reached = known.coverage(&choice.path, start, None).end_lsn;
+        let reached = behind.map_or(reached, |behind| behind.max(reached));
+        for (path, start) in self.other_paths(old, &with_old, is_removed) {
+            // What lies before the paths part is not lost on either.
+            let shared = parting(&choice.path, &path).map_or(start, |at| at.min(reached));
+            let behind = known.coverage(&path, start, None).end_lsn.max(shared);
+            let other = added(&path, start, Some(behind))?;
+            if other.commits > most.commits {
+                most = other;
+            }
+        }
+        Ok(most)
+    }
+
+    /// The other paths on which the folder has WAL that the archive lacks, and from where on it is read. Where all of it is
+    /// removed, each counts. Else one that the person or a later backup has not ruled out: no timeline was named, it leads
+    /// through the backup, and nothing that is known came from it. What an old primary wrote after it was replaced is not
+    /// the latest.
+    fn other_paths(&self, old: &OldWal, facts: &ArchiveFacts, is_removed: bool) -> Vec<(TimelineHistory, Lsn)> {
+        let choice = &self.decision.choice;
+        let own: BTreeSet<TimelineId> = old.segments.keys().map(|segment| segment.timeline()).collect();
+        let others = own.iter().filter(|timeline| **timeline != choice.path.timeline());
+        let paths: Vec<TimelineHistory> = others.filter_map(|timeline| facts.history(*timeline)).collect();
+        let is_parent = |timeline: TimelineId| {
+            [&choice.path].into_iter().chain(&paths).any(|path| path.parents().any(|parent| parent == timeline))
+        };
+        let start_of = |path: &TimelineHistory| match is_on(&choice.record, path) {
+            true => Some(choice.record.start_lsn),
+            false if is_removed => {
+                old.start_of(old.segments.keys().find(|segment| segment.timeline() == path.timeline())?)
+            }
+            false => None,
+        };
+        let meant = |path: &&TimelineHistory| is_removed || (self.is_any_timeline && !is_parent(path.timeline()));
+        paths.iter().filter(meant).filter_map(|path| Some((path.clone(), start_of(path)?))).collect()
     }
 }
 

@@ -32,10 +32,23 @@ fn object(scene: &Scene, path: &Path) -> StoredObject {
 
 #[test]
 fn every_flipped_bit_of_every_metadata_object_is_found() {
+    flip_every_bit(61, 997);
+}
+
+/// The same, with more of the bits before every reader and before the whole of `pgv verify`.
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn flipped_bits_of_metadata_objects_are_found_by_all_that_read_them() {
+    flip_every_bit(7, 61);
+}
+
+/// The check of one object is asked of every bit; the readers of one in `delivered_each`, verify of one in
+/// `verified_each`: of all bits, these would take an hour.
+fn flip_every_bit(delivered_each: usize, verified_each: usize) {
     use std::os::unix::fs::FileExt as _;
     let scene = scene();
     scene.mark_the_first();
-    let mut bits = 0;
+    let (mut bits, mut verified) = (0, 0);
     let sound = delivered(&scene);
     assert!(sound.iter().all(Result::is_ok), "{sound:?}");
     for path in scene.objects() {
@@ -54,17 +67,23 @@ fn every_flipped_bit_of_every_metadata_object_is_found() {
             let at = (bit / 8) as u64;
             file.write_all_at(&[bytes[bit / 8] ^ (1 << (bit % 8))], at).unwrap();
             assert!(look().is_some(), "bit {bit} of {}", path.display());
-            // Whoever reads it is told, or gets what was written: of all bits, these would take an hour.
-            if bit % 61 == 0 {
+            // Whoever reads it is told, or gets what was written.
+            if bit % delivered_each == 0 {
                 for (found, sound) in delivered(&scene).iter().zip(&sound) {
                     assert!(found.is_err() || found == sound, "bit {bit} of {}: {found:?}", path.display());
                 }
+            }
+            if bit % verified_each == 0 {
+                let damaged = scene.verify().damaged;
+                let is_named = damaged.iter().any(|finding| path.ends_with(&finding.object));
+                assert!(is_named, "bit {bit} of {}: {damaged:?}", path.display());
+                verified += 1;
             }
             file.write_all_at(&[bytes[bit / 8]], at).unwrap();
             bits += 1;
         }
     }
-    assert!(bits > 50_000, "{bits}");
+    assert!(bits > 50_000 && verified > 50, "{bits}, {verified}");
 }
 
 /// What the readers of everything but content deliver, or that they do not.
@@ -131,6 +150,37 @@ fn every_flipped_bit_of_the_description_is_found_or_changes_what_is_only_shown()
     }
     std::fs::write(&path, &bytes).unwrap();
     assert!(shown > 0 && shown < bytes.len() * 8 / 2, "{shown}");
+}
+
+/// Cut off anywhere, or another object in its place, or it in the place of another one.
+#[test]
+fn cuts_and_swaps_of_the_description_are_found() {
+    use crate::error::{Classified as _, ErrorClass};
+    let scene = scene();
+    let path = scene.root().join("repository.json");
+    let bytes = std::fs::read(&path).unwrap();
+    let is_refused = |content: &[u8], what: &str| {
+        std::fs::write(&path, content).unwrap();
+        let opened = scene.reopened();
+        std::fs::write(&path, &bytes).unwrap();
+        let class = opened.err().map(|error| error.class());
+        assert_eq!(class, Some(ErrorClass::Corrupt), "{what}");
+    };
+    // Without the line feed behind it nothing is missing.
+    let whole = bytes.trim_ascii_end().len();
+    for length in 0..whole {
+        is_refused(&bytes[..length], &format!("{length} of {whole} bytes"));
+    }
+    for other in scene.objects().into_iter().filter(|other| *other != path) {
+        let content = std::fs::read(&other).unwrap();
+        is_refused(&content, &other.display().to_string());
+        std::fs::write(&other, &bytes).unwrap();
+        let report = scene.verify();
+        std::fs::write(&other, content).unwrap();
+        let is_named = report.damaged.iter().any(|finding| other.ends_with(&finding.object));
+        assert!(is_named, "{}: {:?}", other.display(), report.damaged);
+    }
+    assert_eq!(scene.verify().damaged, []);
 }
 
 /// What of an object is delivered, by a tool that knows nothing of pgv.
