@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::clock::FixedClock;
@@ -25,75 +24,25 @@ use crate::repository::{
     BackupBegin, BackupId, BackupMark, BackupNote, BackupRecord, BackupWriter, BackupWriterError, FileKind,
     PackOptions, Repository, RepositoryError, WalArchive, WalFileContent, backup_testing,
 };
-use crate::store::{LeftOver, LocalStore, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use crate::store::{Around, LocalStore, ObjectKey, StoreCall, StoreError, StoreFuture, WrappedStore};
 
-/// A store with something that happens before each call that creates or deletes; when that fails, the call is not done.
-pub(super) struct Disturbed<F> {
-    inner: LocalStore,
-    before: F,
-}
+/// Something that happens before each call that creates or deletes; when it fails, the call is not done.
+pub(super) struct Disturbed<F>(F);
 
 impl<F: Fn(&ObjectKey) -> Result<(), StoreError> + Send + Sync + 'static> Disturbed<F> {
     pub(super) fn repository(scene: &Scene, before: F) -> Repository {
-        let inner = LocalStore::open(&scene.test.root()).unwrap();
-        Repository::open(Arc::new(Self { inner, before }), None).unwrap()
+        let store = Arc::new(LocalStore::open(&scene.test.root()).unwrap());
+        Repository::open(Arc::new(WrappedStore::new(store, Self(before))), None).unwrap()
     }
 }
 
-impl<F: Fn(&ObjectKey) -> Result<(), StoreError> + Send + Sync> Store for Disturbed<F> {
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn put_new<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        header: &'a [u8],
-        body: ObjectBody<'a>,
-    ) -> StoreFuture<'a, PutOutcome> {
+impl<F: Fn(&ObjectKey) -> Result<(), StoreError> + Send + Sync> Around for Disturbed<F> {
+    fn around<'a, T: Send + 'a>(&'a self, call: StoreCall<'a>, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        let (StoreCall::Create(key) | StoreCall::Delete(key)) = call else { return answer };
         Box::pin(async move {
-            (self.before)(key)?;
-            self.inner.put_new(key, header, body).await
+            (self.0)(key)?;
+            answer.await
         })
-    }
-
-    fn get_range<'a>(&'a self, key: &'a ObjectKey, offset: u64, length: usize) -> StoreFuture<'a, Bytes> {
-        self.inner.get_range(key, offset, length)
-    }
-
-    fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64> {
-        self.inner.size(key)
-    }
-
-    fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>> {
-        self.inner.list_after(prefix, after, limit)
-    }
-
-    fn delete<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, bool> {
-        Box::pin(async move {
-            (self.before)(key)?;
-            self.inner.delete(key).await
-        })
-    }
-
-    fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
-        self.inner.time_of(key)
-    }
-
-    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
-        self.inner.left_overs(limit)
-    }
-
-    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
-        self.inner.tidy(prefix)
-    }
-
-    fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
-        self.inner.lock(kind)
-    }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
-        self.inner.scratch()
     }
 }
 
