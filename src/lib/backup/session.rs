@@ -22,7 +22,7 @@ use crate::repository::{WalArchive, WalFileContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
     BackupSession, BackupTablespace, BaseBackupOptions, CheckpointMode, ConnectionSettings, LocalDirectory,
-    ServerError, SqlClient, WalPosition, Walsender, drive,
+    ServerError, SqlClient, WalPosition, Walsender,
 };
 
 /// For how long the runtime is driven at each look at a session.
@@ -342,5 +342,5 @@ fn refuse_nameless(tablespaces: &[BackupTablespace]) -> Result<(), BackupError> 
 
 /// Drives a future to its end, unless a signal comes.
 fn wait<T>(runtime: &Runtime, cancel: &Cancel, future: impl Future<Output = T>) -> Result<T, BackupError> {
-    drive(runtime, cancel, future).ok_or(BackupError::Cancelled)
+    crate::server::drive(runtime, cancel, future).ok_or(BackupError::Cancelled)
 }

@@ -60,8 +60,9 @@ Examples:
   pgv check --metrics /var/lib/prometheus/node-exporter/pgv.prom
   pgv check --backup-warning 26h --output json
 
-Exit status: 0 all is well; 1 something is not, see the table; 2 usage or configuration; 4 the file of
---metrics cannot be written; 130 ended by a signal. With --nagios: 0 ok; 1 warning; 2 critical; 3 unknown.";
+Exit status: 0 all is well; 1 something is not, see the table; 2 usage or configuration; 4 the
+file of --metrics cannot be written; 130 ended by a signal. With --nagios: 0 ok; 1 warning; 2
+critical; 3 unknown.";
 
 impl VerbArgs for CheckArgs {
     const VERB: Verb = Verb::Check;

@@ -62,8 +62,9 @@ Examples:
 
 A backup stays when any rule keeps it. The newest good one stays always, and so does what was pinned.
 
-Exit status: 0 shown, or done; 2 usage or configuration, or no rule; 3 refused: the clock is wrong, or more than
-half of the backups would go; 4 not reachable, or a restore is running; 5 a record is damaged; 130 ended by a signal.";
+Exit status: 0 shown, or done; 2 usage or configuration, or no rule; 3 refused: the clock is
+wrong, or more than half of the backups would go; 4 not reachable, or a restore is running; 5 a
+record is damaged; 130 ended by a signal.";
 
 impl VerbArgs for ExpireArgs {
     const VERB: Verb = Verb::Expire;

@@ -36,8 +36,8 @@ Examples:
   pgv info                                                   shows what is pinned
   pgv unpin 20261121T143000Z-1a2b3c4d
 
-Exit status: 0 it is pinned; 1 no such backup; 2 usage or configuration; 3 it is being deleted; 4 not reachable, or
-\"pgv expire\" is deleting; 5 the registration of a cluster is missing or damaged.";
+Exit status: 0 it is pinned; 1 no such backup; 2 usage or configuration; 3 it is being deleted; 4
+not reachable, or \"pgv expire\" is deleting; 5 the registration of a cluster is missing or damaged.";
 
 /// Leaves a pinned backup to retention again
 #[derive(Debug, Clone, Parser)]
@@ -55,8 +55,9 @@ const UNPIN_EXAMPLES: &str = "\
 Examples:
   pgv unpin 20261121T143000Z-1a2b3c4d
 
-Exit status: 0 it is not pinned (any more); 1 no such backup; 2 usage or configuration; 3 it is being deleted;
-4 not reachable, or \"pgv expire\" is deleting; 5 the registration of a cluster is missing or damaged.";
+Exit status: 0 it is not pinned (any more); 1 no such backup; 2 usage or configuration; 3 it is
+being deleted; 4 not reachable, or \"pgv expire\" is deleting; 5 the registration of a cluster is
+missing or damaged.";
 
 impl VerbArgs for PinArgs {
     const VERB: Verb = Verb::Pin;
