@@ -6,14 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::archived::ArchiveWait;
-use super::own_wal::{Expected, OwnWal, ServerCheckpoint};
+use super::own_wal::{Expected, OwnWal};
 use super::session::ServerSession;
 use super::{BackupError, BackupOptions};
 use crate::codec::CompressionLevel;
 use crate::pg::TimelineHistory;
 use crate::report::Reporter;
 use crate::repository::{SelectedCluster, WalArchive, Writer};
-use crate::server::{ArchiverFacts, WalPosition};
+use crate::server::{ArchiverFacts, ServerCheckpoint, WalPosition};
 
 /// Looks after the WAL of one backup: before its data is read, and when it has ended.
 pub(super) struct NeededWal<'a> {

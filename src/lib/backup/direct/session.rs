@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{DirectOptions, before, control_file, run};
 use crate::backup::content::{check_tablespace_map, tablespaces_of};
 use crate::backup::needed_wal::NeededWal;
-use crate::backup::session::{ServerSession, about_bytes};
+use crate::backup::session::ServerSession;
 use crate::backup::taken::{Taken, TakenContent};
 use crate::backup::whole::Tablespaces;
 use crate::backup::{BackupError, BackupOptions, IncompleteError, describe};
@@ -38,7 +38,7 @@ impl DirectBackup<'_> {
         reporter: &dyn Reporter,
     ) -> Result<Taken, BackupError> {
         let start_time = session.now()?;
-        let total_bytes = session.sql(async |sql| about_bytes(sql).await)?;
+        let total_bytes = session.sql(async |sql| sql.about_bytes().await)?;
         let left_over = self.look(session, reporter)?;
         let guard = session.begin_backup(&self.options.label, self.options.checkpoint)?;
         let start = WalPosition { lsn: guard.start_lsn(), timeline: guard.timeline() };
