@@ -190,7 +190,7 @@ fn backed_up(
         meanwhile();
         Ok(())
     };
-    let taker = run(&options, &backup, &mut look).unwrap();
+    let (taker, _) = run(&options, &backup, &mut look).unwrap();
     let findings = taker.findings(Lsn::new(1000).unwrap());
     let content = taker.finish(&mut backup).unwrap();
     let record = backup_testing::record(test, begin.id, &backup, &content);

@@ -29,7 +29,12 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
             "Why archive_command fails is in the server's log; pg_stat_archiver counts it, and \"pgv check\" tries it out."
                 .to_owned(),
         ],
-        Some(BackupError::NotDirect { .. } | BackupError::OtherDirectory { .. }) => {
+        Some(
+            BackupError::NotDirect { .. }
+            | BackupError::OtherDirectory { .. }
+            | BackupError::OtherKind { .. }
+            | BackupError::OtherTablespace { .. },
+        ) => {
             vec!["The server sends its files with --method stream; --method auto takes what is possible.".to_owned()]
         }
         Some(error @ (BackupError::NoRoom { .. } | BackupError::Spill(_))) if error.class() == ErrorClass::NoSpace => {
