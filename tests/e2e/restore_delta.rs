@@ -1,7 +1,10 @@
 //! `pgv-restore --delta`, `--resume` and `--manifest` on real clusters: after work of a server, after kills at any moment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -67,13 +70,23 @@ fn a_copy_that_has_lived_is_refreshed(version: PgVersion, method: &str) {
         copy.query(sql);
     }
     copy.stop();
-    // Where a restore asks for what it may destroy, it must be told.
+    // Where a restore asks for what it may destroy, it must be told, whatever it is called.
+    let stray = data.join(OsStr::from_bytes(b"caf\xe9"));
+    fs::write(&stray, "").unwrap();
     let lived = restored(&data, &spaces);
+    // What may not be read is replaced.
+    let set_mode =
+        |mode| fs::set_permissions(data.join("base/1/PG_VERSION"), fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o000);
     let planned = restore("data", &["--delta", "--archive-only", "--dry-run", "--output", "json"]).success();
     let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
     assert_eq!((&planned["directory_action"], &planned["dry_run"]), (&"update".into(), &true.into()));
     assert!(planned["kept_bytes"].as_u64().unwrap() > 10 << 20 && planned["removed"].as_u64().unwrap() > 10);
+    let removed = planned["removed_paths"].as_array().unwrap();
+    assert!(removed.iter().any(|path| path == &*stray.to_string_lossy()), "{removed:?}");
+    set_mode(0o600);
     same(&restored(&data, &spaces), &lived, "after a dry run");
+    set_mode(0o000);
     restore("data", &[]).expect_code(3);
     let done = restore("data", &["--delta", "--archive-only", "--manifest", "--output", "json"]).success();
     let done: Value = serde_json::from_str(&done.stdout).unwrap();

@@ -281,7 +281,7 @@ impl TarSink for Sink<'_> {
 }
 
 /// A restored server follows every line of the map, so it must be about the tablespaces that were sent.
-pub(super) fn check_tablespace_map(map: Option<&[u8]>, tablespaces: &[TablespaceRef]) -> Result<(), BackupError> {
+fn check_tablespace_map(map: Option<&[u8]>, tablespaces: &[TablespaceRef]) -> Result<(), BackupError> {
     let problem = |problem| BackupError::ArchiveContent { archive: "base.tar".to_owned(), problem };
     let map = TablespaceMap::parse(map.unwrap_or_default())
         .map_err(|error| problem(format!("in its tablespace_map, {error}")))?;
@@ -298,11 +298,7 @@ pub(super) fn check_tablespace_map(map: Option<&[u8]>, tablespaces: &[Tablespace
 
 /// The tablespaces outside the data directory that a server's map names.
 pub(super) fn tablespaces_of(map: Option<&[u8]>) -> Result<Vec<TablespaceRef>, BackupError> {
-    let problem = |error| BackupError::ArchiveContent {
-        archive: "base.tar".to_owned(),
-        problem: format!("in its tablespace_map, {error}"),
-    };
-    let map = TablespaceMap::parse(map.unwrap_or_default()).map_err(problem)?;
+    let map = TablespaceMap::parse(map.unwrap_or_default()).map_err(BackupError::TablespaceMap)?;
     let outside = map.entries().iter().filter(|entry| !entry.is_in_place());
     let reference = |entry: &TablespaceMapEntry| TablespaceRef {
         oid: entry.oid,

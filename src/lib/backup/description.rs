@@ -1,6 +1,5 @@
 //! What a restore wants to know of the server beyond its files: settings, configuration that lies elsewhere, libraries.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::session::ServerSession;
@@ -9,7 +8,7 @@ use crate::fs;
 use crate::pg::SystemIdentifier;
 use crate::report::Reporter;
 use crate::repository::ServerDescription;
-use crate::server::{LocalDirectory, ServerError, SqlClient};
+use crate::server::{LocalDirectory, ServerError};
 
 /// LIMIT: bytes of one configuration file.
 const CONFIGURATION_BYTES_MAX: u32 = 4 << 20;
@@ -78,13 +77,12 @@ impl Description {
         system_identifier: SystemIdentifier,
         reporter: &dyn Reporter,
     ) -> Result<Self, BackupError> {
-        let settings = session.sql(async |sql| show(sql, RECORDED_SETTINGS).await)?;
-        let libraries = session.sql(async |sql| libraries(sql).await)?;
-        let version = session.sql(async |sql| sql.query_text("tell its version", "SELECT version()").await)?;
+        let settings = session.sql(async |sql| sql.shown_settings(RECORDED_SETTINGS).await)?;
+        let libraries = session.sql(async |sql| sql.collation_versions().await)?;
+        let version = session.sql(async |sql| sql.version_words().await)?;
         let included = session.sql(async |sql| sql.configuration_files().await)?;
         let block_bytes = block_bytes(settings.get("block_size").map(String::as_str))?;
         let data_checksums = settings.get("data_checksums").is_some_and(|value| value == "on");
-        let version = version.into_iter().flatten().next().flatten();
         let mut description = Self {
             server: ServerDescription { version, settings, libraries },
             block_bytes,
@@ -163,33 +161,6 @@ fn read_file(session: &mut ServerSession<'_>, path: &Path, is_local: bool) -> Re
         return Ok(None);
     }
     Ok(fs::read_at_most(path, u64::from(CONFIGURATION_BYTES_MAX)).ok())
-}
-
-async fn show(sql: &SqlClient, names: &[&str]) -> Result<BTreeMap<String, String>, ServerError> {
-    let list = names.iter().map(|name| format!("('{name}')")).collect::<Vec<_>>().join(", ");
-    // What the role may not see, and what this version does not have, is null.
-    let query = format!(
-        "SELECT n, current_setting(s.name, true) FROM (VALUES {list}) AS v (n) JOIN pg_settings s ON s.name = v.n \
-         ORDER BY n"
-    );
-    let rows = sql.query_text("show its settings", &query).await?;
-    let pair = |row: Vec<Option<String>>| match row.as_slice() {
-        [Some(name), Some(value)] => Some((name.clone(), value.clone())),
-        _ => None,
-    };
-    Ok(rows.into_iter().filter_map(pair).collect())
-}
-
-/// The versions of collations, which their libraries decide.
-async fn libraries(sql: &SqlClient) -> Result<BTreeMap<String, String>, ServerError> {
-    let query = "SELECT CASE collprovider WHEN 'c' THEN 'libc_collation' ELSE 'icu_collation' END, max(pg_collation_actual_version(oid)) \
-                 FROM pg_collation WHERE collprovider IN ('c', 'i') AND collencoding IN (-1, 6) GROUP BY 1";
-    let rows = sql.query_text("tell the versions of its libraries", query).await?;
-    let pair = |row: Vec<Option<String>>| match row.as_slice() {
-        [Some(name), Some(version)] => Some((name.clone(), version.clone())),
-        _ => None,
-    };
-    Ok(rows.into_iter().filter_map(pair).collect())
 }
 
 #[cfg(test)]

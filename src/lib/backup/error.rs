@@ -7,8 +7,8 @@ use super::whole::IncompleteError;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
-    BackupLabelError, DataPath, DataPathError, DataPathProblem, Lsn, ManifestError, PgMajorVersion, PgVersionError,
-    SystemIdentifier, TarError, TimelineHistoryError, TimelineId, WalSegmentName,
+    BackupLabelError, DataPath, DataPathError, DatabaseState, Lsn, ManifestError, PgMajorVersion, PgVersionError,
+    SystemIdentifier, TablespaceMapError, TarError, TimelineHistoryError, TimelineId, WalSegmentName,
 };
 use crate::repository::{
     BackupId, BackupWriterError, ClusterName, PackError, RepositoryError, SelectionError, WriterDescription,
@@ -279,6 +279,37 @@ pub enum BackupError {
         /// Where the backup begins.
         expected: Lsn,
     },
+    /// A primary's files where a standby answers, or the other way round.
+    #[error(
+        "data directory \"{}\" is not the server's: its control file says \"{found}\", and the server {}",
+        directory.display(),
+        if *is_standby { "is a standby" } else { "is none that recovers" }
+    )]
+    OtherKind {
+        /// The directory.
+        directory: PathBuf,
+        /// What its control file says.
+        found: DatabaseState,
+        /// Whether the server that answers is a standby.
+        is_standby: bool,
+    },
+    /// A tablespace whose link here leads elsewhere than the server's.
+    #[error(
+        "the link of tablespace {oid} leads to \"{}\" in the data directory, and to \"{}\" by what the server says",
+        found.display(),
+        expected.display()
+    )]
+    OtherTablespace {
+        /// Its OID.
+        oid: u32,
+        /// Where its link leads.
+        found: PathBuf,
+        /// Where it should.
+        expected: PathBuf,
+    },
+    /// The server's tablespace_map cannot be read.
+    #[error("the server sent an invalid tablespace_map")]
+    TablespaceMap(#[source] TablespaceMapError),
     /// It failed when it had begun.
     #[error(transparent)]
     Begun(Box<BackupError>),
@@ -288,65 +319,6 @@ pub enum BackupError {
     /// A signal came.
     #[error("the backup was ended by a signal; nothing of it is listed")]
     Cancelled,
-}
-
-impl Classified for BackupError {
-    /// Never the class of a negative answer: a backup that was not taken is a failure, whatever was missing for it.
-    fn class(&self) -> ErrorClass {
-        match self.own_class() {
-            ErrorClass::NotFound => ErrorClass::Unavailable,
-            class => class,
-        }
-    }
-}
-
-impl BackupError {
-    fn own_class(&self) -> ErrorClass {
-        match self {
-            Self::Connect(error) => error.class(),
-            Self::Server(error) => error.class(),
-            Self::Replication(error) => error.class(),
-            Self::Selection(error) => error.class(),
-            Self::Repository(error) => error.class(),
-            Self::Begun(error) => error.own_class(),
-            Self::Writer(error) | Self::Recording(error) => error.class(),
-            Self::Pack(error) => error.class(),
-            Self::File(error) | Self::Spill(error) => error.class(),
-            Self::NoRoom { .. } => ErrorClass::NoSpace,
-            Self::Manifest(ManifestError::Read(error)) => ErrorClass::of_io(error),
-            Self::ControlFile(error) => error.class(),
-            Self::Session(error) => error.class(),
-            Self::Incomplete(error) => error.class(),
-            Self::NoControlFile { .. } => ErrorClass::Unavailable,
-            Self::Thread(error) => ErrorClass::of_io(error),
-            Self::Version(_) | Self::BlockSize { .. } => ErrorClass::Unsupported,
-            Self::TwoServers { .. }
-            | Self::OtherVersion { .. }
-            | Self::TablespaceName { .. }
-            | Self::TooManyEntries { .. }
-            | Self::NotDirect { .. }
-            | Self::OtherDirectory { .. }
-            | Self::OtherServersWal { .. }
-            | Self::OtherServersHistory { .. } => ErrorClass::Refused,
-            // A file of a person's, which no archive of the server would make up.
-            Self::Path(DataPathError { problem: DataPathProblem::Backslash, .. }) => ErrorClass::Refused,
-            Self::Archive { .. }
-            | Self::ArchiveContent { .. }
-            | Self::Path(_)
-            | Self::DocumentTooLarge { .. }
-            | Self::DocumentMissing { .. }
-            | Self::Manifest(_)
-            | Self::Label(_)
-            | Self::LabelStart { .. }
-            | Self::NotAsManifest { .. }
-            | Self::ManifestMismatch { .. }
-            | Self::History { .. }
-            | Self::StopBeforeStart { .. } => ErrorClass::Corrupt,
-            Self::NotArchived { .. } => ErrorClass::TimedOut,
-            Self::Cancelled => ErrorClass::Interrupted,
-            Self::Internal { .. } => ErrorClass::Internal,
-        }
-    }
 }
 
 /// A backup that is complete and listed, and marked: something is wrong with what the server has.
@@ -382,18 +354,4 @@ fn without_text(before_data: bool, of_standby: bool) -> &'static str {
 
 fn stored_by_text(writer: Option<&WriterDescription>) -> String {
     writer.map(|writer| format!(" (stored by {writer})")).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{ObjectKey, StoreError};
-
-    #[test]
-    fn what_is_missing_for_a_backup_is_no_negative_answer() {
-        let key = ObjectKey::parse("main/identity").unwrap();
-        let absent = RepositoryError::Store(StoreError::NotFound { key, store: "repository".to_owned() });
-        assert_eq!(absent.class(), ErrorClass::NotFound);
-        assert_eq!(BackupError::from(absent).class(), ErrorClass::Unavailable);
-    }
 }

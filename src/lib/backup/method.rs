@@ -7,7 +7,7 @@ use super::description::Description;
 use super::session::ServerSession;
 use crate::report::Reporter;
 use crate::repository::BackupMethod;
-use crate::server::{LocalDirectory, PostmasterFile, ServerError, SqlClient};
+use crate::server::{LocalDirectory, PostmasterFile};
 
 /// How far the times may lie apart at which a server began and at which it was ready to serve. What else lies at its path
 /// under its system identifier, here or behind a tunnel, was started at another time.
@@ -61,16 +61,9 @@ fn obstacle(session: &mut ServerSession<'_>, directory: &Path) -> Result<Option<
     if !rights.begin_backups {
         return Ok(Some(format!("role \"{}\" may not put the server into backup mode", rights.role)));
     }
-    let answering = session.sql(async |sql| started(sql).await)?;
+    let answering = session.sql(async |sql| sql.began().await)?;
     let running = PostmasterFile::read(directory)?.and_then(|file| file.started);
     let is_same = running.zip(answering).is_some_and(|(one, other)| one.abs_diff(other) <= START_SECONDS_APART_MAX);
     let path = directory.display();
     Ok((!is_same).then(|| format!("the server that answers is not the one that runs in \"{path}\"")))
-}
-
-/// When the server began, in seconds.
-async fn started(sql: &SqlClient) -> Result<Option<i64>, ServerError> {
-    let query = "SELECT extract(epoch FROM pg_postmaster_start_time())::bigint";
-    let rows = sql.query_text("tell when it began", query).await?;
-    Ok(rows.into_iter().flatten().flatten().next().and_then(|seconds| seconds.parse().ok()))
 }

@@ -13,6 +13,7 @@ mod content;
 mod description;
 mod direct;
 mod error;
+mod error_class;
 mod failed;
 mod host;
 mod listing;

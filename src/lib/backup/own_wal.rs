@@ -4,42 +4,17 @@
 //! names that the copy's backup needs, and other content. INVARIANT: a backup is listed only when the archive has the
 //! checkpoint that it begins with, as the server tells it, and on a primary the record that it ends with.
 
-use jiff::Timestamp;
-
 use super::BackupError;
 use crate::pg::{
     BackupLabel, Checkpoint, Lsn, TimelineHistory, WalContent, WalFileName, WalRecord, WalSegmentName, WalSegmentSize,
 };
 use crate::report::{Cancel, SilentReporter};
 use crate::repository::WalArchive;
+use crate::server::ServerCheckpoint;
 use crate::wal_search::{ArchivedSegments, Search, WalSearch, WalSearchError};
 
 /// `XLOG_BACKUP_END` is shorter, page headers included: it begins at most so many bytes before the stop position.
 const BACKUP_END_BYTES_MAX: u64 = 256;
-
-/// A checkpoint as the server's control file has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ServerCheckpoint {
-    pub(super) lsn: Lsn,
-    pub(super) redo_lsn: Lsn,
-    pub(super) next_xid: u64,
-    /// In whole seconds.
-    pub(super) time: Timestamp,
-}
-
-impl ServerCheckpoint {
-    /// From positions, `epoch:xid` and seconds, as SQL shows them.
-    pub(super) fn of_row(row: &[Option<String>]) -> Option<Self> {
-        let [Some(lsn), Some(redo_lsn), Some(next_xid), Some(seconds)] = row else { return None };
-        let (epoch, xid) = next_xid.split_once(':')?;
-        Some(Self {
-            lsn: lsn.parse().ok()?,
-            redo_lsn: redo_lsn.parse().ok()?,
-            next_xid: u64::from(epoch.parse::<u32>().ok()?) << 32 | u64::from(xid.parse::<u32>().ok()?),
-            time: Timestamp::from_second(seconds.parse().ok()?).ok()?,
-        })
-    }
-}
 
 /// What the archived WAL must hold.
 #[derive(Debug, Clone)]

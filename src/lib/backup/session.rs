@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 
 use super::content::StreamedContent;
-use super::own_wal::ServerCheckpoint;
 use super::stream;
 use super::streamed::Storage;
 use super::whole::Tablespaces;
@@ -22,7 +21,7 @@ use crate::repository::{WalArchive, WalFileContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
     BackupSession, BackupTablespace, BaseBackupOptions, CheckpointMode, ConnectionSettings, LocalDirectory,
-    ServerError, SqlClient, WalPosition, Walsender,
+    ServerCheckpoint, ServerError, SqlClient, WalPosition, Walsender,
 };
 
 /// For how long the runtime is driven at each look at a session.
@@ -216,7 +215,7 @@ impl<'a> ServerSession<'a> {
 
     /// The last checkpoint in the server's control file; `None` when the role may not see it.
     pub(super) fn last_checkpoint(&mut self) -> Result<Option<ServerCheckpoint>, BackupError> {
-        self.sql(async |sql| last_checkpoint(sql).await)
+        self.sql(async |sql| sql.last_checkpoint().await)
     }
 
     /// The history of a timeline: the server's, which the archive must have too; stored there first when it is missing.
@@ -306,26 +305,6 @@ impl<'a> ServerSession<'a> {
             self.runtime.block_on(sql.close());
         }
     }
-}
-
-/// About how many bytes a backup has; `None` when the role may not see it.
-pub(super) async fn about_bytes(sql: &SqlClient) -> Result<Option<u64>, ServerError> {
-    let query = "SELECT sum(pg_tablespace_size(oid))::bigint FROM pg_tablespace";
-    let rows = match sql.query_text("tell how large its tablespaces are", query).await {
-        Err(ServerError::PermissionDenied { .. } | ServerError::Server { .. }) => return Ok(None),
-        rows => rows?,
-    };
-    Ok(rows.into_iter().flatten().flatten().next().and_then(|bytes| bytes.parse().ok()))
-}
-
-async fn last_checkpoint(sql: &SqlClient) -> Result<Option<ServerCheckpoint>, ServerError> {
-    let query = "SELECT checkpoint_lsn, redo_lsn, next_xid, extract(epoch FROM checkpoint_time)::bigint \
-                 FROM pg_control_checkpoint()";
-    let rows = match sql.query_text("tell its last checkpoint", query).await {
-        Err(error) if error.is_permission_denied() => return Ok(None),
-        rows => rows?,
-    };
-    Ok(rows.first().and_then(|row| ServerCheckpoint::of_row(row)))
 }
 
 /// Refuses locations that the record, which is JSON, cannot hold: at once, not when all data has been sent.

@@ -13,7 +13,7 @@ use crate::error::{Classified, ErrorClass};
 use crate::fs;
 use crate::pg::{ControlFile, DataPath, is_own_data};
 use crate::report::Reporter;
-use crate::server::{BackupTablespace, ServerError, ServerMessage, SqlClient};
+use crate::server::{BackupTablespace, ServerMessage};
 
 /// Files that every cluster has.
 const FILES: [&str; 3] = ["PG_VERSION", "global/pg_filenode.map", ControlFile::PATH];
@@ -152,26 +152,14 @@ pub(super) struct Tablespaces {
 
 impl Tablespaces {
     pub(super) fn of(session: &mut ServerSession<'_>) -> Result<Self, BackupError> {
-        session.sql(async |sql| Self::ask(sql).await)
+        let tablespaces = session.sql(async |sql| sql.tablespaces().await)?;
+        let in_place = tablespaces.iter().filter(|one| one.is_in_place).map(|one| one.oid).collect();
+        Ok(Self { oids: tablespaces.iter().map(|one| one.oid).collect(), in_place })
     }
 
-    async fn ask(sql: &SqlClient) -> Result<Self, ServerError> {
-        // The location is that of a link, which a leftover of a crash may lack: then there is an error for all.
-        let query = "SELECT oid, pg_tablespace_location(oid) LIKE 'pg_tblspc/%' FROM pg_tablespace \
-                     WHERE spcname NOT IN ('pg_default', 'pg_global')";
-        let rows = sql.query_text("list its tablespaces", query).await?;
-        let mut found = Self::default();
-        for row in rows {
-            if let [Some(oid), is_in_place] = row.as_slice()
-                && let Ok(oid) = oid.parse()
-            {
-                found.oids.insert(oid);
-                if is_in_place.as_deref() == Some("t") {
-                    found.in_place.insert(oid);
-                }
-            }
-        }
-        Ok(found)
+    #[cfg(test)]
+    pub(super) fn of_oids(oids: &[u32]) -> Self {
+        Self { oids: oids.iter().copied().collect(), in_place: BTreeSet::new() }
     }
 
     /// COMPAT: 15 and 16 leave those in place out of a base backup with a tablespace_map, without a word in the
@@ -322,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_tablespace_that_was_there_all_the_time_must_come() {
-        let of = |oids: &[u32]| Tablespaces { oids: oids.iter().copied().collect(), in_place: BTreeSet::new() };
+        let of = Tablespaces::of_oids;
         let mut arrived = Arrived::new(8192);
         ["pg_tblspc/1", "pg_tblspc/1/PG_15_202209061"].iter().for_each(|name| arrived.note_directory(&path(name)));
         let reporter = CollectingReporter::default();

@@ -1,13 +1,13 @@
 //! What pgv-restore says: the plan, the last words, and both for programs.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::copy_server::CopyServer;
 use super::copy_text::{self, JsonConfiguration};
-use super::printer::{escaped, field};
+use super::printer::{OutputError, escaped, field, json_answer};
 use super::proof_text;
 use super::restore_steps::{NextStep, next_steps};
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
@@ -80,11 +80,14 @@ fn action_text(action: DirectoryAction) -> &'static str {
     }
 }
 
-/// What a restore that keeps what is right would do, for people.
-pub(super) fn compared_text(compared: &ContentReport) -> String {
+/// What a restore that keeps what is right, or empties directories, would do, for people.
+pub(super) fn compared_text(action: DirectoryAction, compared: &ContentReport) -> String {
     let missing = compared.checked_bytes.saturating_sub(compared.kept_bytes);
     let right = format!("{} of {}", bytes_text(compared.kept_bytes), bytes_text(compared.checked_bytes));
-    let mut text = field("kept", &format!("{right} are right by their digests; {} are written", bytes_text(missing)));
+    let mut text = match action {
+        DirectoryAction::EmptyAndFill => String::new(),
+        _ => field("kept", &format!("{right} are right by their digests; {} are written", bytes_text(missing))),
+    };
     for path in &compared.removed_paths {
         text.push_str(&field("removed", &format!("\"{}\"", path.display())));
     }
@@ -150,6 +153,7 @@ fn kept_text(report: &RestoreReport) -> String {
         DirectoryAction::Update | DirectoryAction::Resume => {
             format!(", {} were right already, {removed} names removed", bytes_text(kept_bytes))
         }
+        DirectoryAction::EmptyAndFill if removed > 0 => format!(", {removed} names removed that were of no restore"),
         _ => String::new(),
     }
 }
@@ -235,7 +239,7 @@ struct JsonPlan<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     removed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    removed_paths: Option<Vec<PathBuf>>,
+    removed_paths: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     took_seconds: Option<f64>,
     /// The start of the server, when that was asked for.
@@ -252,11 +256,15 @@ fn json(
     start: Option<JsonStart>,
     content: Option<ContentReport>,
     done: Option<(&Done<'_>, &Typed)>,
-) -> String {
+) -> Result<String, OutputError> {
     let target_time = match &plan.target {
         RecoveryTarget::Time(time, _) => Some(*time),
         _ => None,
     };
+    // Where directories are emptied, only the run itself compares anything.
+    let compared =
+        content.as_ref().filter(|_| done.is_some() || plan.directory_action != DirectoryAction::EmptyAndFill);
+    let (checked_bytes, kept_bytes) = compared.map(|content| (content.checked_bytes, content.kept_bytes)).unzip();
     let timelines = plan.path.parents().chain([plan.path.timeline()]).map(|timeline| timeline.get()).collect();
     let answer = JsonPlan {
         schema_version: 1,
@@ -291,15 +299,17 @@ fn json(
         file_bytes: plan.file_bytes,
         room: &plan.room,
         warnings: &plan.warnings,
-        checked_bytes: content.as_ref().map(|content| content.checked_bytes),
-        kept_bytes: content.as_ref().map(|content| content.kept_bytes),
+        checked_bytes,
+        kept_bytes,
         removed: content.as_ref().map(|content| content.removed),
-        removed_paths: content.map(|content| content.removed_paths),
+        // What somebody else put there may have any name.
+        removed_paths: content
+            .map(|content| content.removed_paths.iter().map(|path| path.display().to_string()).collect()),
         took_seconds: done.map(|(done, _)| done.report.took.as_secs_f64()),
         start,
         next_steps: done.map(|(done, typed)| next_steps(done.report, options, done.server, typed)),
     };
-    serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"
+    json_answer(&answer)
 }
 
 /// The plan, for programs.
@@ -309,12 +319,12 @@ pub(super) fn plan_json(
     options: &RestoreOptions,
     server: Option<&CopyServer>,
     compared: Option<ContentReport>,
-) -> String {
+) -> Result<String, OutputError> {
     json(cluster, plan, options, server.map(JsonStart::planned), compared, None)
 }
 
 /// What was restored, for programs.
-pub(super) fn report_json(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> String {
+pub(super) fn report_json(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> Result<String, OutputError> {
     let start = done.started.map(|started| JsonStart::done(done.server, started));
     let content = Some(done.report.content.clone());
     json(&done.report.cluster, &done.report.plan, options, start, content, Some((done, typed)))

@@ -7,7 +7,7 @@ use super::server_state::ServerState;
 use crate::server::{CHECK_FUNCTIONS, RoleRights, backup_functions, grant_execute};
 
 /// The role that is proposed.
-const PROPOSED_ROLE: &str = "pgv";
+pub(super) const PROPOSED_ROLE: &str = "pgv";
 
 const READ_FILES: &str = "it stores the configuration files outside the data directory with each backup; \
                           it also lets the role read every file that the server can";

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::role_check::PROPOSED_ROLE;
 use crate::fs;
 use crate::pg::{ControlFile, DatabaseState, PgMajorVersion, config_value, parse_config};
-use crate::server::{RoleRights, ServerError, ServerFacts, ServerSetting, SqlClient};
+use crate::server::{FileSetting, RoleRights, ServerError, ServerFacts, ServerSetting, SqlClient};
 
 /// The settings that are judged.
 pub(super) const JUDGED_SETTINGS: [&str; 7] = [
@@ -110,10 +111,6 @@ impl ServerState {
         version: PgMajorVersion,
     ) -> Result<Self, ServerError> {
         let rights = client.role_rights().await?;
-        let about_us = "SELECT host(inet_client_addr()), EXISTS (SELECT FROM pg_roles WHERE rolname = 'pgv')";
-        let rows = client.query_text("tell who is connected", about_us).await?;
-        let row = rows.first();
-        let told = |index: usize| row.and_then(|row| row.get(index)?.clone());
         let mut settings = facts.settings.clone();
         for setting in settings.values_mut().filter(|setting| setting.value == HIDDEN_COMMAND) {
             if setting.source == "default" {
@@ -133,8 +130,8 @@ impl ServerState {
             written: written_settings(client).await?,
             rights: Some(rights),
             replication_refused: None,
-            client_address: told(0),
-            has_proposed_role: told(1).as_deref() == Some("t"),
+            client_address: client.client_address().await?,
+            has_proposed_role: client.has_role(PROPOSED_ROLE).await?,
         })
     }
 }
@@ -152,18 +149,9 @@ fn written_by_alter_system(pgdata: &Path) -> BTreeMap<String, PendingSetting> {
     JUDGED_SETTINGS.into_iter().filter_map(setting).collect()
 }
 
-/// What the configuration files say of the judged settings; the last mention counts. Empty when the role may not see it.
+/// What the configuration files say of the judged settings; the last mention counts.
 async fn written_settings(client: &SqlClient) -> Result<BTreeMap<String, PendingSetting>, ServerError> {
-    let names = JUDGED_SETTINGS.map(|name| format!("'{name}'")).join(", ");
-    let sql = format!("SELECT name, setting, sourcefile FROM pg_file_settings WHERE name IN ({names}) ORDER BY seqno");
-    let rows = match client.query_text("show its configuration files", &sql).await {
-        Err(error) if error.is_permission_denied() => return Ok(BTreeMap::new()),
-        rows => rows?,
-    };
-    let setting = |row: Vec<Option<String>>| {
-        let mut columns = row.into_iter();
-        let (name, value, file) = (columns.next()??, columns.next()??, columns.next()??);
-        Some((name, PendingSetting { value, file: PathBuf::from(file) }))
-    };
-    Ok(rows.into_iter().filter_map(setting).collect())
+    let written = client.file_settings(&JUDGED_SETTINGS).await?;
+    let pending = |setting: FileSetting| (setting.name, PendingSetting { value: setting.value, file: setting.file });
+    Ok(written.into_iter().map(pending).collect())
 }

@@ -5,6 +5,7 @@
 //! with its I/O and time drivers; nothing here reads the environment, prints, or creates files.
 
 mod auth;
+mod backup_facts;
 mod backup_session;
 mod basebackup;
 mod config_files;
@@ -30,12 +31,14 @@ mod replication;
 mod role;
 mod secret;
 mod session;
+mod set_up_facts;
 mod sql;
 mod stream;
 mod text_row;
 mod tls;
 mod walsender;
 
+pub use backup_facts::{ServerCheckpoint, TablespaceFacts};
 pub use backup_session::{BackupSession, BackupSessionError, EndedBackup};
 pub use basebackup::{BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOptions, CheckpointMode};
 pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
@@ -59,6 +62,7 @@ pub use replication::{
     StandbyFacts, WalReceiver, WalSource,
 };
 pub use secret::Secret;
+pub use set_up_facts::FileSetting;
 pub use sql::{DEFAULT_QUERY_TIMEOUT, ServerError, SqlClient};
 pub use tls::{CertificateProblem, LockedKeyProblem, TlsSetupError};
 pub use walsender::{ReplicationError, SystemIdentification, TimelineHistoryFile, WalPosition, Walsender};

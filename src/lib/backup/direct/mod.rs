@@ -11,6 +11,7 @@ mod pages;
 mod piece;
 mod rate;
 mod read;
+mod same_server;
 mod scan;
 mod session;
 mod steps;
@@ -64,12 +65,13 @@ pub(super) struct DirectOptions<'a> {
     pub(super) reporter: &'a dyn Reporter,
 }
 
-/// Reads and stores everything. `look` is called now and then, and ends the work with an error of its own.
+/// Reads and stores everything, and hands over the control file that was stored, too. `look` is called now and then, and
+/// ends the work with an error of its own.
 pub(super) fn run(
     options: &DirectOptions<'_>,
     backup: &BackupWriter,
     look: &mut dyn FnMut() -> Result<(), BackupError>,
-) -> Result<Taker, BackupError> {
+) -> Result<(Taker, ControlFile), BackupError> {
     let control = control_file(options.data_directory)?.1;
     let scope = BackupScope::of(&control);
     let threads = options.workers.max(1);
@@ -118,12 +120,12 @@ pub(super) fn run(
     if let Some(error) = end.map_err(BackupError::Thread)? {
         return Err(error);
     }
-    take_control_file(options.data_directory, &mut taker)?;
-    Ok(taker)
+    let control = take_control_file(options.data_directory, &mut taker)?;
+    Ok((taker, control))
 }
 
 /// A standby's control file says until where its files are to be replayed, so it is read when all others were.
-fn take_control_file(data_directory: &Path, taker: &mut Taker) -> Result<(), BackupError> {
+fn take_control_file(data_directory: &Path, taker: &mut Taker) -> Result<ControlFile, BackupError> {
     let path = DataPath::parse(ControlFile::PATH.as_bytes())?;
     let global = LiveDirectory::open(data_directory)?.directory("global".as_ref(), Links::Refuse)?;
     let facts = match global {
@@ -131,9 +133,10 @@ fn take_control_file(data_directory: &Path, taker: &mut Taker) -> Result<(), Bac
         None => None,
     };
     let facts = facts.ok_or(BackupError::NoControlFile { directory: data_directory.to_owned() })?;
-    let (content, _) = control_file(data_directory)?;
+    let (content, control) = control_file(data_directory)?;
     taker.take_control_file(&path, &facts, &content)?;
-    taker.end()
+    taker.end()?;
+    Ok(control)
 }
 
 fn control_file(data_directory: &Path) -> Result<(Vec<u8>, ControlFile), BackupError> {

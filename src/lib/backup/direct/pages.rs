@@ -14,7 +14,7 @@ use crate::pg::{BackupScope, DataPath, Lsn, PageVerdict, judge_page};
 const READ_AGAIN: u32 = 3;
 /// The pause before it is, but for the first time.
 const PAUSE: Duration = Duration::from_millis(5);
-/// LIMIT: pages of one piece that are paused for; a file that is bad as a whole does not get better.
+/// LIMIT: pauses for the pages of one piece, up to two for each; a file that is bad as a whole does not get better.
 const PAUSES_MAX: u32 = 32;
 /// LIMIT: files whose pages are told one by one.
 const FILES_MAX: usize = 500;
@@ -37,7 +37,7 @@ pub(super) struct BadPage {
     /// Its LSN, when it is one since the start of the backup.
     pub(super) later: Option<Lsn>,
     /// Its number in the relation's fork.
-    pub(super) block: u64,
+    pub(super) block: u32,
     pub(super) stored: u16,
     pub(super) computed: u16,
 }
@@ -68,7 +68,7 @@ impl PageCheck {
                 PageVerdict::Torn { lsn, stored, computed } => (Some(lsn), stored, computed),
                 PageVerdict::Good | PageVerdict::New | PageVerdict::Changing => continue,
             };
-            bad.push(BadPage { later, block: u64::from(block), stored, computed });
+            bad.push(BadPage { later, block, stored, computed });
         }
         Ok(bad)
     }

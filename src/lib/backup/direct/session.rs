@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{DirectOptions, before, control_file, run};
-use crate::backup::content::{check_tablespace_map, tablespaces_of};
+use super::{DirectOptions, before, control_file, run, same_server};
+use crate::backup::content::tablespaces_of;
 use crate::backup::needed_wal::NeededWal;
-use crate::backup::session::{ServerSession, about_bytes};
+use crate::backup::session::ServerSession;
 use crate::backup::taken::{Taken, TakenContent};
 use crate::backup::whole::Tablespaces;
 use crate::backup::{BackupError, BackupOptions, IncompleteError, describe};
@@ -38,12 +38,13 @@ impl DirectBackup<'_> {
         reporter: &dyn Reporter,
     ) -> Result<Taken, BackupError> {
         let start_time = session.now()?;
-        let total_bytes = session.sql(async |sql| about_bytes(sql).await)?;
+        let total_bytes = session.sql(async |sql| sql.about_bytes().await)?;
         let left_over = self.look(session, reporter)?;
         let guard = session.begin_backup(&self.options.label, self.options.checkpoint)?;
+        let is_standby = guard.is_standby();
         let start = WalPosition { lsn: guard.start_lsn(), timeline: guard.timeline() };
         reporter.step(&format!("backup starts at {}", describe(start.lsn, start.timeline)));
-        self.check_directory(start)?;
+        self.check_directory(start, is_standby)?;
         needed.before_data(session, start, start_time, reporter)?;
         let cancel = session.cancel().clone();
         let direct = DirectOptions {
@@ -60,7 +61,7 @@ impl DirectBackup<'_> {
             cancel: &cancel,
             reporter,
         };
-        let taker = {
+        let (taker, control) = {
             let mut watch = std::pin::pin!(guard.watch());
             let mut looked = Stopwatch::start();
             let mut look = || -> Result<(), BackupError> {
@@ -74,16 +75,12 @@ impl DirectBackup<'_> {
         };
         let ended = session.wait(guard.end())??;
         let stop = WalPosition { lsn: ended.stop_lsn, timeline: ended.stop_timeline };
+        // After the end, which knows better when a standby was promoted meanwhile.
+        same_server::check_kind(&control, is_standby, self.data_directory)?;
         let stop_time = session.now()?;
         needed.at_end(session, (start, stop), &ended.label, reporter)?;
-        let mut tablespaces = tablespaces_of(ended.tablespace_map.as_deref())?;
-        // One that was made just after the start is in the WAL, and not in the server's map.
-        for taken in taker.tablespaces() {
-            if tablespaces.iter().all(|known| known.oid != taken.oid) {
-                tablespaces.push(taken.clone());
-            }
-        }
-        check_tablespace_map(ended.tablespace_map.as_deref(), &tablespaces)?;
+        let map = tablespaces_of(ended.tablespace_map.as_deref())?;
+        let tablespaces = same_server::checked_links(map, taker.tablespaces(), || Tablespaces::of(session))?;
         Ok(Taken {
             method: BackupMethod::Direct,
             start,
@@ -123,10 +120,11 @@ impl DirectBackup<'_> {
     }
 
     /// The checkpoint that the backup begins with is in the control file of the server's own directory, and in no other.
-    fn check_directory(&self, start: WalPosition) -> Result<(), BackupError> {
-        let found = control_file(self.data_directory)?.1.checkpoint.redo_lsn;
+    fn check_directory(&self, start: WalPosition, is_standby: bool) -> Result<(), BackupError> {
+        let control = control_file(self.data_directory)?.1;
+        let found = control.checkpoint.redo_lsn;
         if found >= start.lsn {
-            return Ok(());
+            return same_server::check_kind(&control, is_standby, self.data_directory);
         }
         let directory = self.data_directory.to_owned();
         Err(BackupError::OtherDirectory { directory, found, expected: start.lsn })

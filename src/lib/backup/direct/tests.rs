@@ -190,7 +190,7 @@ fn backed_up(
         meanwhile();
         Ok(())
     };
-    let taker = run(&options, &backup, &mut look).unwrap();
+    let (taker, _) = run(&options, &backup, &mut look).unwrap();
     let findings = taker.findings(Lsn::new(1000).unwrap());
     let content = taker.finish(&mut backup).unwrap();
     let record = backup_testing::record(test, begin.id, &backup, &content);
@@ -315,6 +315,27 @@ fn page(lsn: u64, block: u32) -> Vec<u8> {
     let checksum = crate::pg::page_checksum(&page, block);
     page[8..10].copy_from_slice(&checksum.to_le_bytes());
     page
+}
+
+/// What a server was just writing, or cut off, looks bad when it is read and not any more when it is read again.
+#[test]
+fn a_page_that_looks_bad_is_read_again_before_it_is_called_bad() {
+    let temp = data_directory();
+    let mut stored: Vec<u8> = (0..4).flat_map(|block| page(100, block)).collect();
+    stored[2 * 8192 + 5000] ^= 1;
+    write(temp.path(), "base/5/16385", &stored);
+    let directory = LiveDirectory::open(&temp.path().join("base/5")).unwrap();
+    let file = directory.file("16385".as_ref()).unwrap().unwrap();
+    let mut read = [stored.as_slice(), &page(100, 4)].concat();
+    for number in [0, 2, 3, 4] {
+        read[number * 8192 + 6000..][..2000].fill(7);
+    }
+    let path = DataPath::parse(b"base/5/16385").unwrap();
+    let check = PageCheck { scope: scope(), start_lsn: Lsn::new(200).unwrap(), page_bytes: 8192 };
+    let bad = check.check(&path, &file, 0, &mut read).unwrap();
+    assert_eq!(bad.iter().map(|page| page.block).collect::<Vec<_>>(), [2]);
+    // What is stored is what was found then.
+    assert!(read == [stored.as_slice(), &[0; 8192]].concat());
 }
 
 #[test]

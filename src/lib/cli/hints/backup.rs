@@ -25,11 +25,21 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
             "PostgreSQL gives no file such a name: move it out of the data directory, since no backup of pgv can hold it."
                 .to_owned(),
         ],
+        Some(BackupError::File(error)) if error.class() == ErrorClass::PermissionDenied => vec![
+            "A file of the server's belongs to its account (chown, chmod); one that is none of the server's can be moved out \
+             of the data directory."
+                .to_owned(),
+        ],
         Some(BackupError::NotArchived { of_standby: false, .. }) => vec![
             "Why archive_command fails is in the server's log; pg_stat_archiver counts it, and \"pgv check\" tries it out."
                 .to_owned(),
         ],
-        Some(BackupError::NotDirect { .. } | BackupError::OtherDirectory { .. }) => {
+        Some(
+            BackupError::NotDirect { .. }
+            | BackupError::OtherDirectory { .. }
+            | BackupError::OtherKind { .. }
+            | BackupError::OtherTablespace { .. },
+        ) => {
             vec!["The server sends its files with --method stream; --method auto takes what is possible.".to_owned()]
         }
         Some(error @ (BackupError::NoRoom { .. } | BackupError::Spill(_))) if error.class() == ErrorClass::NoSpace => {
@@ -64,6 +74,18 @@ fn of_incomplete(error: &IncompleteError) -> String {
 mod tests {
     use super::*;
     use crate::fs::FileError;
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_told_with_what_to_do() {
+        let closed = FileError::new("open", "/data/base/5/1".as_ref(), std::io::ErrorKind::PermissionDenied);
+        let error = BackupError::Begun(Box::new(BackupError::File(closed)));
+        let hints = crate::cli::hints::hints(&error, &Typed::default()).join("\n");
+        for words in
+            ["can be moved out of the data directory", "namei -l /data/base/5/1", "Nothing of this backup is listed"]
+        {
+            assert!(hints.contains(words), "{words}: {hints}");
+        }
+    }
 
     #[test]
     fn a_full_disk_is_told_with_the_place_that_is_full() {
