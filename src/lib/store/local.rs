@@ -62,6 +62,11 @@ impl LocalStore {
         &self.root
     }
 
+    /// Its directory for files without a name, which end with the program that works with them.
+    pub fn scratch(&self) -> Result<Tree, StoreError> {
+        Tree::open(&self.root.join(STAGING)).map_err(|error| self.failed(error))
+    }
+
     fn path_of(&self, key: &ObjectKey) -> PathBuf {
         self.root.join(key.as_str())
     }
@@ -278,10 +283,6 @@ impl Store for LocalStore {
         // Not the root: that is locked by those who read for long.
         let staging = self.root.join(STAGING);
         Box::pin(async move { fs::lock_directory(&staging, kind).map_err(|error| self.failed(error)) })
-    }
-
-    fn scratch(&self) -> Result<Tree, StoreError> {
-        Tree::open(&self.root.join(STAGING)).map_err(|error| self.failed(error))
     }
 }
 

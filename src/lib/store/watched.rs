@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
-use crate::fs::{Lock, LockKind, Tree};
+use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreFuture};
+use crate::fs::{Lock, LockKind};
 use crate::report::Activity;
 
 /// Says in an [`Activity`] what it asks of the store below it.
@@ -80,9 +80,5 @@ impl Store for WatchedStore {
 
     fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {
         self.watched(format!("locking {}", self.describe()), self.store.lock(kind))
-    }
-
-    fn scratch(&self) -> Result<Tree, StoreError> {
-        self.store.scratch()
     }
 }

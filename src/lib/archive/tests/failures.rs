@@ -425,10 +425,6 @@ impl Store for Failing {
     fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
         self.store.lock(kind)
     }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
-        self.store.scratch()
-    }
 }
 
 #[test]

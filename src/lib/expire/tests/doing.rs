@@ -91,10 +91,6 @@ impl<F: Fn(&ObjectKey) -> Result<(), StoreError> + Send + Sync> Store for Distur
     fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
         self.inner.lock(kind)
     }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
-        self.inner.scratch()
-    }
 }
 
 fn files(seed: u8) -> BTreeMap<String, Vec<u8>> {

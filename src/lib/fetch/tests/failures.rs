@@ -344,10 +344,6 @@ impl Store for Forgetful {
     fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
         self.store.lock(kind)
     }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
-        self.store.scratch()
-    }
 }
 
 /// Every answer of the store in turn becomes "no such object". Later files are stored, so none of that may end recovery.

@@ -96,10 +96,6 @@ impl Store for Slow {
     fn lock<'a>(&'a self, kind: crate::fs::LockKind) -> StoreFuture<'a, crate::fs::Lock> {
         self.0.lock(kind)
     }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, crate::store::StoreError> {
-        self.0.scratch()
-    }
 }
 
 #[test]
