@@ -183,6 +183,9 @@ fn a_server_that_its_pid_file_does_not_lead_to_is_found_all_the_same() {
     for option in ["--delta", "--move-aside"] {
         refused(restore_apart(&site, &["-D", &data, option]));
     }
+    let other = folder.join("other").display().to_string();
+    let old = restore_apart(&site, &["-D", &other, "--wal-from", &data]);
+    old.expect_code(3).expect_stderr("a server runs in");
     // Its socket cannot be seen either, as with a /run of its own: what is left is a guess, and told as one.
     let lock = site.primary.socket_folder.join(format!(".s.PGSQL.{}.lock", site.primary.port));
     let hidden = folder.join("hidden.lock");
