@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::{Outcome, SilentFileSystem, SmallFileSystem, TestAccount, TestFolder};
-use crate::wal_host::{NEXT, OTHER_CONTROL_FILE, SEGMENT, WalHost, modes, segment, set_mode};
+use crate::wal_host::{NEXT, OTHER_CONTROL_FILE, SEGMENT, WalHost, modes, segment, segment_of, set_mode};
 
 /// One line of error, which names the file and, when the repository failed, the repository.
 #[track_caller]
@@ -38,11 +39,63 @@ fn what_is_stored_is_private_and_said_nothing_about() {
     assert_eq!(waiting, 3, "something was written to pg_wal or taken from it");
 }
 
+/// The most memory that a process had, in MiB, seen until it ended.
+fn peak_memory_of(mut command: std::process::Command) -> u64 {
+    let mut child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        peak = peak.max(kib.unwrap_or_default() / 1024);
+        if let Some(ended) = child.try_wait().unwrap() {
+            assert!(ended.success(), "{ended}");
+            return peak;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Content that does not compress, in segments of the usual size and of a larger one, whose file is read as it is stored.
+#[test]
+fn the_memory_is_bounded_whatever_a_segment_holds() {
+    const OF_16_MIB: [&[u8]; 2] =
+        [include_bytes!("../data/postgres-15/pg_control"), include_bytes!("../data/postgres-15/wal-first-page")];
+    const OF_64_MIB: [&[u8]; 2] =
+        [include_bytes!("../data/postgres-14/pg_control"), include_bytes!("../data/postgres-14/wal-first-page")];
+    for (mib, [control_file, first_page]) in [(16, OF_16_MIB), (64, OF_64_MIB)] {
+        let folder = TestFolder::new("archive-memory");
+        let root = folder.join("repository");
+        let host = WalHost::of_cluster(control_file, folder, root);
+        let mut content = segment_of(control_file, first_page, SEGMENT, 0);
+        assert_eq!(content.len(), mib << 20);
+        let mut noise: u64 = 1;
+        for word in content[first_page.len()..].as_chunks_mut::<8>().0 {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            *word = noise.to_le_bytes();
+        }
+        host.write(SEGMENT, &content);
+        // "exec": the shell becomes the program.
+        let peak = peak_memory_of(host.shell(&format!("exec ARCHIVE pg_wal/{SEGMENT} {SEGMENT}")));
+        assert!((4..64).contains(&peak), "{peak} MiB with a segment of {mib} MiB");
+        let stored = fs::metadata(host.stored(SEGMENT)).unwrap().len();
+        assert!(stored > content.len() as u64 / 10 * 9, "it was compressed to {stored} bytes");
+    }
+}
+
+/// Makes a path that of another account.
+fn give_away(path: &Path, uid: u32) {
+    std::os::unix::fs::chown(path, Some(uid), None).unwrap();
+}
+
 /// One number for each cause, never above 125.
 #[test]
 fn every_cause_has_its_status() {
     type Prepare = fn(&WalHost);
-    let rows: [(&str, Prepare, &str, i32, &str); 15] = [
+    let mut rows: Vec<(&str, Prepare, &str, i32, &str)> = vec![
         ("not a WAL file", |_| {}, "ARCHIVE pg_wal/x x", 11, "invalid WAL file name \"x\""),
         ("missing", |_| {}, "ARCHIVE pg_wal/NEXT NEXT", 12, "there is no file \"pg_wal/NEXT\" to archive"),
         (
@@ -114,7 +167,7 @@ fn every_cause_has_its_status() {
             |host| set_mode(&host.repository.join(".staging"), 0o500),
             "ARCHIVE pg_wal/SEGMENT SEGMENT",
             18,
-            "Run as root: chown -R",
+            "chmod u+rwX",
         ),
         (
             "a named pipe in place of its description",
@@ -145,6 +198,25 @@ fn every_cause_has_its_status() {
             "hint: Install the version of pgv that wrote it",
         ),
     ];
+    if TestAccount::tests_run_as_root() {
+        let line = "ARCHIVE pg_wal/SEGMENT SEGMENT";
+        rows.push((
+            "left over of root",
+            |host| give_away(&host.repository.join(".staging"), 0),
+            line,
+            18,
+            "Run as root: chown -R",
+        ));
+        rows.push(("root's", |host| give_away(&host.repository, 0), line, 18, "If that is this account (user "));
+        // Taken from it, its server could not archive any more.
+        rows.push((
+            "another account's",
+            |host| give_away(&host.repository, 1),
+            line,
+            18,
+            "hint: Run it as the owner of ",
+        ));
+    }
     for (what, prepare, line, status, says) in rows {
         let host = WalHost::new("archive");
         host.write(SEGMENT, &segment(SEGMENT, 0));

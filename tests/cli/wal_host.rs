@@ -23,9 +23,14 @@ const FIRST_PAGE: &[u8] = include_bytes!("../data/postgres-13/wal-first-page");
 
 /// Segments of 1 MiB of a real cluster of PostgreSQL 13: their first page, then bytes of `fill`.
 pub(crate) fn segment(name: &str, fill: u8) -> Vec<u8> {
-    let size = ControlFile::decode(CONTROL_FILE).unwrap().wal_segment_size;
+    segment_of(CONTROL_FILE, FIRST_PAGE, name, fill)
+}
+
+/// The same of the cluster that this control file and first page are of.
+pub(crate) fn segment_of(control_file: &[u8], first_page: &[u8], name: &str, fill: u8) -> Vec<u8> {
+    let size = ControlFile::decode(control_file).unwrap().wal_segment_size;
     let start = WalSegmentName::parse(name).unwrap().start_lsn(size).unwrap();
-    let mut bytes = FIRST_PAGE.to_vec();
+    let mut bytes = first_page.to_vec();
     bytes[8..16].copy_from_slice(&start.get().to_le_bytes());
     bytes.resize(usize::try_from(size.bytes()).unwrap(), fill);
     bytes
@@ -48,11 +53,16 @@ impl WalHost {
 
     /// The same with a repository elsewhere.
     pub(crate) fn with_repository(folder: TestFolder, root: PathBuf) -> Self {
+        Self::of_cluster(CONTROL_FILE, folder, root)
+    }
+
+    /// The same of the cluster that this control file is of.
+    pub(crate) fn of_cluster(control_file: &[u8], folder: TestFolder, root: PathBuf) -> Self {
         let data = folder.make("data");
         folder.make("data/pg_wal");
         folder.make("data/global");
-        folder.write("data/global/pg_control", CONTROL_FILE);
-        let control = ControlFile::decode(CONTROL_FILE).unwrap();
+        folder.write("data/global/pg_control", control_file);
+        let control = ControlFile::decode(control_file).unwrap();
         let store = Arc::new(LocalStore::create(&root).unwrap());
         let (repository, _) = Repository::create(store, &RepositoryDescription::new(&SystemClock)).unwrap();
         let since = "2026-11-21T00:00:00Z".parse().unwrap();

@@ -51,27 +51,15 @@ fn ended(child: Child, code: i32, words: &[&str]) {
     }
 }
 
-/// Until nothing more fits.
-fn fill(path: &Path) {
-    let mut bytes = 1 << 20;
-    let mut file = fs::File::create(path).unwrap();
-    while bytes >= 1 {
-        if std::io::Write::write_all(&mut file, &vec![7; bytes]).is_err() {
-            bytes /= 16;
-        }
-    }
-}
-
 /// The disk of the repository becomes full, or it is unmounted, while data is stored.
 #[test]
 fn a_repository_that_is_lost_on_the_way_leaves_nothing_listed() {
     let folder = TestFolder::new("backup-lost");
     let (site, small) = small_site(&folder);
-    let filler = small.path().join("filler");
     let away = small.path().join("away");
     for method in ["stream", "direct"] {
         let child = slow_backup(&site, method);
-        fill(&filler);
+        let filler = small.fill("filler");
         ended(child, 4, &["No space left on device", "shows the room that is left", LISTED]);
         fs::remove_file(&filler).unwrap();
         let child = slow_backup(&site, method);
@@ -117,18 +105,18 @@ fn a_repository_that_cannot_take_a_backup_is_told_with_what_to_do() {
         ),
         ("read-only", |_, small, undo| small.set_read_only(!undo), 4, "ead-only file system", "is mounted read-only"),
         (
-            "another account's",
+            "not to be written",
             |site, _, undo| mode(&site.pgv.repository.join(".staging"), if undo { 0o700 } else { 0o500 }),
             4,
             "ermission denied",
-            "Run as root: chown -R",
+            "chmod u+rwX",
         ),
         (
             "not to be read",
             |site, _, undo| mode(&site.pgv.repository, if undo { 0o700 } else { 0o000 }),
             4,
             "ermission denied",
-            "Run as root: chown -R",
+            "chmod u+rwX",
         ),
         (
             "newer",

@@ -175,6 +175,10 @@ fn faults_of_the_repository_are_named() {
         assert_line(&looked(), "repository", state, &[&format!("mode 0{bits:o}")]);
     }
     mode(&site.pgv.repository, 0o700);
+    let link = folder.join("link");
+    std::os::unix::fs::symlink(&site.pgv.repository, &link).unwrap();
+    let behind_link = check(&site, &["--no-switch", "--repo", link.to_str().unwrap()]);
+    assert_line(&behind_link, "repository", "ok", &["mode 0700"]);
 
     // A hole behind each backup: told, and the worse the newer the backup.
     let mut segments = segments(&site);

@@ -7,6 +7,7 @@ mod support;
 
 mod backup;
 mod backup_places;
+mod backup_told;
 mod backup_whole;
 mod canaries;
 mod check;
@@ -27,6 +28,7 @@ mod faults_while_replaying;
 mod harmless;
 mod harness_self_test;
 mod init;
+mod json_answers;
 mod many;
 mod oracle_history;
 mod postgresql_cases;

@@ -231,6 +231,35 @@ fn a_disk_that_is_full_or_read_only_is_told() {
     site.restore(&small.path().join("new"), &[]).expect_code(3).expect_stderr("is not writable");
 }
 
+/// There was room for all of it when it began.
+#[test]
+fn a_disk_that_fills_on_the_way_ends_a_restore_and_the_same_command_completes() {
+    let folder = TestFolder::new("ended-fills");
+    let site = Site::new(PgVersion::V15, &folder);
+    site.primary.query(SOME_DATA);
+    let (ledger, _) = site.with_history();
+    let small = SmallFileSystem::mount(&folder, "small", 256 << 20);
+    let data = small.path().join("data");
+    let child = begin(&site, &data);
+    wait_for_data(&data);
+    kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+    let filler = small.fill("filler");
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    for words in ["No space left on device", "hint: \"df -h ", data.to_str().unwrap()] {
+        assert!(stderr.contains(words), "{words}\n{stderr}");
+    }
+    assert!(data.join(MARKER).exists() && !data.join(CONTROL_FILE).exists());
+    fs::remove_file(&filler).unwrap();
+    site.restore(&data, &[]).success();
+    assert!(!data.join(MARKER).exists());
+    let mut copy = TestCluster::at(PgVersion::V15, &folder, "copy", &data);
+    assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+    Ledger::assert(&copy, &ledger.all());
+}
+
 #[test]
 fn a_delta_needs_room_only_for_what_is_missing() {
     let folder = TestFolder::new("ended-room");

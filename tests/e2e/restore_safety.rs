@@ -159,6 +159,18 @@ fn segments_of(site: &Site) -> Vec<std::path::PathBuf> {
     segments
 }
 
+/// pgv-restore where the processes of the server cannot be seen.
+fn restore_apart(site: &Site, options: &[&str]) -> Outcome {
+    let command = site.pgv.command("pgv-restore", options);
+    let mut apart = std::process::Command::new("/usr/bin/unshare");
+    let account = TestAccount::get();
+    apart.env_clear().args(["--pid", "--fork", "--mount-proc", "--", "/usr/bin/setpriv", "--keep-groups"]);
+    apart.arg(format!("--reuid={}", account.uid)).arg(format!("--regid={}", account.gid));
+    apart.arg("--").arg(command.get_program()).args(command.get_args());
+    apart.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir("/");
+    run_within(Duration::from_secs(60), apart)
+}
+
 /// A server in a container with the directory has another process number there; one whose `postmaster.pid` a person
 /// removed has none at all.
 #[test]
@@ -169,15 +181,18 @@ fn a_server_that_its_pid_file_does_not_lead_to_is_found_all_the_same() {
     let data = site.primary.data.display().to_string();
     let refused = |outcome: Outcome| drop(outcome.expect_code(3).expect_stderr("a server (process"));
     for option in ["--delta", "--move-aside"] {
-        let command = site.pgv.command("pgv-restore", &["-D", &data, option]);
-        let mut apart = std::process::Command::new("/usr/bin/unshare");
-        let account = TestAccount::get();
-        apart.env_clear().args(["--pid", "--fork", "--mount-proc", "--", "/usr/bin/setpriv", "--keep-groups"]);
-        apart.arg(format!("--reuid={}", account.uid)).arg(format!("--regid={}", account.gid));
-        apart.arg("--").arg(command.get_program()).args(command.get_args());
-        apart.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir("/");
-        refused(run_within(std::time::Duration::from_secs(60), apart));
+        refused(restore_apart(&site, &["-D", &data, option]));
     }
+    let other = folder.join("other").display().to_string();
+    let old = restore_apart(&site, &["-D", &other, "--wal-from", &data]);
+    old.expect_code(3).expect_stderr("a server runs in");
+    // Its socket cannot be seen either, as with a /run of its own: what is left is a guess, and told as one.
+    let lock = site.primary.socket_folder.join(format!(".s.PGSQL.{}.lock", site.primary.port));
+    let hidden = folder.join("hidden.lock");
+    std::fs::rename(&lock, &hidden).unwrap();
+    let told = restore_apart(&site, &["-D", &data, "--move-aside", "--target-immediate", "--dry-run"]);
+    std::fs::rename(&hidden, &lock).unwrap();
+    told.success().expect_stderr("which is not seen here, and its server was not shut down");
     std::fs::remove_file(site.primary.data.join("postmaster.pid")).unwrap();
     for option in ["--delta", "--move-aside"] {
         refused(site.restore(&site.primary.data, &[option]));

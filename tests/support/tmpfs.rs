@@ -35,6 +35,19 @@ impl SmallFileSystem {
         &self.path
     }
 
+    /// Writes a file of that name until nothing more fits.
+    pub(crate) fn fill(&self, name: &str) -> PathBuf {
+        let path = self.path.join(name);
+        let mut file = std::fs::File::create(&path).expect("a file can be created");
+        let mut bytes = 1 << 20;
+        while bytes >= 1 {
+            if std::io::Write::write_all(&mut file, &vec![7; bytes]).is_err() {
+                bytes /= 16;
+            }
+        }
+        path
+    }
+
     /// Makes it read-only, or writable again.
     pub(crate) fn set_read_only(&self, is_read_only: bool) {
         let flags = if is_read_only { MountFlags::RDONLY } else { MountFlags::empty() };

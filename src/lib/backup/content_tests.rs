@@ -128,7 +128,7 @@ pub(super) fn received_in(
     run_bytes: usize,
 ) -> Result<Received, BackupError> {
     let mut backup = begun(test);
-    let scratch = test.repository.scratch().unwrap();
+    let scratch = test.scratch();
     let packs = backup.packs(PackOptions::default()).unwrap();
     let storage = Storage::with_sorter(&scratch, Sorter::with_runs_of(&scratch, run_bytes), packs)?;
     let tablespace =
@@ -316,7 +316,7 @@ fn a_manifest_that_no_server_writes_is_refused() {
 #[test]
 fn the_list_of_a_stream_has_a_bound() {
     let test = testing::repository();
-    let scratch = test.repository.scratch().unwrap();
+    let scratch = test.scratch();
     let storage = Storage::new(&scratch, begun(&test).packs(PackOptions::default()).unwrap(), None, 8192).unwrap();
     let content = Content::new(storage, &[], true).unwrap();
     assert!(content.sink.refuse_too_many(1).is_ok());
@@ -327,7 +327,7 @@ fn the_list_of_a_stream_has_a_bound() {
 #[test]
 fn room_for_the_list_is_checked_by_what_the_last_backup_had() {
     let test = testing::repository();
-    let scratch = test.repository.scratch().unwrap();
+    let scratch = test.scratch();
     let packs = || begun(&test).packs(PackOptions::default()).unwrap();
     let last = |files| BackupSizes { files, ..BackupSizes::default() };
     assert!(Storage::new(&scratch, packs(), Some(&last(1000)), 8192).is_ok());

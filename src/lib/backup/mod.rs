@@ -34,6 +34,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Deadline, wait};
 use crate::codec::CompressionLevel;
 use crate::error::{Classified as _, ErrorClass, chain};
+use crate::fs::Tree;
 use crate::pg::{Lsn, PgMajorVersion, TimelineId};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{
@@ -71,6 +72,8 @@ pub struct BackupOptions {
     pub connection: ConnectionSettings,
     /// Where to store the backup.
     pub repository: Repository,
+    /// Where what is too much for memory is kept meanwhile, in files without a name.
+    pub scratch: Tree,
     /// Which cluster the server must be.
     pub selection: ClusterSelection,
     /// This host's name.

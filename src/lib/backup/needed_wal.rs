@@ -85,7 +85,17 @@ impl<'a> NeededWal<'a> {
             Err(error) if error.is_permission_denied() => Ok(false),
             ended => ended.map(|_| true),
         })?;
-        if was_ended { self.wait.for_segment_of(start.lsn, history, reporter) } else { Ok(()) }
+        if was_ended {
+            return self.wait.for_segment_of(start.lsn, history, reporter);
+        }
+        if archiver.fails()
+            && let Some(failures) = failures_text(&archiver)
+        {
+            reporter.warn(&format!(
+                "{failures}; this role may not end a segment, so the end of the backup shows whether WAL arrives"
+            ));
+        }
+        Ok(())
     }
 
     /// The server knows more about WAL that does not come than that it does not.
@@ -96,11 +106,10 @@ impl<'a> NeededWal<'a> {
         reporter: &dyn Reporter,
     ) -> Result<(), BackupError> {
         if let Err(BackupError::NotArchived { of_standby: false, .. }) = waited
-            && let Ok(ArchiverFacts { failures, last_failed: Some(name), last_failed_at: Some(at), .. }) =
-                session.sql(async |sql| sql.archiver().await)
+            && let Ok(archiver) = session.sql(async |sql| sql.archiver().await)
+            && let Some(failures) = failures_text(&archiver)
         {
-            let at = format_target_time(at);
-            reporter.warn(&format!("the server's archiver has failed {failures} times, last at {at} with \"{name}\""));
+            reporter.warn(&failures);
         }
         waited
     }
@@ -126,4 +135,12 @@ impl<'a> NeededWal<'a> {
         };
         own_wal.check(&expected)
     }
+}
+
+fn failures_text(archiver: &ArchiverFacts) -> Option<String> {
+    let ArchiverFacts { failures, last_failed: Some(name), last_failed_at: Some(at), .. } = archiver else {
+        return None;
+    };
+    let at = format_target_time(*at);
+    Some(format!("the server's archiver has failed {failures} times, last at {at} with \"{name}\""))
 }

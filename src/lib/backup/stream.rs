@@ -29,9 +29,8 @@ pub(super) fn take(
     packs: PackOptions,
     reporter: &dyn Reporter,
 ) -> Result<Taken, BackupError> {
-    let scratch = options.repository.scratch()?;
     let page_bytes = packs.page_bytes;
-    let storage = Storage::new(&scratch, backup.packs(packs)?, backup.previous_sizes(), page_bytes)?;
+    let storage = Storage::new(&options.scratch, backup.packs(packs)?, backup.previous_sizes(), page_bytes)?;
     let start_time = session.now()?;
     let (content, start, stop) = session.stream(options, storage, reporter, &mut |session, start| {
         needed.before_data(session, start, start_time, reporter)

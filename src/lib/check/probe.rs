@@ -164,7 +164,9 @@ impl Probe<'_> {
     fn repository(&self) -> Result<RepositoryFacts, Problem> {
         self.options.repository.as_ref().map_err(Clone::clone)?;
         let path = &self.options.repository_path;
-        let looked = fs::look_at(path).and_then(|facts| Ok((facts, fs::room_at(path)?)));
+        // A link to it has neither its owner nor its mode.
+        let real = fs::real_path(path).unwrap_or_else(|_| path.clone());
+        let looked = fs::look_at(&real).and_then(|facts| Ok((facts, fs::room_at(&real)?)));
         let (facts, room) = looked.map_err(|error| self.problem(&error))?;
         let gone = || Problem { text: format!("there is nothing at \"{}\"", path.display()), hints: Vec::new() };
         let facts = facts.ok_or_else(gone)?;

@@ -120,9 +120,11 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
     let servers = args.from.servers(&args.shared.connection, context)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let options = |connection: &ConnectionSettings| -> Result<BackupOptions, Box<dyn Classified>> {
+        let (repository, scratch) = opening::open_with_scratch(configuration.repo()?)?;
         Ok(BackupOptions {
             connection: connection.clone(),
-            repository: opening::open_repository(configuration.repo()?)?,
+            repository,
+            scratch,
             selection: opening::selection(configuration),
             host: opening::host_name(),
             label: settings.label.clone().unwrap_or_else(|| DEFAULT_LABEL.to_owned()),

@@ -9,7 +9,7 @@ use super::program::Program;
 use super::size::duration_text;
 use crate::config::{Configuration, LogLevel, RepoSettings};
 use crate::error::{Classified, ErrorClass};
-use crate::fs::{self, Lock, LockHolder, LockKind};
+use crate::fs::{self, Lock, LockHolder, LockKind, Tree};
 use crate::repository::{
     ClusterName, ClusterSelection, ConfiguredCluster, Repository, RepositoryError, SelectionError,
 };
@@ -20,6 +20,13 @@ use crate::store::LocalStore;
 /// Opens the configured repository.
 pub(crate) fn open_repository(settings: &RepoSettings) -> Result<Repository, RepositoryError> {
     Repository::open(Arc::new(LocalStore::open(&settings.path)?), settings.id)
+}
+
+/// Opens the configured repository, and its place for what is too much for memory.
+pub(crate) fn open_with_scratch(settings: &RepoSettings) -> Result<(Repository, Tree), RepositoryError> {
+    let store = Arc::new(LocalStore::open(&settings.path)?);
+    let repository = Repository::open(Arc::<LocalStore>::clone(&store), settings.id)?;
+    Ok((repository, store.scratch()?))
 }
 
 /// Somebody uses the repository in a way that does not go with what was asked for.

@@ -115,6 +115,8 @@ pub enum ConfigError {
     SecretMode {
         /// Its path.
         path: PathBuf,
+        /// Who owns it: this account, or root.
+        owner: u32,
         /// Its permission bits.
         mode: u32,
     },

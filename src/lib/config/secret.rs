@@ -17,7 +17,7 @@ fn check(path: &Path, mode: u32, owner: u32, account: u32) -> Result<(), ConfigE
         return Err(ConfigError::SecretOwner { path: path.to_path_buf(), owner, expected: account });
     }
     if mode & 0o077 != 0 {
-        return Err(ConfigError::SecretMode { path: path.to_path_buf(), mode });
+        return Err(ConfigError::SecretMode { path: path.to_path_buf(), owner, mode });
     }
     Ok(())
 }

@@ -80,10 +80,6 @@ impl Store for OneObject {
     fn lock<'a>(&'a self, _: LockKind) -> StoreFuture<'a, Lock> {
         answer(Lock::Unsupported)
     }
-
-    fn scratch(&self) -> Result<crate::fs::Tree, StoreError> {
-        Err(StoreError::RootMissing { root: self.describe() })
-    }
 }
 
 /// That of the repository in `tests/data/format-v1`.

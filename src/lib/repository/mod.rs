@@ -28,7 +28,6 @@ mod writer;
 use std::sync::Arc;
 
 use crate::codec::{DigestKeys, RepositoryId, WriterSecret};
-use crate::fs::Tree;
 use crate::report::Activity;
 use crate::store::{ObjectKey, Store, StoreError, WatchedStore, block_on};
 
@@ -117,11 +116,6 @@ impl Repository {
     /// What to call it in messages.
     pub fn describe(&self) -> String {
         self.store.describe()
-    }
-
-    /// Where its users keep what is too much for memory, in files without a name.
-    pub(crate) fn scratch(&self) -> Result<Tree, RepositoryError> {
-        Ok(self.store.scratch()?)
     }
 
     /// Every key below `prefix`, in order.
@@ -261,6 +255,12 @@ pub(crate) mod testing {
         pub(crate) repository: Repository,
         pub(crate) cluster: ClusterRef,
         pub(crate) writer: Writer,
+    }
+
+    impl TestRepository {
+        pub(crate) fn scratch(&self) -> crate::fs::Tree {
+            LocalStore::open(&self.temp.path().join("repo")).unwrap().scratch().unwrap()
+        }
     }
 
     pub(crate) fn repository() -> TestRepository {

@@ -64,7 +64,7 @@ use crate::pg::{
 };
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupId, ClusterRef, ClusterSelection, Repository};
-use crate::server::ConnectionSettings;
+use crate::server::{ConnectionSettings, unseen_postmaster};
 
 pub use crate::repository::{WalCoverage, WalHole};
 pub use choose::Choice;
@@ -230,6 +230,7 @@ pub fn plan(
     {
         return Err(OldWalError::InKilledRestore { path: old.folder.clone() }.into());
     }
+    plan.warnings.extend(unseen_server(&plan)?);
     plan.proof = proof;
     plan.old_wal = old_wal;
     let (copy, about_copy) = harmless::plan(options, &cluster, &plan, last_archived)?;
@@ -318,6 +319,20 @@ pub fn run(
     let Restored { settings, content } = executor.run()?;
     let configuration = ConfigurationPlace::of(&plan);
     Ok(RestoreReport { cluster, plan, configuration, settings, content, took: watch.elapsed() })
+}
+
+/// Of a server whose files are renamed or replaced it is only known that it does not run where that can be seen.
+fn unseen_server(plan: &RestorePlan) -> Result<Option<String>, RestoreError> {
+    if !matches!(plan.directory_action, DirectoryAction::MoveAside | DirectoryAction::Update) {
+        return Ok(None);
+    }
+    Ok(unseen_postmaster(&plan.directory)?.map(|process| {
+        format!(
+            "\"{}/postmaster.pid\" names process {process}, which is not seen here, and its server was not shut down: it \
+             crashed, or it runs where this cannot see it, in a container or on another host; make sure that it is gone",
+            plan.directory.display()
+        )
+    }))
 }
 
 /// pgv-archive refuses every directory but the configured one.

@@ -55,7 +55,7 @@ pub(crate) use fuzzing::{
 };
 pub use health::{ArchiverFacts, ServerHealth, SlotFacts, WaitingWal};
 pub use message::{ServerMessage, SqlState};
-pub use postmaster::{postmaster_of, running_postmaster};
+pub use postmaster::{postmaster_of, running_postmaster, unseen_postmaster};
 pub use recovery_state::{PostmasterFile, PostmasterStatus, RecoveryState};
 pub use replication::{
     ConflictLimit, Follower, PrimaryPosition, ReplayPause, ReplicationFacts, ReplicationRole, ReplicationSettings,

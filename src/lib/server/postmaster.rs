@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::fs::{self, FileError};
+use crate::pg::{ControlFile, DatabaseState};
 
 /// The file in which a server names its process, and where it listens (`src/include/utils/pidfile.h`).
 const LOCK_FILE: &str = "postmaster.pid";
@@ -70,6 +71,22 @@ pub fn postmaster_of(data_directory: &Path) -> Result<Option<i32>, FileError> {
         return Ok(Some(pid.saturating_abs()));
     }
     Ok(process_in(data_directory))
+}
+
+/// The process that `postmaster.pid` names although no server is seen and the last one was not shut down.
+///
+/// A server that crashed leaves the same as one whose processes and sockets cannot be seen from here, as that of another
+/// container or host that has the directory, too. Nobody but a person can tell them apart.
+pub fn unseen_postmaster(data_directory: &Path) -> Result<Option<i32>, FileError> {
+    let Some(process) = LockFile::read(data_directory)?.and_then(|file| file.process()) else { return Ok(None) };
+    let state = match fs::read_at_most(&data_directory.join(ControlFile::PATH), ControlFile::FILE_LENGTH as u64) {
+        Ok(bytes) => ControlFile::decode(&bytes).ok().map(|control| control.state),
+        // Without it no server runs.
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let was_shut_down = matches!(state, Some(DatabaseState::ShutDown | DatabaseState::ShutDownInRecovery));
+    Ok((!was_shut_down).then_some(process.saturating_abs()))
 }
 
 /// Whether a server answers at the socket of this file, and that is the socket of the same server.
@@ -149,6 +166,30 @@ mod tests {
         }
         assert_eq!(found, [Some(number), Some(number), None]);
         assert_eq!(running(temp.path(), &format!("{number}\n")), None);
+    }
+
+    #[test]
+    fn a_pid_file_counts_where_no_server_was_shut_down() {
+        const RUNNING: &[u8] = include_bytes!("../../../tests/data/postgres-15/pg_control");
+        const STOPPED: &[u8] = include_bytes!("../../../tests/data/postgres-15/pg_control-standby");
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("global")).unwrap();
+        let unseen = |lock: Option<&str>, control: Option<&[u8]>| {
+            for (name, content) in [(LOCK_FILE, lock.map(str::as_bytes)), (ControlFile::PATH, control)] {
+                let path = temp.path().join(name);
+                drop(std::fs::remove_file(&path));
+                if let Some(content) = content {
+                    std::fs::write(path, content).unwrap();
+                }
+            }
+            unseen_postmaster(temp.path()).unwrap()
+        };
+        assert_eq!(unseen(Some("4711\n/data\n"), Some(RUNNING)), Some(4711));
+        assert_eq!(unseen(Some("-4711\n"), Some(RUNNING)), Some(4711));
+        assert_eq!(unseen(Some("4711\n"), Some(b"of another version")), Some(4711));
+        for (lock, control) in [(Some("4711\n"), Some(STOPPED)), (None, Some(RUNNING)), (Some("4711\n"), None)] {
+            assert_eq!(unseen(lock, control), None);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::error::{Classified, ErrorClass};
-use crate::fs::{FileError, Lock, LockKind, Tree};
+use crate::fs::{FileError, Lock, LockKind};
 
 pub use key::{ObjectKey, ObjectKeyError};
 pub use local::{LocalStore, StoreProbe};
@@ -116,9 +116,6 @@ pub trait Store: Send + Sync {
     /// Asks for the one lock that a store has, without waiting. It ends with the value, and with the process that held
     /// it. A help in front of what must be safe without: not every store has one.
     fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock>;
-
-    /// A directory on a disk of this machine, for files without a name, which end with the program that works with them.
-    fn scratch(&self) -> Result<Tree, StoreError>;
 }
 
 /// Drives a store's future on this plain thread.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
-use crate::fs::{Lock, LockKind, Tree};
+use super::{LeftOver, ObjectBody, ObjectKey, PutOutcome, Store, StoreFuture};
+use crate::fs::{Lock, LockKind};
 
 /// What a store is asked for. Displayed as what it is doing then: `reading object "K"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +110,5 @@ impl<A: Around> Store for WrappedStore<A> {
 
     fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {
         self.around.around(StoreCall::Lock, self.store.lock(kind))
-    }
-
-    fn scratch(&self) -> Result<Tree, StoreError> {
-        self.store.scratch()
     }
 }

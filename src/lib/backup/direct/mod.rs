@@ -24,7 +24,7 @@ use std::sync::Mutex;
 
 use super::BackupError;
 use crate::codec::CompressionLevel;
-use crate::fs::{Links, LiveDirectory};
+use crate::fs::{Links, LiveDirectory, Tree};
 use crate::pg::{BackupScope, ControlFile, DataPath, Lsn};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{BackupWriter, FRAME_BYTES, PackOptions, Repository};
@@ -49,6 +49,7 @@ const PIECES_PER_THREAD: usize = 4;
 pub(super) struct DirectOptions<'a> {
     pub(super) data_directory: &'a Path,
     pub(super) repository: &'a Repository,
+    pub(super) scratch: &'a Tree,
     pub(super) level: CompressionLevel,
     pub(super) workers: usize,
     pub(super) page_bytes: u32,
@@ -77,8 +78,7 @@ pub(super) fn run(
     let threads = options.workers.max(1);
     let run_bytes =
         (PIECES_BYTES / (threads * PIECES_PER_THREAD)).clamp(FRAME_BYTES, RUN_BYTES) / FRAME_BYTES * FRAME_BYTES;
-    let scratch = options.repository.scratch()?;
-    let sorting = Sorting::new(&scratch);
+    let sorting = Sorting::new(options.scratch);
     let (directory, left_over) = (options.data_directory, &options.left_over);
     let scan = Scan::new(directory, scope.clone(), run_bytes, left_over, sorting, options.reporter)?;
     let page_bytes = usize::try_from(options.page_bytes).unwrap_or(usize::MAX);

@@ -50,6 +50,7 @@ impl DirectBackup<'_> {
         let direct = DirectOptions {
             data_directory: self.data_directory,
             repository: &self.options.repository,
+            scratch: &self.options.scratch,
             level: self.options.level,
             workers: self.options.workers,
             page_bytes: self.page_bytes,

@@ -175,6 +175,7 @@ fn backed_up(
     let options = DirectOptions {
         data_directory: root,
         repository: &test.repository,
+        scratch: &test.scratch(),
         level: CompressionLevel::DEFAULT,
         workers: 3,
         page_bytes: 8192,

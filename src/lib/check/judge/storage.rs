@@ -44,23 +44,33 @@ pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
     let owner = facts.server.as_ref().ok().and_then(|server| server.owner);
     if let Some(server) = owner.filter(|owner| *owner != repository.owner) {
         let found = format!("\"{path}\" belongs to user {}, the data directory to user {server}", repository.owner);
-        let quoted = shell_quote(&repository.path.to_string_lossy());
-        let advice = format!("The server runs pgv-archive as its own account: chown -R {server} {quoted}");
-        return critical(CheckName::Repository, found, advice);
+        return critical(CheckName::Repository, found, of_owner(repository, server));
     }
     modes(repository).unwrap_or_else(|| ok(CheckName::Repository, format!("\"{path}\", mode {:04o}", repository.mode)))
 }
 
+/// A repository that another ordinary account keeps may be in good use.
+fn of_owner(repository: &RepositoryFacts, server: u32) -> String {
+    let chown = format!("chown -R {server} {}", shell_quote(&repository.path.to_string_lossy()));
+    match repository.owner {
+        0 => format!("The server runs pgv-archive as its own account: {chown}"),
+        owner => format!(
+            "The server runs pgv-archive as its own account: give it a repository of its own (pgv init), unless nothing of \
+             user {owner} uses this one; then as root: {chown}"
+        ),
+    }
+}
+
 fn modes(repository: &RepositoryFacts) -> Option<CheckItem> {
     let path = repository.path.display();
-    let advice = format!("chmod -R go-rwx {}", shell_quote(&repository.path.to_string_lossy()));
+    let advice = |what: &str| format!("chmod -R {what} {}", shell_quote(&repository.path.to_string_lossy()));
     let found = |who: &str| format!("\"{path}\" has mode {:04o}: {who}", repository.mode);
     if repository.mode & 0o022 != 0 {
-        return Some(critical(CheckName::Repository, found("other accounts may write to it"), advice));
+        return Some(critical(CheckName::Repository, found("other accounts may write to it"), advice("go-w,o-rwx")));
     }
     if repository.mode & 0o007 != 0 {
         let readable = found("every account may read it, and it is as confidential as the database");
-        return Some(warning(CheckName::Repository, readable, advice));
+        return Some(warning(CheckName::Repository, readable, advice("o-rwx")));
     }
     None
 }

@@ -332,3 +332,23 @@ fn clocks_that_differ_and_rates_of_nothing_are_no_faults() {
     tree(&mut facts).rate = Some(WalRate { segments: 0, span: Duration::ZERO, stored_bytes: 0 });
     assert!(judge(&facts).iter().all(|item| item.state == CheckState::Ok), "{:#?}", judge(&facts));
 }
+
+/// What is advised must not take a repository from those who use it.
+#[test]
+fn another_accounts_repository_is_not_taken_from_it() {
+    let advice = |repository_owner, mode| {
+        let mut facts = sound();
+        server(&mut facts).owner = Some(26);
+        let repository = facts.repository.as_mut().unwrap();
+        (repository.owner, repository.mode) = (repository_owner, mode);
+        item(&facts, CheckName::Repository).advice.unwrap()
+    };
+    assert!(advice(0, 0o700).ends_with("account: chown -R 26 /srv/pgv"), "{}", advice(0, 0o700));
+    let of_others = advice(100, 0o700);
+    assert!(of_others.contains("unless nothing of user 100 uses this one; then as root: chown"), "{of_others}");
+    // Whoever may read it by its group goes on to.
+    assert_eq!(
+        (advice(26, 0o755), advice(26, 0o770)),
+        ("chmod -R o-rwx /srv/pgv".into(), "chmod -R go-w,o-rwx /srv/pgv".into())
+    );
+}

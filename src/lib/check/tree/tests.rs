@@ -3,82 +3,34 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use jiff::Timestamp;
-
 use super::*;
 use crate::codec::CompressionLevel;
-use crate::fs::{Lock, LockKind, Tree};
 use crate::pg::Lsn;
 use crate::pg::testing::{segment_size, wal_segment};
 use crate::repository::testing::{TestRepository, with_real_cluster_in_memory};
 use crate::repository::{
     BackupMark, BackupNote, BackupRecord, ClusterSelection, PackOptions, WalFileContent, backup_testing,
 };
-use crate::store::{LeftOver, LocalStore, ObjectBody, ObjectKey, PutOutcome, Store, StoreError, StoreFuture};
+use crate::store::{Around, LocalStore, StoreCall, StoreFuture, WrappedStore};
 
-/// A store in which something happens once, before the first call that it waits for.
+/// Something that happens once, before the first call that it waits for.
 struct Meanwhile<F> {
-    inner: LocalStore,
     /// What the call names.
     before: &'static str,
-    happens: Mutex<Option<F>>,
+    happens: Arc<Mutex<Option<F>>>,
 }
 
-impl<F: FnOnce() + Send> Meanwhile<F> {
-    fn look(&self, called: &str) {
+impl<F: FnOnce() + Send> Around for Meanwhile<F> {
+    fn around<'a, T: Send + 'a>(&'a self, call: StoreCall<'a>, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        let called = match call {
+            StoreCall::Read(key) | StoreCall::Size(key) => key.as_str(),
+            StoreCall::List(prefix) => prefix,
+            _ => return answer,
+        };
         let is_awaited = called.contains(self.before);
         let happens = if is_awaited { self.happens.lock().unwrap().take() } else { None };
         happens.into_iter().for_each(|happens| happens());
-    }
-}
-
-impl<F: FnOnce() + Send> Store for Meanwhile<F> {
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn put_new<'a>(&'a self, key: &'a ObjectKey, head: &'a [u8], body: ObjectBody<'a>) -> StoreFuture<'a, PutOutcome> {
-        self.inner.put_new(key, head, body)
-    }
-
-    fn get_range<'a>(&'a self, key: &'a ObjectKey, offset: u64, length: usize) -> StoreFuture<'a, Bytes> {
-        self.look(key.as_str());
-        self.inner.get_range(key, offset, length)
-    }
-
-    fn size<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, u64> {
-        self.look(key.as_str());
-        self.inner.size(key)
-    }
-
-    fn list_after<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize) -> StoreFuture<'a, Vec<ObjectKey>> {
-        self.look(prefix);
-        self.inner.list_after(prefix, after, limit)
-    }
-
-    fn delete<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, bool> {
-        self.inner.delete(key)
-    }
-
-    fn time_of<'a>(&'a self, key: &'a ObjectKey) -> StoreFuture<'a, Timestamp> {
-        self.inner.time_of(key)
-    }
-
-    fn left_overs<'a>(&'a self, limit: usize) -> StoreFuture<'a, Vec<LeftOver>> {
-        self.inner.left_overs(limit)
-    }
-
-    fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
-        self.inner.tidy(prefix)
-    }
-
-    fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {
-        self.inner.lock(kind)
-    }
-
-    fn scratch(&self) -> Result<Tree, StoreError> {
-        self.inner.scratch()
+        answer
     }
 }
 
@@ -111,14 +63,14 @@ fn expire(test: &TestRepository, backup: &BackupRecord) {
 
 /// What is seen of the tree while that happens.
 fn seen(test: &TestRepository, before: &'static str, happens: impl FnOnce() + Send + 'static) -> TreeFacts {
-    let happens = Mutex::new(Some(happens));
-    let store = Meanwhile { inner: LocalStore::open(&test.root()).unwrap(), before, happens };
-    let store = Arc::new(store);
-    let repository = Repository::open(store.clone(), None).unwrap();
+    let happens = Arc::new(Mutex::new(Some(happens)));
+    let meanwhile = Meanwhile { before, happens: happens.clone() };
+    let store = WrappedStore::new(Arc::new(LocalStore::open(&test.root()).unwrap()), meanwhile);
+    let repository = Repository::open(Arc::new(store), None).unwrap();
     let selection = ClusterSelection::Named(test.cluster.name.clone());
     let selected = test.repository.select_cluster(&selection, None).unwrap();
     let seen = tree(&repository, &selected, None).unwrap();
-    assert!(store.happens.lock().unwrap().is_none(), "{before} was never called");
+    assert!(happens.lock().unwrap().is_none(), "{before} was never called");
     seen
 }
 

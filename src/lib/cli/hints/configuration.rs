@@ -23,9 +23,13 @@ pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
             Some(meaning) => format!("\"{key}\" is {meaning}."),
             None => return Vec::new(),
         },
-        ConfigError::SecretMode { path, .. } => format!("Run: chmod 0600 {}", shell_quote(&path.to_string_lossy())),
-        ConfigError::SecretOwner { path, expected, .. } => {
-            format!("Run as root: chown {expected} {}", shell_quote(&path.to_string_lossy()))
+        ConfigError::SecretMode { path, owner, .. } => of_secret_mode(path, *owner),
+        // The programs of the account that owns it may need it as it is.
+        ConfigError::SecretOwner { path, owner, .. } => {
+            return vec![
+                super::as_owner(&path.to_string_lossy(), *owner),
+                "Or give this account a file of its own: --config, --env-file.".to_owned(),
+            ];
         }
         ConfigError::NotRegular { .. } => {
             "Pipes are not read, <(...) of a shell neither: write the settings into a file.".to_owned()
@@ -40,6 +44,16 @@ pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![hint]
+}
+
+/// What is root's could not be read any more.
+fn of_secret_mode(path: &Path, owner: u32) -> String {
+    let account = rustix::process::geteuid().as_raw();
+    let path = shell_quote(&path.to_string_lossy());
+    match owner == account {
+        true => format!("Run: chmod 0600 {path}"),
+        false => format!("Run as root: chown {account} {path} && chmod 0600 {path}"),
+    }
 }
 
 /// The path, or for a file that was being written under a name of ours the directory: the file is gone again.
@@ -80,6 +94,23 @@ pub(super) fn of_file(error: &FileError) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_with_a_password_is_not_taken_from_its_owner() {
+        let error = ConfigError::SecretOwner { path: "/etc/pgv/pgv.env".into(), owner: 2, expected: 1000 };
+        let hints = hint(&error, &Typed::default());
+        let name = crate::config::account_name(2).unwrap();
+        assert_eq!(hints[0], format!("Run it as the owner of /etc/pgv/pgv.env: runuser -u {name} -- ..."));
+        assert!(!hints.concat().contains("chown"), "{hints:?}");
+    }
+
+    #[test]
+    fn a_file_with_a_password_stays_readable_once_its_mode_is_right() {
+        let account = rustix::process::geteuid().as_raw();
+        let hint = |owner| hint(&ConfigError::SecretMode { path: "/x".into(), owner, mode: 0o640 }, &Typed::default());
+        assert_eq!(hint(account), ["Run: chmod 0600 /x"]);
+        assert_eq!(hint(account ^ 1), [format!("Run as root: chown {account} /x && chmod 0600 /x")]);
+    }
 
     #[test]
     fn a_file_that_was_being_written_is_not_named() {

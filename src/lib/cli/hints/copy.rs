@@ -13,7 +13,7 @@ pub(super) fn hint(error: &CopyError) -> Vec<String> {
                  recovery overwrites that server's files: restore on another machine."
                     .to_owned(),
                 format!("To stop before it: --target-lsn {lsn} --target-exclusive"),
-                format!("If it is a left-over, make room: mv {path} {path}.old && mkdir -m 0700 {path}"),
+                format!("If it is a left-over, make room: mv -T {path} {path}.old && mkdir -m 0700 {path}"),
                 format!("To let recovery write into it as it is: --allow-tablespace-path {path}"),
             ]
         }
@@ -40,7 +40,7 @@ mod tests {
         let hints = hint(&error).join("\n");
         for words in [
             "--target-lsn 0/500 --target-exclusive",
-            r"mv '/it'\''s/full' '/it'\''s/full'.old && mkdir -m 0700 '/it'\''s/full'",
+            r"mv -T '/it'\''s/full' '/it'\''s/full'.old && mkdir -m 0700 '/it'\''s/full'",
             r"--allow-tablespace-path '/it'\''s/full'",
         ] {
             assert!(hints.contains(words), "{words}\n{hints}");

@@ -93,6 +93,8 @@ mod tests {
     use crate::cli::hints::hints;
     use crate::cli::typed::Typed;
     use crate::fs::FileError;
+    use crate::server::conninfo::{HostAddress, ServerHost, SslMode};
+    use crate::server::{CertificateProblem, ConnectError, Endpoint};
 
     /// The file's own name and those of its enums and their transparent variants, as `Enum::Variant`.
     fn transparent_variants(folder: &Path, found: &mut Vec<String>) {
@@ -128,6 +130,43 @@ mod tests {
         let words: Vec<&str> = own.split(|c: char| !c.is_alphanumeric() && c != ':').collect();
         let missing: Vec<&String> = found.iter().filter(|variant| !words.contains(&variant.as_str())).collect();
         assert!(missing.is_empty(), "not in src/lib/cli/hints/inside.rs: {missing:?}");
+    }
+
+    /// Whoever wrote no sslmode is told which one lets him in, in whatever the error is wrapped.
+    #[test]
+    fn a_server_that_proves_nothing_is_told_with_the_option() {
+        let endpoint = |ssl_mode_given| {
+            Box::new(Endpoint {
+                host: ServerHost {
+                    address: HostAddress::Tcp { name: "db.example".to_owned(), address: None },
+                    port: 5432,
+                },
+                address: None,
+                user: "pgv".to_owned(),
+                database: None,
+                ssl_mode: SslMode::VerifyFull,
+                ssl_mode_given,
+            })
+        };
+        let refused = |given| ConnectError::CertificateRefused {
+            endpoint: endpoint(given),
+            source: CertificateProblem::UnknownIssuer,
+        };
+        let no_tls = || ConnectError::TlsNotOffered { endpoint: endpoint(false) };
+        let rows: Vec<Box<dyn Error>> = vec![
+            Box::new(BackupError::Connect(refused(false))),
+            Box::new(BackupError::Begun(Box::new(BackupError::Connect(refused(false))))),
+            Box::new(BackupError::Connect(no_tls())),
+            Box::new(BackupError::Connect(ConnectError::AllFailed { attempts: vec![no_tls(), refused(false)] })),
+        ];
+        for error in rows {
+            let hints = hints(error.as_ref(), &Typed::default());
+            let told: Vec<&String> = hints.iter().filter(|hint| hint.starts_with("Without a word from you")).collect();
+            let [told] = told[..] else { panic!("{error:?}: {hints:?}") };
+            assert!(told.contains("sslrootcert=FILE") && told.contains("(-d \"sslmode=require\")"), "{told}");
+        }
+        let of_choice = hints(&BackupError::Connect(refused(true)), &Typed::default());
+        assert!(!of_choice.concat().contains("sslmode"), "{of_choice:?}");
     }
 
     /// A full disk, wherever it is met, is told with where to look.

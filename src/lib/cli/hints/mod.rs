@@ -24,8 +24,10 @@ use std::error::Error;
 use std::sync::Arc;
 
 use super::root_guard::RootRefused;
-use super::typed::Typed;
+use super::typed::{Typed, switch_to};
 use super::usage::UsageError;
+use crate::config::account_name;
+use crate::pg::shell_quote;
 
 /// The hints for an error and everything that caused it, outermost first, none twice.
 pub(crate) fn hints(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
@@ -68,6 +70,15 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
         wal::hint,
     ];
     of_modules.into_iter().flat_map(|hint| hint(error, typed)).collect()
+}
+
+/// That another account is the one to run it.
+fn as_owner(path: &str, owner: u32) -> String {
+    let path = shell_quote(path);
+    match account_name(owner) {
+        Some(name) => format!("Run it as the owner of {path}: {}...", switch_to(&name, false)),
+        None => format!("Run it as the owner of {path}: user {owner}."),
+    }
 }
 
 /// The error itself, whether or not its owner keeps it in a box, or shares it.

@@ -2,9 +2,7 @@
 
 use std::error::Error;
 
-use crate::cli::typed::{Typed, switch_to};
-use crate::config::account_name;
-use crate::pg::shell_quote;
+use crate::cli::typed::Typed;
 use crate::recovery_conf::RecoveryConfError;
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
@@ -15,13 +13,7 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
              leaves one without global/pg_control: run pgv-restore again."
                 .to_owned()
         }
-        RecoveryConfError::Owner { path, owner, .. } => {
-            let whose = shell_quote(&path.to_string_lossy());
-            match account_name(*owner) {
-                Some(name) => format!("Run it as the owner of {whose}: {}...", switch_to(&name, false)),
-                None => format!("Run it as the owner of {whose}: user {owner}."),
-            }
-        }
+        RecoveryConfError::Owner { path, owner, .. } => super::as_owner(&path.to_string_lossy(), *owner),
         RecoveryConfError::ServerRuns { path, .. } => {
             format!("Stop it first: {}", typed.pg_ctl(path, "stop"))
         }

@@ -1,10 +1,11 @@
 //! Hints about repositories and the clusters in them.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::typed::Typed;
 use crate::error::{Classified as _, ErrorClass};
+use crate::fs;
 use crate::pg::shell_quote;
 use crate::repository::{RepositoryError, SelectionError, WriterDescription};
 use crate::store::StoreError;
@@ -28,13 +29,54 @@ fn of_store(error: &StoreError) -> Vec<String> {
             "pgv did not put it there: take it away, and put the file back from a copy of the repository.".to_owned(),
         ],
         StoreError::File { root, source } if source.class() == ErrorClass::PermissionDenied => {
-            let uid = rustix::process::geteuid().as_raw();
-            vec![format!(
-                "Everything in a repository must belong to the account that writes it. Run as root: chown -R {uid} {}",
-                shell_quote(root)
-            )]
+            vec![Denied::look(root, &source.path).words()]
         }
         _ => Vec::new(),
+    }
+}
+
+/// Who was refused what in a repository. Of one that another account keeps, the advice must never be to take it away.
+#[derive(Debug)]
+struct Denied<'a> {
+    root: &'a str,
+    account: u32,
+    /// Whose the repository is, where that can be seen.
+    owner: Option<u32>,
+    /// What there is of the path that was refused, and whose it is.
+    place: Option<(PathBuf, u32)>,
+}
+
+impl<'a> Denied<'a> {
+    fn look(root: &'a str, refused: &Path) -> Self {
+        let owner_of = |path: &Path| fs::look_at(path).ok().flatten().map(|facts| facts.owner);
+        let mut above = refused.ancestors().take_while(|above| above.starts_with(root));
+        Self {
+            root,
+            account: rustix::process::geteuid().as_raw(),
+            owner: fs::real_path(Path::new(root)).ok().and_then(|real| owner_of(&real)),
+            place: above.find_map(|path| Some((path.to_owned(), owner_of(path)?))),
+        }
+    }
+
+    fn words(&self) -> String {
+        let Self { root, account, owner, place } = self;
+        let root = shell_quote(root);
+        let chown = format!("chown -R {account} {root}");
+        match (*owner, place) {
+            (None, _) => "Run it as the account that owns the repository.".to_owned(),
+            (Some(owner), Some((place, of_place))) if owner == *account && of_place == account => {
+                let place = shell_quote(&place.to_string_lossy());
+                format!("It belongs to this account, whose rights were taken away: chmod u+rwX {place}")
+            }
+            (Some(owner), _) if owner == *account => {
+                format!("Everything in a repository must belong to the account that writes it. Run as root: {chown}")
+            }
+            (Some(0), _) => format!(
+                "It belongs to root, and must belong to the account whose server archives into it. If that is this \
+                 account (user {account}), run as root: {chown}"
+            ),
+            (Some(owner), _) => super::as_owner(self.root, owner),
+        }
     }
 }
 
@@ -118,6 +160,37 @@ mod tests {
         );
         assert!(hints[1].starts_with("Two servers write under one name"));
         assert!(hints[2].contains("pgv init --cluster NEW -D /data, then --cluster NEW"));
+    }
+
+    #[test]
+    fn a_repository_is_never_taken_from_the_account_that_keeps_it() {
+        let (unknown, ours, root) = (u32::MAX - 7, 1000, 0);
+        let words = |owner: Option<u32>, of_place: Option<u32>| {
+            let place = of_place.map(|owner| (PathBuf::from("/srv/it's/.staging"), owner));
+            Denied { root: "/srv/it's", account: ours, owner, place }.words()
+        };
+        let chown = r"chown -R 1000 '/srv/it'\''s'";
+        let left_over = words(Some(ours), Some(root));
+        assert!(left_over.ends_with(&format!("Run as root: {chown}")), "{left_over}");
+        let of_root = words(Some(root), Some(root));
+        assert!(of_root.contains(&format!("If that is this account (user 1000), run as root: {chown}")), "{of_root}");
+        let taken = words(Some(ours), Some(ours));
+        assert!(taken.ends_with(r"chmod u+rwX '/srv/it'\''s/.staging'"), "{taken}");
+        let name = crate::config::account_name(2).unwrap();
+        let named = words(Some(2), Some(2));
+        assert_eq!(named, format!(r"Run it as the owner of '/srv/it'\''s': runuser -u {name} -- ..."));
+        for others in [named, words(Some(unknown), None), words(Some(unknown), Some(ours)), words(None, Some(ours))] {
+            assert!(others.starts_with("Run it as ") && !others.contains("chown"), "{others}");
+        }
+    }
+
+    #[test]
+    fn the_owner_of_a_repository_is_that_of_the_directory_behind_a_link() {
+        let temp = tempfile::tempdir().unwrap();
+        let link = temp.path().join("link");
+        std::os::unix::fs::symlink("/", &link).unwrap();
+        let denied = Denied::look(link.to_str().unwrap(), &link.join("no/such/thing"));
+        assert_eq!(denied.owner, Some(0), "{denied:?}");
     }
 
     #[test]

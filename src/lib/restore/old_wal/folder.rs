@@ -9,7 +9,7 @@ use crate::fs;
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName, WalSegmentSize};
 use crate::repository::ArchiveFacts;
 use crate::repository::{ClusterIdentity, WalRange};
-use crate::server::running_postmaster;
+use crate::server::postmaster_of;
 
 /// LIMIT: bytes of a history file.
 const HISTORY_BYTES_MAX: u64 = 1 << 20;
@@ -48,7 +48,7 @@ fn folder_of(directory: &Path) -> Result<PathBuf, OldWalError> {
 pub(super) fn refuse_running(directory: &Path, folder: &Path) -> Result<(), OldWalError> {
     let above = folder.parent().filter(|_| folder.ends_with("pg_wal"));
     for place in [Some(directory), above].into_iter().flatten() {
-        if let Some(pid) = running_postmaster(place)? {
+        if let Some(pid) = postmaster_of(place)? {
             return Err(OldWalError::ServerRuns { path: place.to_owned(), pid });
         }
     }

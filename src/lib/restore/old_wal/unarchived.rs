@@ -260,23 +260,39 @@ fn judged(
 /// Names the segments that the archive lacks, when there are any.
 fn segments_text(old: &OldWal, facts: &ArchiveFacts, folder: &Path) -> Option<String> {
     let lacking: Vec<&WalSegmentName> = old.segments.keys().filter(|name| !facts.contains(name)).collect();
-    let named: Vec<String> = lacking.iter().take(NAMED_SEGMENTS_MAX).map(ToString::to_string).collect();
-    let more = match lacking.len().saturating_sub(named.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    (!named.is_empty()).then(|| {
+    (!lacking.is_empty()).then(|| {
         format!(
-            "\"{}\" holds WAL that the archive lacks, and this restore will not replay it: {}{more}",
+            "\"{}\" holds WAL that the archive lacks, and this restore will not replay it: {}",
             folder.display(),
-            named.join(", ")
+            names_text(&lacking)
         )
     })
+}
+
+/// The first of them, and how many more there are.
+fn names_text(segments: &[&WalSegmentName]) -> String {
+    let named: Vec<String> = segments.iter().take(NAMED_SEGMENTS_MAX).map(ToString::to_string).collect();
+    match segments.len().saturating_sub(named.len()) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_segments_are_named_and_the_others_counted() {
+        let segments: Vec<WalSegmentName> =
+            (1..=7).map(|number| WalSegmentName::parse(&format!("00000001000000000000000{number}")).unwrap()).collect();
+        let segments: Vec<&WalSegmentName> = segments.iter().collect();
+        let two = "000000010000000000000001, 000000010000000000000002";
+        let five = format!("{two}, 000000010000000000000003, 000000010000000000000004, 000000010000000000000005");
+        assert_eq!(names_text(&segments[..2]), two);
+        assert_eq!(names_text(&segments[..5]), five);
+        assert_eq!(names_text(&segments), format!("{five} and 2 more"));
+    }
 
     #[test]
     fn a_signal_is_neither_a_refusal_nor_a_reason_to_go_on() {
