@@ -89,8 +89,8 @@ fn beside_its_original(version: PgVersion) {
     let restored = paused.restore(&site, &["--target-time", &middle.text]).success();
     let report = report_of(&restored);
     assert_as_proven(&report, "paused");
-    let line = restored.stderr.lines().rfind(|line| line.contains("replaying: ")).unwrap_or_default();
-    assert!(line.contains("at 0/") && line.contains(", commits up to 20"), "{restored}");
+    let line = restored.stderr.lines().find(|line| line.contains("replaying: ")).unwrap_or_default();
+    assert!(line.contains("; at 0/"), "{restored}");
     assert_ne!(report["start"]["port"], Value::from(site.primary.port));
     let count = "SELECT count(*) FROM ledger";
     assert_eq!(paused.query(&report, count), ledger.until(&middle).len().to_string());

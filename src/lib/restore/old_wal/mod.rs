@@ -13,6 +13,7 @@
 //! it, and none in the archive. (A copy that archives stores it as `.partial` itself when it opens:
 //! `CleanupAfterArchiveRecovery` in `src/backend/access/transam/xlog.c`.)
 
+mod beside;
 mod copy;
 mod error;
 mod folder;

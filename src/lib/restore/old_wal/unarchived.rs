@@ -8,6 +8,7 @@ use super::super::decision::{Decision, PointQuery};
 use super::super::error::RestoreError;
 use super::super::paths::parting;
 use super::super::places::MOVED_ASIDE;
+use super::beside::{WhichPaths, paths_beside};
 use super::folder::refuse_running;
 use super::{CombinedSegments, Gain, OldWal, OldWalError, OldWalUse, Reach, find_use};
 use crate::error::{Classified, ErrorClass, chain};
@@ -218,27 +219,21 @@ impl Unarchived<'_> {
         Ok(most)
     }
 
-    /// The other paths on which the folder has WAL that the archive lacks, and from where on it is read. Where all of it is
-    /// removed, each counts. Else one that the person or a later backup has not ruled out: no timeline was named, it leads
-    /// through the backup, and nothing that is known came from it. What an old primary wrote after it was replaced is not
-    /// the latest.
+    /// The other paths on which the folder has WAL that counts, and from where on it is read.
     fn other_paths(&self, old: &OldWal, facts: &ArchiveFacts, is_removed: bool) -> Vec<(TimelineHistory, Lsn)> {
         let choice = &self.decision.choice;
-        let own: BTreeSet<TimelineId> = old.segments.keys().map(|segment| segment.timeline()).collect();
-        let others = own.iter().filter(|timeline| **timeline != choice.path.timeline());
-        let paths: Vec<TimelineHistory> = others.filter_map(|timeline| facts.history(*timeline)).collect();
-        let is_parent = |timeline: TimelineId| {
-            [&choice.path].into_iter().chain(&paths).any(|path| path.parents().any(|parent| parent == timeline))
+        let which = match (is_removed, self.is_any_timeline) {
+            (true, _) => WhichPaths::All,
+            (false, true) => WhichPaths::Meant,
+            (false, false) => return Vec::new(),
         };
+        let own: BTreeSet<TimelineId> = old.segments.keys().map(|segment| segment.timeline()).collect();
+        let paths = paths_beside((&choice.path, &choice.record), &own, facts, which).into_iter();
         let start_of = |path: &TimelineHistory| match is_on(&choice.record, path) {
             true => Some(choice.record.start_lsn),
-            false if is_removed => {
-                old.start_of(old.segments.keys().find(|segment| segment.timeline() == path.timeline())?)
-            }
-            false => None,
+            false => old.start_of(old.segments.keys().find(|segment| segment.timeline() == path.timeline())?),
         };
-        let meant = |path: &&TimelineHistory| is_removed || (self.is_any_timeline && !is_parent(path.timeline()));
-        paths.iter().filter(meant).filter_map(|path| Some((path.clone(), start_of(path)?))).collect()
+        paths.filter_map(|path| start_of(&path).map(|start| (path, start))).collect()
     }
 }
 
