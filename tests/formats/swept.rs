@@ -228,6 +228,7 @@ impl Swept {
             depth,
             wal_records: false,
             threads: 1,
+            temporary: std::env::temp_dir(),
         };
         verify(&self.repository, &options, &SilentReporter, &Cancel::new()).unwrap()
     }

@@ -38,7 +38,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub(crate) wal_records: bool,
 
-    /// How many threads read; one for each processor when absent
+    /// How many threads read, of which at most 16 work; one for each processor when absent
     #[arg(short = 'j', long, value_name = "COUNT", value_parser = super::recovery_args::jobs)]
     pub(crate) jobs: Option<NonZero<usize>>,
 
@@ -96,6 +96,7 @@ impl VerbArgs for VerifyArgs {
             depth,
             wal_records: self.wal_records,
             threads: threads(self.jobs),
+            temporary: std::env::temp_dir(),
         };
         let report = verify(&repository, &options, &context.reporter(), context.cancel())?;
         context.answer(&self.output, &report, || verify_text::render(&report))?;

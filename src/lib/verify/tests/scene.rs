@@ -39,6 +39,7 @@ pub(super) fn options() -> VerifyOptions {
         depth: Depth::Full,
         wal_records: false,
         threads: 2,
+        temporary: std::env::temp_dir(),
     }
 }
 
