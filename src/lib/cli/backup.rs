@@ -51,7 +51,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, value_name = "LEVEL")]
     pub(crate) compression_level: Option<String>,
 
-    /// Workers that compress, and read in a direct backup [default: one for each processor]
+    /// Workers that compress, and read in a direct backup; at most 64 work [default: one for each processor]
     #[arg(short = 'j', long, value_name = "COUNT")]
     pub(crate) jobs: Option<String>,
 
