@@ -32,7 +32,7 @@ impl RunLimits {
             stored_bytes: ((16 << 20) / threads_then).min(4 << 20),
             plain_bytes: ((32 << 20) / threads_then).min(8 << 20),
             // 88 bytes each.
-            pieces: (1 << 18) / (threads.max(1) * (1 + parallel::AHEAD_PER_THREAD)),
+            pieces: (1 << 17) / (threads.max(1) * (1 + parallel::AHEAD_PER_THREAD)),
         }
     }
 }
