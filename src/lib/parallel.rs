@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// LIMIT: pieces for each thread that are begun or done, and not taken yet.
-const AHEAD_PER_THREAD: usize = 2;
+pub(crate) const AHEAD_PER_THREAD: usize = 2;
 
 /// Does each piece of `work` with `do_one` on one of `threads` threads, and hands the results to `take` in order. Ends
 /// early, without beginning what is not begun, when `take` breaks; `Ok(Some(_))` holds what it broke with. With one thread

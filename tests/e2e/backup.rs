@@ -98,9 +98,11 @@ fn two_backups_at_once_are_both_stored() {
     let folder = TestFolder::new("backup-twice");
     let site = Site::new(PgVersion::V15, &folder);
     let both: Vec<_> = std::thread::scope(|scope| {
-        let one = || scope.spawn(|| site.backup(&[]));
-        let (a, b) = (one(), one());
-        vec![a.join().unwrap(), b.join().unwrap()]
+        let both = ["direct", "stream"].map(|method| {
+            let site = &site;
+            scope.spawn(move || site.backup(&["--method", method]))
+        });
+        both.map(|one| one.join().unwrap()).into()
     });
     for outcome in both {
         outcome.success();

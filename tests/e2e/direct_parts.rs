@@ -53,7 +53,8 @@ impl Taken {
             .map(|name| parent.map_or(name.clone(), |parent| format!("{parent}/{name}")))
             .map(|path| DataPath::parse(path.as_bytes()).unwrap())
             .collect();
-        let unlogged = UnloggedRelations::among(&paths);
+        let mut unlogged = UnloggedRelations::default();
+        paths.iter().for_each(|path| unlogged.note(path));
         for path in &paths {
             let kind = fs::symlink_metadata(data.join(path.to_path())).unwrap().file_type();
             let kind = match () {

@@ -213,8 +213,8 @@ impl Scene {
             let info = answer(&self.site.pgv.run("pgv", &["info", "--output", "json"]).success());
             let listed = info["clusters"][0]["trees"][0]["backups"].as_array().unwrap().clone();
             assert!(!listed.is_empty(), "{step}");
-            if number % restore_every == 0 {
-                restores(&self.site, &self.folder, listed[0]["id"].as_str().unwrap(), &self.ledger);
+            for backup in listed.iter().filter(|_| number % restore_every == 0) {
+                restores(&self.site, &self.folder, backup["id"].as_str().unwrap(), &self.ledger);
             }
             run(self.command()).success();
             let plan = self.site.pgv.run("pgv", &["expire", "--keep", "1"]).success();
@@ -262,8 +262,8 @@ fn a_backup_loses_nothing_to_an_expire_beside_it() {
             }
             runs
         });
-        for _ in 0..6 {
-            site.backup(&[]).success();
+        for method in ["stream", "direct"].repeat(3) {
+            site.backup(&["--method", method]).success();
             ledger.commit_many(&site.primary, 2);
         }
         is_over.store(true, Ordering::SeqCst);

@@ -1,14 +1,25 @@
-//! More files than memory would hold: backups by both methods, and all ways to restore them.
+//! More files than memory would hold: backups by both methods, all ways to restore them, and the check of what is stored.
 
 use std::fs;
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::{PgVersion, Pgv, Site, TestAccount, TestFolder, pg_verifybackup};
 
-/// What a backup or restore may use, whatever is in it.
-const MEMORY_KIB: u64 = 192 << 10;
+/// What each may use, whatever is in the data directory: with two threads, and with as many as there may be.
+const FEW: Threads = Threads { jobs: "2", limit_kib: 96 << 10 };
+const MANY: Threads = Threads { jobs: "256", limit_kib: 192 << 10 };
 const FILES: usize = 300_000;
+const DIRECTORIES: usize = 3000;
+/// What does not compress fills queues.
+const NOISE_BYTES: u64 = 384 << 20;
+
+#[derive(Clone, Copy)]
+struct Threads {
+    jobs: &'static str,
+    limit_kib: u64,
+}
 
 /// Runs it to its end; the most memory that it had.
 fn peak_kib(mut command: Command) -> u64 {
@@ -29,10 +40,39 @@ fn peak_kib(mut command: Command) -> u64 {
 
 #[track_caller]
 #[allow(clippy::print_stdout)]
-fn is_bounded(pgv: &Pgv, program: &str, words: &[&str]) {
-    let peak = peak_kib(pgv.command(program, words));
-    println!("{program} {}: {peak} KiB", words.join(" "));
-    assert!(peak > 0 && peak < MEMORY_KIB, "{program} {words:?}: {peak} KiB");
+fn is_bounded(pgv: &Pgv, threads: Threads, program: &str, words: &[&str]) {
+    let words = [words, &["--jobs", threads.jobs]].concat();
+    let began = std::time::Instant::now();
+    let peak = peak_kib(pgv.command(program, &words));
+    println!("{program} {}: {peak} KiB, {:?}", words.join(" "), began.elapsed());
+    assert!(peak > 0 && peak < threads.limit_kib, "{program} {words:?}: {peak} KiB");
+}
+
+/// Files of some bytes in one directory, directories of one file each, and a large one.
+fn plant(site: &Site) {
+    let account = TestAccount::get();
+    let write = |path: std::path::PathBuf, number: usize| {
+        fs::write(&path, format!("{number} {}", "x".repeat(number % 200))).unwrap();
+        account.take_over(&path);
+    };
+    for name in ["many", "directories"] {
+        let folder = site.primary.data.join(name);
+        fs::create_dir(&folder).unwrap();
+        account.take_over(&folder);
+    }
+    for number in 0..FILES {
+        write(site.primary.data.join(format!("many/a_file_with_a_name_of_some_length_{number}")), number);
+    }
+    for number in 0..DIRECTORIES {
+        let folder = site.primary.data.join(format!("directories/{number}"));
+        fs::create_dir(&folder).unwrap();
+        account.take_over(&folder);
+        write(folder.join("file"), number);
+    }
+    let noise = site.primary.data.join("noise");
+    let mut random = fs::File::open("/dev/urandom").unwrap().take(NOISE_BYTES);
+    std::io::copy(&mut random, &mut fs::File::create(&noise).unwrap()).unwrap();
+    account.take_over(&noise);
 }
 
 #[test]
@@ -40,32 +80,36 @@ fn is_bounded(pgv: &Pgv, program: &str, words: &[&str]) {
 fn memory_does_not_grow_with_the_files() {
     let folder = TestFolder::new("many-files");
     let mut site = Site::new(PgVersion::V15, &folder);
-    let many = site.primary.data.join("many");
-    fs::create_dir(&many).unwrap();
-    TestAccount::get().take_over(&many);
-    for number in 0..FILES {
-        let path = many.join(format!("a_file_with_a_name_of_some_length_{number}"));
-        fs::write(&path, format!("{number} {}", "x".repeat(number % 200))).unwrap();
-        TestAccount::get().take_over(&path);
-    }
+    site.backup(&[]).success();
+    plant(&site);
     for method in ["direct", "stream"] {
-        is_bounded(&site.pgv, "pgv-basebackup", &["--checkpoint", "fast", "--method", method]);
+        for threads in [FEW, MANY] {
+            is_bounded(&site.pgv, threads, "pgv-basebackup", &["--checkpoint", "fast", "--method", method]);
+        }
     }
     let staging = fs::read_dir(site.pgv.repository.join(".staging")).unwrap();
     assert_eq!(staging.count(), 0, "something stays behind");
-    let backups = site.backups();
-    assert_eq!(backups.len(), 2);
-    site.primary.stop();
-    let all_ways: &[&[&str]] = &[&[], &["--delta"], &["--delta", "--dry-run"]];
-    for (backup, ways) in backups.iter().zip([all_ways, &[&[]]]) {
-        let data = folder.join("data");
-        let place = data.display().to_string();
-        let words = ["-D", &place, "--backup", backup, "--target-immediate", "--no-prove", "--manifest"];
-        for options in ways {
-            is_bounded(&site.pgv, "pgv-restore", &[&words[..], options].concat());
-        }
-        assert_eq!(fs::read_dir(data.join("many")).unwrap().count(), FILES);
-        pg_verifybackup(PgVersion::V15, &data, &[]).success();
-        fs::remove_dir_all(&data).unwrap();
+    for threads in [FEW, MANY] {
+        is_bounded(&site.pgv, threads, "pgv", &["verify"]);
     }
+    let backups = site.backups();
+    assert_eq!(backups.len(), 5);
+    site.primary.stop();
+    let data = folder.join("data");
+    let place = data.display().to_string();
+    let restore = |backup: &str, threads, options: &[&str]| {
+        let words = ["-D", &place, "--backup", backup, "--target-immediate", "--no-prove"];
+        is_bounded(&site.pgv, threads, "pgv-restore", &[&words, options].concat());
+    };
+    restore(&backups[1], FEW, &["--manifest"]);
+    restore(&backups[1], MANY, &["--delta", "--manifest"]);
+    restore(&backups[1], FEW, &["--delta", "--dry-run"]);
+    assert_eq!(fs::read_dir(data.join("many")).unwrap().count(), FILES);
+    pg_verifybackup(PgVersion::V15, &data, &[]).success();
+    fs::remove_dir_all(&data).unwrap();
+    restore(&backups[4], MANY, &["--manifest"]);
+    pg_verifybackup(PgVersion::V15, &data, &[]).success();
+    // It knows nothing of them.
+    restore(&backups[0], FEW, &["--delta"]);
+    assert!(!data.join("many").exists() && !data.join("directories").exists());
 }

@@ -225,5 +225,5 @@ fn what_is_killed_at_any_moment_goes_on() {
 #[test]
 #[ignore = "slow tier: scripts/test --all"]
 fn what_is_killed_at_any_of_many_moments_goes_on() {
-    Scene::new("kill-many-moments").killed_at_moments(80);
+    Scene::new("kill-many-moments").killed_at_moments(180);
 }

@@ -228,6 +228,8 @@ impl Swept {
             depth,
             wal_records: false,
             threads: 1,
+            scratch: None,
+            temporary: std::env::temp_dir(),
         };
         verify(&self.repository, &options, &SilentReporter, &Cancel::new()).unwrap()
     }

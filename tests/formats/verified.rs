@@ -18,6 +18,8 @@ pub(crate) fn verified(root: &std::path::Path) -> VerifyReport {
         depth: Depth::Full,
         wal_records: false,
         threads: 2,
+        scratch: None,
+        temporary: std::env::temp_dir(),
     };
     verify(&open(root).unwrap(), &options, &SilentReporter, &Cancel::new()).unwrap()
 }

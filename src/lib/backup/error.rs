@@ -158,17 +158,16 @@ pub enum BackupError {
     /// The list of the files, which may be too long for memory, could not be kept on the disk.
     #[error("could not sort the list of the backup's files outside memory")]
     Spill(#[source] FileError),
-    /// There is less room for the list of the files than that of the last backup took.
+    /// There is less room for the list of the files than it takes.
     #[error(
-        "the list of the backup's files needs about {needed} bytes in \"{}\", where {available} are left: the last \
-         backup had {files} files and directories",
+        "the list of the backup's files needs about {needed} bytes in \"{}\", where {available} are left: {whose}",
         path.display()
     )]
     NoRoom {
         /// Where it is sorted.
         path: PathBuf,
-        /// How many files and directories the last backup had.
-        files: u64,
+        /// From which files that follows.
+        whose: String,
         /// About how many bytes their list takes.
         needed: u64,
         /// How many there are.

@@ -230,8 +230,7 @@ impl Run<'_> {
         say_checkpoint(options.checkpoint, reporter);
         let taken = match data_directory {
             Some(data_directory) => {
-                let (page_bytes, checksums) = (description.block_bytes, description.data_checksums);
-                let direct = DirectBackup { options, data_directory, page_bytes, checksums };
+                let direct = DirectBackup { options, data_directory, checksums: description.data_checksums };
                 direct.take(session, &mut needed, backup, reporter)?
             }
             None => {

@@ -48,7 +48,8 @@ fn check_room(scratch: &Tree, last: Option<&BackupSizes>, available: u64) -> Res
     if needed <= available {
         return Ok(());
     }
-    Err(BackupError::NoRoom { path: scratch.path().to_owned(), files, needed, available })
+    let whose = format!("the last backup had {files} files and directories");
+    Err(BackupError::NoRoom { path: scratch.path().to_owned(), whose, needed, available })
 }
 
 /// The server's manifest, as it comes.

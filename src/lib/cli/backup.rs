@@ -50,7 +50,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, value_name = "LEVEL")]
     pub(crate) compression_level: Option<String>,
 
-    /// Workers that compress, and read in a direct backup [default: one for each processor]
+    /// Workers that compress, and read in a direct backup; at most 64 work [default: one for each processor]
     #[arg(short = 'j', long, value_name = "COUNT")]
     pub(crate) jobs: Option<String>,
 
@@ -120,11 +120,11 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
     let servers = args.from.servers(&args.shared.connection, context)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let options = |connection: &ConnectionSettings| -> Result<BackupOptions, Box<dyn Classified>> {
-        let (repository, scratch) = opening::open_with_scratch(configuration.repo()?)?;
+        let (repository, store) = opening::open_with_store(configuration.repo()?)?;
         Ok(BackupOptions {
             connection: connection.clone(),
             repository,
-            scratch,
+            scratch: store.scratch()?,
             selection: opening::selection(configuration),
             host: opening::host_name(),
             label: settings.label.clone().unwrap_or_else(|| DEFAULT_LABEL.to_owned()),

@@ -9,7 +9,7 @@ use super::program::Program;
 use super::size::duration_text;
 use crate::config::{Configuration, LogLevel, RepoSettings};
 use crate::error::{Classified, ErrorClass};
-use crate::fs::{self, Lock, LockHolder, LockKind, Tree};
+use crate::fs::{self, Lock, LockHolder, LockKind};
 use crate::repository::{
     ClusterName, ClusterSelection, ConfiguredCluster, Repository, RepositoryError, SelectionError,
 };
@@ -22,11 +22,10 @@ pub(crate) fn open_repository(settings: &RepoSettings) -> Result<Repository, Rep
     Repository::open(Arc::new(LocalStore::open(&settings.path)?), settings.id)
 }
 
-/// Opens the configured repository, and its place for what is too much for memory.
-pub(crate) fn open_with_scratch(settings: &RepoSettings) -> Result<(Repository, Tree), RepositoryError> {
+/// Opens the configured repository, and the store that it lies in.
+pub(crate) fn open_with_store(settings: &RepoSettings) -> Result<(Repository, Arc<LocalStore>), RepositoryError> {
     let store = Arc::new(LocalStore::open(&settings.path)?);
-    let repository = Repository::open(Arc::<LocalStore>::clone(&store), settings.id)?;
-    Ok((repository, store.scratch()?))
+    Ok((Repository::open(Arc::<LocalStore>::clone(&store), settings.id)?, store))
 }
 
 /// Somebody uses the repository in a way that does not go with what was asked for.

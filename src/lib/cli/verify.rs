@@ -38,7 +38,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub(crate) wal_records: bool,
 
-    /// How many threads read; one for each processor when absent
+    /// How many threads read, of which at most 16 work; one for each processor when absent
     #[arg(short = 'j', long, value_name = "COUNT", value_parser = super::recovery_args::jobs)]
     pub(crate) jobs: Option<NonZero<usize>>,
 
@@ -79,7 +79,7 @@ impl VerbArgs for VerifyArgs {
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
         let configuration = context.configuration();
         let repo = configuration.repo()?;
-        let repository = opening::open_repository(repo)?;
+        let (repository, store) = opening::open_with_store(repo)?;
         // What is deleted on the way would look like damage.
         let _shared = opening::share(context)?;
         let depth = match (self.quick, self.sample) {
@@ -96,6 +96,8 @@ impl VerbArgs for VerifyArgs {
             depth,
             wal_records: self.wal_records,
             threads: threads(self.jobs),
+            scratch: store.scratch().ok().map(|tree| tree.path().to_owned()),
+            temporary: std::env::temp_dir(),
         };
         let report = verify(&repository, &options, &context.reporter(), context.cancel())?;
         context.answer(&self.output, &report, || verify_text::render(&report))?;

@@ -184,7 +184,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         BACKUP,
         Number,
         None,
-        "workers that compress, and read in a direct backup, 1 to 256; one for each processor when absent"
+        "workers that compress, and read in a direct backup, 1 to 256, of which at most 64 work; one for each processor when absent"
     ),
     setting!(
         "backup.nice",

@@ -56,8 +56,15 @@ impl Executor<'_> {
         for id in going.backups.iter().chain(&going.doubted) {
             self.mark(BackupMark::Doubt, *id, "no rule of retention keeps it")?;
         }
-        for id in &going.unfinished {
-            self.mark(BackupMark::Suspect, *id, "it was never finished, and is silent")?;
+        // A backup holds its lock until it ends, whatever a clock says of how long it is silent. One that has said itself that
+        // it will not be finished is marked already.
+        let silent = &going.unfinished;
+        if !silent.is_empty() && matches!(self.repository.lock(LockKind::Exclusive)?, Lock::Taken) {
+            self.reporter.warn("a backup is running: what was never finished stays for now");
+        } else {
+            silent
+                .iter()
+                .try_for_each(|id| self.mark(BackupMark::Suspect, *id, "it was never finished, and is silent"))?;
         }
         self.set_gone(going)?;
         // What was finished meanwhile may need packs and WAL, and what was pinned meanwhile stays.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -9,18 +10,21 @@ use rustix::io::Errno;
 
 use super::{FileError, PathKind};
 
-/// The names in an open directory, without `.` and `..`.
-fn names_in(directory: &OwnedFd, path: &Path) -> Result<Vec<std::ffi::OsString>, FileError> {
-    use std::os::unix::ffi::OsStringExt as _;
+/// Hands over the names in an open directory as they are listed, without `.` and `..`.
+fn each_name(
+    directory: &OwnedFd,
+    path: &Path,
+    each: &mut dyn FnMut(&OsStr) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     let failed = |error: Errno| FileError::new("list directory", path, error);
-    let mut names = Vec::new();
     for entry in Dir::read_from(directory).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(std::ffi::OsString::from_vec(name));
+        let entry = entry.map_err(failed)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            each(name)?;
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 fn subdirectory(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option<OwnedFd>, FileError> {
@@ -33,10 +37,20 @@ fn subdirectory(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option
 }
 
 pub(super) fn remove_below(directory: &OwnedFd, path: &Path, keep: &[&OsStr]) -> Result<(), FileError> {
-    for name in names_in(directory, path)?.into_iter().filter(|name| !keep.contains(&name.as_os_str())) {
-        remove_entry(directory, &name, &path.join(&name))?;
+    // What is removed while a directory is listed may move what was not listed yet to where it is passed over.
+    loop {
+        let mut has_removed = false;
+        each_name(directory, path, &mut |name| {
+            if keep.contains(&name) {
+                return Ok(());
+            }
+            has_removed = true;
+            remove_entry(directory, name, &path.join(name))
+        })?;
+        if !has_removed {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 pub(super) fn remove_entry(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), FileError> {
@@ -57,7 +71,6 @@ pub(super) fn list_below<E: From<FileError>>(
     is_skipped: &mut dyn FnMut(&OsStr) -> bool,
     each: &mut dyn FnMut(&Path, PathKind) -> Result<(), E>,
 ) -> Result<(), E> {
-    use std::os::unix::ffi::OsStrExt as _;
     let failed = |error: Errno| FileError::new("list directory", path, error);
     let mut below = Vec::new();
     for entry in Dir::read_from(directory).map_err(failed)? {
@@ -94,17 +107,16 @@ pub(super) fn list_below<E: From<FileError>>(
 }
 
 pub(super) fn sync_below(directory: &OwnedFd, path: &Path) -> Result<(), FileError> {
-    for name in names_in(directory, path)? {
-        let child = path.join(&name);
-        if let Some(below) = subdirectory(directory, &name, &child)? {
-            sync_below(&below, &child)?;
-            continue;
+    each_name(directory, path, &mut |name| {
+        let child = path.join(name);
+        if let Some(below) = subdirectory(directory, name, &child)? {
+            return sync_below(&below, &child);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(directory, &name, flags, Mode::empty()).and_then(rustix::fs::fsync) {
-            Ok(()) | Err(Errno::LOOP) => {}
-            Err(error) => return Err(FileError::new("sync", &child, error)),
+        match rustix::fs::openat(directory, name, flags, Mode::empty()).and_then(rustix::fs::fsync) {
+            Ok(()) | Err(Errno::LOOP) => Ok(()),
+            Err(error) => Err(FileError::new("sync", &child, error)),
         }
-    }
+    })?;
     rustix::fs::fsync(directory).map_err(|error| FileError::new("sync directory", path, error))
 }

@@ -77,27 +77,48 @@ pub fn rename_aside(from: &Path, to: &Path) -> Result<(), FileError> {
     super::sync_directory(super::directory::parent_of(to))
 }
 
-/// Bytes of the files in a directory and below, the room that they take or their lengths, whichever is more. What may not
-/// be listed has none. No link is followed.
-pub fn bytes_below(path: &Path) -> Result<u64, FileError> {
+/// What stands in a directory and below.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomBelow {
+    /// Bytes of the files: the room that they take or their lengths, whichever is more.
+    pub file_bytes: u64,
+    /// How many names there are.
+    pub names: u64,
+    /// Bytes of their paths from that directory on.
+    pub path_bytes: u64,
+}
+
+/// What stands in a directory and below. What may not be listed has nothing in it. No link is followed.
+pub fn room_below(path: &Path) -> Result<RoomBelow, FileError> {
+    let mut room = RoomBelow::default();
+    add_below(path, 0, &mut room)?;
+    Ok(room)
+}
+
+fn add_below(path: &Path, above_bytes: u64, room: &mut RoomBelow) -> Result<(), FileError> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => return Ok(0),
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => return Ok(()),
         Err(error) => return Err(FileError::new("list directory", path, error)),
     };
-    let mut bytes: u64 = 0;
     for entry in entries {
         let entry = entry.map_err(|error| FileError::new("list directory", path, error))?;
-        let of_entry = match std::fs::symlink_metadata(entry.path()) {
-            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path())?,
+        let path_bytes = above_bytes + entry.file_name().len() as u64;
+        room.names += 1;
+        room.path_bytes = room.path_bytes.saturating_add(path_bytes);
+        let file_bytes = match std::fs::symlink_metadata(entry.path()) {
+            Ok(metadata) if metadata.is_dir() => {
+                add_below(&entry.path(), path_bytes + 1, room)?;
+                0
+            }
             Ok(metadata) if metadata.is_file() => metadata.len().max(metadata.blocks().saturating_mul(BLOCK_BYTES)),
             Ok(_) => 0,
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(FileError::new("look at", &entry.path(), error)),
         };
-        bytes = bytes.saturating_add(of_entry);
+        room.file_bytes = room.file_bytes.saturating_add(file_bytes);
     }
-    Ok(bytes)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -108,13 +129,16 @@ mod tests {
     fn room_is_that_of_files_and_of_holes_in_them() {
         let temp = tempfile::tempdir().unwrap();
         let at = |name: &str| temp.path().join(name);
-        assert_eq!(bytes_below(&at("absent")).unwrap(), 0);
+        assert_eq!(room_below(&at("absent")).unwrap(), RoomBelow::default());
         std::fs::create_dir_all(at("a/b")).unwrap();
         std::fs::write(at("a/b/file"), vec![1; 100_000]).unwrap();
         std::fs::File::create(at("a/hole")).unwrap().set_len(5 << 20).unwrap();
         std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
-        let found = bytes_below(temp.path()).unwrap();
-        assert!((100_000 + (5 << 20)..250_000 + (5 << 20)).contains(&found), "{found}");
+        let found = room_below(temp.path()).unwrap();
+        assert!((100_000 + (5 << 20)..250_000 + (5 << 20)).contains(&found.file_bytes), "{found:?}");
+        let names = ["a", "a/b", "a/b/file", "a/hole", "link"];
+        let path_bytes = names.iter().map(|name| name.len() as u64).sum();
+        assert_eq!((found.names, found.path_bytes), (names.len() as u64, path_bytes));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! INVARIANT: a name that has gone is told from every failure; no link is followed unless it is asked for; reading adds
 //! nothing to the page cache, and throws out of it no more than the rest of a step whose first missing page is before it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
@@ -78,17 +78,7 @@ impl LiveDirectory {
         &self.path
     }
 
-    /// The names in it, in no order, and whether each is a directory or a link where that is told at once.
-    pub fn names(&self) -> Result<Vec<(OsString, Option<PathKind>)>, FileError> {
-        let mut names = Vec::new();
-        self.each_name(&mut |name, kind| {
-            names.push((name.to_owned(), kind));
-            Ok::<(), FileError>(())
-        })?;
-        Ok(names)
-    }
-
-    /// Hands over the names in it in the same way, however many there are.
+    /// Hands over the names in it, in no order and however many there are, and what each is where that is told at once.
     pub fn each_name<E: From<FileError>>(&self, each: EachName<'_, E>) -> Result<(), E> {
         let failed = |error: Errno| FileError::new("list directory", &self.path, error);
         for entry in Dir::read_from(&self.fd).map_err(failed)? {
@@ -290,10 +280,15 @@ mod tests {
         assert_eq!(directory.link_target(name("link")).unwrap().unwrap(), Path::new("file"));
         assert_eq!(directory.facts(name("link")).unwrap().unwrap().kind, PathKind::Link);
         assert_eq!(directory.file(name("file")).unwrap().unwrap().facts().bytes, 7);
-        let mut names: Vec<_> = directory.names().unwrap();
+        let mut names = Vec::new();
+        let listed = directory.each_name(&mut |name, kind| {
+            names.push((name.to_owned(), kind));
+            Ok::<(), FileError>(())
+        });
+        listed.unwrap();
         names.sort();
         assert_eq!(names.len(), 6);
-        assert_eq!(names.first().unwrap(), &(OsString::from("dangling"), Some(PathKind::Link)));
+        assert_eq!(names.first().unwrap(), &("dangling".into(), Some(PathKind::Link)));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use directory::{
 pub use error::FileError;
 pub use held::HeldDirectory;
 pub use holders::{LockHolder, lock_holders};
-pub use inspect::{PathFacts, PathKind, bytes_below, link_target, look_at, rename_aside};
+pub use inspect::{PathFacts, PathKind, RoomBelow, link_target, look_at, rename_aside, room_below};
 pub use live::{Links, LiveDirectory, LiveFacts, LiveFile};
 pub use lock::{DirectoryLock, Lock, LockKind, lock_directory};
 pub use read::{

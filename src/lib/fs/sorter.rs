@@ -63,8 +63,13 @@ impl<'a> Sorter<'a> {
 
     /// Room that so many records of so many bytes in all take on the disk.
     pub fn spilled_bytes(count: u64, bytes: u64) -> u64 {
+        Self::spilled_bytes_with(SORT_RUN_BYTES, count, bytes)
+    }
+
+    /// The same, with runs of another size.
+    pub fn spilled_bytes_with(run_bytes: usize, count: u64, bytes: u64) -> u64 {
         let in_memory = bytes.saturating_add(count.saturating_mul(PLACE_BYTES as u64));
-        if in_memory < SORT_RUN_BYTES as u64 {
+        if in_memory < run_bytes as u64 {
             return 0;
         }
         bytes.saturating_add(count.saturating_mul(LENGTH_BYTES as u64))

@@ -467,6 +467,10 @@ mod tests {
         for name in ["marker", "x", "a/b/c/d"] {
             std::fs::write(temp.path().join(name), "").unwrap();
         }
+        // More than the system lists at once.
+        for number in 0..3000 {
+            std::fs::write(temp.path().join(format!("a/b/a_name_of_some_length_{number}")), "").unwrap();
+        }
         Tree::open(temp.path()).unwrap().remove_content(&[OsStr::new("marker")]).unwrap();
         let left: Vec<_> = std::fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["marker"]);

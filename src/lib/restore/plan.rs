@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::choose::Choice;
-use super::content::Content;
+use super::content::{Content, FoundNames};
 use super::error::RestoreError;
 use super::harmless::{CopyPlan, StoredFacts, StoredFiles};
 use super::includes::{self, ConfigurationFiles};
@@ -14,7 +14,7 @@ use super::old_wal::OldWalUse;
 use super::proof::Proof;
 use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
 use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour};
-use crate::fs::{self, PathFacts};
+use crate::fs::{self, PathFacts, RoomBelow};
 use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TargetBound, TimelineHistory,
 };
@@ -221,12 +221,17 @@ impl RestorePlan {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();
             parts.push((&tablespace.path, bytes, tablespace.action));
         }
+        let mut names = FoundNames::default();
         let mut rooms: Vec<(u64, u64, Room)> = Vec::new();
         for (path, needed_bytes, action) in parts {
             let (existing, facts) = existing_above(path)?;
             // What stands there will make room, or is right and is kept: which of it is known only when it was read.
             let is_filled = action == DirectoryAction::EmptyAndFill || action.keeps_content();
-            let filled_bytes = if is_filled { fs::bytes_below(path)? } else { 0 };
+            let filled = if is_filled { fs::room_below(path)? } else { RoomBelow::default() };
+            if action.keeps_content() {
+                names.add(&filled);
+            }
+            let filled_bytes = filled.file_bytes;
             match rooms.iter_mut().find(|(device, _, _)| *device == facts.device) {
                 Some((_, filled, room)) => {
                     room.needed_bytes = room.needed_bytes.saturating_add(needed_bytes);
@@ -238,6 +243,10 @@ impl RestorePlan {
                     rooms.push((facts.device, filled_bytes, room));
                 }
             }
+        }
+        // They are sorted where the data directory is, which came first.
+        if let Some((_, _, room)) = rooms.first_mut() {
+            room.needed_bytes = room.needed_bytes.saturating_add(names.spilled_bytes());
         }
         let mut least = Vec::new();
         for (_, filled_bytes, room) in rooms {

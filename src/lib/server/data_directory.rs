@@ -49,10 +49,17 @@ pub fn read_control_file(data_directory: &Path) -> Result<Option<ControlFile>, C
 /// The same, with the bytes that it was read from.
 pub fn read_control_file_bytes(data_directory: &Path) -> Result<Option<(Vec<u8>, ControlFile)>, ControlFileReadError> {
     let path = data_directory.join(ControlFile::PATH);
+    read_until_believed(&path, &mut || fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64))
+}
+
+fn read_until_believed(
+    path: &Path,
+    read: &mut dyn FnMut() -> Result<Vec<u8>, FileError>,
+) -> Result<Option<(Vec<u8>, ControlFile)>, ControlFileReadError> {
     let mut tries = TRIES;
     let mut last = None;
     loop {
-        let bytes = match fs::read_at_most(&path, ControlFile::FILE_LENGTH as u64) {
+        let bytes = match read() {
             Err(error) if error.is_not_found() => return Ok(None),
             bytes => bytes?,
         };
@@ -63,7 +70,7 @@ pub fn read_control_file_bytes(data_directory: &Path) -> Result<Option<(Vec<u8>,
             Err(error @ ControlFileError::Crc { .. }) if tries > 0 && last.as_ref() != Some(&error) => {
                 last = Some(error);
             }
-            Err(source) => return Err(ControlFileReadError::Invalid { path, source }),
+            Err(source) => return Err(ControlFileReadError::Invalid { path: path.to_owned(), source }),
         }
         clock::wait(PAUSE);
     }
@@ -134,6 +141,29 @@ mod tests {
         let other = SystemIdentifier::new(own.get() + 1).unwrap();
         assert_eq!(LocalDirectory::at(&link, other), LocalDirectory::Elsewhere);
         assert_eq!(LocalDirectory::at(&temp.path().join("absent"), own), LocalDirectory::Elsewhere);
+    }
+
+    /// Its server writes it while it is read.
+    #[test]
+    fn what_is_half_written_is_read_again() {
+        let mut reads = 0;
+        let mut half_written = |whole_at: u8| {
+            reads = 0;
+            read_until_believed(Path::new("pg_control"), &mut || {
+                let mut bytes = CONTROL_15.to_vec();
+                reads += 1;
+                if reads < whole_at {
+                    bytes[20] ^= reads;
+                }
+                Ok(bytes)
+            })
+        };
+        for whole_at in [1, 2, 3, 10] {
+            let (bytes, control) = half_written(whole_at).unwrap().unwrap();
+            assert_eq!(bytes, CONTROL_15);
+            assert_eq!(control, ControlFile::decode(CONTROL_15).unwrap());
+        }
+        assert_eq!(half_written(11).unwrap_err().class(), ErrorClass::Corrupt, "it is never whole");
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Backups that share packs, and which part of which pack belongs to which of their files.
 //!
-//! LIMIT: memory. For each different file of the backups of one family, 80 bytes and 40 for each further extent; when
-//! a family has several backups, 40 more; up to twice that, for room to grow. Families are looked at one after the other, and names are not kept: the maps
-//! are read again for the names of what is damaged.
+//! LIMIT: memory. Nothing is kept for each file but what is sorted ([`SortedPieces`]); 16 bytes for each whose digest is
+//! wrong. Families are looked at one after the other, and the maps are read again for the names of what is damaged.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use super::catalog::{ListedBackup, Tree};
+use super::pieces::{FileFacts, FileId, Piece, SortedPieces, sorting_place};
+use super::{VerifyError, VerifyOptions};
 use crate::codec::ContentDigest;
+use crate::fs::{FileError, Sorter};
 use crate::repository::{
     BackupId, ClusterRef, Damage, Extent, FileEntry, FileKind, PackNeed, Repository, RepositoryError,
 };
@@ -16,36 +18,12 @@ use crate::repository::{
 /// Names of lost files that are told for each backup and pack.
 const NAMED_FILES_MAX: usize = 5;
 
-/// What is known of a file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FileFacts {
-    pub(super) digest: ContentDigest,
-    pub(super) bytes: u64,
-}
-
-/// Part of a pack that belongs to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Piece {
-    /// Which pack of the family.
-    pub(super) pack: u32,
-    /// Where it begins in the pack's plain content.
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    /// Which file of the family.
-    pub(super) file: u32,
-    /// Where it begins in the file.
-    pub(super) at: u64,
-}
-
 /// Backups that share packs.
 #[derive(Debug, Default)]
 pub(super) struct Family {
     /// Which backups of the tree.
     pub(super) members: Vec<usize>,
     pub(super) packs: Vec<PackNeed>,
-    pub(super) files: Vec<FileFacts>,
-    /// In the order of the packs.
-    pub(super) pieces: Vec<Piece>,
     /// The server's page size.
     pub(super) page_bytes: u32,
     pack_of: BTreeMap<(BackupId, u32), u32>,
@@ -57,11 +35,24 @@ struct Group {
     members: Vec<usize>,
 }
 
-/// Gives each different file of a family a number, the same each time that its maps are read.
-#[derive(Debug, Default)]
-struct Numbering {
-    next: u32,
-    known: Option<HashMap<[u8; 32], u32>>,
+/// What the maps of a family say of its files.
+pub(super) struct MappedFiles {
+    pub(super) pieces: SortedPieces,
+    /// Files without content whose digest is not that of nothing: no part of a pack proves them.
+    pub(super) wrong: BTreeSet<FileId>,
+}
+
+/// Why a map was not read to its end.
+#[derive(Debug)]
+enum Unread {
+    Map(RepositoryError),
+    Sort(FileError),
+}
+
+impl From<RepositoryError> for Unread {
+    fn from(error: RepositoryError) -> Self {
+        Self::Map(error)
+    }
 }
 
 /// Lost files of a backup, by the pack that they are lost with.
@@ -103,46 +94,51 @@ impl Family {
         &mut self,
         repository: &Repository,
         tree: &Tree,
+        options: &VerifyOptions,
         problem: &mut dyn FnMut(&ListedBackup, &RepositoryError),
-    ) {
-        let members = std::mem::take(&mut self.members);
-        let mut numbering = Numbering::of(&members);
-        for backup in members.iter().filter_map(|number| tree.backups.get(*number)) {
+    ) -> Result<MappedFiles, VerifyError> {
+        let members: Vec<&ListedBackup> = self.members.iter().filter_map(|number| tree.backups.get(*number)).collect();
+        let place = sorting_place(options, members.iter().map(|backup| backup.record.sizes.files).sum())?;
+        let empty = repository.keys().plain_digest(b"");
+        let (mut sorter, mut wrong) = (Sorter::new(&place), BTreeSet::new());
+        for backup in members {
             self.page_bytes = backup.record.block_bytes;
             let mut sums = (0, 0);
-            let read = self.each_file(repository, &tree.cluster, backup, &mut numbering, &mut |family, file| {
+            let read = self.each_file(repository, &tree.cluster, backup, &mut |file| {
                 sums = (sums.0 + 1, sums.1 + file.facts.bytes);
-                family.take(&file);
+                if file.facts.bytes == 0 && file.facts.digest != empty {
+                    wrong.insert(file.facts.id);
+                }
+                file.pieces().try_for_each(|piece| sorter.push(&piece.encode())).map_err(Unread::Sort)
             });
             let expected = (backup.record.sizes.files, backup.record.sizes.file_bytes);
-            let read =
-                read.and_then(|()| if sums == expected { Ok(()) } else { wrong_sums(repository, tree, backup, sums) });
-            if let Err(error) = read {
-                problem(backup, &error);
+            match read {
+                Ok(()) if sums == expected => {}
+                Ok(()) => problem(backup, &wrong_sums(repository, tree, backup, sums)),
+                Err(Unread::Map(error)) => problem(backup, &error),
+                Err(Unread::Sort(error)) => return Err(VerifyError::Sort(error)),
             }
         }
-        self.members = members;
-        self.pieces.sort_unstable();
+        Ok(MappedFiles { pieces: SortedPieces::new(sorter.finish().map_err(VerifyError::Sort)?), wrong })
     }
 
-    fn take(&mut self, file: &MappedFile<'_>) {
-        if file.number as usize != self.files.len() {
-            return; // another backup has the same one
+    /// Hands over the parts of these files, by their place in each; what is wrong with a map was told when it was read
+    /// first.
+    pub(super) fn parts_of(
+        &self,
+        repository: &Repository,
+        tree: &Tree,
+        mut files: BTreeSet<FileId>,
+        each: &mut dyn FnMut(FileFacts, BTreeMap<u64, Piece>),
+    ) {
+        for backup in self.members.iter().filter_map(|number| tree.backups.get(*number)) {
+            let _ = self.each_file(repository, &tree.cluster, backup, &mut |file| {
+                if files.remove(&file.facts.id) {
+                    each(file.facts, file.pieces().map(|piece| (piece.at, piece)).collect());
+                }
+                Ok(())
+            });
         }
-        let mut at = 0;
-        for (pack, extent) in &file.places {
-            let (offset, length) = (extent.offset, extent.length);
-            self.pieces.push(Piece { pack: *pack, offset, length, file: file.number, at });
-            at += length;
-        }
-        self.files.push(file.facts);
-    }
-
-    /// Files without content whose digest is not that of nothing: no part of a pack proves them.
-    pub(super) fn wrong_empty_files(&self, repository: &Repository) -> Vec<u32> {
-        let empty = repository.keys().plain_digest(b"");
-        let numbered = self.files.iter().zip(0..);
-        numbered.filter(|(facts, _)| facts.bytes == 0 && facts.digest != empty).map(|(_, file)| file).collect()
     }
 
     /// The files of each backup that lie in these parts of packs, or are among `wrong`, which belong to the last pack.
@@ -151,9 +147,8 @@ impl Family {
         repository: &Repository,
         tree: &Tree,
         damaged: &BTreeMap<u32, Vec<Range<u64>>>,
-        wrong: &BTreeSet<u32>,
+        wrong: &BTreeSet<FileId>,
     ) -> Vec<(BackupId, LostFiles, LostFiles)> {
-        let mut numbering = Numbering::of(&self.members);
         let mut all = Vec::new();
         for backup in self.members.iter().filter_map(|number| tree.backups.get(*number)) {
             let (mut lost, mut wrongly_mapped) = (LostFiles::new(), LostFiles::new());
@@ -164,9 +159,8 @@ impl Family {
                     names.push(path.to_owned());
                 }
             };
-            let mut family = Self { packs: self.packs.clone(), pack_of: self.pack_of.clone(), ..Self::default() };
             // What is wrong with a map was told when it was read first.
-            let _ = family.each_file(repository, &tree.cluster, backup, &mut numbering, &mut |_, file| {
+            let _ = self.each_file(repository, &tree.cluster, backup, &mut |file| {
                 let touched = |(pack, extent): &&(u32, Extent)| {
                     let end = extent.offset.saturating_add(extent.length);
                     let ranges = damaged.get(pack).map(Vec::as_slice).unwrap_or_default();
@@ -174,9 +168,10 @@ impl Family {
                 };
                 let packs: BTreeSet<u32> = file.places.iter().filter(touched).map(|(pack, _)| *pack).collect();
                 packs.iter().for_each(|pack| note(&mut lost, *pack, file.path));
-                if wrong.contains(&file.number) {
+                if wrong.contains(&file.facts.id) {
                     note(&mut wrongly_mapped, 0, file.path);
                 }
+                Ok(())
             });
             all.push((backup.record.id, lost, wrongly_mapped));
         }
@@ -184,13 +179,12 @@ impl Family {
     }
 
     fn each_file(
-        &mut self,
+        &self,
         repository: &Repository,
         cluster: &ClusterRef,
         backup: &ListedBackup,
-        numbering: &mut Numbering,
-        each: &mut dyn FnMut(&mut Self, MappedFile<'_>),
-    ) -> Result<(), RepositoryError> {
+        each: &mut dyn FnMut(MappedFile<'_>) -> Result<(), Unread>,
+    ) -> Result<(), Unread> {
         let map = repository.file_map(cluster, &backup.record)?;
         let numbers: HashMap<u32, u32> = map
             .needs()
@@ -207,48 +201,45 @@ impl Family {
                 let end = extent.offset.checked_add(extent.length);
                 match (pack, need, end) {
                     (Some(pack), Some(need), Some(end)) if end <= need.plain_bytes => places.push((pack, extent)),
-                    _ => return Err(out_of_pack(repository, cluster, backup, &path.to_string())),
+                    _ => return Err(out_of_pack(repository, cluster, backup, &path.to_string()).into()),
                 }
             }
-            let facts = FileFacts { digest, bytes };
-            let number = numbering.number(repository, &facts, &places);
-            each(self, MappedFile { number, facts, places, path: &path.to_string() });
-            Ok(())
+            let facts = FileFacts { id: file_id(repository, &digest, bytes, &places), digest, bytes };
+            each(MappedFile { facts, places, path: &path.to_string() })
         })
     }
 }
 
 /// A file as a map has it.
 struct MappedFile<'a> {
-    number: u32,
     facts: FileFacts,
     places: Vec<(u32, Extent)>,
     path: &'a str,
 }
 
-impl Numbering {
-    fn of(members: &[usize]) -> Self {
-        Self { next: 0, known: (members.len() > 1).then(HashMap::new) }
-    }
-
-    fn number(&mut self, repository: &Repository, facts: &FileFacts, places: &[(u32, Extent)]) -> u32 {
-        let new = self.next;
-        let Some(known) = &mut self.known else {
-            self.next = self.next.saturating_add(1);
-            return new;
+impl MappedFile<'_> {
+    fn pieces(&self) -> impl Iterator<Item = Piece> {
+        let mut next: u64 = 0;
+        let piece = move |(pack, extent): &(u32, Extent)| {
+            let (at, length) = (next, extent.length);
+            next = next.saturating_add(length);
+            Piece { pack: *pack, offset: extent.offset, length, at, file: self.facts }
         };
-        let mut hasher = repository.keys().plain_hasher();
-        hasher.update(facts.digest.as_bytes());
-        hasher.update(&facts.bytes.to_le_bytes());
-        for (pack, extent) in places {
-            hasher.update(&pack.to_le_bytes());
-            hasher.update(&extent.offset.to_le_bytes());
-            hasher.update(&extent.length.to_le_bytes());
-        }
-        let number = *known.entry(*hasher.finish().as_bytes()).or_insert(new);
-        self.next = self.next.max(number.saturating_add(1));
-        number
+        self.places.iter().map(piece).filter(|piece| piece.length > 0)
     }
+}
+
+fn file_id(repository: &Repository, digest: &ContentDigest, bytes: u64, places: &[(u32, Extent)]) -> FileId {
+    let mut hasher = repository.keys().plain_hasher();
+    hasher.update(digest.as_bytes());
+    hasher.update(&bytes.to_le_bytes());
+    for (pack, extent) in places {
+        hasher.update(&pack.to_le_bytes());
+        hasher.update(&extent.offset.to_le_bytes());
+        hasher.update(&extent.length.to_le_bytes());
+    }
+    let hash = hasher.finish();
+    hash.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 fn map_key(cluster: &ClusterRef, backup: &ListedBackup) -> Option<crate::store::ObjectKey> {
@@ -272,11 +263,11 @@ fn wrong_sums(
     tree: &Tree,
     backup: &ListedBackup,
     (files, bytes): (u64, u64),
-) -> Result<(), RepositoryError> {
+) -> RepositoryError {
     let sizes = &backup.record.sizes;
     let problem = format!(
         "it has {files} files of {bytes} bytes where the record says {} files of {} bytes",
         sizes.files, sizes.file_bytes
     );
-    Err(damaged(repository, &tree.cluster, backup, problem))
+    damaged(repository, &tree.cluster, backup, problem)
 }

@@ -21,9 +21,9 @@
 //! The way of what is found: [`Finding`]s are values, one for each object. Damage in one object stops nothing. At the
 //! end, pure functions tell what each costs ([`Cost`]): `costs`, `wal_costs`.
 //!
-//! LIMIT: memory. The objects are listed in pages of a thousand keys; each thread holds up to 16 MiB (a run of frames of
-//! a pack, or a window of another object); of WAL the ranges without holes are kept; of backups their records and tables
-//! of packs; of files what `family` says.
+//! LIMIT: memory. The objects are listed in pages of a thousand keys; two threads hold up to 16 MiB each (a run of frames
+//! of a pack, or a window of another object), many hold less; of WAL the ranges without holes are kept; of backups their
+//! records and tables of packs; what is known of files is sorted outside memory (`pieces`).
 
 mod catalog;
 mod chooser;
@@ -34,7 +34,9 @@ mod left_overs;
 mod objects;
 mod packs;
 mod pass;
+mod pieces;
 mod report;
+mod runs;
 mod sample;
 mod segments;
 mod wal_costs;
@@ -47,6 +49,7 @@ use std::path::PathBuf;
 
 use crate::clock::Stopwatch;
 use crate::error::{Classified, ErrorClass};
+use crate::fs::FileError;
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupId, ClusterName, Repository, RepositoryError};
 
@@ -77,9 +80,16 @@ pub struct VerifyOptions {
     pub depth: Depth,
     /// Whether the records of the WAL are read.
     pub wal_records: bool,
-    /// How many threads read.
+    /// How many threads read; no more than [`THREADS_MAX`] do.
     pub threads: usize,
+    /// A directory of the repository for what is too much for memory.
+    pub scratch: Option<PathBuf>,
+    /// Another one for it, where that has no room or may not be written.
+    pub temporary: PathBuf,
 }
+
+/// LIMIT: threads; each holds some MiB.
+pub const THREADS_MAX: usize = 16;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +117,29 @@ pub enum VerifyError {
     /// A thread could not be started.
     #[error("could not start a thread")]
     Thread(#[source] std::io::Error),
+    /// What the maps say of files, which may be too much for memory, could not be kept on the disk.
+    #[error("could not sort the parts of files outside memory")]
+    Sort(#[source] FileError),
+    /// There is too little room for that.
+    #[error(
+        "sorting the parts of files needs about {needed} bytes, which neither the repository nor \"{}\" has for it, \
+         where {available} are left",
+        path.display()
+    )]
+    NoRoom {
+        /// Where there is too little, too.
+        path: PathBuf,
+        /// About how many bytes that takes.
+        needed: u64,
+        /// How many there are.
+        available: u64,
+    },
+    /// A mistake in pgv.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What cannot be.
+        what: &'static str,
+    },
     /// A signal came.
     #[error("interrupted; what was found until then is not shown")]
     Cancelled,
@@ -118,6 +151,9 @@ impl Classified for VerifyError {
             Self::Repository(error) => error.class(),
             Self::UnknownCluster { .. } | Self::UnknownBackup { .. } => ErrorClass::NotFound,
             Self::Thread(error) => ErrorClass::of_io(error),
+            Self::Sort(error) => error.class(),
+            Self::NoRoom { .. } => ErrorClass::NoSpace,
+            Self::Internal { .. } => ErrorClass::Internal,
             Self::Cancelled => ErrorClass::Interrupted,
         }
     }

@@ -1,34 +1,21 @@
 //! The content of packs: each frame against the index, and the digest of each file against the frames, in one pass.
 //!
-//! A pack is cut into runs of frames that several threads read. A file that lies in one run is proven by the thread that
+//! Several threads read runs of frames ([`Run`]). A file that lies in one run is proven by the thread that
 //! reads it. Of a file that lies in several runs, the threads hand on the digests of its pages (or its few bytes), and
 //! [`FileProofs`] puts them together in the order of the packs. A file whose parts do not come in that order, or do not
 //! lie on page boundaries, is read again by itself: format 1 allows it and no writer of it does so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::family::{Family, Piece};
+use super::VerifyError;
+use super::family::Family;
 use super::finding::problem_of;
-use super::sample::Sampler;
+use super::pieces::{FileFacts, FileId, Piece};
+use super::runs::{PackWork, Run};
 use crate::codec::{ContentDigest, FileHasher, PAGED_FILE_BYTES, PageDigest, PageListHasher, PlainHasher};
 use crate::error::{Classified, ErrorClass};
 use crate::repository::{ClusterRef, Damage, HEADER_COPY, PackReader, Repository, RepositoryError, SinkError};
-
-/// A run is ended once it has so many frames, stored bytes, or plain ones: those are held until all of it is read, and
-/// the leaves of maps are large and compress well.
-const RUN_FRAMES: usize = 32;
-const RUN_STORED_BYTES: u64 = 4 << 20;
-const RUN_PLAIN_BYTES: u64 = 8 << 20;
-
-/// What a thread does.
-pub(super) enum PackWork<'a> {
-    /// The pack as a whole was looked at; with what is wrong with it.
-    Opened { pack: u32, bytes: u64, problem: Option<RepositoryError> },
-    /// Frames to read.
-    Run { reader: Arc<PackReader<'a>>, pack: u32, frames: Range<usize> },
-}
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -44,98 +31,28 @@ pub(super) struct PackResult {
     /// Parts of its plain content.
     pub(super) damaged: Vec<(Range<u64>, String, ErrorClass)>,
     pub(super) proofs: Vec<Proof>,
+    pub(super) failed: Option<VerifyError>,
 }
 
 /// What a run says about a file of which it holds a part.
 #[derive(Debug)]
 pub(super) enum Proof {
     /// It is not what its digest says.
-    Wrong(u32),
-    /// Part of it is in a damaged frame.
-    Lost(u32),
+    Wrong(FileId),
+    /// This part of it is in a damaged frame, and others are not.
+    Lost(FileId),
     /// Its parts cannot be put together from frames.
-    Again(u32),
+    Again(FileId),
     /// The pages of a part, which begins here in the file.
-    Pages { file: u32, at: u64, bytes: u64, pages: Vec<PageDigest> },
+    Pages { file: FileFacts, at: u64, bytes: u64, pages: Vec<PageDigest> },
     /// The bytes of a part of a file that is not handled by pages.
-    Bytes { file: u32, at: u64, bytes: Vec<u8> },
-}
-
-/// Opens the packs of a family one after the other and cuts them into runs.
-pub(super) struct PackRuns<'a> {
-    pub(super) repository: &'a Repository,
-    pub(super) cluster: &'a ClusterRef,
-    pub(super) family: &'a Family,
-    pub(super) sampler: Sampler,
-    pub(super) is_quick: bool,
-    next_pack: u32,
-    open: Option<(Arc<PackReader<'a>>, u32, usize)>,
-}
-
-impl<'a> PackRuns<'a> {
-    pub(super) fn new(
-        repository: &'a Repository,
-        cluster: &'a ClusterRef,
-        family: &'a Family,
-        sampler: Sampler,
-        is_quick: bool,
-    ) -> Self {
-        Self { repository, cluster, family, sampler, is_quick, next_pack: 0, open: None }
-    }
-
-    fn next_run(&mut self) -> Option<PackWork<'a>> {
-        let (reader, pack, next) = self.open.as_mut()?;
-        let frames = &reader.index().frames;
-        while *next < frames.len() {
-            let begin = *next;
-            let (mut stored, mut plain) = (0, 0);
-            for frame in frames.iter().skip(begin).take(RUN_FRAMES) {
-                stored += u64::from(frame.stored_bytes);
-                plain += u64::from(frame.plain_bytes);
-                *next += 1;
-                if stored >= RUN_STORED_BYTES || plain >= RUN_PLAIN_BYTES {
-                    break;
-                }
-            }
-            if self.sampler.takes() {
-                return Some(PackWork::Run { reader: Arc::clone(reader), pack: *pack, frames: begin..*next });
-            }
-        }
-        self.open = None;
-        None
-    }
-}
-
-impl<'a> Iterator for PackRuns<'a> {
-    type Item = PackWork<'a>;
-
-    fn next(&mut self) -> Option<PackWork<'a>> {
-        if let Some(run) = self.next_run() {
-            return Some(run);
-        }
-        let pack = self.next_pack;
-        let need = self.family.packs.get(pack as usize)?;
-        self.next_pack += 1;
-        if self.is_quick {
-            let problem = PackReader::check_sizes(self.repository, self.cluster, need).err();
-            return Some(PackWork::Opened { pack, bytes: 0, problem });
-        }
-        let opened = PackReader::open(self.repository, self.cluster, need);
-        Some(match opened {
-            Err(error) => PackWork::Opened { pack, bytes: 0, problem: Some(error) },
-            Ok(reader) => {
-                let problem = reader.check_frame_of_reference(need).err();
-                let content: u64 = reader.index().frames.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
-                self.open = Some((Arc::new(reader), pack, 0));
-                PackWork::Opened { pack, bytes: need.body_bytes.saturating_sub(content), problem }
-            }
-        })
-    }
+    Bytes { file: FileFacts, at: u64, bytes: Vec<u8> },
 }
 
 /// Does one piece of work.
 pub(super) fn check(repository: &Repository, family: &Family, work: PackWork<'_>) -> PackResult {
     match work {
+        PackWork::Failed(error) => PackResult { failed: Some(error), ..PackResult::default() },
         PackWork::Opened { pack, bytes, problem } => {
             let of_copy = |error: &RepositoryError| {
                 matches!(error, RepositoryError::Damaged { damage: Damage::Digest { what: HEADER_COPY }, .. })
@@ -147,7 +64,7 @@ pub(super) fn check(repository: &Repository, family: &Family, work: PackWork<'_>
             });
             PackResult { pack, bytes, is_opened: true, problem, is_content_whole, ..PackResult::default() }
         }
-        PackWork::Run { reader, pack, frames } => check_run(repository, family, &reader, pack, frames),
+        PackWork::Run(run) => check_run(repository, family, run),
     }
 }
 
@@ -161,13 +78,8 @@ struct Frame {
     is_damaged: bool,
 }
 
-fn check_run(
-    repository: &Repository,
-    family: &Family,
-    reader: &PackReader<'_>,
-    pack: u32,
-    frames: Range<usize>,
-) -> PackResult {
+fn check_run(repository: &Repository, family: &Family, run: Run<'_>) -> PackResult {
+    let Run { reader, pack, frames, pieces, is_again } = run;
     let mut result = PackResult { pack, ..PackResult::default() };
     let mut held = Vec::with_capacity(frames.len());
     let whole = reader.offset_of(frames.start)..reader.offset_of(frames.end);
@@ -191,13 +103,12 @@ fn check_run(
             held.push(Frame { at: whole.clone(), pages: Vec::new(), plain: Vec::new(), is_damaged: true });
         }
     }
-    let reaches = |piece: &&Piece| piece.pack == pack && piece.offset.saturating_add(piece.length) > whole.start;
-    let first = family.pieces.partition_point(|piece| (piece.pack, piece.offset) < (pack, whole.start));
-    let back = family.pieces.get(..first).unwrap_or_default().iter().rev();
-    let reaching = back.take_while(reaches).count();
-    let after = family.pieces.partition_point(|piece| (piece.pack, piece.offset) < (pack, whole.end));
-    for piece in family.pieces.get(first - reaching..after).unwrap_or_default() {
-        let part = piece.offset.max(whole.start)..piece.offset.saturating_add(piece.length).min(whole.end);
+    if is_again {
+        // It was told when it was read first.
+        (result.bytes, result.damaged) = (0, Vec::new());
+    }
+    for piece in &pieces {
+        let part = piece.offset.max(whole.start)..piece.end().min(whole.end);
         let page_bytes = reader.index().page_bytes;
         let begun = Part { piece, part, page_bytes };
         result.proofs.extend(begun.prove(repository, family, &held));
@@ -214,15 +125,16 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn prove(&self, repository: &Repository, family: &Family, frames: &[Frame]) -> Option<Proof> {
-        let file = self.piece.file;
-        let facts = family.files.get(file as usize)?;
+        let facts = self.piece.file;
+        let file = facts.id;
         let touched = frames.iter().filter(|frame| frame.at.start < self.part.end && self.part.start < frame.at.end);
-        if touched.clone().any(|frame| frame.is_damaged) {
-            return Some(Proof::Lost(file));
-        }
         let at = self.piece.at + (self.part.start - self.piece.offset);
         let length = self.part.end - self.part.start;
         let is_all = length == facts.bytes;
+        if touched.clone().any(|frame| frame.is_damaged) {
+            // Of what is lost as a whole nothing else will come.
+            return (!is_all).then_some(Proof::Lost(file));
+        }
         if facts.bytes > PAGED_FILE_BYTES {
             let page_bytes = u64::from(self.page_bytes.max(1));
             let mut list = repository.keys().page_list_hasher();
@@ -245,7 +157,7 @@ impl Part<'_> {
             }
             return match is_all {
                 true => (list.finish() != facts.digest).then_some(Proof::Wrong(file)),
-                false => Some(Proof::Pages { file, at, bytes: length, pages }),
+                false => Some(Proof::Pages { file: facts, at, bytes: length, pages }),
             };
         }
         let mut hasher = repository.keys().plain_hasher();
@@ -258,7 +170,7 @@ impl Part<'_> {
         }
         match is_all {
             true => (hasher.finish() != facts.digest).then_some(Proof::Wrong(file)),
-            false => Some(Proof::Bytes { file, at, bytes }),
+            false => Some(Proof::Bytes { file: facts, at, bytes }),
         }
     }
 }
@@ -266,11 +178,11 @@ impl Part<'_> {
 /// Files that lie in several runs.
 #[derive(Default)]
 pub(super) struct FileProofs {
-    open: HashMap<u32, OpenFile>,
-    lost: BTreeSet<u32>,
-    pub(super) again: BTreeSet<u32>,
+    open: HashMap<FileId, OpenFile>,
+    lost: BTreeSet<FileId>,
+    pub(super) again: BTreeSet<FileId>,
     /// Files whose frames are right and whose digest is another one.
-    pub(super) wrong: BTreeSet<u32>,
+    pub(super) wrong: BTreeSet<FileId>,
 }
 
 struct OpenFile {
@@ -285,8 +197,8 @@ enum Hasher {
 
 impl FileProofs {
     /// Takes what a run says, in the order of the packs.
-    pub(super) fn take(&mut self, repository: &Repository, family: &Family, proof: Proof) {
-        let (file, at, bytes) = match &proof {
+    pub(super) fn take(&mut self, repository: &Repository, proof: Proof) {
+        let (facts, at, bytes) = match &proof {
             Proof::Wrong(file) => {
                 self.wrong.insert(*file);
                 return;
@@ -301,7 +213,7 @@ impl FileProofs {
             Proof::Pages { file, at, bytes, .. } => (*file, *at, *bytes),
             Proof::Bytes { file, at, bytes } => (*file, *at, bytes.len() as u64),
         };
-        let Some(facts) = family.files.get(file as usize) else { return };
+        let file = facts.id;
         if self.lost.contains(&file) || self.again.contains(&file) {
             return;
         }
@@ -333,11 +245,11 @@ impl FileProofs {
 
     /// Files of which not every part came, though none is lost.
     pub(super) fn end(&mut self) {
-        let incomplete: Vec<u32> = self.open.drain().map(|(file, _)| file).collect();
+        let incomplete: Vec<FileId> = self.open.drain().map(|(file, _)| file).collect();
         incomplete.into_iter().for_each(|file| self.leave(file));
     }
 
-    fn leave(&mut self, file: u32) {
+    fn leave(&mut self, file: FileId) {
         self.open.remove(&file);
         if !self.lost.contains(&file) {
             self.again.insert(file);

@@ -6,17 +6,19 @@ use std::ops::{ControlFlow, Range};
 use super::catalog::{self, Tree};
 use super::chooser::{Chooser, Ranges, of_backup};
 use super::costs::{Judged, LostWithPacks, map_of};
-use super::family::Family;
+use super::family::{Family, MappedFiles};
 use super::finding::{Cost, Findings, PackDamage, Subject};
 use super::left_overs::LeftOvers;
 use super::objects::{self, CheckedObject, ObjectWork, keys};
-use super::packs::{self, FileProofs, PackResult, PackRuns, Proof};
+use super::packs::{self, FileProofs, PackResult, Proof};
+use super::pieces::{FileId, SortedPieces};
 use super::report::{VerifyLeftOver, VerifyRead};
+use super::runs::{PackRuns, RunLimits};
 use super::sample::Sampler;
 use super::segments::CheckedSegments;
 use super::wal_costs::BackupSpan;
 use super::wal_records::RecordReader;
-use super::{Depth, VerifyError, VerifyOptions};
+use super::{Depth, THREADS_MAX, VerifyError, VerifyOptions};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::parallel;
 use crate::pg::WalSegmentSize;
@@ -34,6 +36,7 @@ pub(super) struct Pass<'a> {
     options: &'a VerifyOptions,
     reporter: &'a dyn Reporter,
     cancel: &'a Cancel,
+    threads: usize,
     sampler: Sampler,
     findings: Findings,
     left_overs: LeftOvers,
@@ -65,6 +68,7 @@ impl<'a> Pass<'a> {
             options,
             reporter,
             cancel,
+            threads: options.threads.min(THREADS_MAX),
             sampler: Sampler::new(options.depth),
             findings,
             left_overs: LeftOvers::default(),
@@ -119,7 +123,7 @@ impl<'a> Pass<'a> {
         work: impl Iterator<Item = ObjectWork> + Send,
         count: impl Fn(&mut VerifyRead, &CheckedObject),
     ) -> Result<(), VerifyError> {
-        let (repository, threads) = (self.repository, self.options.threads);
+        let (repository, threads) = (self.repository, self.threads);
         let check = |work, _: &std::sync::atomic::AtomicBool| objects::check(repository, work);
         let done = parallel::in_order(threads, work, check, |checked| {
             count(&mut self.read, &checked);
@@ -141,18 +145,19 @@ impl<'a> Pass<'a> {
         let mut done = 0;
         for mut family in Family::all(tree) {
             let mut unread_maps = BTreeSet::new();
+            let mut files = MappedFiles { pieces: SortedPieces::none(), wrong: BTreeSet::new() };
             if self.options.depth != Depth::Quick {
                 let findings = &mut self.findings;
-                family.load(self.repository, tree, &mut |backup, error| {
+                files = family.load(self.repository, tree, self.options, &mut |backup, error| {
                     unread_maps.insert(backup.record.id);
                     if !findings.has_lost(&tree.cluster, &backup.record.id) {
                         let name = format!("file map of backup {}", backup.record.id);
                         let subject = Subject::BackupPart(backup.record.id);
                         findings.add_named(&tree.cluster, name, chain(error), error.class(), subject);
                     }
-                });
+                })?;
             }
-            self.family(tree, &family, &unread_maps, (&mut done, total), &mut lost)?;
+            self.family(tree, (&family, files), &unread_maps, (&mut done, total), &mut lost)?;
         }
         Ok(lost)
     }
@@ -160,7 +165,7 @@ impl<'a> Pass<'a> {
     fn family(
         &mut self,
         tree: &Tree,
-        family: &Family,
+        (family, files): (&Family, MappedFiles),
         unread_maps: &BTreeSet<BackupId>,
         (done, total): (&mut u64, u64),
         lost: &mut LostWithPacks,
@@ -168,11 +173,15 @@ impl<'a> Pass<'a> {
         let (repository, cluster) = (self.repository, &tree.cluster);
         let is_sample = matches!(self.options.depth, Depth::Sample { .. });
         let is_quick = self.options.depth == Depth::Quick;
-        let runs = PackRuns::new(repository, cluster, family, self.sampler.clone(), is_quick);
+        let (sample, limits) = ((self.sampler.clone(), is_quick), RunLimits::of(self.threads));
+        let runs = PackRuns::new((repository, cluster), (family, files.pieces), sample, limits);
         let mut proofs = FileProofs::default();
         let mut damaged: BTreeMap<u32, Vec<Range<u64>>> = BTreeMap::new();
         let check = |work, _: &std::sync::atomic::AtomicBool| packs::check(repository, family, work);
-        let ended = parallel::in_order(self.options.threads, runs, check, |mut result: PackResult| {
+        let ended = parallel::in_order(self.threads, runs, check, |mut result: PackResult| {
+            if let Some(error) = result.failed.take() {
+                return ControlFlow::Break(error);
+            }
             self.read.objects += u64::from(result.is_opened);
             self.read.stored_bytes += result.bytes;
             *done += result.bytes;
@@ -181,14 +190,17 @@ impl<'a> Pass<'a> {
             for proof in std::mem::take(&mut result.proofs) {
                 // Of a sample, only what lies in one piece can be put together.
                 if !is_sample || matches!(proof, Proof::Wrong(_) | Proof::Lost(_)) {
-                    proofs.take(repository, family, proof);
+                    proofs.take(repository, proof);
                 }
             }
             note_pack(&mut self.findings, cluster, family, &result, &mut damaged);
-            if self.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if self.cancel.is_cancelled() {
+                return ControlFlow::Break(VerifyError::Cancelled);
+            }
+            ControlFlow::Continue(())
         });
-        if ended.map_err(VerifyError::Thread)?.is_some() {
-            return Err(VerifyError::Cancelled);
+        if let Some(error) = ended.map_err(VerifyError::Thread)? {
+            return Err(error);
         }
         // Packs that were sampled by their runs go on from other numbers than the next family's.
         for _ in &family.packs {
@@ -197,9 +209,9 @@ impl<'a> Pass<'a> {
         if !is_quick && !is_sample {
             self.read.whole_objects += family.packs.len() as u64;
             proofs.end();
-            self.prove_again(cluster, family, &damaged, &mut proofs);
+            self.prove_again(tree, family, &damaged, &mut proofs);
         }
-        proofs.wrong.extend(family.wrong_empty_files(repository));
+        proofs.wrong.extend(files.wrong);
         if !damaged.is_empty() || !proofs.wrong.is_empty() {
             self.lost_files(tree, family, &damaged, &proofs.wrong, unread_maps, lost);
         }
@@ -209,30 +221,28 @@ impl<'a> Pass<'a> {
     /// Files that could not be put together on the way.
     fn prove_again(
         &mut self,
-        cluster: &ClusterRef,
+        tree: &Tree,
         family: &Family,
         damaged: &BTreeMap<u32, Vec<Range<u64>>>,
         proofs: &mut FileProofs,
     ) {
-        for file in std::mem::take(&mut proofs.again) {
-            let parts: BTreeMap<u64, _> =
-                family.pieces.iter().filter(|piece| piece.file == file).map(|piece| (piece.at, *piece)).collect();
-            let Some(facts) = family.files.get(file as usize) else { continue };
+        let (repository, cluster) = (self.repository, &tree.cluster);
+        family.parts_of(repository, tree, std::mem::take(&mut proofs.again), &mut |file, parts| {
             if parts.values().any(|piece| damaged.contains_key(&piece.pack)) {
                 // Whether it is among what is lost is told by the ranges.
-                continue;
+                return;
             }
-            match packs::digest_again(self.repository, cluster, family, &parts, facts.bytes) {
-                Ok(digest) if digest == facts.digest => {}
+            match packs::digest_again(repository, cluster, family, &parts, file.bytes) {
+                Ok(digest) if digest == file.digest => {}
                 Ok(_) => {
-                    proofs.wrong.insert(file);
+                    proofs.wrong.insert(file.id);
                 }
                 Err(error) => {
                     let name = format!("a file in the packs of cluster {cluster}");
                     self.findings.add_named(cluster, name, chain(&error), error.class(), Subject::Folder);
                 }
             }
-        }
+        });
     }
 
     /// Names the files that are lost, and the backups that lose them.
@@ -241,7 +251,7 @@ impl<'a> Pass<'a> {
         tree: &Tree,
         family: &Family,
         damaged: &BTreeMap<u32, Vec<Range<u64>>>,
-        wrong: &BTreeSet<u32>,
+        wrong: &BTreeSet<FileId>,
         unread_maps: &BTreeSet<BackupId>,
         lost: &mut LostWithPacks,
     ) {
@@ -301,7 +311,7 @@ impl<'a> Pass<'a> {
                 cluster: &tree.cluster,
                 source: &source,
                 archive,
-                threads: self.options.threads,
+                threads: self.threads,
                 reporter: self.reporter,
                 cancel: self.cancel,
             };

@@ -27,10 +27,11 @@ use crate::codec::CompressionLevel;
 use crate::fs::{Links, LiveDirectory, Tree};
 use crate::pg::{BackupScope, ControlFile, DataPath, Lsn};
 use crate::report::{Cancel, Progress, Reporter};
-use crate::repository::{BackupWriter, FRAME_BYTES, PackOptions, Repository};
+use crate::repository::{BackupWriter, PackOptions, Repository};
 use crate::server::read_control_file_bytes;
 
 use pages::PageCheck;
+use piece::PieceLimits;
 use rate::RateLimit;
 use read::Reader;
 use scan::Scan;
@@ -38,12 +39,8 @@ pub(super) use session::DirectBackup;
 use steps::Sorting;
 pub(super) use take::Taker;
 
-/// LIMIT: how much of a larger file is read as one piece.
-const RUN_BYTES: usize = 4 * FRAME_BYTES;
-/// LIMIT: bytes of all pieces that are read or wait to be taken; with many threads, pieces are smaller.
-const PIECES_BYTES: usize = 64 << 20;
-/// Pieces for each thread that are read, or wait to be taken.
-const PIECES_PER_THREAD: usize = 4;
+/// LIMIT: threads that read and compress; each has some MiB.
+const THREADS_MAX: usize = 64;
 
 /// What to read, and how.
 pub(super) struct DirectOptions<'a> {
@@ -52,7 +49,6 @@ pub(super) struct DirectOptions<'a> {
     pub(super) scratch: &'a Tree,
     pub(super) level: CompressionLevel,
     pub(super) workers: usize,
-    pub(super) page_bytes: u32,
     /// Whether the cluster has data checksums.
     pub(super) checksums: bool,
     /// Pages with this LSN or a later one have changed since the backup began.
@@ -75,13 +71,12 @@ pub(super) fn run(
 ) -> Result<(Taker, ControlFile), BackupError> {
     let control = control_file(options.data_directory)?.1;
     let scope = BackupScope::of(&control);
-    let threads = options.workers.max(1);
-    let run_bytes =
-        (PIECES_BYTES / (threads * PIECES_PER_THREAD)).clamp(FRAME_BYTES, RUN_BYTES) / FRAME_BYTES * FRAME_BYTES;
+    let threads = options.workers.clamp(1, THREADS_MAX);
+    let limits = PieceLimits::of(threads);
     let sorting = Sorting::new(options.scratch);
     let (directory, left_over) = (options.data_directory, &options.left_over);
-    let scan = Scan::new(directory, scope.clone(), run_bytes, left_over, sorting, options.reporter)?;
-    let page_bytes = usize::try_from(options.page_bytes).unwrap_or(usize::MAX);
+    let scan = Scan::new(directory, scope.clone(), limits, left_over, sorting, options.reporter)?;
+    let page_bytes = usize::try_from(control.block_bytes).unwrap_or(usize::MAX);
     let keys = options.repository.keys();
     let reader = Reader {
         keys: keys.clone(),
@@ -95,7 +90,7 @@ pub(super) fn run(
     let packs = backup.pack_writer(PackOptions {
         level: options.level,
         workers: threads,
-        page_bytes: options.page_bytes,
+        page_bytes: control.block_bytes,
         ..PackOptions::default()
     });
     let mut taker = Taker::new(keys, options.level, packs, backup.map())?;

@@ -6,6 +6,45 @@ use std::sync::Arc;
 use crate::backup::BackupError;
 use crate::fs::{LiveDirectory, LiveFacts, LiveFile};
 use crate::pg::DataPath;
+use crate::repository::FRAME_BYTES;
+
+/// LIMIT: how much of a larger file is read as one piece.
+const RUN_BYTES: usize = 4 * FRAME_BYTES;
+/// LIMIT: bytes of all pieces that are read or wait to be taken; with many threads, pieces are smaller.
+const PIECES_BYTES: usize = 64 << 20;
+/// Pieces for each thread that are read, or wait to be taken.
+const PIECES_PER_THREAD: usize = 4;
+/// LIMIT: entries of one piece, of which many files are empty, and of all.
+const BATCH_ENTRIES: std::ops::RangeInclusive<usize> = 250..=1000;
+const ENTRIES_MAX: usize = 128_000;
+/// LIMIT: directories that one piece keeps open for its files, and all do.
+const BATCH_DIRECTORIES: std::ops::RangeInclusive<usize> = 1..=16;
+const DIRECTORIES_MAX: usize = 640;
+
+/// How large a piece may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PieceLimits {
+    /// How much of a larger file it is.
+    pub(super) run_bytes: usize,
+    /// Entries of a batch.
+    pub(super) batch_entries: usize,
+    /// How often the files of a batch come from another directory than the file before.
+    pub(super) batch_directories: usize,
+}
+
+impl PieceLimits {
+    /// The more threads there are, the smaller.
+    pub(super) fn of(threads: usize) -> Self {
+        let pieces = threads.max(1) * PIECES_PER_THREAD;
+        let within =
+            |all: usize, range: std::ops::RangeInclusive<usize>| (all / pieces).clamp(*range.start(), *range.end());
+        Self {
+            run_bytes: within(PIECES_BYTES, FRAME_BYTES..=RUN_BYTES) / FRAME_BYTES * FRAME_BYTES,
+            batch_entries: within(ENTRIES_MAX, BATCH_ENTRIES),
+            batch_directories: within(DIRECTORIES_MAX, BATCH_DIRECTORIES),
+        }
+    }
+}
 
 /// A piece of work. In the order of the map, and so are the entries in it.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! A walk through the data directory, while the server works in it, in the order of the map.
 //!
 //! INVARIANT: entries come in the order of the bytes of their paths, a directory before what is in it; of each directory
-//! on the way a part of the names is in memory, and nothing else; it is open, and so are those of the pieces not done
-//! yet. What goes away before its turn is left out, as
+//! on the way a part of the names is in memory, and some bytes for each unlogged relation, nothing else; it is open, and
+//! so are those of the pieces not done yet. What goes away before its turn is left out, as
 //! `BASE_BACKUP` does (`sendDir` in `src/backend/backup/basebackup.c`): its WAL says so.
 
 use std::collections::{BTreeSet, HashSet};
@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::piece::{LargeFile, Piece, Planned, PlannedKind, Run};
+use super::piece::{LargeFile, Piece, PieceLimits, Planned, PlannedKind, Run};
 use super::steps::{Action, SortedSteps, Sorting, Step, Steps};
 use crate::backup::{BackupError, IncompleteError};
 use crate::codec::PAGED_FILE_BYTES;
@@ -20,10 +20,6 @@ use crate::pg::{BackupScope, DataPath, EntryKind, EntryScope, UnloggedRelations}
 use crate::report::Reporter;
 use crate::repository::FRAME_BYTES;
 
-/// LIMIT: entries of one piece; many files are empty.
-const BATCH_ENTRIES_MAX: usize = 1000;
-/// LIMIT: directories that one piece keeps open for its files; as many pieces wait as there are workers and two more.
-const BATCH_DIRECTORIES_MAX: usize = 16;
 /// Where tablespaces are linked.
 const TABLESPACES: &str = "pg_tblspc";
 
@@ -32,8 +28,7 @@ pub(super) struct Scan<'a> {
     scope: BackupScope,
     sorting: Sorting<'a>,
     reporter: &'a dyn Reporter,
-    /// How much of a larger file is one piece.
-    run_bytes: usize,
+    limits: PieceLimits,
     /// Permission bits of the data directory, for a directory that stands where a link was.
     mode: u32,
     /// Directories that are tablespaces too, so that they are not taken twice.
@@ -62,7 +57,7 @@ impl<'a> Scan<'a> {
     pub(super) fn new(
         data_directory: &Path,
         scope: BackupScope,
-        run_bytes: usize,
+        limits: PieceLimits,
         left_over: &'a BTreeSet<DataPath>,
         sorting: Sorting<'a>,
         reporter: &'a dyn Reporter,
@@ -72,7 +67,7 @@ impl<'a> Scan<'a> {
             scope,
             sorting,
             reporter,
-            run_bytes: run_bytes.max(FRAME_BYTES),
+            limits,
             mode: root.own_facts()?.mode,
             tablespaces_inside: tablespaces_inside(&root)?,
             left_over,
@@ -96,7 +91,7 @@ impl<'a> Scan<'a> {
             if let Some(path) = self.control_file.take_if(|_| self.batch.is_empty()) {
                 return Ok(Some(Piece::ControlFile(path)));
             }
-            let is_full = self.batch_bytes >= FRAME_BYTES as u64 || self.batch.len() >= BATCH_ENTRIES_MAX;
+            let is_full = self.batch_bytes >= FRAME_BYTES as u64 || self.batch.len() >= self.limits.batch_entries;
             let comes_before = self.large.is_some() || self.control_file.is_some();
             if (is_full || comes_before || self.levels.is_empty()) && !self.batch.is_empty() {
                 return Ok(Some(self.take_batch()));
@@ -124,7 +119,7 @@ impl<'a> Scan<'a> {
 
     fn next_run(&mut self, file: Arc<LargeFile>, offset: u64) -> Piece {
         let left = file.bytes().saturating_sub(offset);
-        let length = usize::try_from(left).unwrap_or(usize::MAX).min(self.run_bytes);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(self.limits.run_bytes);
         let run = Run { file: Arc::clone(&file), offset, length };
         if !run.is_last() {
             self.large = Some((file, offset + length as u64));
@@ -197,7 +192,7 @@ impl<'a> Scan<'a> {
         }
         let is_new = !self.is_directory_of_last_file(directory);
         let is_too_much = self.batch_bytes + facts.bytes > FRAME_BYTES as u64
-            || (is_new && self.batch_directories >= BATCH_DIRECTORIES_MAX);
+            || (is_new && self.batch_directories >= self.limits.batch_directories);
         let full = is_too_much.then(|| self.take_batch());
         self.batch_bytes += facts.bytes;
         self.batch_directories += usize::from(is_new || full.is_some());
@@ -218,15 +213,14 @@ impl<'a> Scan<'a> {
             Some(path) => DataPath::parse(&[path.as_bytes(), b"/", name.as_bytes()].concat()),
             None => DataPath::parse(name.as_bytes()),
         };
-        let mut initial = Vec::new();
+        let mut unlogged = UnloggedRelations::default();
         directory.each_name(&mut |name, _| {
             // One that comes after this belongs to a relation that is taken whole, as new ones are.
             if name.as_bytes().ends_with(b"_init") {
-                initial.push(below(name)?);
+                unlogged.note(&below(name)?);
             }
             Ok::<(), BackupError>(())
         })?;
-        let unlogged = UnloggedRelations::among(&initial);
         let mut steps = Steps::new(self.sorting);
         directory.each_name(&mut |name, kind| {
             let kind = match kind {
@@ -328,17 +322,18 @@ fn tablespaces_inside(root: &LiveDirectory) -> Result<HashSet<DataPath>, BackupE
     let mut inside = HashSet::new();
     let Some(tablespaces) = root.directory(OsStr::new(TABLESPACES), Links::Refuse)? else { return Ok(inside) };
     let real_root = fs::real_path(root.path())?;
-    for (name, _) in tablespaces.names()? {
-        let Some(target) = tablespaces.link_target(&name)? else { continue };
-        check_text(&name, &target)?;
+    tablespaces.each_name(&mut |name, _| {
+        let Some(target) = tablespaces.link_target(name)? else { return Ok(()) };
+        check_text(name, &target)?;
         let real = match fs::real_path(&tablespaces.path().join(&target)) {
             Ok(real) => real,
-            Err(FileError { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(FileError { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         if let Ok(relative) = real.strip_prefix(&real_root) {
             inside.insert(DataPath::parse(relative.as_os_str().as_bytes())?);
         }
-    }
+        Ok::<(), BackupError>(())
+    })?;
     Ok(inside)
 }

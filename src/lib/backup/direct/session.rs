@@ -1,10 +1,10 @@
 //! The direct method from its start to its stop: the server in backup mode, its files, its WAL.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{DirectOptions, before, control_file, run, same_server};
+use super::before::{self, Seen, check_room};
+use super::{DirectOptions, control_file, run, same_server};
 use crate::backup::content::tablespaces_of;
 use crate::backup::needed_wal::NeededWal;
 use crate::backup::session::ServerSession;
@@ -12,7 +12,8 @@ use crate::backup::taken::{Taken, TakenContent};
 use crate::backup::whole::Tablespaces;
 use crate::backup::{BackupError, BackupOptions, IncompleteError, describe};
 use crate::clock::Stopwatch;
-use crate::pg::{BackupScope, DataPath};
+use crate::fs;
+use crate::pg::BackupScope;
 use crate::report::Reporter;
 use crate::repository::{BackupMethod, BackupWriter};
 use crate::server::WalPosition;
@@ -24,7 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(in crate::backup) struct DirectBackup<'a> {
     pub(in crate::backup) options: &'a BackupOptions,
     pub(in crate::backup) data_directory: &'a Path,
-    pub(in crate::backup) page_bytes: u32,
     pub(in crate::backup) checksums: bool,
 }
 
@@ -39,7 +39,9 @@ impl DirectBackup<'_> {
     ) -> Result<Taken, BackupError> {
         let start_time = session.now()?;
         let total_bytes = session.sql(async |sql| sql.about_bytes().await)?;
-        let left_over = self.look(session, reporter)?;
+        let Seen { left_over, sorted_bytes } = self.look(session, reporter)?;
+        let scratch = &self.options.scratch;
+        check_room(scratch.path(), sorted_bytes, fs::available_bytes(scratch.path())?)?;
         let guard = session.begin_backup(&self.options.label, self.options.checkpoint)?;
         let is_standby = guard.is_standby();
         let start = WalPosition { lsn: guard.start_lsn(), timeline: guard.timeline() };
@@ -53,7 +55,6 @@ impl DirectBackup<'_> {
             scratch: &self.options.scratch,
             level: self.options.level,
             workers: self.options.workers,
-            page_bytes: self.page_bytes,
             checksums: self.checksums,
             start_lsn: start.lsn,
             max_rate_bytes: self.options.max_rate_kib.map(|kib| u64::from(kib) * 1024),
@@ -98,11 +99,7 @@ impl DirectBackup<'_> {
     }
 
     /// Whatever is not as it must be is said before the server works for the backup.
-    fn look(
-        &self,
-        session: &mut ServerSession<'_>,
-        reporter: &dyn Reporter,
-    ) -> Result<BTreeSet<DataPath>, BackupError> {
+    fn look(&self, session: &mut ServerSession<'_>, reporter: &dyn Reporter) -> Result<Seen, BackupError> {
         let scope = BackupScope::of(&control_file(self.data_directory)?.1);
         let mut tablespaces = Tablespaces::of(session)?;
         loop {

@@ -6,6 +6,8 @@ use crate::pg::DataPath;
 
 /// LIMIT: bytes of names of one directory that are in memory.
 const NAMES_BYTES: usize = 4 << 20;
+/// Bytes of a record beside its path.
+const RECORD_BYTES: u64 = 2;
 /// What is read back is what was written.
 const LOST: BackupError = BackupError::Internal { what: "a sorted name was changed" };
 
@@ -65,6 +67,12 @@ pub(super) struct SortedSteps(Sorted);
 impl<'t> Steps<'t> {
     pub(super) fn new(sorting: Sorting<'t>) -> Self {
         Self(Sorter::with_runs_of(sorting.scratch, sorting.run_bytes))
+    }
+
+    /// Room on the disk that so many names take, of paths of so many bytes in all.
+    pub(super) fn spilled_bytes(count: u64, path_bytes: u64) -> u64 {
+        let bytes = path_bytes.saturating_add(count.saturating_mul(RECORD_BYTES));
+        Sorter::spilled_bytes_with(NAMES_BYTES, count, bytes)
     }
 
     pub(super) fn add(&mut self, path: &DataPath, action: Action) -> Result<(), BackupError> {

@@ -11,6 +11,7 @@ use super::piece::{Piece, PlannedKind};
 use super::*;
 use crate::fs::Tree;
 use crate::report::{CollectingReporter, SilentReporter};
+use crate::repository::FRAME_BYTES;
 use crate::repository::testing::{self, TestRepository};
 use crate::repository::{BackupBegin, BackupId, FileKind, RepositoryError, backup_testing};
 
@@ -33,6 +34,15 @@ fn data_directory() -> tempfile::TempDir {
     temp
 }
 
+/// Where PostgreSQL 15 has `minRecoveryPoint`, before its timeline, and the CRC (`src/include/catalog/pg_control.h`).
+const MIN_RECOVERY_POINT: std::ops::Range<usize> = 136..144;
+const CRC_AT: usize = 288;
+
+/// Each frame is a piece.
+fn limits() -> PieceLimits {
+    PieceLimits { run_bytes: FRAME_BYTES, ..PieceLimits::of(2) }
+}
+
 /// The paths that a scan finds, in its order; a larger file at each of its pieces.
 fn scanned(root: &Path) -> Vec<String> {
     scanned_with(root, 1 << 20, &SilentReporter)
@@ -45,7 +55,7 @@ fn scanned_with(root: &Path, run_bytes: usize, reporter: &dyn Reporter) -> Vec<S
     let mut found = Vec::new();
     let none = BTreeSet::new();
     let sorting = Sorting { scratch: &scratch, run_bytes };
-    for piece in Scan::new(root, scope(), FRAME_BYTES, &none, sorting, reporter).unwrap() {
+    for piece in Scan::new(root, scope(), limits(), &none, sorting, reporter).unwrap() {
         match piece {
             Piece::Batch(entries) => found.extend(entries.iter().map(|entry| match &entry.kind {
                 PlannedKind::Directory => format!("{}/", entry.path),
@@ -129,8 +139,22 @@ fn entries_come_in_the_order_of_the_map() {
     let apart = tempfile::tempdir().unwrap();
     let sorting = Sorting { scratch: &Tree::open(apart.path()).unwrap(), run_bytes: 1 << 20 };
     let left_over = BTreeSet::from([DataPath::parse(b"pg_tblspc/16385").unwrap()]);
-    let mut scan = Scan::new(root, scope(), 1, &left_over, sorting, &SilentReporter).unwrap();
+    let mut scan = Scan::new(root, scope(), limits(), &left_over, sorting, &SilentReporter).unwrap();
     assert!(!scan.any(|piece| matches!(piece, Piece::Failed(_))));
+}
+
+#[test]
+fn however_many_threads_there_are_memory_and_open_files_have_a_bound() {
+    for threads in [1, 2, 3, 8, 17, 32, THREADS_MAX] {
+        let limits = PieceLimits::of(threads);
+        // Those that are begun or done, and the one that is waited for.
+        let pieces = threads * crate::parallel::AHEAD_PER_THREAD + 2;
+        assert!(limits.run_bytes * pieces <= 64 << 20, "{threads}: {limits:?}");
+        assert!(limits.run_bytes >= FRAME_BYTES && limits.run_bytes.is_multiple_of(FRAME_BYTES), "{limits:?}");
+        assert!(limits.batch_entries * pieces <= 70_000, "{threads}: {limits:?}");
+        assert!(limits.batch_directories * pieces <= 600 && limits.batch_directories > 0, "{threads}: {limits:?}");
+    }
+    assert_eq!(PieceLimits::of(2).run_bytes, 1 << 20);
 }
 
 #[test]
@@ -142,7 +166,7 @@ fn few_directories_are_open_at_once() {
     let apart = tempfile::tempdir().unwrap();
     let sorting = Sorting { scratch: &Tree::open(apart.path()).unwrap(), run_bytes: 1 << 20 };
     let mut pieces = 0;
-    for piece in Scan::new(temp.path(), scope(), FRAME_BYTES, &BTreeSet::new(), sorting, &SilentReporter).unwrap() {
+    for piece in Scan::new(temp.path(), scope(), limits(), &BTreeSet::new(), sorting, &SilentReporter).unwrap() {
         let Piece::Batch(entries) = piece else { continue };
         let mut open: Vec<&Path> = entries
             .iter()
@@ -178,7 +202,6 @@ fn backed_up(
         scratch: &test.scratch(),
         level: CompressionLevel::DEFAULT,
         workers: 3,
-        page_bytes: 8192,
         checksums: checksums.is_some(),
         start_lsn: checksums.unwrap_or(Lsn::new(1).unwrap()),
         max_rate_bytes: None,
@@ -258,6 +281,19 @@ proptest! {
     }
 }
 
+/// One that the server wrote later: replay must go further.
+fn later_control_file() -> Vec<u8> {
+    let mut bytes = CONTROL_15.to_vec();
+    let reached = bytes[MIN_RECOVERY_POINT].first_chunk().map(|lsn| u64::from_le_bytes(*lsn)).unwrap() + 0x100_0000;
+    bytes[MIN_RECOVERY_POINT].copy_from_slice(&reached.to_le_bytes());
+    bytes[MIN_RECOVERY_POINT.end..][..4].copy_from_slice(&1u32.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+    bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+    let point = ControlFile::decode(&bytes).unwrap().min_recovery_point.unwrap();
+    assert_eq!(point.lsn.get(), reached);
+    bytes
+}
+
 /// What goes, shrinks or grows after the backup began: left out, ended with zeros, cut.
 #[test]
 fn a_folder_may_change_while_it_is_read() {
@@ -268,10 +304,12 @@ fn a_folder_may_change_while_it_is_read() {
         write(root, &format!("base/1/{number:02}-small"), &content(20_000, number));
         write(root, &format!("base/2/{number:02}-large"), &content(900_000, number));
     }
+    let later = later_control_file();
     let mut looks = 0;
     let (found, _) = backed_up(&test, root, None, &mut || {
         looks += 1;
         if looks == 1 {
+            write(root, ControlFile::PATH, &later);
             for number in (0..40).step_by(4) {
                 let (small, large) = (format!("base/1/{number:02}-small"), format!("base/2/{number:02}-large"));
                 std::fs::remove_file(root.join(small)).unwrap();
@@ -287,6 +325,8 @@ fn a_folder_may_change_while_it_is_read() {
         }
     });
     assert!(looks > 40, "{looks}");
+    // Replay goes on until it is consistent with all that was read before it.
+    assert!(found[ControlFile::PATH].as_ref() == Some(&later), "the control file was read before other files");
     let (mut gone, mut shorter, mut longer) = (0, 0, 0);
     for number in 0..40 {
         for (folder, kind, length) in [(1, "small", 20_000), (2, "large", 900_000)] {

@@ -92,7 +92,12 @@ mod tests {
         let spill = |kind: std::io::ErrorKind| {
             BackupError::Spill(FileError::new("sort in", "/backups/.staging".as_ref(), kind))
         };
-        let no_room = BackupError::NoRoom { path: "/backups/.staging".into(), files: 7, needed: 2800, available: 12 };
+        let no_room = BackupError::NoRoom {
+            path: "/backups/.staging".into(),
+            whose: "many files".to_owned(),
+            needed: 2800,
+            available: 12,
+        };
         for error in [no_room, spill(std::io::ErrorKind::StorageFull)] {
             assert_eq!(error.class(), ErrorClass::NoSpace);
             let hints = hint(&error, &Typed::default());

@@ -346,6 +346,27 @@ fn no_backup_begins_while_wal_is_deleted_and_none_is_deleted_while_one_is_runnin
     assert_eq!(scene.lacks_wal_from(2).len(), 8);
 }
 
+/// The clock of expire's host is weeks ahead of the store's.
+#[test]
+fn a_clock_that_is_ahead_takes_no_running_backup_for_dead() {
+    let scene = Scene::new();
+    let (id, mut writer) = scene.begin(&[]).unwrap();
+    let planned = plan(&scene.test.repository, &scene.options(4), &Scene::clock()).unwrap();
+    assert!(!planned.is_empty(), "it is not taken for dead");
+    scene.expire(4);
+    let packs = writer.packs(PackOptions::default()).unwrap();
+    let content = writer.store_map(Vec::new(), packs).unwrap();
+    let mut record = backup_testing::record(&scene.test, id, &writer, &content);
+    place(&mut record, 11);
+    writer.finish(&record).unwrap();
+    assert!(scene.all_listed_are_whole().contains(&id));
+    // One that was killed has no lock.
+    let (killed, writer) = scene.begin(&[]).unwrap();
+    drop(writer);
+    scene.expire(5);
+    assert!(!scene.keys().iter().any(|key| key.contains(&killed.to_string())));
+}
+
 #[test]
 fn a_backup_that_was_given_up_is_never_reported_as_taken() {
     let scene = Scene::new();

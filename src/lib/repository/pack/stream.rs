@@ -13,8 +13,11 @@ use crate::codec::{CompressionLevel, ContentDigest, PAGED_FILE_BYTES, PageDigest
 use crate::repository::backup::BackupId;
 use crate::repository::{ClusterRef, Repository, Writer};
 
-/// LIMIT: frames that wait for each worker.
+/// LIMIT: frames that wait for each worker, and for all: 12 MiB.
 const QUEUED_PER_WORKER: usize = 4;
+const QUEUED_MAX: usize = 48;
+/// LIMIT: workers that compress what one stream brings; fewer keep up with it.
+const WORKERS_MAX: usize = 32;
 
 /// How packs are written.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +39,10 @@ impl Default for PackOptions {
 }
 
 impl PackOptions {
+    fn queued(&self) -> usize {
+        self.workers.max(1).saturating_mul(QUEUED_PER_WORKER).min(QUEUED_MAX)
+    }
+
     /// A writer of frames that are made elsewhere, of `level` and for `page_bytes`.
     pub(in crate::repository) fn writer(
         &self,
@@ -51,7 +58,7 @@ impl PackOptions {
             writer: writer.clone(),
             page_bytes: self.page_bytes,
             pack_bytes: self.pack_bytes,
-            queued: self.workers.max(1) * QUEUED_PER_WORKER,
+            queued: self.queued(),
         })
     }
 }
@@ -103,8 +110,8 @@ impl PackStream {
         writer: &Writer,
         options: PackOptions,
     ) -> Result<Self, PackError> {
-        let workers = options.workers.max(1);
-        let (jobs, queue) = bounded::<Job>(workers * QUEUED_PER_WORKER);
+        let workers = options.workers.clamp(1, WORKERS_MAX);
+        let (jobs, queue) = bounded::<Job>(options.queued());
         let worker = |number| {
             let (queue, repository) = (queue.clone(), repository.clone());
             let work = move || compress_jobs(&queue, &repository, options.level);

@@ -31,6 +31,7 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::{Extent, FileEntry, FileKind, FileMap, Repository};
 use assembly::Assembly;
 use piece::{Piece, Standing, Target};
+pub(super) use present::FoundNames;
 use present::Present;
 use runs::Runs;
 

@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use super::{Content, TOLD_MAX};
-use crate::fs::{PathKind, Sorted, Sorter, Tree};
+use crate::fs::{PathKind, RoomBelow, Sorted, Sorter, Tree};
 use crate::pg::{ControlFile, DataPath};
 use crate::restore::configuration::{FILES, OUTSIDE_FOLDER};
 use crate::restore::error::RestoreError;
@@ -23,6 +23,9 @@ const OWN_NAMES: [&str; 7] = [
     "standby.signal",
     "tablespace_map",
 ];
+
+/// Bytes that a record has beside its path from its directory on; in a tablespace that is linked.
+const RECORD_BYTES: u64 = "pg_tblspc/16384/".len() as u64 + 2;
 
 /// Names in the directories, sorted as the map is.
 pub(super) struct Present {
@@ -63,6 +66,26 @@ impl Found {
             _ => PathKind::Other,
         };
         Some(Self { path: rest.strip_suffix(&[0])?.to_vec(), kind })
+    }
+}
+
+/// How many names there are to sort.
+#[derive(Debug, Default)]
+pub(in super::super) struct FoundNames {
+    count: u64,
+    bytes: u64,
+}
+
+impl FoundNames {
+    /// Those of one directory.
+    pub(in super::super) fn add(&mut self, found: &RoomBelow) {
+        self.count += found.names;
+        self.bytes = self.bytes.saturating_add(found.path_bytes + found.names * RECORD_BYTES);
+    }
+
+    /// Room that sorting them takes on the disk.
+    pub(in super::super) fn spilled_bytes(&self) -> u64 {
+        Sorter::spilled_bytes(self.count, self.bytes)
     }
 }
 
@@ -261,5 +284,24 @@ impl Content<'_> {
     pub(super) fn keeps(&self) -> bool {
         let tablespaces = self.plan.tablespaces.iter().map(|plan| plan.action);
         tablespaces.chain([self.plan.directory_action]).any(DirectoryAction::keeps_content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_for_sorting_names_is_known_before() {
+        let found = |names| RoomBelow { file_bytes: 0, names, path_bytes: 21 * names };
+        let mut few = FoundNames::default();
+        few.add(&found(1000));
+        assert_eq!(few.spilled_bytes(), 0);
+        let mut many = FoundNames::default();
+        many.add(&found(1_000_000));
+        many.add(&found(1_000_000));
+        let record = Found { path: b"pg_tblspc/16384/PG_15_202209061/5/12".to_vec(), kind: PathKind::File }.encode();
+        assert_eq!(record.len(), 38, "the path has 20 bytes from the tablespace on");
+        assert_eq!(many.spilled_bytes(), 2_000_000 * (record.len() as u64 + 1 + 4));
     }
 }

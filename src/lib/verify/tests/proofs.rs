@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::scene::{Scene, about, files, pattern, place};
+use super::scene::{Scene, about, files, options, pattern, place};
 use crate::codec::FileHasher;
 use crate::pg::DataPath;
 use crate::repository::{FileEntry, FileKind, PackOptions, backup_testing};
+use crate::verify::{Cost, VerifyOptions};
 
 /// A second backup whose map says something else of a file.
 fn with_changed(name: &str, change: impl Fn(&Scene, &mut FileKind)) -> (Scene, crate::repository::BackupId) {
@@ -105,4 +106,54 @@ fn files_in_many_runs_are_proven() {
         let finding = about(&report, &format!("{}/root", other.id));
         assert!(finding.problem.ends_with(&format!(": {name}")), "{finding:?}");
     }
+}
+
+/// With many threads each run has few parts of files, so that frame is read several times.
+#[test]
+fn a_frame_with_very_many_files_is_proven_by_parts() {
+    let scene = Scene::empty();
+    scene.archive(1, 2..=4);
+    let mut content: BTreeMap<String, Vec<u8>> =
+        (0..4000u32).map(|number| (format!("c{number:04}"), number.to_le_bytes()[..3].to_vec())).collect();
+    content.insert("b".to_owned(), pattern(900_000, 1));
+    content.insert("d".to_owned(), pattern(900_000, 2));
+    let record = backup_testing::backup_with(&scene.test, &content, PackOptions::default(), |record| {
+        place(record, 1, 3);
+        record.sizes.files = content.len() as u64;
+        record.sizes.file_bytes = content.values().map(|bytes| bytes.len() as u64).sum();
+    });
+    let verify = || {
+        let [one, many] = [1, 16].map(|threads| scene.verify_with(VerifyOptions { threads, ..options() }));
+        assert_eq!(one.damaged, many.damaged);
+        assert_eq!(one.read.stored_bytes, many.read.stored_bytes);
+        many.damaged
+    };
+    assert_eq!(verify(), []);
+    let pack = scene.objects().into_iter().find(|path| path.to_string_lossy().contains("/packs/")).unwrap();
+    // Behind all content are the leaves of the map, which are much larger.
+    let mut worst = 0;
+    for at in (2000..14_000).step_by(3000) {
+        scene.flip(&pack, at * 8);
+        let lost = verify().into_iter().flat_map(|finding| finding.costs).filter_map(|cost| match cost {
+            Cost::Backup { files, .. } => files,
+            _ => None,
+        });
+        worst = lost.fold(worst, u64::max);
+        scene.flip(&pack, at * 8);
+    }
+    assert!(worst >= 4000, "{worst}");
+    let changed = |path: &DataPath, entry: &mut FileEntry| {
+        if let (Some("c1234"), FileKind::File { digest, .. }) = (path.to_text(), &mut entry.kind) {
+            *digest = scene.test.repository.keys().plain_digest(b"something else");
+        }
+    };
+    let sizes = record.sizes.clone();
+    let other = backup_testing::backup_referring_to_with(&scene.test, &record, changed, |record| {
+        place(record, 1, 3);
+        record.sizes = sizes;
+    });
+    let found = verify();
+    let finding = found.iter().find(|finding| finding.object.ends_with(&format!("{}/root", other.id))).unwrap();
+    assert!(finding.problem.ends_with("of 1 files are not those of their content: c1234"), "{finding:?}");
+    assert_eq!(found.len(), 1);
 }

@@ -39,6 +39,8 @@ pub(super) fn options() -> VerifyOptions {
         depth: Depth::Full,
         wal_records: false,
         threads: 2,
+        scratch: None,
+        temporary: std::env::temp_dir(),
     }
 }
 
