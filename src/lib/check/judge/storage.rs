@@ -30,7 +30,7 @@ pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
     let repository = match &facts.repository {
         Ok(repository) => repository,
         Err(problem) => {
-            let advice = "WAL cannot be archived and nothing restored. Is the file system mounted?";
+            let advice = "Nothing in it was looked at. Is the file system mounted, and may this account read it?";
             return critical(CheckName::Repository, problem.clone(), advice);
         }
     };
