@@ -1,7 +1,8 @@
 //! Programs that write refuse to run as root.
 
 use crate::host::Host;
-use crate::support::{TestAccount, run};
+use crate::support::{TestAccount, program, run};
+use crate::wal_host::{WalHost, set_mode};
 
 #[test]
 fn what_writes_refuses_root_with_the_line_to_type() {
@@ -84,4 +85,34 @@ fn another_accounts_data_directory_is_refused() {
     } else {
         host.sh("pgv-recovery-conf --clear -D .").success();
     }
+}
+
+/// Whoever is told to take it over stops its server's archiving.
+#[test]
+fn another_accounts_repository_is_left_to_it() {
+    let host = WalHost::new("others");
+    let says = if TestAccount::tests_run_as_root() {
+        std::os::unix::fs::chown(&host.repository, Some(1), None).unwrap();
+        "hint: Run it as the owner of "
+    } else {
+        set_mode(&host.repository, 0o000);
+        "chmod u+rwX"
+    };
+    for line in [
+        "pgv info",
+        "pgv verify --quick",
+        "pgv check",
+        "pgv-restore -D /none/new",
+        "pgv-basebackup -h /none",
+        "pgv-fetch 000000010000000000000003 pg_wal/RECOVERYXLOG",
+    ] {
+        let (name, arguments) = line.split_once(' ').unwrap();
+        let config = host.folder.join("pgv.toml");
+        let outcome = host.sh(&format!("{} {arguments} --config {}", program(name).display(), config.display()));
+        assert!(outcome.code() > 0, "{line}: {outcome}");
+        assert!(!outcome.stdout.contains("chown") && !outcome.stderr.contains("chown"), "{line}: {outcome}");
+        // That one says all in its answer.
+        assert!(arguments == "check" || outcome.stderr.contains(says), "{line}: {outcome}");
+    }
+    set_mode(&host.repository, 0o700);
 }

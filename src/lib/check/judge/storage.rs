@@ -31,8 +31,8 @@ pub(super) fn repository(facts: &CheckFacts) -> CheckItem {
     let repository = match &facts.repository {
         Ok(repository) => repository,
         Err(problem) => {
-            let advice = problem.advice("Is the file system mounted?");
-            let advice = format!("WAL cannot be archived and nothing restored. {advice}");
+            let advice = problem.advice("Is the file system mounted, and may this account read it?");
+            let advice = format!("Nothing in it was looked at. {advice}");
             return critical(CheckName::Repository, problem.text.as_str(), advice);
         }
     };
