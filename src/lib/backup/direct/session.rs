@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{DirectOptions, before, control_file, run};
@@ -45,6 +46,7 @@ impl DirectBackup<'_> {
         reporter.step(&format!("backup starts at {}", describe(start.lsn, start.timeline)));
         self.check_directory(start)?;
         needed.before_data(session, start, start_time, reporter)?;
+        needed.data_began.store(true, Ordering::SeqCst);
         let cancel = session.cancel().clone();
         let direct = DirectOptions {
             data_directory: self.data_directory,
