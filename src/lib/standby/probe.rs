@@ -16,7 +16,7 @@ use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::SystemIdentifier;
 use crate::report::Cancel;
-use crate::server::{PrimaryPosition, ReplicationFacts, ReplicationRole, SqlClient};
+use crate::server::{ConnectError, PrimaryPosition, ReplicationFacts, ReplicationRole, SqlClient};
 
 /// How often it is looked whether a signal came.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -93,7 +93,7 @@ async fn ask_all(nodes: &Nodes, limit: Duration) -> Vec<Probe> {
 async fn ask(node: &Node, limit: Duration) -> Asked<'_> {
     let watch = Stopwatch::start();
     let answer = async {
-        let client = SqlClient::connect(&node.connection).await.map_err(|error| Unreachable::of(&error))?;
+        let client = SqlClient::connect(&node.connection).await.map_err(|error| Unreachable::of_connect(&error))?;
         let facts = client.replication_facts().await.map_err(|error| Unreachable::of(&error))?;
         Ok((client, facts))
     };
@@ -113,7 +113,7 @@ async fn ask_again(asked: &mut Asked<'_>, limit: Duration) {
         }
         Ok(Ok(None)) => asked.outcome = Err(Unreachable::changed()),
         Ok(Err(error)) => asked.outcome = Err(Unreachable::of(&error)),
-        Err(_) => asked.outcome = Err(Unreachable::silent(limit)),
+        Err(_) => asked.outcome = Err(Unreachable::fell_silent(limit)),
     }
 }
 
@@ -121,7 +121,8 @@ impl Asked<'_> {
     fn into_probe(self) -> (Probe, Option<SqlClient>) {
         let (outcome, client) = match self.outcome {
             Ok((client, facts)) => {
-                let answer = Answer { facts, server: client.endpoint().host.clone(), earlier: self.earlier };
+                let (server, database) = (client.endpoint().host.clone(), client.endpoint().database.clone());
+                let answer = Answer { facts, server, database, earlier: self.earlier };
                 (Ok(answer), Some(client))
             }
             Err(problem) => (Err(problem), None),
@@ -131,12 +132,28 @@ impl Asked<'_> {
 }
 
 impl Unreachable {
+    /// With the server's own detail: it says why a standby takes no queries.
+    fn of_connect(error: &ConnectError) -> Self {
+        let unreachable = Self::of(error);
+        match error.server_message().and_then(|message| message.detail.as_deref()) {
+            Some(detail) => {
+                Self { problem: format!("{}: {}", unreachable.problem, detail.trim_end_matches('.')), ..unreachable }
+            }
+            None => unreachable,
+        }
+    }
+
     fn of<E: Classified + 'static>(error: &E) -> Self {
         Self { problem: chain(error), class: error.class() }
     }
 
     fn silent(limit: Duration) -> Self {
         Self { problem: format!("no answer within {:?}", limit), class: ErrorClass::TimedOut }
+    }
+
+    fn fell_silent(limit: Duration) -> Self {
+        let problem = format!("it answered once, and then not again within {} ms", limit.as_millis());
+        Self { problem, class: ErrorClass::TimedOut }
     }
 
     fn changed() -> Self {

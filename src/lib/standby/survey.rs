@@ -37,6 +37,8 @@ pub struct Answer {
     pub facts: ReplicationFacts,
     /// Where it was reached.
     pub server: ServerHost,
+    /// The database that it was asked in: who named none may have got another one than libpq would take.
+    pub database: Option<String>,
     /// Where its WAL ended when it was asked first, of a primary; its clock was read before that.
     pub earlier: Option<PrimaryPosition>,
 }

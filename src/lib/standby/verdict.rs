@@ -49,8 +49,15 @@ pub enum Trouble {
     NothingReachable,
     /// Several servers of one cluster take writes.
     TwoPrimaries {
-        /// Their names.
-        nodes: Vec<String>,
+        /// Their names, and the timelines that they write.
+        nodes: Vec<(String, Option<TimelineId>)>,
+    },
+    /// The only primary that answers is on an earlier timeline than others: one of them was promoted since.
+    OldPrimary {
+        /// Its name.
+        node: String,
+        /// Those on a later timeline.
+        later: Vec<String>,
     },
     /// The nodes are of several clusters, and nothing says which one is meant.
     SeveralClusters {
@@ -95,7 +102,15 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::NothingReachable => f.write_str("no node answers"),
             Self::TwoPrimaries { nodes } => {
-                write!(f, "{} nodes are primaries of one cluster: {}", nodes.len(), named(nodes))
+                let each = nodes.iter().map(|(node, timeline)| match timeline {
+                    Some(timeline) => format!("\"{node}\" on timeline {timeline}"),
+                    None => format!("\"{node}\""),
+                });
+                let each = each.collect::<Vec<_>>().join(", ");
+                write!(f, "{} nodes are primaries of one cluster: {each}", nodes.len())
+            }
+            Self::OldPrimary { node, later } => {
+                write!(f, "the only primary that answers, \"{node}\", is on an earlier timeline than {}", named(later))
             }
             Self::SeveralClusters { clusters } => {
                 let each = clusters.iter().map(|(identifier, nodes)| format!("{identifier} ({})", named(nodes)));
