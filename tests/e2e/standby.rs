@@ -572,6 +572,30 @@ fn breaking_way(server: u16, cut: Cut) -> u16 {
     port
 }
 
+/// A way to a server that is far away: each of its answers takes so long.
+fn long_way(server: u16, delay: Duration) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pass_on = |mut from: TcpStream, mut to: TcpStream, delay: Duration| {
+        std::thread::spawn(move || {
+            let mut bytes = [0; 65_536];
+            while let Ok(count @ 1..) = from.read(&mut bytes) {
+                std::thread::sleep(delay);
+                let _ = to.write_all(&bytes[..count]);
+            }
+            let _ = to.shutdown(Shutdown::Both);
+        });
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
+            pass_on(client.try_clone().unwrap(), server.try_clone().unwrap(), Duration::ZERO);
+            pass_on(server, client, delay);
+        }
+    });
+    port
+}
+
 fn answer(mut server: TcpStream, mut client: TcpStream, is_backup: &AtomicBool, cut: Cut) {
     let mut head = [0; 5];
     let mut data_bytes = 0;
@@ -622,6 +646,13 @@ fn silence(scene: &mut Scene) {
     let begun = Instant::now();
     let mut report = scene.report(&["--deadline", "1s"], 0);
     let took = begun.elapsed();
+    // A primary that is far away has the time that the silent one takes.
+    let way = long_way(scene.site.primary.port, Duration::from_millis(250));
+    let mut far = scene.nodes();
+    far.insert("p", format!("host=127.0.0.1 port={way} user=pgv_monitor dbname=postgres"));
+    let far = scene.report_of(&far, &["--deadline", "2500ms"], 0);
+    assert_eq!(far.0["reference"]["kind"], "primary", "{:#}", far.0);
+    drop(far);
     // Many of them take no longer than one.
     let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port());

@@ -1,15 +1,17 @@
-//! Asks all nodes at once, each with its own deadline; then the primary once more.
+//! Asks all nodes at once, each with its own deadline; the primary once more after each answer of a standby.
 //!
 //! ORDER: the primary's position is read after the standbys'. A standby that was at S when it was asked, and a primary
 //! that is at P later, are at most P - S apart at the time of the first question. The other way round, what was written
 //! between the two questions would be missing, and a lag could be understated by any amount. The first answer of the
-//! primary serves, too: who has replayed that lacks nothing that was written before it.
+//! primary serves, too: who has replayed that lacks nothing that was written before it. The second is not left to the
+//! end of the deadline, which one silent node uses up: a primary that is far away would have no time for it.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
 use tokio::runtime::Builder;
+use tokio::sync::watch;
 
 use super::{Answer, Node, Nodes, Probe, Survey, Unreachable};
 use crate::clock::{Deadline, Stopwatch};
@@ -21,7 +23,7 @@ use crate::server::{ConnectError, PrimaryPosition, ReplicationFacts, Replication
 /// How often it is looked whether a signal came.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 
-/// The part of the deadline that the second question to the primary, and the good-byes, may take beyond it: a twentieth.
+/// The part of the deadline that the last question to the primary, and the good-byes, may take beyond it: a twentieth.
 const SECOND_PART: u32 = 20;
 
 /// Why the nodes could not be asked at all.
@@ -78,11 +80,29 @@ struct Asked<'a> {
     earlier: Option<PrimaryPosition>,
 }
 
+/// How far the first questions are, for who asks a primary again.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    /// Standbys that have answered.
+    answers: usize,
+    /// Nodes that still may answer.
+    open: usize,
+}
+
 async fn ask_all(nodes: &Nodes, limit: Duration) -> Vec<Probe> {
     let deadline = Deadline::after(limit);
-    let mut asked = join_all(nodes.iter().map(|node| ask(node, limit))).await;
-    let later = deadline.remaining().max(limit / SECOND_PART);
-    join_all(asked.iter_mut().map(|asked| ask_again(asked, later))).await;
+    let round = watch::Sender::new(Round { answers: 0, open: nodes.iter().count() });
+    let asked = join_all(nodes.iter().map(|node| async {
+        let mut asked = ask(node, limit).await;
+        let is_standby = matches!(&asked.outcome, Ok((_, facts)) if !facts.is_primary());
+        round.send_modify(|round| {
+            round.answers += usize::from(is_standby);
+            round.open -= 1;
+        });
+        ask_again(&mut asked, deadline, round.subscribe()).await;
+        asked
+    }));
+    let asked = asked.await;
     let (probes, clients): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::into_probe).unzip();
     let goodbyes = join_all(clients.into_iter().flatten().map(SqlClient::close));
     // The sessions are over whether or not the servers hear of it.
@@ -101,19 +121,32 @@ async fn ask(node: &Node, limit: Duration) -> Asked<'_> {
     Asked { node, took: watch.elapsed(), outcome, earlier: None }
 }
 
-/// Reads the position of a primary once more; one that does not answer any more is not reachable.
-async fn ask_again(asked: &mut Asked<'_>, limit: Duration) {
+/// Reads the position of a primary again, until that was done after the last answer of a standby; one that does not answer
+/// any more is not reachable.
+async fn ask_again(asked: &mut Asked<'_>, deadline: Deadline, mut round: watch::Receiver<Round>) {
     let Ok((client, facts)) = &mut asked.outcome else { return };
     let ReplicationRole::Primary { current } = facts.role else { return };
     asked.earlier = Some(PrimaryPosition { lsn: current, now: facts.now });
-    match tokio::time::timeout(limit, client.primary_position()).await {
-        Ok(Ok(Some(position))) => {
-            facts.role = ReplicationRole::Primary { current: position.lsn };
-            facts.now = position.now;
-        }
-        Ok(Ok(None)) => asked.outcome = Err(Unreachable::changed()),
-        Ok(Err(error)) => asked.outcome = Err(Unreachable::of(&error)),
-        Err(_) => asked.outcome = Err(Unreachable::fell_silent(limit)),
+    loop {
+        // ORDER: what has answered by now did so before the question.
+        let answers = round.borrow_and_update().answers;
+        let limit = deadline.remaining().max(deadline.limit() / SECOND_PART);
+        let problem = match tokio::time::timeout(limit, client.primary_position()).await {
+            Ok(Ok(Some(position))) => {
+                facts.role = ReplicationRole::Primary { current: position.lsn };
+                facts.now = position.now;
+                let more = round.wait_for(|round| round.answers > answers || round.open == 0).await;
+                if more.is_ok_and(|round| round.answers > answers) {
+                    continue;
+                }
+                return;
+            }
+            Ok(Ok(None)) => Unreachable::changed(),
+            Ok(Err(error)) => Unreachable::of(&error),
+            Err(_) => Unreachable::fell_silent(limit),
+        };
+        asked.outcome = Err(problem);
+        return;
     }
 }
 
