@@ -65,6 +65,8 @@ fn hosts_of_one_connection_string_are_nodes_of_their_own() {
     }
     let outcome = host.sh("pgv-standby -d 'host=127.0.0.1,127.0.0.1 port=1'").expect_code(2);
     outcome.expect_stderr("two nodes are named \"127.0.0.1:1\"");
+    let outcome = host.sh("pgv-standby --node a=host=x --node b=nonsense").expect_code(2);
+    outcome.expect_stderr("could not use the connection string of node \"b\": missing \"=\"");
 }
 
 /// Whatever answers: each has a line, none makes the others wait, and all is over soon after the deadline.
@@ -75,6 +77,10 @@ fn what_is_no_server_is_named_and_waited_for_no_longer_than_the_deadline() {
             std::thread::park_timeout(Duration::from_millis(50));
         }
     });
+    let refusal = "SFATAL\0VFATAL\0C57P03\0Mthe database system is not accepting connections\0\
+                   DHot standby mode is disabled.\0\0";
+    let length = u32::try_from(refusal.len() + 4).unwrap().to_be_bytes();
+    let refusal: &[u8] = [&b"E"[..], &length, refusal.as_bytes()].concat().leak();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_port = silent.local_addr().unwrap().port();
     let rows: Vec<(&str, u16, &str)> = vec![
@@ -87,6 +93,7 @@ fn what_is_no_server_is_named_and_waited_for_no_longer_than_the_deadline() {
         ("trickle", trickle, "announced a message of type \"R\" with 1381126738 bytes"),
         ("zeros", saying(&[0; 4096]), "malformed message of type"),
         ("welcome", saying(WELCOME), "no answer within 1s"),
+        ("refuses", saying(refusal), "not accepting connections: Hot standby mode is disabled"),
         ("later", saying(&LATER), "announced a message of type \"D\" with 2147483647 bytes"),
     ];
     let nodes: String = rows

@@ -22,9 +22,10 @@ pub(crate) fn run_all(scene: &Scene) -> Stubborn {
     stubborn
 }
 
-/// The nodes as options.
+/// The primary and one standby as options: that one is chosen, whatever a record does to its lag that is written now.
 fn nodes(scene: &Scene) -> Vec<String> {
-    scene.nodes().iter().map(|(name, conninfo)| format!("--node={name}={conninfo}")).collect()
+    let nodes = scene.nodes();
+    ["p", "s1"].iter().map(|name| format!("--node={name}={}", nodes[name])).collect()
 }
 
 /// `exec` of a script, not yet started.
@@ -51,7 +52,11 @@ fn wait_for(file: &Path) {
 }
 
 fn its_status_is_that_of_the_command(scene: &Scene) {
-    let exec = |options: &[&str], command: &[&str]| scene.standby(&[&["exec"], options, &["--"], command].concat());
+    let nodes = nodes(scene);
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    let exec = |options: &[&str], command: &[&str]| {
+        scene.site.pgv.run("pgv-standby", &[&["exec"], &nodes[..], options, &["--"], command].concat())
+    };
     let psql = PgVersion::V15.tool("psql");
     let sql = "SELECT pg_is_in_recovery(), current_user, current_setting('port')";
     let asked = exec(&[], &[psql.to_str().unwrap(), "-XAtc", sql]).success();
@@ -182,6 +187,34 @@ fn it_is_stopped_when_its_node_is_late(scene: &Scene) {
     assert!(log.contains("\"sh\" was stopped: node \"s1\" lags by"), "{log}");
     scene.streaming.query("SELECT pg_wal_replay_resume()");
     scene.settle();
+}
+
+/// A command that sleeps while its node is watched, and what was said meanwhile.
+pub(crate) struct Watched {
+    pub(crate) running: Ended,
+    log: PathBuf,
+}
+
+impl Watched {
+    pub(crate) fn start(scene: &Scene, name: &str) -> Self {
+        let (ready, log) = (scene.folder.join(format!("ready-{name}")), scene.folder.join(format!("{name}.log")));
+        let script = format!("touch {}; exec sleep 60", ready.display());
+        let mut command = exec(scene, &["--abort-lag", "1GB", "--interval", "100ms"], &script);
+        let running = Ended(command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
+        wait_for(&ready);
+        Self { running, log }
+    }
+
+    pub(crate) fn says(&self, text: &str) {
+        wait_until("it is said", PATIENCE, || std::fs::read_to_string(&self.log).unwrap().contains(text));
+    }
+
+    /// It runs until it is told to end.
+    pub(crate) fn goes_on(mut self) {
+        assert_eq!(self.running.0.try_wait().unwrap(), None);
+        self.running.send(Signal::TERM);
+        assert_eq!(self.running.status(), Some(143));
+    }
 }
 
 /// A command that takes no SIGTERM, and is killed ten seconds later.
