@@ -110,8 +110,10 @@ fn reference(members: &[Member<'_>], primaries: &[Member<'_>], timeline: Option<
         [] => {}
         [(probe, facts)] => {
             let ReplicationRole::Primary { current: lsn } = facts.role else { return None };
-            let earlier = probe.outcome.as_ref().ok().and_then(|answer| answer.earlier);
-            return Some(Reference::Primary { node: probe.node.name.clone(), lsn, now: facts.now, earlier });
+            let answer = probe.outcome.as_ref().ok();
+            let earlier = answer.and_then(|answer| answer.earlier);
+            let readings = answer.map(|answer| answer.readings.clone()).unwrap_or_default();
+            return Some(Reference::Primary { node: probe.node.name.clone(), lsn, now: facts.now, earlier, readings });
         }
         _ => return None,
     }
@@ -131,8 +133,8 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn judge(&self, probe: &Probe) -> Verdict {
-        let facts = match &probe.outcome {
-            Ok(answer) => &answer.facts,
+        let (facts, place) = match &probe.outcome {
+            Ok(answer) => (&answer.facts, answer.place),
             Err(unreachable) => {
                 let reasons = vec![Reason::Unreachable(unreachable.problem.clone())];
                 return Verdict { reasons, ..Verdict::default() };
@@ -141,7 +143,7 @@ impl Scene<'_> {
         if let Some(reason) = self.other_history(facts) {
             return Verdict { reasons: vec![reason], ..Verdict::default() };
         }
-        let lag = self.lag(facts);
+        let lag = self.lag(facts, place);
         let mut reasons = Vec::new();
         match &facts.role {
             ReplicationRole::Primary { .. } if self.policy.preference == Preference::StandbyOnly => {
@@ -149,7 +151,7 @@ impl Scene<'_> {
             }
             ReplicationRole::Primary { .. } => {}
             ReplicationRole::Standby(standby) => {
-                reasons.extend(self.ahead(standby).into_iter().chain(held_back(standby)))
+                reasons.extend(self.ahead(standby, place).into_iter().chain(held_back(standby)))
             }
         }
         reasons.extend(self.unfit(facts));
@@ -172,7 +174,7 @@ impl Scene<'_> {
         }
     }
 
-    fn lag(&self, facts: &ReplicationFacts) -> ReplicationLag {
+    fn lag(&self, facts: &ReplicationFacts, place: usize) -> ReplicationLag {
         let standby = match &facts.role {
             ReplicationRole::Primary { .. } => {
                 return ReplicationLag { bytes: Some(0), time: Some(Duration::ZERO) };
@@ -182,9 +184,13 @@ impl Scene<'_> {
         let (Some(reference), Some(replayed)) = (self.reference, standby.replayed) else {
             return ReplicationLag::default();
         };
-        let Some(bytes) = reference.lsn().distance_from(replayed) else { return ReplicationLag::default() };
+        let Some(bytes) = reference.lsn_after(place).distance_from(replayed) else {
+            return ReplicationLag::default();
+        };
         let (now, earlier) = match reference {
-            Reference::Primary { now, earlier, .. } => (*now, *earlier),
+            Reference::Primary { now, earlier, .. } => {
+                (reference.reading_after(place).map_or(*now, |reading| reading.now), *earlier)
+            }
             Reference::HighestReceived { .. } => (facts.now, None),
         };
         // Clocks that disagree tell nothing.
@@ -201,8 +207,8 @@ impl Scene<'_> {
     }
 
     /// A standby cannot have replayed what its primary, which was asked later, has not written: that is another history.
-    fn ahead(&self, standby: &StandbyFacts) -> Option<Reason> {
-        let (found, primary) = (standby.replayed?, self.reference?.lsn());
+    fn ahead(&self, standby: &StandbyFacts, place: usize) -> Option<Reason> {
+        let (found, primary) = (standby.replayed?, self.reference?.lsn_after(place));
         (found > primary).then_some(Reason::AheadOfPrimary { found, primary })
     }
 

@@ -82,7 +82,7 @@ fn probe(name: &str, facts: Option<ReplicationFacts>) -> Probe {
         node: NodeLabel { name: name.to_owned(), zone: None, priority: 0 },
         took: Duration::ZERO,
         outcome: match facts {
-            Some(facts) => Ok(Answer { facts, server, database: None, earlier: None }),
+            Some(facts) => Ok(Answer { facts, server, database: None, place: 0, earlier: None, readings: Vec::new() }),
             None => Err(Unreachable { problem: "no answer".to_owned(), class: ErrorClass::TimedOut }),
         },
     }
@@ -174,6 +174,32 @@ fn who_has_replayed_what_the_primary_had_at_first_lacks_only_what_is_younger() {
     assert_eq!(time(behind(300, 3_600), END - 299), Some(Duration::from_secs(3_600)));
     assert_eq!(time(unknown(), END - 299), None);
     assert_eq!(time(behind(300, 0), END - 300), Some(Duration::ZERO));
+}
+
+/// A node that is far away answers a second later, and the primary has written a lot meanwhile.
+#[test]
+fn what_is_written_while_others_are_waited_for_is_no_lag() {
+    let now: Timestamp = NOW.parse().unwrap();
+    let mut nodes = survey(vec![("p", Some(primary())), ("near", Some(behind(900, 9))), ("far", Some(behind(0, 0)))]);
+    let reading = |after, bytes: u64, seconds| Reading {
+        after,
+        position: PrimaryPosition {
+            lsn: Lsn::new(END - bytes).unwrap(),
+            now: now - SignedDuration::from_secs(seconds),
+        },
+    };
+    for (index, place) in [(1, 1), (2, 2)] {
+        nodes.probes[index].outcome.as_mut().unwrap().place = place;
+    }
+    // The first was begun before any answer: it understates.
+    nodes.probes[0].outcome.as_mut().unwrap().readings =
+        vec![reading(0, 950, 3), reading(1, 890, 2), reading(1, 500, 1), reading(2, 0, 0)];
+    let choice = choose(&nodes, &Policy { max_lag: Some(10), ..Policy::default() });
+    let near = ReplicationLag { bytes: Some(10), time: Some(Duration::from_secs(7)) };
+    assert_eq!(choice.verdicts[1].lag, near);
+    assert_eq!(choice.verdicts[2].lag, ReplicationLag { bytes: Some(0), time: Some(Duration::ZERO) });
+    assert_eq!(choice.ranking, [2, 1, 0]);
+    assert_eq!(choice.reference.map(|reference| reference.lsn()), Lsn::new(END));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use futures_util::future::{Either, join_all, select};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use super::{Answer, Node, Nodes, Probe, Survey, Unreachable};
+use super::{Answer, Node, Nodes, Probe, Reading, Survey, Unreachable};
 use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::SystemIdentifier;
@@ -76,8 +76,12 @@ struct Asked<'a> {
     node: &'a Node,
     took: Duration,
     outcome: Result<(SqlClient, ReplicationFacts), Unreachable>,
+    /// How many standbys have answered with this one.
+    place: usize,
     /// What a primary said the first time.
     earlier: Option<PrimaryPosition>,
+    /// What it said after that.
+    readings: Vec<Reading>,
 }
 
 /// How far the first questions are, for who asks a primary again.
@@ -99,6 +103,7 @@ async fn ask_all(nodes: &Nodes, limit: Duration) -> Vec<Probe> {
             round.answers += usize::from(is_standby);
             round.open -= 1;
         });
+        asked.place = if is_standby { round.borrow().answers } else { 0 };
         ask_again(&mut asked, deadline, round.subscribe()).await;
         asked
     }));
@@ -118,7 +123,7 @@ async fn ask(node: &Node, limit: Duration) -> Asked<'_> {
         Ok((client, facts))
     };
     let outcome = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(Unreachable::silent(limit)));
-    Asked { node, took: watch.elapsed(), outcome, earlier: None }
+    Asked { node, took: watch.elapsed(), outcome, place: 0, earlier: None, readings: Vec::new() }
 }
 
 /// Reads the position of a primary again, until that was done after the last answer of a standby; one that does not answer
@@ -135,6 +140,7 @@ async fn ask_again(asked: &mut Asked<'_>, deadline: Deadline, mut round: watch::
             Ok(Ok(Some(position))) => {
                 facts.role = ReplicationRole::Primary { current: position.lsn };
                 facts.now = position.now;
+                asked.readings.push(Reading { after: answers, position });
                 let more = round.wait_for(|round| round.answers > answers || round.open == 0).await;
                 if more.is_ok_and(|round| round.answers > answers) {
                     continue;
@@ -155,7 +161,8 @@ impl Asked<'_> {
         let (outcome, client) = match self.outcome {
             Ok((client, facts)) => {
                 let (server, database) = (client.endpoint().host.clone(), client.endpoint().database.clone());
-                let answer = Answer { facts, server, database, earlier: self.earlier };
+                let Self { place, earlier, readings, .. } = self;
+                let answer = Answer { facts, server, database, place, earlier, readings };
                 (Ok(answer), Some(client))
             }
             Err(problem) => (Err(problem), None),
