@@ -17,6 +17,7 @@ mod messages;
 mod root;
 mod settings;
 mod signals;
+mod standby;
 mod units;
 mod unknown;
 mod verify;

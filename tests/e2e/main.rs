@@ -48,6 +48,7 @@ mod restore_targets;
 mod restore_trees;
 mod silent_promotion;
 mod standby;
+mod standby_commands;
 mod standby_of_copy;
 mod target_clock;
 mod target_lists;

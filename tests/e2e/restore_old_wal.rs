@@ -276,7 +276,8 @@ fn a_timeline_that_was_never_archived_comes_back() {
     let named = dead.site.restore(&third, &["--target-timeline", "1"]);
     ends_with(&named, 3, &["holds 1 commit after the end of the archive at "]);
     let delta = dead.site.restore(&data, &["--delta", "--target-immediate"]);
-    ends_with(&delta, 3, &[words, "--archive-only"]);
+    let copied = format!("cp -a {} COPY", data.join("pg_wal").display());
+    ends_with(&delta, 3, &[words, &copied, "--wal-from COPY --target-timeline 2", "--archive-only"]);
     ends_with(&dead.site.restore(&data, &["--delta", "--archive-only", "--dry-run"]), 0, &[words]);
     let moved = data.with_file_name("primary.pgv-20261121T143000Z");
     std::fs::rename(&data, &moved).unwrap();

@@ -1,6 +1,6 @@
 //! The WAL that a backup cannot be restored without: it must arrive in the archive, and be this server's.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,8 +23,8 @@ pub(super) struct NeededWal<'a> {
     is_standby: bool,
     /// The checkpoint that the server had last once the backup had begun.
     last_checkpoint: Option<ServerCheckpoint>,
-    /// Set when data is about to be stored.
-    data_began: &'a AtomicBool,
+    /// To be set when data is about to be stored.
+    pub(super) data_began: &'a AtomicBool,
 }
 
 impl<'a> NeededWal<'a> {
@@ -62,9 +62,7 @@ impl<'a> NeededWal<'a> {
         } else {
             self.wait.for_segment_before(start.lsn, &history, reporter)
         };
-        self.tell_failures(session, waited, reporter)?;
-        self.data_began.store(true, Ordering::SeqCst);
-        Ok(())
+        self.tell_failures(session, waited, reporter)
     }
 
     /// What is there already says nothing of an archive_command that was changed since: one more segment is ended, where

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -269,6 +270,7 @@ impl<'a> ServerSession<'a> {
         &mut self,
         options: &BackupOptions,
         storage: Storage<'t>,
+        data_began: &AtomicBool,
         reporter: &dyn Reporter,
         before_data: &mut dyn FnMut(&mut Self, WalPosition) -> Result<(), BackupError>,
     ) -> Result<(StreamedContent<'t>, WalPosition, WalPosition), BackupError> {
@@ -289,7 +291,7 @@ impl<'a> ServerSession<'a> {
         let start = base_backup.start_position();
         reporter.step(&format!("backup starts at {}", super::describe(start.lsn, start.timeline)));
         before_data(self, start)?;
-        let streaming = stream::run(&mut base_backup, storage, &self.cancel, reporter);
+        let streaming = stream::run(&mut base_backup, storage, data_began, &self.cancel, reporter);
         let content = self.runtime.block_on(streaming)?;
         let stop = base_backup.end_position().ok_or(BackupError::Internal { what: "the backup ended nowhere" })?;
         self.wait(walsender.close())?;

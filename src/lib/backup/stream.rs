@@ -4,6 +4,7 @@
 //! woken for each message; compressing and storing are done by the threads of [`PackStream`].
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::content::{Content, StreamedContent};
@@ -32,7 +33,8 @@ pub(super) fn take(
     let page_bytes = packs.page_bytes;
     let storage = Storage::new(&options.scratch, backup.packs(packs)?, backup.previous_sizes(), page_bytes)?;
     let start_time = session.now()?;
-    let (content, start, stop) = session.stream(options, storage, reporter, &mut |session, start| {
+    let data_began = needed.data_began;
+    let (content, start, stop) = session.stream(options, storage, data_began, reporter, &mut |session, start| {
         needed.before_data(session, start, start_time, reporter)
     })?;
     let stop_time = session.now()?;
@@ -55,10 +57,12 @@ pub(super) fn take(
     })
 }
 
-/// Streams the whole backup; returns once the server has said where it ends.
+/// Streams the whole backup; returns once the server has said where it ends. `data_began` is set before any of it is
+/// stored.
 pub(super) async fn run<'t>(
     base_backup: &mut BaseBackup<'_>,
     storage: Storage<'t>,
+    data_began: &AtomicBool,
     cancel: &Cancel,
     reporter: &dyn Reporter,
 ) -> Result<StreamedContent<'t>, BackupError> {
@@ -74,6 +78,7 @@ pub(super) async fn run<'t>(
             }
             Some(BaseBackupEvent::ManifestBegin) => content.begin_manifest()?,
             Some(BaseBackupEvent::Data(bytes)) => {
+                data_began.store(true, Ordering::SeqCst);
                 done_bytes += bytes.len() as u64;
                 reporter.progress(&Progress { phase: "backing up", done_bytes, total_bytes });
                 content.data(&bytes)?;

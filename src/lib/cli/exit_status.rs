@@ -16,6 +16,9 @@ use super::program::Program;
 use crate::error::ErrorClass;
 use crate::fetch::RecoveryMode;
 
+/// Of a command of somebody else that we stopped, as timeout(1) has it.
+pub(crate) const STOPPED: u8 = 124;
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -28,8 +31,7 @@ pub(crate) fn exit_status(program: Program, ending: Ending, mode: impl FnOnce() 
     let class = match ending {
         Ending::Finished(Outcome::Done) => return 0,
         Ending::Finished(Outcome::Plugin(status) | Outcome::Command(status)) => return status,
-        // As timeout(1) has it.
-        Ending::Finished(Outcome::Stopped) => return 124,
+        Ending::Finished(Outcome::Stopped) => return STOPPED,
         Ending::Finished(Outcome::NegativeAnswer) => ErrorClass::NotFound,
         Ending::Failed(class) => class,
     };

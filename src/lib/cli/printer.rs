@@ -72,10 +72,16 @@ impl Printer {
 
     /// Writes an answer to stdout. A reader that has gone away is not an error.
     pub(crate) fn answer(&self, text: &str) -> Result<(), OutputError> {
+        self.show(text).map(drop)
+    }
+
+    /// The same for an answer of many parts: whether there is a reader still.
+    pub(crate) fn show(&self, text: &str) -> Result<bool, OutputError> {
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(|source| OutputError { source }),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(source) => Err(OutputError { source }),
+            Ok(()) => Ok(true),
         }
     }
 

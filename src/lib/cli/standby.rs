@@ -10,12 +10,14 @@ use super::args::{CommonArgs, ConnectionArgs};
 use super::context::{Context, Outcome, VerbArgs};
 use super::printer::json_answer;
 use super::program::{Program, Verb};
+use super::size::duration_text;
 use super::standby_nodes::KnownNodes;
 use super::standby_plugin::{self, LagThreshold};
 use super::usage::UsageError;
 use super::{standby_exec, standby_text};
 use crate::clock::{Clock as _, Deadline, SystemClock, wait};
-use crate::error::Classified;
+use crate::config::LogLevel;
+use crate::error::{Classified, chain};
 use crate::report::Cancel;
 use crate::standby::{
     Choice, Policy, Preference, ProbeError, Purpose, StandbyError, StandbyReport, Survey, WithoutPrimary, choose,
@@ -173,10 +175,10 @@ Examples:
   pgv-standby exec --for dump --max-lag-time 30s --wait 10min --abort-lag 1GB -- pg_dump app
   pgv-standby --nagios --warn 16MB --critical 5min
 
-Exit status: 0 chosen; 1 no node qualifies; 2 usage or configuration; 3 two primaries, several clusters,
-or no primary with --require-primary; 4 no node answers; 130 ended by a signal. exec: that of the command
-(128 + n when signal n ended it); 124 stopped by --abort-lag; 126, 127 it could not be run. With --nagios:
-0 ok; 1 warning; 2 critical; 3 unknown.";
+Exit status: 0 chosen; 1 no node qualifies; 2 usage or configuration; 3 two primaries, an old primary
+that answers alone, several clusters, or no primary with --require-primary; 4 no node answers; 130 ended
+by a signal. exec: that of the command (128 + n when signal n ended it); 124 stopped by --abort-lag;
+126, 127 it could not be run. With --nagios: 0 ok; 1 warning; 2 critical; 3 unknown.";
 
 impl VerbArgs for StandbyArgs {
     const VERB: Verb = Verb::Standby;
@@ -222,6 +224,11 @@ impl PolicyArgs {
 
 /// Runs the verb.
 fn run(args: &StandbyArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
+    if let (Some(warn), Some(critical)) = (args.warn, args.critical)
+        && warn.is_above(critical)
+    {
+        return Err(UsageError::new("--warn is above --critical, so that it would never be reached").into());
+    }
     let known = KnownNodes::find(context.configuration(), &args.policy.nodes, &args.connection, Program::Standby)?;
     let look = Look { known, policy: args.policy.policy(), deadline: args.policy.deadline };
     if args.action.is_some() {
@@ -230,7 +237,7 @@ fn run(args: &StandbyArgs, context: &Context) -> Result<Outcome, Box<dyn Classif
     if args.watch {
         return watch(&look, args.interval, context);
     }
-    let seen = look.until_chosen(args.policy.wait, context.cancel())?;
+    let seen = look.until_chosen(args.policy.wait, context)?;
     if args.nagios {
         let (line, state) = standby_plugin::answer(&seen, args.warn, args.critical);
         context.printer().answer(&line)?;
@@ -247,7 +254,9 @@ fn run(args: &StandbyArgs, context: &Context) -> Result<Outcome, Box<dyn Classif
             context.printer().answer(&format!("{}\n", chosen.settings.conninfo()))?
         }
         (StandbyOutput::Env, Ok(chosen)) => context.printer().answer(&standby_text::shell_lines(&chosen.settings))?,
-        (StandbyOutput::Conninfo | StandbyOutput::Env, Err(_)) => {}
+        (StandbyOutput::Conninfo, Err(_)) => {}
+        // Else "eval" of nothing would be a success, and what follows would go to the server of before.
+        (StandbyOutput::Env, Err(_)) => context.printer().answer("(exit 1)\n")?,
     }
     match chosen {
         Ok(_) => Ok(Outcome::Done),
@@ -257,7 +266,7 @@ fn run(args: &StandbyArgs, context: &Context) -> Result<Outcome, Box<dyn Classif
     }
 }
 
-/// Shows the table again and again.
+/// Shows the table again and again, as long as somebody reads it.
 fn watch(look: &Look, interval: Option<Duration>, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
     let interval = interval.unwrap_or(Duration::from_secs(2));
     let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
@@ -267,8 +276,8 @@ fn watch(look: &Look, interval: Option<Duration>, context: &Context) -> Result<O
             seen => seen?,
         };
         let now = super::size::utc_text(SystemClock.now());
-        context.printer().answer(&format!("{clear}{now}\n{}\n", standby_text::render(&seen)))?;
-        if sleep(interval, context.cancel()).is_err() {
+        let is_read = context.printer().show(&format!("{clear}{now}\n{}\n", standby_text::render(&seen)))?;
+        if !is_read || sleep(interval, context.cancel()).is_err() {
             return Ok(Outcome::Done);
         }
     }
@@ -318,15 +327,21 @@ impl Look {
     }
 
     /// Asks all nodes until one qualifies, or nothing can mend it, or the time is over.
-    pub(super) fn until_chosen(&self, limit: Option<Duration>, cancel: &Cancel) -> Result<Seen, ProbeError> {
+    pub(super) fn until_chosen(&self, limit: Option<Duration>, context: &Context) -> Result<Seen, ProbeError> {
         let deadline = Deadline::after(limit.unwrap_or_default());
+        let mut is_told = false;
         loop {
-            let seen = self.once(cancel)?;
-            let may_pass = |error: StandbyError| error.may_pass();
-            if !seen.chosen(&self.known).err().is_some_and(may_pass) || deadline.has_passed() {
+            let seen = self.once(context.cancel())?;
+            let Some(why) = seen.chosen(&self.known).err().filter(StandbyError::may_pass) else { return Ok(seen) };
+            if deadline.has_passed() {
                 return Ok(seen);
             }
-            sleep(WAIT_INTERVAL.min(deadline.remaining()), cancel)?;
+            if !is_told {
+                is_told = true;
+                let message = format!("{}; asked again for {}", chain(&why), duration_text(deadline.limit()));
+                context.printer().message(LogLevel::Info, &message);
+            }
+            sleep(WAIT_INTERVAL.min(deadline.remaining()), context.cancel())?;
         }
     }
 }
@@ -340,7 +355,8 @@ impl Seen {
             return Err(nothing());
         };
         let connection = &node.connection;
-        let settings = node.handed_on.of_server(&answer.server, &connection.user, &connection.dbname);
+        let database = answer.database.as_ref().unwrap_or(&connection.dbname);
+        let settings = node.handed_on.of_server(&answer.server, &connection.user, database);
         Ok(Chosen { name: probe.node.name.clone(), settings })
     }
 }

@@ -3,10 +3,12 @@
 use super::args::ConnectionArgs;
 use super::program::Program;
 use super::usage::UsageError;
-use crate::config::{Configuration, holds_password};
-use crate::error::Classified;
+use crate::config::{ClusterSettings, ConfigError, Configuration, holds_password};
+use crate::error::{Classified, ErrorClass};
 use crate::pg::SystemIdentifier;
-use crate::server::conninfo::{HandedOnSettings, HostAddress, ServerHost, TargetSession, is_connection_string};
+use crate::server::conninfo::{
+    ConninfoError, HandedOnSettings, HostAddress, ServerHost, TargetSession, is_connection_string,
+};
 use crate::server::{ConnectionOptions, ConnectionSettings, ConnectionSources};
 use crate::standby::{Node, NodeLabel, Nodes};
 
@@ -38,8 +40,7 @@ impl KnownNodes {
         if !named.is_empty() && names_server {
             return Err(UsageError::new("--node and the options of one connection both name servers").into());
         }
-        // Without a cluster there are no configured nodes; who named others needs none.
-        let cluster = configuration.cluster().ok();
+        let cluster = cluster(configuration, !named.is_empty() || names_server)?;
         let configured = cluster.as_ref().map(|cluster| cluster.nodes.as_slice()).unwrap_or_default();
         let is_own = configuration.named_cluster().is_some();
         let (nodes, is_own) = if !named.is_empty() {
@@ -55,6 +56,41 @@ impl KnownNodes {
         };
         let expected = cluster.and_then(|cluster| cluster.system_identifier).filter(|_| is_own);
         Ok(Self { nodes: Nodes::new(nodes)?, expected })
+    }
+}
+
+/// The cluster that is meant, as it is configured. Who named the servers needs none; nobody else is asked in place of one
+/// that cannot be told.
+fn cluster(configuration: &Configuration, names_servers: bool) -> Result<Option<ClusterSettings>, Box<dyn Classified>> {
+    if names_servers {
+        return Ok(configuration.cluster().ok());
+    }
+    if let Some(name) = configuration.named_cluster()
+        && !configuration.clusters().is_empty()
+        && !configuration.clusters().contains_key(name)
+    {
+        let known: Vec<String> = configuration.clusters().keys().map(ToString::to_string).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        return Err(UsageError::unknown("cluster", &name.to_string(), &known).into());
+    }
+    match configuration.cluster() {
+        Ok(cluster) => Ok(Some(cluster)),
+        Err(ConfigError::NoCluster) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Which node's connection string it is that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("could not use the connection string of node \"{}\"", name.escape_debug())]
+struct NodeConnectionError {
+    name: String,
+    source: ConninfoError,
+}
+
+impl Classified for NodeConnectionError {
+    fn class(&self) -> ErrorClass {
+        self.source.class()
     }
 }
 
@@ -90,10 +126,12 @@ impl Finder<'_> {
         let variable = |name: &str| {
             self.configuration.variable(name).filter(|_| !CHOOSING_VARIABLES.contains(&name)).map(str::to_owned)
         };
+        let name = label.name.clone();
+        let of_node = |source| NodeConnectionError { name: name.clone(), source };
         self.with_sources(&options, Some(conninfo), &variable, |sources| {
-            let connection = ConnectionSettings::resolve(sources)?;
+            let connection = ConnectionSettings::resolve(sources).map_err(of_node)?;
             let connection = ConnectionSettings { target_session: TargetSession::Any, ..connection };
-            Ok(Node { label, connection, handed_on: HandedOnSettings::resolve(sources)? })
+            Ok(Node { label, connection, handed_on: HandedOnSettings::resolve(sources).map_err(of_node)? })
         })
     }
 
@@ -146,12 +184,50 @@ impl Finder<'_> {
     }
 }
 
-/// What a host is called; with its port where that is what tells it from another.
+/// What a host is called; with its port, or address, too where that is what tells it from another.
 fn host_name(host: &ServerHost, all: &[ServerHost]) -> String {
     let name = |host: &ServerHost| match &host.address {
-        HostAddress::Socket(directory) => directory.to_string_lossy().into_owned(),
+        // A name is one word.
+        HostAddress::Socket(directory) => directory.to_string_lossy().replace(char::is_whitespace, "_"),
         HostAddress::Tcp { name, .. } => name.clone(),
     };
-    let own = name(host);
-    if all.iter().filter(|other| name(other) == own).count() > 1 { format!("{own}:{}", host.port) } else { own }
+    let with_port = |host: &ServerHost| format!("{}:{}", name(host), host.port);
+    let with_address = |host: &ServerHost| match &host.address {
+        HostAddress::Tcp { address: Some(address), .. } => format!("{}:{address}:{}", name(host), host.port),
+        _ => with_port(host),
+    };
+    let is_only = |of: &dyn Fn(&ServerHost) -> String| all.iter().filter(|other| of(other) == of(host)).count() <= 1;
+    if is_only(&name) {
+        name(host)
+    } else if is_only(&with_port) {
+        with_port(host)
+    } else {
+        with_address(host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_apart_by_what_differs() {
+        let host = |name: &str, address: Option<&str>, port| ServerHost {
+            address: HostAddress::Tcp {
+                name: name.to_owned(),
+                address: address.map(|address| address.parse().unwrap()),
+            },
+            port,
+        };
+        let all = [
+            host("a", None, 1),
+            host("b", None, 1),
+            host("b", None, 2),
+            host("c", Some("10.0.0.1"), 1),
+            host("c", Some("10.0.0.2"), 1),
+            ServerHost { address: HostAddress::Socket("/run/my pg".into()), port: 1 },
+        ];
+        let names: Vec<String> = all.iter().map(|host| host_name(host, &all)).collect();
+        assert_eq!(names, ["a", "b:1", "b:2", "c:10.0.0.1:1", "c:10.0.0.2:1", "/run/my_pg"]);
+    }
 }

@@ -6,7 +6,7 @@ use super::printer::escaped;
 use super::size::{bytes_text, duration_text};
 use super::standby::Seen;
 use crate::check::CheckState;
-use crate::standby::{Probe, Reason, ReplicationLag, StandbyError, Verdict};
+use crate::standby::{Probe, Reason, Reference, ReplicationLag, StandbyError, Verdict};
 
 /// A lag from which on something is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,15 @@ impl LagThreshold {
         match self {
             Self::Bytes(limit) => lag.bytes.is_none_or(|bytes| bytes >= limit),
             Self::Time(limit) => lag.time.is_none_or(|time| time >= limit),
+        }
+    }
+
+    /// Whether a warning at this lag would always be critical.
+    pub(super) fn is_above(self, critical: Self) -> bool {
+        match (self, critical) {
+            (Self::Bytes(warn), Self::Bytes(critical)) => warn > critical,
+            (Self::Time(warn), Self::Time(critical)) => warn > critical,
+            _ => false,
         }
     }
 
@@ -57,7 +66,10 @@ pub(super) fn answer(seen: &Seen, warn: Option<LagThreshold>, critical: Option<L
         },
     };
     let state = judged.iter().map(|(state, _)| *state).fold(choice_state, CheckState::max);
-    let said: Vec<String> = std::iter::once(choice).chain(judged.into_iter().map(|(_, text)| text)).collect();
+    let is_primary_missed = matches!(seen.choice.reference, Some(Reference::HighestReceived { .. }));
+    let reference = is_primary_missed.then(|| "no primary answers".to_owned());
+    let judged = judged.into_iter().map(|(_, text)| text);
+    let said: Vec<String> = std::iter::once(choice).chain(reference).chain(judged).collect();
     let numbers: Vec<String> = probes().flat_map(|(probe, verdict)| numbers(probe, verdict, warn, critical)).collect();
     // A bar begins the numbers, wherever it stands.
     let said = escaped(&said.join("; ")).replace('|', "/");

@@ -10,7 +10,7 @@ use super::table::table;
 use crate::pg::shell_quote;
 use crate::server::conninfo::HandedOnSettings;
 use crate::server::{ReplicationFacts, WalSource};
-use crate::standby::{Probe, Reference, ReplicationLag, StandbyError, Survey, Verdict, follower_of};
+use crate::standby::{Probe, Reference, ReplicationLag, Survey, Verdict, follower_of};
 
 const HEADER: [&str; 6] = ["node", "role", "lag", "source", "sync", "verdict"];
 
@@ -40,10 +40,10 @@ pub(super) fn render(seen: &Seen) -> String {
             let _ = writeln!(text, "Chosen: {}", escaped(&probe.node.name));
         }
         None => {
-            let why = StandbyError::of(&seen.survey, &seen.choice);
-            let why =
-                if matches!(why, StandbyError::NoneQualifies { .. }) { "No node qualifies" } else { "Nothing chosen" };
-            let _ = writeln!(text, "{why}.");
+            let _ = match &seen.choice.trouble {
+                None => writeln!(text, "No node qualifies."),
+                Some(trouble) => writeln!(text, "Nothing chosen: {}.", escaped(&trouble.to_string())),
+            };
         }
     }
     text

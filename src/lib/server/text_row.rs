@@ -25,7 +25,8 @@ impl SqlClient {
         let mut rows = self.text_rows(action, sql).await?;
         match (rows.pop(), rows.len()) {
             (Some(row), 0) => Ok(row),
-            (_, more) => Err(self.invalid(action, format!("{more} rows more than one"))),
+            (None, _) => Err(self.invalid(action, "no row")),
+            (Some(_), more) => Err(self.invalid(action, format!("{} rows in place of one", more + 1))),
         }
     }
 

@@ -12,41 +12,39 @@ use super::{
     Choice, Difference, Policy, Preference, Probe, Purpose, Reason, Reference, ReplicationLag, Survey, Trouble,
     Verdict, WithoutPrimary,
 };
-use crate::pg::{SystemIdentifier, TimelineId};
+use crate::pg::{Lsn, SystemIdentifier, TimelineId};
 use crate::server::{ConflictLimit, ReplayPause, ReplicationFacts, ReplicationRole, StandbyFacts, WalSource};
 
 /// Judges every node, and ranks those that will do.
 pub fn choose(survey: &Survey, policy: &Policy) -> Choice {
-    let (system_identifier, mut trouble) = match cluster_of(survey) {
+    let (system_identifier, trouble) = match cluster_of(survey) {
         Ok(system_identifier) => (system_identifier, None),
         Err(trouble) => (None, Some(trouble)),
     };
-    let members: Vec<(&Probe, &ReplicationFacts)> = survey
+    let members: Vec<Member<'_>> = survey
         .probes
         .iter()
         .filter_map(|probe| Some((probe, probe.facts()?)))
         .filter(|(_, facts)| system_identifier.is_some() && facts.system_identifier == system_identifier)
         .collect();
-    let primaries: Vec<_> = members.iter().filter(|(_, facts)| facts.is_primary()).collect();
-    if let (None, [_, _, ..]) = (&trouble, primaries.as_slice()) {
-        let mut nodes: Vec<String> = primaries.iter().map(|(probe, _)| probe.node.name.clone()).collect();
-        nodes.sort();
-        trouble = Some(Trouble::TwoPrimaries { nodes });
-    }
+    let primaries = primaries(&members);
+    let trouble = trouble.or_else(|| contradiction(&members, &primaries));
     let timeline = match primaries.as_slice() {
         [(_, facts)] => facts.timeline,
         _ => members.iter().filter_map(|(_, facts)| facts.timeline).max(),
     };
-    let reference = reference(&members, timeline);
-    if trouble.is_none() && policy.without_primary == WithoutPrimary::Refuse && primaries.is_empty() {
-        trouble = Some(Trouble::NoPrimary);
-    }
+    let reference = reference(&members, &primaries, timeline);
+    let is_missed = policy.without_primary == WithoutPrimary::Refuse && primaries.is_empty();
+    let trouble = trouble.or_else(|| is_missed.then_some(Trouble::NoPrimary));
     let scene = Scene { policy, system_identifier, timeline, reference: reference.as_ref() };
     let mut verdicts: Vec<Verdict> = survey.probes.iter().map(|probe| scene.judge(probe)).collect();
     let ranking = if trouble.is_some() { Vec::new() } else { scene.rank(survey, &verdicts) };
     scene.tell_outranked(survey, &ranking, &mut verdicts);
     Choice { system_identifier, timeline, reference, trouble, ranking, verdicts }
 }
+
+/// A node of the cluster that is meant, and what it said.
+type Member<'s> = (&'s Probe, &'s ReplicationFacts);
 
 /// Which cluster is meant: the one that is known beforehand, else that of more than half of the nodes that say theirs.
 fn cluster_of(survey: &Survey) -> Result<Option<SystemIdentifier>, Trouble> {
@@ -73,19 +71,51 @@ fn cluster_of(survey: &Survey) -> Result<Option<SystemIdentifier>, Trouble> {
     Err(Trouble::SeveralClusters { clusters })
 }
 
-/// The primary's position, else the highest one that any node on the timeline has.
-fn reference(members: &[(&Probe, &ReplicationFacts)], timeline: Option<TimelineId>) -> Option<Reference> {
-    let mut primaries = members.iter().filter_map(|(probe, facts)| match facts.role {
-        ReplicationRole::Primary { current } => Some((probe, facts, current)),
-        ReplicationRole::Standby(_) => None,
-    });
-    match (primaries.next(), primaries.next()) {
-        (Some((probe, facts, lsn)), None) => {
-            let earlier = probe.outcome.as_ref().ok().and_then(|answer| answer.earlier);
-            return Some(Reference::Primary { node: probe.node.name.clone(), lsn, now: facts.now, earlier });
+/// The primaries, each once: a server that was named twice is one.
+fn primaries<'s>(members: &[Member<'s>]) -> Vec<Member<'s>> {
+    let mut primaries: Vec<(Lsn, Member<'s>)> = members
+        .iter()
+        .filter_map(|member| match member.1.role {
+            ReplicationRole::Primary { current } => Some((current, *member)),
+            ReplicationRole::Standby(_) => None,
+        })
+        .collect();
+    // What was read last of a server counts.
+    primaries.sort_by_key(|(current, (probe, facts))| (facts.started, Reverse(*current), &probe.node.name));
+    primaries.dedup_by_key(|(_, (_, facts))| facts.started);
+    primaries.into_iter().map(|(_, member)| member).collect()
+}
+
+/// What cannot be true of one cluster: two primaries, or a standby on a later timeline than the only one.
+fn contradiction(members: &[Member<'_>], primaries: &[Member<'_>]) -> Option<Trouble> {
+    let (probe, facts) = match primaries {
+        [] => return None,
+        [only] => only,
+        several => {
+            let mut nodes: Vec<_> =
+                several.iter().map(|(probe, facts)| (probe.node.name.clone(), facts.timeline)).collect();
+            nodes.sort();
+            return Some(Trouble::TwoPrimaries { nodes });
         }
-        (Some(_), Some(_)) => return None,
-        (None, _) => {}
+    };
+    let is_later = |(_, other): &&Member<'_>| facts.timeline.is_some() && other.timeline > facts.timeline;
+    let mut later: Vec<_> = members.iter().filter(is_later).map(|(probe, _)| probe.node.name.clone()).collect();
+    later.sort();
+    (!later.is_empty()).then(|| Trouble::OldPrimary { node: probe.node.name.clone(), later })
+}
+
+/// The primary's position, else the highest one that any node on the timeline has.
+fn reference(members: &[Member<'_>], primaries: &[Member<'_>], timeline: Option<TimelineId>) -> Option<Reference> {
+    match primaries {
+        [] => {}
+        [(probe, facts)] => {
+            let ReplicationRole::Primary { current: lsn } = facts.role else { return None };
+            let answer = probe.outcome.as_ref().ok();
+            let earlier = answer.and_then(|answer| answer.earlier);
+            let readings = answer.map(|answer| answer.readings.clone()).unwrap_or_default();
+            return Some(Reference::Primary { node: probe.node.name.clone(), lsn, now: facts.now, earlier, readings });
+        }
+        _ => return None,
     }
     let on_timeline = members.iter().filter(|(_, facts)| timeline.is_some() && facts.timeline == timeline);
     let furthest = on_timeline.filter_map(|(probe, facts)| Some((facts.standby()?.furthest()?, &probe.node.name)));
@@ -103,8 +133,8 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn judge(&self, probe: &Probe) -> Verdict {
-        let facts = match &probe.outcome {
-            Ok(answer) => &answer.facts,
+        let (facts, place) = match &probe.outcome {
+            Ok(answer) => (&answer.facts, answer.place),
             Err(unreachable) => {
                 let reasons = vec![Reason::Unreachable(unreachable.problem.clone())];
                 return Verdict { reasons, ..Verdict::default() };
@@ -113,14 +143,16 @@ impl Scene<'_> {
         if let Some(reason) = self.other_history(facts) {
             return Verdict { reasons: vec![reason], ..Verdict::default() };
         }
-        let lag = self.lag(facts);
+        let lag = self.lag(facts, place);
         let mut reasons = Vec::new();
         match &facts.role {
             ReplicationRole::Primary { .. } if self.policy.preference == Preference::StandbyOnly => {
                 reasons.push(Reason::Primary);
             }
             ReplicationRole::Primary { .. } => {}
-            ReplicationRole::Standby(standby) => reasons.extend(held_back(standby)),
+            ReplicationRole::Standby(standby) => {
+                reasons.extend(self.ahead(standby, place).into_iter().chain(held_back(standby)))
+            }
         }
         reasons.extend(self.unfit(facts));
         reasons.extend(self.too_far(lag));
@@ -142,7 +174,7 @@ impl Scene<'_> {
         }
     }
 
-    fn lag(&self, facts: &ReplicationFacts) -> ReplicationLag {
+    fn lag(&self, facts: &ReplicationFacts, place: usize) -> ReplicationLag {
         let standby = match &facts.role {
             ReplicationRole::Primary { .. } => {
                 return ReplicationLag { bytes: Some(0), time: Some(Duration::ZERO) };
@@ -152,9 +184,13 @@ impl Scene<'_> {
         let (Some(reference), Some(replayed)) = (self.reference, standby.replayed) else {
             return ReplicationLag::default();
         };
-        let bytes = reference.lsn().distance_from(replayed).unwrap_or(0);
+        let Some(bytes) = reference.lsn_after(place).distance_from(replayed) else {
+            return ReplicationLag::default();
+        };
         let (now, earlier) = match reference {
-            Reference::Primary { now, earlier, .. } => (*now, *earlier),
+            Reference::Primary { now, earlier, .. } => {
+                (reference.reading_after(place).map_or(*now, |reading| reading.now), *earlier)
+            }
             Reference::HighestReceived { .. } => (facts.now, None),
         };
         // Clocks that disagree tell nothing.
@@ -168,6 +204,12 @@ impl Scene<'_> {
             _ => by_commit.into_iter().chain(by_position).min(),
         };
         ReplicationLag { bytes: Some(bytes), time }
+    }
+
+    /// A standby cannot have replayed what its primary, which was asked later, has not written: that is another history.
+    fn ahead(&self, standby: &StandbyFacts, place: usize) -> Option<Reason> {
+        let (found, primary) = (standby.replayed?, self.reference?.lsn_after(place));
+        (found > primary).then_some(Reason::AheadOfPrimary { found, primary })
     }
 
     /// What speaks against the purpose.
@@ -290,8 +332,12 @@ fn held_back(standby: &StandbyFacts) -> Vec<Reason> {
 /// Whether replay cancels long queries: feedback protects them while WAL is streamed, and only then.
 fn cancels(facts: &ReplicationFacts, standby: &StandbyFacts) -> Option<Reason> {
     let settings = &facts.settings;
-    let (limit, setting) = match standby.source {
-        Some(WalSource::Receiver(_)) if settings.hot_standby_feedback == Some(true) => return None,
+    let (limit, setting) = match &standby.source {
+        Some(WalSource::Receiver(receiver))
+            if settings.hot_standby_feedback == Some(true) && receiver.is_streaming != Some(false) =>
+        {
+            return None;
+        }
         Some(WalSource::Receiver(_)) => (settings.streaming_conflicts, "max_standby_streaming_delay"),
         _ => (settings.archive_conflicts, "max_standby_archive_delay"),
     };

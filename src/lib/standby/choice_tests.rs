@@ -27,6 +27,7 @@ fn facts(role: ReplicationRole) -> ReplicationFacts {
         version_num: Some(150_000),
         system_identifier: identifier(1),
         timeline: TimelineId::new(2),
+        started: "2026-11-01T00:00:00Z".parse().unwrap(),
         now: NOW.parse().unwrap(),
         role,
         followers: Vec::new(),
@@ -44,6 +45,12 @@ fn facts(role: ReplicationRole) -> ReplicationFacts {
 
 fn primary() -> ReplicationFacts {
     facts(ReplicationRole::Primary { current: Lsn::new(END).unwrap() })
+}
+
+/// Primary 0 is the server of [`primary`], every other one another.
+fn primary_number(number: i64) -> ReplicationFacts {
+    let facts = primary();
+    ReplicationFacts { started: facts.started + SignedDuration::from_micros(number), ..facts }
 }
 
 /// A standby so many bytes behind, whose last commit is so many seconds old.
@@ -75,7 +82,7 @@ fn probe(name: &str, facts: Option<ReplicationFacts>) -> Probe {
         node: NodeLabel { name: name.to_owned(), zone: None, priority: 0 },
         took: Duration::ZERO,
         outcome: match facts {
-            Some(facts) => Ok(Answer { facts, server, earlier: None }),
+            Some(facts) => Ok(Answer { facts, server, database: None, place: 0, earlier: None, readings: Vec::new() }),
             None => Err(Unreachable { problem: "no answer".to_owned(), class: ErrorClass::TimedOut }),
         },
     }
@@ -101,8 +108,11 @@ fn what_speaks_against_a_standby_is_named() {
         (changed(|facts, _| facts.system_identifier = identifier(2)), &["other_cluster"][..]),
         (changed(|facts, _| facts.system_identifier = None), &["unknown"]),
         (changed(|facts, _| facts.timeline = TimelineId::new(1)), &["other_timeline"]),
-        (changed(|facts, _| facts.timeline = TimelineId::new(3)), &["other_timeline"]),
         (changed(|facts, _| facts.timeline = None), &["unknown"]),
+        (
+            changed(|_, standby| standby.replayed = Lsn::new(END + 1)),
+            &["ahead_of_primary", "unknown", "no_commit_time"],
+        ),
         (changed(|_, standby| standby.pause = Some(ReplayPause::Paused)), &["paused"]),
         (changed(|_, standby| standby.pause = Some(ReplayPause::Requested)), &["paused"]),
         (changed(|_, standby| standby.pause = None), &["unknown"]),
@@ -166,6 +176,32 @@ fn who_has_replayed_what_the_primary_had_at_first_lacks_only_what_is_younger() {
     assert_eq!(time(behind(300, 0), END - 300), Some(Duration::ZERO));
 }
 
+/// A node that is far away answers a second later, and the primary has written a lot meanwhile.
+#[test]
+fn what_is_written_while_others_are_waited_for_is_no_lag() {
+    let now: Timestamp = NOW.parse().unwrap();
+    let mut nodes = survey(vec![("p", Some(primary())), ("near", Some(behind(900, 9))), ("far", Some(behind(0, 0)))]);
+    let reading = |after, bytes: u64, seconds| Reading {
+        after,
+        position: PrimaryPosition {
+            lsn: Lsn::new(END - bytes).unwrap(),
+            now: now - SignedDuration::from_secs(seconds),
+        },
+    };
+    for (index, place) in [(1, 1), (2, 2)] {
+        nodes.probes[index].outcome.as_mut().unwrap().place = place;
+    }
+    // The first was begun before any answer: it understates.
+    nodes.probes[0].outcome.as_mut().unwrap().readings =
+        vec![reading(0, 950, 3), reading(1, 890, 2), reading(1, 500, 1), reading(2, 0, 0)];
+    let choice = choose(&nodes, &Policy { max_lag: Some(10), ..Policy::default() });
+    let near = ReplicationLag { bytes: Some(10), time: Some(Duration::from_secs(7)) };
+    assert_eq!(choice.verdicts[1].lag, near);
+    assert_eq!(choice.verdicts[2].lag, ReplicationLag { bytes: Some(0), time: Some(Duration::ZERO) });
+    assert_eq!(choice.ranking, [2, 1, 0]);
+    assert_eq!(choice.reference.map(|reference| reference.lsn()), Lsn::new(END));
+}
+
 #[test]
 fn role_zone_lag_priority_and_name_decide_in_this_order() {
     let decided = |policy: &Policy, change: &dyn Fn(&mut Vec<Probe>)| {
@@ -217,6 +253,11 @@ fn each_purpose_has_its_own_checks() {
         facts.settings.streaming_conflicts = Some(ConflictLimit::Never);
     });
     assert!(judged(Purpose::Dump, waits).is_empty());
+    let connecting = WalReceiver { is_streaming: Some(false), ..WalReceiver::default() };
+    assert_eq!(
+        judged(Purpose::Dump, changed(|_, standby| standby.source = Some(WalSource::Receiver(connecting)))),
+        ["cancels_queries"]
+    );
     // Feedback goes to a sender, and there is none.
     assert_eq!(
         judged(Purpose::Dump, changed(|_, standby| standby.source = Some(WalSource::Archive))),
@@ -247,9 +288,14 @@ fn without_a_primary_the_highest_position_of_the_history_counts_and_the_choice_s
 
 #[test]
 fn two_primaries_several_clusters_and_silence_are_trouble() {
-    let nodes = survey(vec![("z", Some(primary())), ("a", Some(primary())), ("s", Some(behind(0, 0)))]);
+    let mut older = primary_number(1);
+    older.timeline = TimelineId::new(1);
+    let nodes = survey(vec![("z", Some(older)), ("a", Some(primary())), ("s", Some(behind(0, 0)))]);
     let choice = choose(&nodes, &Policy::default());
-    assert_eq!(choice.trouble.as_ref().unwrap().to_string(), "2 nodes are primaries of one cluster: \"a\", \"z\"");
+    assert_eq!(
+        choice.trouble.as_ref().unwrap().to_string(),
+        "2 nodes are primaries of one cluster: \"a\" on timeline 2, \"z\" on timeline 1"
+    );
     assert_eq!((choice.chosen(), choice.reference), (None, None));
 
     let foreign = changed(|facts, _| facts.system_identifier = identifier(2));
@@ -264,6 +310,41 @@ fn two_primaries_several_clusters_and_silence_are_trouble() {
 
     let silent = survey(vec![("a", None), ("b", None)]);
     assert_eq!(choose(&silent, &Policy::default()).trouble, Some(Trouble::NothingReachable));
+}
+
+/// The primary of yesterday comes back while that of today is out of reach: its timeline is the earlier one.
+#[test]
+fn a_primary_on_an_earlier_timeline_than_a_standby_is_refused_and_named() {
+    let later = || Some(changed(|facts, _| facts.timeline = TimelineId::new(3)));
+    let nodes = survey(vec![("p", Some(primary())), ("s2", later()), ("s1", later()), ("s", Some(behind(0, 0)))]);
+    for preference in [Preference::Standby, Preference::Primary, Preference::StandbyOnly] {
+        let choice = choose(&nodes, &Policy { preference, ..Policy::default() });
+        assert_eq!(choice.chosen(), None);
+        assert_eq!(
+            choice.trouble.unwrap().to_string(),
+            "the only primary that answers, \"p\", is on an earlier timeline than \"s1\", \"s2\""
+        );
+    }
+    // One of another cluster says nothing about ours.
+    let foreign = changed(|facts, _| {
+        facts.timeline = TimelineId::new(3);
+        facts.system_identifier = identifier(2);
+    });
+    let nodes = survey(vec![("p", Some(primary())), ("f", Some(foreign)), ("s", Some(behind(0, 0)))]);
+    assert_eq!(chosen(&nodes, &Policy::default()), Some("s"));
+}
+
+#[test]
+fn a_primary_that_is_named_twice_is_one() {
+    let mut read_later = primary();
+    read_later.role = ReplicationRole::Primary { current: Lsn::new(END + 5).unwrap() };
+    let nodes = survey(vec![("vip", Some(read_later)), ("p", Some(primary())), ("s", Some(behind(0, 0)))]);
+    let choice = choose(&nodes, &Policy::default());
+    assert_eq!((choice.trouble.clone(), choice.chosen()), (None, Some(2)));
+    let expected = Some(Lsn::new(END + 5).unwrap());
+    assert_eq!(choice.reference.as_ref().map(Reference::lsn), expected, "what was read last");
+    let choice = choose(&nodes, &Policy { preference: Preference::Primary, ..Policy::default() });
+    assert_eq!(choice.ranking, [1, 0, 2]);
 }
 
 #[test]
@@ -305,11 +386,12 @@ fn arbitrary_facts() -> impl Strategy<Value = Option<ReplicationFacts>> {
         ],
     );
     let delay = prop::option::weighted(0.95, prop_oneof![8 => Just(0u64), 2 => 1u64..9]);
-    let who = (prop::option::weighted(0.9, 1u64..3), prop::option::weighted(0.9, 1u32..4), prop::bool::weighted(0.2));
+    let is_primary = (prop::bool::weighted(0.2), 0i64..2);
+    let who = (prop::option::weighted(0.9, 1u64..3), prop::option::weighted(0.9, 1u32..4), is_primary);
     let standby = (lsn(), lsn(), prop::option::of(-9i64..90), pause, delay);
-    let answer = (who, standby).prop_map(|((identifier, timeline, is_primary), standby)| {
+    let answer = (who, standby).prop_map(|((identifier, timeline, (is_primary, number)), standby)| {
         let (received, replayed, age, pause, delay) = standby;
-        let mut facts = if is_primary { primary() } else { behind(0, 0) };
+        let mut facts = if is_primary { primary_number(number) } else { behind(0, 0) };
         facts.system_identifier = identifier.and_then(SystemIdentifier::new);
         facts.timeline = timeline.and_then(TimelineId::new);
         if let ReplicationRole::Standby(standby) = &mut facts.role {
@@ -378,6 +460,8 @@ proptest! {
                 prop_assert_eq!(standby.apply_delay, Some(Duration::ZERO));
                 // Unknown is not zero.
                 prop_assert!(standby.replayed.is_some() || lag == ReplicationLag::default());
+                let limit = choice.reference.as_ref().map(Reference::lsn);
+                prop_assert!(standby.replayed <= limit);
             } else {
                 prop_assert!(policy.preference != Preference::StandbyOnly);
             }
@@ -393,7 +477,7 @@ proptest! {
                 .filter(|facts| facts.system_identifier == choice.system_identifier);
             let primary = ours.clone().find(|facts| facts.is_primary());
             let latest = ours.filter_map(|facts| facts.timeline).max();
-            prop_assert!(primary.is_some() || latest == Some(timeline));
+            prop_assert!(latest == Some(timeline) || (primary.is_some() && choice.ranking.is_empty()));
         }
     }
 

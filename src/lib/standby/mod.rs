@@ -25,5 +25,5 @@ pub use policy::{Policy, Preference, Purpose, WithoutPrimary};
 pub use probe::{ProbeError, survey};
 pub use reason::{Difference, Reason};
 pub use report::{SCHEMA_VERSION, StandbyReport, follower_of};
-pub use survey::{Answer, Probe, Survey, Unreachable};
+pub use survey::{Answer, Probe, Reading, Survey, Unreachable};
 pub use verdict::{Choice, Reference, ReplicationLag, Trouble, Verdict};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::pg::{SystemIdentifier, TimelineId};
+use crate::pg::{Lsn, SystemIdentifier, TimelineId};
 
 /// Why a node was not chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub enum Reason {
         found: TimelineId,
         /// The one in use.
         expected: TimelineId,
+    },
+    /// It has replayed what the primary has not written.
+    AheadOfPrimary {
+        /// Its position.
+        found: Lsn,
+        /// That of the primary.
+        primary: Lsn,
     },
     /// Replay is paused, or will be.
     Paused,
@@ -95,6 +102,7 @@ impl Reason {
             Self::OtherCluster { .. } => "other_cluster",
             Self::Unknown(_) => "unknown",
             Self::OtherTimeline { .. } => "other_timeline",
+            Self::AheadOfPrimary { .. } => "ahead_of_primary",
             Self::Paused => "paused",
             Self::Delayed(_) => "delayed",
             Self::Primary => "primary",
@@ -120,6 +128,9 @@ impl fmt::Display for Reason {
             }
             Self::Unknown(what) => write!(f, "the role may not see {what}"),
             Self::OtherTimeline { found, expected } => write!(f, "is on timeline {found}, expected {expected}"),
+            Self::AheadOfPrimary { found, primary } => {
+                write!(f, "has replayed up to {found}, and its primary has written up to {primary} only")
+            }
             Self::Paused => f.write_str("replay is paused"),
             Self::Delayed(delay) => write!(f, "delays replay by {} on purpose", span(*delay)),
             Self::Primary => f.write_str("is the primary, and only a standby will do"),

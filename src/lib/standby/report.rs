@@ -35,7 +35,7 @@ struct JsonReference {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct JsonTrouble {
-    /// `nothing_reachable`, `two_primaries`, `several_clusters` or `no_primary`.
+    /// `nothing_reachable`, `two_primaries`, `old_primary`, `several_clusters` or `no_primary`.
     kind: &'static str,
     message: String,
 }
@@ -123,6 +123,7 @@ impl StandbyReport {
                 kind: match trouble {
                     Trouble::NothingReachable => "nothing_reachable",
                     Trouble::TwoPrimaries { .. } => "two_primaries",
+                    Trouble::OldPrimary { .. } => "old_primary",
                     Trouble::SeveralClusters { .. } => "several_clusters",
                     Trouble::NoPrimary => "no_primary",
                 },

@@ -1,6 +1,6 @@
 //! What the nodes of a cluster answered, all at about one time.
 //!
-//! INVARIANT: the position of a primary was read after every standby answered, or had its time to.
+//! INVARIANT: the last position of a primary was read after every standby answered, or had its time to.
 
 use std::time::Duration;
 
@@ -37,8 +37,23 @@ pub struct Answer {
     pub facts: ReplicationFacts,
     /// Where it was reached.
     pub server: ServerHost,
+    /// The database that it was asked in: who named none may have got another one than libpq would take.
+    pub database: Option<String>,
+    /// How many standbys had answered when this one had, itself included; 0 of a primary.
+    pub place: usize,
     /// Where its WAL ended when it was asked first, of a primary; its clock was read before that.
     pub earlier: Option<PrimaryPosition>,
+    /// Where its WAL ended when it was asked again and again, of a primary.
+    pub readings: Vec<Reading>,
+}
+
+/// A position of a primary that was read while standbys answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// How many standbys had answered before it was begun.
+    pub after: usize,
+    /// The position.
+    pub position: PrimaryPosition,
 }
 
 /// Why a node gave no answer.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Reason;
+use super::{Reading, Reason};
 use crate::pg::{Lsn, SystemIdentifier, TimelineId};
 use crate::server::PrimaryPosition;
 
@@ -32,6 +32,8 @@ pub enum Reference {
         now: Timestamp,
         /// Where it was when it was asked first.
         earlier: Option<PrimaryPosition>,
+        /// Where it was meanwhile.
+        readings: Vec<Reading>,
     },
     /// No primary answers: the highest position that any node of this history has.
     HighestReceived {
@@ -49,8 +51,15 @@ pub enum Trouble {
     NothingReachable,
     /// Several servers of one cluster take writes.
     TwoPrimaries {
-        /// Their names.
-        nodes: Vec<String>,
+        /// Their names, and the timelines that they write.
+        nodes: Vec<(String, Option<TimelineId>)>,
+    },
+    /// The only primary that answers is on an earlier timeline than others: one of them was promoted since.
+    OldPrimary {
+        /// Its name.
+        node: String,
+        /// Those on a later timeline.
+        later: Vec<String>,
     },
     /// The nodes are of several clusters, and nothing says which one is meant.
     SeveralClusters {
@@ -95,7 +104,15 @@ impl std::fmt::Display for Trouble {
         match self {
             Self::NothingReachable => f.write_str("no node answers"),
             Self::TwoPrimaries { nodes } => {
-                write!(f, "{} nodes are primaries of one cluster: {}", nodes.len(), named(nodes))
+                let each = nodes.iter().map(|(node, timeline)| match timeline {
+                    Some(timeline) => format!("\"{node}\" on timeline {timeline}"),
+                    None => format!("\"{node}\""),
+                });
+                let each = each.collect::<Vec<_>>().join(", ");
+                write!(f, "{} nodes are primaries of one cluster: {each}", nodes.len())
+            }
+            Self::OldPrimary { node, later } => {
+                write!(f, "the only primary that answers, \"{node}\", is on an earlier timeline than {}", named(later))
             }
             Self::SeveralClusters { clusters } => {
                 let each = clusters.iter().map(|(identifier, nodes)| format!("{identifier} ({})", named(nodes)));
@@ -114,7 +131,23 @@ impl Choice {
 }
 
 impl Reference {
-    /// The position.
+    /// The position for a node that answered at that place: the first that was read after it did. What the primary
+    /// wrote while others were waited for is not its lag.
+    pub(super) fn lsn_after(&self, place: usize) -> Lsn {
+        self.reading_after(place).map_or(self.lsn(), |position| position.lsn)
+    }
+
+    /// The first position of a primary that was read after the node of that place answered.
+    pub(super) fn reading_after(&self, place: usize) -> Option<PrimaryPosition> {
+        match self {
+            Self::Primary { readings, .. } => {
+                readings.iter().find(|reading| reading.after >= place).map(|reading| reading.position)
+            }
+            Self::HighestReceived { .. } => None,
+        }
+    }
+
+    /// The position; of a primary, the last one that was read.
     pub fn lsn(&self) -> Lsn {
         match self {
             Self::Primary { lsn, .. } | Self::HighestReceived { lsn, .. } => *lsn,

@@ -1,6 +1,7 @@
 //! The direct method from its start to its stop: the server in backup mode, its files, its WAL.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::before::{self, Seen, check_room};
@@ -48,6 +49,7 @@ impl DirectBackup<'_> {
         reporter.step(&format!("backup starts at {}", describe(start.lsn, start.timeline)));
         self.check_directory(start, is_standby)?;
         needed.before_data(session, start, start_time, reporter)?;
+        needed.data_began.store(true, Ordering::SeqCst);
         let cancel = session.cancel().clone();
         let direct = DirectOptions {
             data_directory: self.data_directory,

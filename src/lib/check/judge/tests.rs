@@ -310,7 +310,7 @@ fn what_to_do_about_an_error_is_said_as_elsewhere() {
     assert_eq!(advice(&facts, CheckName::Repository), "Do this. Or that.");
     facts.repository = Err(hinted());
     let repository = advice(&facts, CheckName::Repository);
-    assert_eq!(repository, "WAL cannot be archived and nothing restored. Do this. Or that.");
+    assert_eq!(repository, "Nothing in it was looked at. Do this. Or that.");
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn commands_can_be_pasted_whatever_the_path() {
     facts.repository.as_mut().unwrap().path = PathBuf::from("/srv/our pgv's");
     facts.repository.as_mut().unwrap().mode = 0o777;
     let quoted = r"'/srv/our pgv'\''s'";
-    assert_eq!(item(&facts, CheckName::Repository).advice.unwrap(), format!("chmod -R go-rwx {quoted}"));
+    assert_eq!(item(&facts, CheckName::Repository).advice.unwrap(), format!("chmod -R go-w,o-rwx {quoted}"));
     server(&mut facts).owner = Some(26);
     let advice = item(&facts, CheckName::Repository).advice.unwrap();
     assert!(advice.ends_with(&format!("chown -R 26 {quoted}")), "{advice}");

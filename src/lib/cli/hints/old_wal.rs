@@ -7,6 +7,11 @@ use crate::wal_search::WalSearchError;
 
 pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
     match error {
+        OldWalError::Unarchived { path, is_removed: true, timeline, .. } => vec![
+            format!("It would be deleted. To recover them, copy it first: cp -a {} COPY", shown(path)),
+            format!("and read the copy: --wal-from COPY{}", along(*timeline)),
+            "To restore without them: --archive-only".to_owned(),
+        ],
         OldWalError::Unarchived { path, beside: Some(_), timeline, .. } => vec![
             format!("To recover them: --wal-from {}{}", shown(path), along(*timeline)),
             "When neither folder has it all, name one that holds the segments of both.".to_owned(),

@@ -16,6 +16,10 @@ pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
         Some(StandbyError::Trouble { trouble: Trouble::TwoPrimaries { .. } }) => {
             "One of them was promoted while the other went on: writes go to both, and nothing brings them together."
         }
+        Some(StandbyError::Trouble { trouble: Trouble::OldPrimary { .. } }) => {
+            "A standby was promoted since, and the new primary does not answer or is none of the nodes: the one that \
+             answers is the old one. Or a node follows a server of another history: take it out of the list."
+        }
         Some(StandbyError::Trouble { trouble: Trouble::SeveralClusters { .. } }) => {
             "Say which one is meant: system_identifier in [cluster.NAME] of pgv.toml."
         }

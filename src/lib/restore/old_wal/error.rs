@@ -123,6 +123,8 @@ pub enum OldWalError {
         last: Box<Ending>,
         /// Where the archive ends, and what was named with it.
         archived_end: Lsn,
+        /// Whether the restore would delete the folder.
+        is_removed: bool,
     },
     /// Nobody can say whether commits would be lost.
     #[error("\"{}\" holds WAL after the end of the archive that cannot be read to its end", path.display())]

@@ -182,6 +182,7 @@ impl Unarchived<'_> {
             timeline: (!choice.path.contains(last.timeline, last.span.lsn)).then_some(last.timeline),
             last: Box::new(last),
             archived_end,
+            is_removed: self.is_removed(place),
         };
         match self.archive_only {
             true => Ok(Some(format!("{refusal}; they are left out, as --archive-only says"))),

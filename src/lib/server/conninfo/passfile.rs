@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::super::secret::Secret;
-use crate::fs::open_for_reading;
+use crate::fs::{RegularFileError, open_regular};
 
 /// LIMIT: the size of a password file.
 const MAX_PASSFILE_BYTES: u64 = 1024 * 1024;
@@ -36,7 +36,7 @@ pub enum PasswordFileProblem {
         /// Its permission bits.
         mode: u32,
     },
-    /// It is a directory or a device.
+    /// It is a directory, a device or a named pipe.
     #[error("password file \"{}\" is not a plain file", path.display())]
     NotPlain {
         /// The file.
@@ -64,16 +64,14 @@ pub enum PasswordFileProblem {
 pub(crate) fn look_up_password(path: &Path, query: &PasswordQuery<'_>) -> Result<Option<Secret>, PasswordFileProblem> {
     let path_buf = || path.to_owned();
     let unreadable = |error: std::io::Error| PasswordFileProblem::Unreadable { path: path_buf(), kind: error.kind() };
-    let file = match open_for_reading(path) {
+    // A named pipe that nobody writes into would be waited for, beyond every deadline.
+    let file = match open_regular(path) {
         Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(unreadable(error.source)),
+        Err(RegularFileError::Other(_)) => return Err(PasswordFileProblem::NotPlain { path: path_buf() }),
+        Err(RegularFileError::File(error)) if error.is_not_found() => return Ok(None),
+        Err(RegularFileError::File(error)) => return Err(unreadable(error.source)),
     };
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(PasswordFileProblem::NotPlain { path: path_buf() });
-    }
-    let mode = metadata.permissions().mode() & 0o7777;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(PasswordFileProblem::Mode { path: path_buf(), mode });
     }
@@ -204,7 +202,11 @@ mod tests {
             }
         }
         assert_eq!(look_up_password(&directory.path().join("absent"), &query), Ok(None));
-        assert!(matches!(look_up_password(directory.path(), &query), Err(PasswordFileProblem::NotPlain { .. })));
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        for path in [directory.path(), &pipe] {
+            assert!(matches!(look_up_password(path, &query), Err(PasswordFileProblem::NotPlain { .. })));
+        }
     }
 
     proptest! {

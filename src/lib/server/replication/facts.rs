@@ -15,6 +15,8 @@ pub struct ReplicationFacts {
     pub system_identifier: Option<SystemIdentifier>,
     /// The timeline that it writes or replays: of a standby, the latest that it is known to have gone on to.
     pub timeline: Option<TimelineId>,
+    /// When it was started, by its clock: to the microsecond, so no two servers share it.
+    pub started: Timestamp,
     /// Its clock.
     pub now: Timestamp,
     /// Whether it writes or replays, and how far it is.

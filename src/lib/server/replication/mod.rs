@@ -68,6 +68,7 @@ impl SqlClient {
             version_num: self.version_num(),
             system_identifier,
             timeline,
+            started: position.started,
             now: position.now,
             role,
             settings: ReplicationSettings {
@@ -121,11 +122,14 @@ impl SqlClient {
             in_recovery("pg_last_wal_receive_lsn()"),
             in_recovery("pg_last_wal_replay_lsn()"),
             in_recovery(paused),
+            utc("pg_postmaster_start_time()"),
         ];
         let row = self.only_text_row(ACTION, &format!("SELECT {}", columns.join(", "))).await?;
         let timeline = row.text(2).map(TimelineId::parse_hex).transpose();
+        let no_time = || self.invalid(ACTION, "no time");
         Ok(Position {
-            now: row.time(0)?.ok_or_else(|| self.invalid(ACTION, "no time"))?,
+            started: row.time(7)?.ok_or_else(no_time)?,
+            now: row.time(0)?.ok_or_else(no_time)?,
             current: row.parsed(1)?,
             timeline: timeline.map_err(|error| self.invalid(ACTION, error.to_string()))?,
             last_commit: row.time(3)?,
@@ -215,6 +219,7 @@ fn timeline(row: &TextRow<'_>, column: usize) -> Result<Option<TimelineId>, Serv
 
 /// What everybody may see.
 struct Position {
+    started: jiff::Timestamp,
     now: jiff::Timestamp,
     /// Of a primary.
     current: Option<Lsn>,
