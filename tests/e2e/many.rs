@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::{PgVersion, Pgv, Site, TestAccount, TestFolder, pg_verifybackup};
 
 /// What each may use, whatever is in the data directory: with two threads, and with as many as there may be.
-const FEW: Threads = Threads { jobs: "2", limit_kib: 96 << 10 };
+const FEW: Threads = Threads { jobs: "2", limit_kib: 112 << 10 };
 const MANY: Threads = Threads { jobs: "256", limit_kib: 192 << 10 };
 const FILES: usize = 300_000;
 const DIRECTORIES: usize = 3000;

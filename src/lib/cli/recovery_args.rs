@@ -172,7 +172,7 @@ pub(crate) struct ProvingArgs {
     #[arg(long)]
     pub(crate) no_prove: bool,
 
-    /// Threads that read, and restore, of which at most 64 do [default: one for each processor]
+    /// Threads that read, and restore, of which at most 32 do [default: one for each processor]
     #[arg(short = 'j', long, value_name = "N", value_parser = jobs)]
     pub(crate) jobs: Option<NonZeroUsize>,
 

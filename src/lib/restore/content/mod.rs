@@ -36,7 +36,7 @@ use present::Present;
 use runs::Runs;
 
 /// LIMIT: threads; each holds a run and what becomes of it.
-const THREADS_MAX: usize = 64;
+const THREADS_MAX: usize = 32;
 
 /// What is written, and where to.
 pub(super) struct Content<'a> {

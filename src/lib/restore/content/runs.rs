@@ -12,8 +12,12 @@ use crate::fs::Sorted;
 use crate::repository::PackReader;
 use crate::restore::error::RestoreError;
 
-/// Plain bytes of a run, at least; one frame more at most.
+/// LIMIT: plain bytes of a run, at least, and of one for each thread; one frame more at most.
 const RUN_BYTES: u64 = 1 << 20;
+const RUNS_BYTES: u64 = 16 << 20;
+/// LIMIT: pieces of a run for each thread; one frame more at most. Each has some 300 bytes, and up to three runs a thread
+/// are on their way.
+const RUNS_PIECES: usize = 1 << 16;
 
 /// Frames of a pack that are read at once.
 pub(super) struct Run<'a> {
@@ -66,7 +70,13 @@ impl<'a, 'c> Runs<'a, 'c> {
         let first = pack.frames_of(&(first..first.saturating_add(1)))?.start;
         let mut frames = first..first;
         let mut needed = self.begun.iter().map(|part| part.piece.from.end).max().unwrap_or_default();
-        while pack.offset_of(frames.end).saturating_sub(pack.offset_of(first)) < RUN_BYTES {
+        let threads = self.content.jobs.max(1);
+        let (most_bytes, most_pieces) = ((RUNS_BYTES / threads as u64).min(RUN_BYTES), RUNS_PIECES / threads);
+        let is_begun = |frames: &Range<usize>, pieces: usize| {
+            let bytes = pack.offset_of(frames.end).saturating_sub(pack.offset_of(first));
+            bytes < most_bytes && (frames.is_empty() || pieces < most_pieces)
+        };
+        while is_begun(&frames, self.begun.len()) {
             let (begin, end) = (pack.offset_of(frames.end), pack.offset_of(frames.end + 1));
             let mut is_touched = needed > begin;
             while let Some(piece) = self.take_below(number, end)? {
