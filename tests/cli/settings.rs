@@ -25,6 +25,27 @@ fn flags_go_before_variables_before_files() {
     assert_eq!(format_of(&host, "--log-format text"), "text");
 }
 
+/// A pipe that nobody writes to would be waited for without end, and no signal would help.
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let host = Host::new("settings").file("pipe.toml", "env_file = \"pipe\"\n");
+    host.sh("mkfifo -m 600 pipe").success();
+    for (line, status, what) in [
+        ("pgv info --config pipe", 2, "configuration file \"@/pipe\" is a named pipe"),
+        ("pgv info --config pipe.toml", 2, "environment file \"@/pipe\" is a named pipe"),
+        ("pgv info --env-file pipe", 2, "environment file \"@/pipe\" is a named pipe"),
+        ("pgv-archive --config pipe a b", 10, "configuration file \"@/pipe\" is a named pipe"),
+        ("touch recovery.signal; pgv-fetch --config pipe a b", 210, "configuration file \"@/pipe\" is a named pipe"),
+        ("echo 'x = 1' | pgv info --config /dev/stdin", 2, "configuration file \"/dev/stdin\" is a named pipe"),
+        ("pgv info --config /dev/zero", 2, "configuration file \"/dev/zero\" is a device"),
+        ("pgv info --config .", 2, "\" is a directory, expected a regular file"),
+    ] {
+        let words = what.replace('@', host.folder.path().to_str().unwrap());
+        let outcome = host.sh(&format!("timeout -s KILL 20 sh -c \"{line}\"")).expect_code(status);
+        outcome.expect_stderr(&words).expect_stderr("write the settings into a file");
+    }
+}
+
 #[test]
 fn the_home_file_and_pgv_config_are_found() {
     let host = Host::new("settings");

@@ -29,6 +29,16 @@ pub enum ConfigError {
         #[source]
         source: FileError,
     },
+    /// Something that is no file: it could be waited for without end.
+    #[error("{what} \"{}\" is {found}, expected a regular file", path.display())]
+    NotRegular {
+        /// What it should have been.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What people call it.
+        found: &'static str,
+    },
     /// A file is not text.
     #[error("\"{}\" is not UTF-8", path.display())]
     NotUtf8 {

@@ -11,7 +11,7 @@ use super::file::{FileContent, NodeContent};
 use super::settings::{SETTINGS, of_variable};
 use super::value::{Origin, Value};
 use super::{Account, ConfigError, Configuration, Environment, Overrides, env_file, file, resolve, secret};
-use crate::fs::{FileError, open_for_reading};
+use crate::fs::{FileError, RegularFileError, open_regular};
 use crate::nearest::nearest;
 use crate::repository::ClusterName;
 
@@ -261,10 +261,14 @@ fn parsed(path: PathBuf, text: &str, metadata: &Metadata) -> Result<Found, Confi
 /// The text of a file and what the system says about that very file; `None` when it is absent.
 fn read_text(what: &'static str, path: &Path) -> Result<Option<(String, Metadata)>, ConfigError> {
     let read_error = |source| ConfigError::Read { what, source };
-    let file = match open_for_reading(path) {
+    // A pipe whose other end nobody opens would be waited for without end, signals or not.
+    let file = match open_regular(path) {
         Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(read_error(error)),
+        Err(RegularFileError::Other(found)) => {
+            return Err(ConfigError::NotRegular { what, path: path.to_path_buf(), found });
+        }
+        Err(RegularFileError::File(error)) if error.is_not_found() => return Ok(None),
+        Err(RegularFileError::File(error)) => return Err(read_error(error)),
     };
     let metadata = file.metadata().map_err(|error| read_error(FileError::new("examine", path, error)))?;
     let mut bytes = Vec::new();

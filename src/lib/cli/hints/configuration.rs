@@ -27,6 +27,9 @@ pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
         ConfigError::SecretOwner { path, expected, .. } => {
             format!("Run as root: chown {expected} {}", shell_quote(&path.to_string_lossy()))
         }
+        ConfigError::NotRegular { .. } => {
+            "Pipes are not read, <(...) of a shell neither: write the settings into a file.".to_owned()
+        }
         ConfigError::NoRepository => {
             "Name one with --repo, PGV_REPO or [[repo]] in pgv.toml; \"pgv init\" creates it.".to_owned()
         }
