@@ -1,7 +1,10 @@
 //! `pgv-restore --delta`, `--resume` and `--manifest` on real clusters: after work of a server, after kills at any moment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -67,7 +70,9 @@ fn a_copy_that_has_lived_is_refreshed(version: PgVersion, method: &str) {
         copy.query(sql);
     }
     copy.stop();
-    // Where a restore asks for what it may destroy, it must be told.
+    // Where a restore asks for what it may destroy, it must be told, whatever it is called.
+    let stray = data.join(OsStr::from_bytes(b"caf\xe9"));
+    fs::write(&stray, "").unwrap();
     let lived = restored(&data, &spaces);
     let planned = restore("data", &["--delta", "--archive-only", "--dry-run", "--output", "json"]).success();
     let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
@@ -77,6 +82,9 @@ fn a_copy_that_has_lived_is_refreshed(version: PgVersion, method: &str) {
     restore("data", &[]).expect_code(3);
     let done = restore("data", &["--delta", "--archive-only", "--manifest", "--output", "json"]).success();
     let done: Value = serde_json::from_str(&done.stdout).unwrap();
+    let removed = planned["removed_paths"].as_array().unwrap();
+    assert!(removed.iter().any(|path| path == &*stray.to_string_lossy()), "{removed:?}");
+    set_mode(0o600);
     assert!(done["kept_bytes"].as_u64() >= planned["kept_bytes"].as_u64());
     // The old manifest is replaced.
     assert_eq!(done["removed"].as_u64().map(|count| count + 1), planned["removed"].as_u64());

@@ -1,7 +1,6 @@
 //! `pgv-basebackup`: the command line of the base backup.
 
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use clap::Parser;
 use serde::Serialize;
@@ -10,9 +9,9 @@ use super::args::{CommonArgs, OutputFormat, ServerVerbArgs};
 use super::backup_from::FromArgs;
 use super::context::{Context, Outcome, VerbArgs};
 use super::opening;
-use super::printer::escaped;
+use super::printer::{OutputError, escaped, json_answer};
 use super::program::Verb;
-use super::size::bytes_text;
+use super::size::{bytes_text, utc_text};
 use crate::backup::{self, BackupOptions, BackupReport, MethodChoice};
 use crate::clock::SystemClock;
 use crate::config::{BackupMethodChoice, CheckpointMode, Overrides};
@@ -148,10 +147,10 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
     })?;
     drop(reporter);
     let answer = match args.shared.output.output {
-        OutputFormat::Text => text_answer(&report),
-        OutputFormat::Json => json_answer(&report),
+        OutputFormat::Text => Ok(text_answer(&report)),
+        OutputFormat::Json => json_text(&report),
     };
-    context.printer().report(&answer, "backup")?;
+    context.printer().report(answer, "backup")?;
     match report.failure() {
         Some(failure) => Err(failure.into()),
         None => Ok(Outcome::Done),
@@ -161,26 +160,28 @@ pub(crate) fn run(args: BackupArgs, context: &Context) -> Result<Outcome, Box<dy
 fn text_answer(report: &BackupReport) -> String {
     let record = &report.record;
     let sizes = &record.sizes;
-    let seconds = report.took.as_secs_f64().max(0.001);
-    // Rates are for people: whole bytes a second are precise enough.
-    let rate = Duration::from_secs_f64(seconds).as_millis().max(1);
-    let rate = u64::try_from(u128::from(sizes.file_bytes) * 1000 / rate).unwrap_or(u64::MAX);
+    let seconds = report.took.as_secs_f64();
+    // Whole bytes a second are precise enough for people.
+    let bytes_a_second = u128::from(sizes.file_bytes) * 1000 / report.took.as_millis().max(1);
+    let rate = bytes_text(u64::try_from(bytes_a_second).unwrap_or(u64::MAX));
     let findings: String = record.findings.iter().map(|finding| format!("finding: {}\n", escaped(finding))).collect();
     format!(
         "backup {} of cluster {} is complete\n\
-         {} files, {}; {} stored; {seconds:.1} s, {}/s\n\
+         {} files, {}; {} stored; {seconds:.1} s, {rate}/s\n\
          WAL from {} to {}, consistent since {}\n{findings}",
         record.id,
         report.cluster,
         sizes.files,
         bytes_text(sizes.file_bytes),
         bytes_text(sizes.stored_bytes),
-        bytes_text(rate),
         record.start_lsn,
         record.stop_lsn,
-        record.stop_time.strftime("%Y-%m-%d %H:%M:%SZ"),
+        utc_text(record.stop_time),
     )
 }
+
+/// The version of the answer for programs: fields are added, never renamed or removed, while it stays the same.
+const SCHEMA_VERSION: u32 = 1;
 
 /// The answer for programs: the record, and how long it took.
 #[derive(Serialize)]
@@ -191,12 +192,11 @@ struct JsonAnswer<'a> {
     backup: &'a BackupRecord,
 }
 
-fn json_answer(report: &BackupReport) -> String {
-    let answer = JsonAnswer {
-        schema_version: 1,
+fn json_text(report: &BackupReport) -> Result<String, OutputError> {
+    json_answer(&JsonAnswer {
+        schema_version: SCHEMA_VERSION,
         cluster: report.cluster.name.to_string(),
         took_seconds: report.took.as_secs_f64(),
         backup: &report.record,
-    };
-    serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"
+    })
 }

@@ -80,8 +80,9 @@ impl Printer {
     }
 
     /// The same for the report of a work that is complete, whatever becomes of the report.
-    pub(crate) fn report(&self, text: &str, complete: &'static str) -> Result<(), ReportError> {
-        self.answer(text).map_err(|source| ReportError { complete, source })
+    pub(crate) fn report(&self, text: Result<String, OutputError>, complete: &'static str) -> Result<(), ReportError> {
+        let answered = text.and_then(|text| self.answer(&text));
+        answered.map_err(|source| ReportError { complete, source })
     }
 
     /// Writes an error with its causes and hints.

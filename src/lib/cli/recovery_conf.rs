@@ -119,7 +119,7 @@ fn clear(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
     if !args.recovery.dry_run {
         recovery_conf::clear(&plan, &SystemClock)?;
     }
-    Ok(ClearAnswer { plan: &plan, dry_run: args.recovery.dry_run }.show(args.recovery.output.output))
+    Ok(ClearAnswer { plan: &plan, dry_run: args.recovery.dry_run }.show(args.recovery.output.output)?)
 }
 
 fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn Classified>> {
@@ -142,7 +142,8 @@ fn write(args: &RecoveryConfArgs, context: &Context) -> Result<String, Box<dyn C
         recovery_conf::write(&plan, &SystemClock)?;
     }
     let dry_run = args.write && args.recovery.dry_run;
-    Ok(WriteAnswer { plan: &plan, typed: context.typed(), written: writes, dry_run }.show(args.recovery.output.output))
+    Ok(WriteAnswer { plan: &plan, typed: context.typed(), written: writes, dry_run }
+        .show(args.recovery.output.output)?)
 }
 
 /// The settings that the arguments ask for.

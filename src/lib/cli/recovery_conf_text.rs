@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::OutputFormat;
+use super::printer::{OutputError, json_answer};
 use super::typed::Typed;
 use crate::pg::{ClearScope, RecoveryMode, RecoveryTarget};
 use crate::recovery_conf::{ClearPlan, WritePlan};
@@ -57,11 +58,11 @@ struct ClearJson<'a> {
 }
 
 impl WriteAnswer<'_> {
-    pub(crate) fn show(&self, format: OutputFormat) -> String {
+    pub(crate) fn show(&self, format: OutputFormat) -> Result<String, OutputError> {
         match (format, self.written) {
-            (OutputFormat::Json, _) => json(&self.json()),
-            (OutputFormat::Text, true) => self.report(),
-            (OutputFormat::Text, false) => self.lines(),
+            (OutputFormat::Json, _) => json_answer(&self.json()),
+            (OutputFormat::Text, true) => Ok(self.report()),
+            (OutputFormat::Text, false) => Ok(self.lines()),
         }
     }
 
@@ -152,10 +153,10 @@ impl WriteAnswer<'_> {
 }
 
 impl ClearAnswer<'_> {
-    pub(crate) fn show(&self, format: OutputFormat) -> String {
+    pub(crate) fn show(&self, format: OutputFormat) -> Result<String, OutputError> {
         match format {
-            OutputFormat::Json => json(&self.json()),
-            OutputFormat::Text => self.report(),
+            OutputFormat::Json => json_answer(&self.json()),
+            OutputFormat::Text => Ok(self.report()),
         }
     }
 
@@ -191,8 +192,4 @@ impl ClearAnswer<'_> {
 fn shown(path: &Path) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     path.display().to_string().chars().map(escape).collect()
-}
-
-fn json(answer: &impl Serialize) -> String {
-    serde_json::to_string_pretty(answer).unwrap_or_default() + "\n"
 }

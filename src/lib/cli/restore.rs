@@ -157,7 +157,7 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
                     + &compared.map(|compared| restore_text::compared_text(&compared)).unwrap_or_default()
                     + "Nothing was touched: --dry-run.\n"
             }
-            OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options, server.as_ref(), compared),
+            OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options, server.as_ref(), compared)?,
         };
         context.printer().answer(&answer)?;
         return Ok(Outcome::Done);
@@ -172,10 +172,10 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
     drop(reporter);
     let done = Done { report: &report, server: &server, started: started.as_ref() };
     let answer = match output {
-        OutputFormat::Text => restore_text::report_text(&done, &options, context.typed()),
+        OutputFormat::Text => Ok(restore_text::report_text(&done, &options, context.typed())),
         OutputFormat::Json => restore_text::report_json(&done, &options, context.typed()),
     };
-    context.printer().report(&answer, "restore")?;
+    context.printer().report(answer, "restore")?;
     match started.and_then(|started| started.into_error(&report.plan)) {
         Some(error) => Err(error.into()),
         None => Ok(Outcome::Done),

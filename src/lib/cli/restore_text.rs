@@ -1,13 +1,13 @@
 //! What pgv-restore says: the plan, the last words, and both for programs.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::copy_server::CopyServer;
 use super::copy_text::{self, JsonConfiguration};
-use super::printer::{escaped, field};
+use super::printer::{OutputError, escaped, field, json_answer};
 use super::proof_text;
 use super::restore_steps::{NextStep, next_steps};
 use super::size::{bytes_text, local_text, local_zone, utc_and_local_text};
@@ -235,7 +235,7 @@ struct JsonPlan<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     removed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    removed_paths: Option<Vec<PathBuf>>,
+    removed_paths: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     took_seconds: Option<f64>,
     /// The start of the server, when that was asked for.
@@ -252,7 +252,7 @@ fn json(
     start: Option<JsonStart>,
     content: Option<ContentReport>,
     done: Option<(&Done<'_>, &Typed)>,
-) -> String {
+) -> Result<String, OutputError> {
     let target_time = match &plan.target {
         RecoveryTarget::Time(time, _) => Some(*time),
         _ => None,
@@ -294,12 +294,14 @@ fn json(
         checked_bytes: content.as_ref().map(|content| content.checked_bytes),
         kept_bytes: content.as_ref().map(|content| content.kept_bytes),
         removed: content.as_ref().map(|content| content.removed),
-        removed_paths: content.map(|content| content.removed_paths),
+        // What somebody else put there may have any name.
+        removed_paths: content
+            .map(|content| content.removed_paths.iter().map(|path| path.display().to_string()).collect()),
         took_seconds: done.map(|(done, _)| done.report.took.as_secs_f64()),
         start,
         next_steps: done.map(|(done, typed)| next_steps(done.report, options, done.server, typed)),
     };
-    serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n"
+    json_answer(&answer)
 }
 
 /// The plan, for programs.
@@ -309,12 +311,12 @@ pub(super) fn plan_json(
     options: &RestoreOptions,
     server: Option<&CopyServer>,
     compared: Option<ContentReport>,
-) -> String {
+) -> Result<String, OutputError> {
     json(cluster, plan, options, server.map(JsonStart::planned), compared, None)
 }
 
 /// What was restored, for programs.
-pub(super) fn report_json(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> String {
+pub(super) fn report_json(done: &Done<'_>, options: &RestoreOptions, typed: &Typed) -> Result<String, OutputError> {
     let start = done.started.map(|started| JsonStart::done(done.server, started));
     let content = Some(done.report.content.clone());
     json(&done.report.cluster, &done.report.plan, options, start, content, Some((done, typed)))
