@@ -74,17 +74,22 @@ fn a_copy_that_has_lived_is_refreshed(version: PgVersion, method: &str) {
     let stray = data.join(OsStr::from_bytes(b"caf\xe9"));
     fs::write(&stray, "").unwrap();
     let lived = restored(&data, &spaces);
+    // What may not be read is replaced.
+    let set_mode =
+        |mode| fs::set_permissions(data.join("base/1/PG_VERSION"), fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o000);
     let planned = restore("data", &["--delta", "--archive-only", "--dry-run", "--output", "json"]).success();
     let planned: Value = serde_json::from_str(&planned.stdout).unwrap();
     assert_eq!((&planned["directory_action"], &planned["dry_run"]), (&"update".into(), &true.into()));
     assert!(planned["kept_bytes"].as_u64().unwrap() > 10 << 20 && planned["removed"].as_u64().unwrap() > 10);
-    same(&restored(&data, &spaces), &lived, "after a dry run");
-    restore("data", &[]).expect_code(3);
-    let done = restore("data", &["--delta", "--archive-only", "--manifest", "--output", "json"]).success();
-    let done: Value = serde_json::from_str(&done.stdout).unwrap();
     let removed = planned["removed_paths"].as_array().unwrap();
     assert!(removed.iter().any(|path| path == &*stray.to_string_lossy()), "{removed:?}");
     set_mode(0o600);
+    same(&restored(&data, &spaces), &lived, "after a dry run");
+    set_mode(0o000);
+    restore("data", &[]).expect_code(3);
+    let done = restore("data", &["--delta", "--archive-only", "--manifest", "--output", "json"]).success();
+    let done: Value = serde_json::from_str(&done.stdout).unwrap();
     assert!(done["kept_bytes"].as_u64() >= planned["kept_bytes"].as_u64());
     // The old manifest is replaced.
     assert_eq!(done["removed"].as_u64().map(|count| count + 1), planned["removed"].as_u64());

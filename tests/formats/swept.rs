@@ -325,6 +325,7 @@ impl Swept {
             directory: directory.to_owned(),
             jobs: 2,
             manifest: false,
+            scratch: self.root.clone(),
             working_directory: PathBuf::from("/"),
             tablespaces: TablespaceChoice { mapping: Vec::new(), directory: None },
             in_the_way: InTheWay::Refuse,

@@ -154,7 +154,9 @@ pub(crate) fn run(args: RestoreArgs, context: &Context) -> Result<Outcome, Box<d
         let answer = match output {
             OutputFormat::Text => {
                 restore_text::plan_text(&cluster, &plan, &options, server.as_ref())
-                    + &compared.map(|compared| restore_text::compared_text(&compared)).unwrap_or_default()
+                    + &compared
+                        .map(|compared| restore_text::compared_text(plan.directory_action, &compared))
+                        .unwrap_or_default()
                     + "Nothing was touched: --dry-run.\n"
             }
             OutputFormat::Json => restore_text::plan_json(&cluster, &plan, &options, server.as_ref(), compared)?,
@@ -244,5 +246,6 @@ fn options(args: RestoreArgs, context: &Context) -> Result<RestoreOptions, Box<d
         level: configuration.archive().compression_level,
         jobs: args.proving.threads(),
         manifest: args.manifest,
+        scratch: std::env::temp_dir(),
     })
 }

@@ -80,11 +80,14 @@ fn action_text(action: DirectoryAction) -> &'static str {
     }
 }
 
-/// What a restore that keeps what is right would do, for people.
-pub(super) fn compared_text(compared: &ContentReport) -> String {
+/// What a restore that keeps what is right, or empties directories, would do, for people.
+pub(super) fn compared_text(action: DirectoryAction, compared: &ContentReport) -> String {
     let missing = compared.checked_bytes.saturating_sub(compared.kept_bytes);
     let right = format!("{} of {}", bytes_text(compared.kept_bytes), bytes_text(compared.checked_bytes));
-    let mut text = field("kept", &format!("{right} are right by their digests; {} are written", bytes_text(missing)));
+    let mut text = match action {
+        DirectoryAction::EmptyAndFill => String::new(),
+        _ => field("kept", &format!("{right} are right by their digests; {} are written", bytes_text(missing))),
+    };
     for path in &compared.removed_paths {
         text.push_str(&field("removed", &format!("\"{}\"", path.display())));
     }
@@ -150,6 +153,8 @@ fn kept_text(report: &RestoreReport) -> String {
         DirectoryAction::Update | DirectoryAction::Resume => {
             format!(", {} were right already, {removed} names removed", bytes_text(kept_bytes))
         }
+        DirectoryAction::EmptyAndFill if removed == 1 => ", 1 name removed that was of no restore".to_owned(),
+        DirectoryAction::EmptyAndFill if removed > 0 => format!(", {removed} names removed that were of no restore"),
         _ => String::new(),
     }
 }
@@ -257,6 +262,10 @@ fn json(
         RecoveryTarget::Time(time, _) => Some(*time),
         _ => None,
     };
+    // Where directories are emptied, only the run itself compares anything.
+    let compared =
+        content.as_ref().filter(|_| done.is_some() || plan.directory_action != DirectoryAction::EmptyAndFill);
+    let (checked_bytes, kept_bytes) = compared.map(|content| (content.checked_bytes, content.kept_bytes)).unzip();
     let timelines = plan.path.parents().chain([plan.path.timeline()]).map(|timeline| timeline.get()).collect();
     let answer = JsonPlan {
         schema_version: 1,
@@ -291,8 +300,8 @@ fn json(
         file_bytes: plan.file_bytes,
         room: &plan.room,
         warnings: &plan.warnings,
-        checked_bytes: content.as_ref().map(|content| content.checked_bytes),
-        kept_bytes: content.as_ref().map(|content| content.kept_bytes),
+        checked_bytes,
+        kept_bytes,
         removed: content.as_ref().map(|content| content.removed),
         // What somebody else put there may have any name.
         removed_paths: content

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::below::{list_below, remove_below, remove_entry, sync_below};
@@ -220,6 +220,22 @@ impl Tree {
         Ok(true)
     }
 
+    /// Whether a file that stands there would be adopted; nothing is touched.
+    pub fn would_adopt(&self, relative: &Path) -> Result<bool, FileError> {
+        let (parent, name) = self.parent_of(relative)?;
+        let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = stat.map_err(|error| self.failed("look at", relative, error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
+            return Ok(false);
+        }
+        match rustix::fs::accessat(&parent, name, Access::READ_OK | Access::WRITE_OK, AtFlags::empty()) {
+            // Of a file system that is mounted read-only what is right is still right.
+            Ok(()) | Err(Errno::ROFS) => Ok(true),
+            Err(Errno::ACCESS | Errno::PERM | Errno::TXTBSY) => Ok(false),
+            Err(error) => Err(self.failed("look at", relative, error)),
+        }
+    }
+
     /// Gives a directory that stands there this mode, when it has another.
     pub fn adopt_directory(&self, relative: &Path, mode: u32) -> Result<(), FileError> {
         let directory = self.directory(relative)?;
@@ -406,6 +422,8 @@ mod tests {
         }
         std::fs::hard_link(temp.path().join("base/c"), temp.path().join("base/d")).unwrap();
         std::os::unix::fs::symlink(temp.path().join("base/b"), temp.path().join("base/e")).unwrap();
+        let would = |name: &str| tree.would_adopt(Path::new(name)).unwrap();
+        assert!(would("base/a") && !would("base/c") && !would("base/e") && !would("base"));
         let adopted = |name: &str, bytes| tree.adopt(Path::new(name), 0o600, bytes).unwrap();
         assert!(adopted("base/a", 3) && adopted("base/b", 8));
         assert!(!adopted("base/c", 6) && !adopted("base/e", 6) && !adopted("base", 6));

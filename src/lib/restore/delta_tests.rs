@@ -1,9 +1,10 @@
 //! `--delta` and `--resume`: what is right stays untouched, what differs is mended, what does not belong goes, nothing
 //! outside is touched, and whatever is ended early cannot start and goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use super::executor_tests::{SPACE_OID, Scene, StopAt};
@@ -12,7 +13,7 @@ use super::{ContentReport, DirectoryAction, InTheWay, RestoreError, testing};
 use crate::clock::SystemClock;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{BackupManifest, ControlFile, ManifestChecksum, ManifestChecksumAlgorithm, SystemIdentifier};
-use crate::report::{Cancel, CollectingReporter, Reporter, SilentReporter};
+use crate::report::{Cancel, CollectingReporter, Progress, Reporter, SilentReporter};
 
 impl Scene {
     fn restored(&self, name: &str) -> PathBuf {
@@ -40,10 +41,17 @@ impl Scene {
     }
 
     fn dry(&self, data: &Path) -> ContentReport {
+        self.dry_as(data, InTheWay::Delta, &SilentReporter)
+    }
+
+    fn dry_as(&self, data: &Path, in_the_way: InTheWay, reporter: &dyn Reporter) -> ContentReport {
         let mut options = self.options(data);
-        options.in_the_way = InTheWay::Delta;
+        options.in_the_way = in_the_way;
+        // As /tmp may be.
+        options.scratch = self.at("link-to-scratch");
+        let _ = symlink(self.at(""), &options.scratch);
         let planned = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap();
-        super::compare(&options, &planned, &SilentReporter, &Cancel::new()).unwrap().unwrap()
+        super::compare(&options, &planned, reporter, &Cancel::new()).unwrap().unwrap()
     }
 
     fn file_bytes(&self) -> u64 {
@@ -193,6 +201,80 @@ fn a_dry_run_tells_and_touches_nothing() {
     let done = scene.delta(&data).unwrap();
     assert_eq!((done.removed, done.removed_paths), (compared.removed, compared.removed_paths));
     assert!(compared.kept_bytes <= done.kept_bytes, "a frame of which one file differs counts as missing");
+}
+
+/// What has another name, too, may be somebody else's: a delta replaces it, and a dry run knows.
+#[test]
+fn a_dry_run_keeps_nothing_that_a_delta_replaces() {
+    let scene = Scene::new();
+    let data = scene.restored("data");
+    std::fs::hard_link(data.join("base/1/1"), scene.at("other-name")).unwrap();
+    let replaced = scene.files["base/1/1"].len() as u64;
+    assert!(scene.dry(&data).kept_bytes <= scene.file_bytes() - replaced);
+    assert!(scene.delta(&data).unwrap().kept_bytes <= scene.file_bytes() - replaced);
+    scene.assert_restored(&data);
+}
+
+/// Notes the nameless files that this process has open.
+struct Nameless(Mutex<BTreeSet<PathBuf>>);
+
+impl Reporter for Nameless {
+    fn step(&self, _message: &str) {}
+    fn warn(&self, _message: &str) {}
+    fn progress(&self, _progress: &Progress) {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let paths = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        self.0.lock().unwrap().extend(paths.filter(|path| path.to_string_lossy().ends_with(" (deleted)")));
+    }
+}
+
+/// Names that are too long for memory are sorted, but not in the directory that is only looked at.
+#[test]
+fn a_dry_run_sorts_elsewhere() {
+    let scene = Scene::new();
+    let data = scene.restored("data");
+    let deep = ["a", "b", "c", "d"].iter().fold(data.join("base"), |path, name| path.join(name.repeat(240)));
+    std::fs::create_dir_all(&deep).unwrap();
+    for number in 0..18_000 {
+        std::fs::write(deep.join(number.to_string()), "").unwrap();
+    }
+    let nameless = Nameless(Mutex::default());
+    let compared = scene.dry_as(&data, InTheWay::Delta, &nameless);
+    assert!(compared.removed_paths.contains(&data.join("base").join("a".repeat(240))), "{compared:?}");
+    let found = nameless.0.into_inner().unwrap();
+    let root = scene.at("");
+    assert!(found.iter().any(|path| path.parent() == Some(root.as_path())), "nothing was sorted: {found:?}");
+    assert!(!found.iter().any(|path| path.starts_with(&data)), "{found:?}");
+}
+
+/// Whoever puts something into the directory of a killed restore is told that it goes, too.
+#[test]
+fn what_is_not_of_a_killed_restore_is_counted_and_named() {
+    let scene = Scene::new();
+    let (data, space) = (scene.at("data"), scene.at("data").with_extension("space"));
+    let is_under_way = |at: &u64| {
+        let cancel = Cancel::new();
+        let reporter = StopAt { words: AtomicU64::new(0), at: *at, cancel: cancel.clone() };
+        scene.restore(&data, &cancel, &reporter).unwrap_err();
+        data.join("base/1/1").exists()
+    };
+    assert!((1..20).any(|at| is_under_way(&at)));
+    let silent = |in_the_way| scene.dry_as(&data, in_the_way, &SilentReporter);
+    assert_eq!(silent(InTheWay::Refuse).removed, 0);
+    std::fs::create_dir(data.join("mydocs")).unwrap();
+    let others = [data.join("base/1/999"), data.join("mydocs"), space.join("PG_14_202107181"), data.join("zz")];
+    for path in others.iter().chain([&data.join("mydocs/letter")]).filter(|path| !path.exists()) {
+        std::fs::write(path, "theirs").unwrap();
+    }
+    let planned = silent(InTheWay::Refuse);
+    assert_eq!((planned.removed, planned.removed_paths.as_slice()), (4, others.as_slice()));
+    assert!(others.iter().all(|path| path.exists()), "a dry run removes nothing");
+    let said = CollectingReporter::default();
+    let done = scene.keeping(&data, InTheWay::Refuse, 2, &Cancel::new(), &said).unwrap();
+    scene.assert_restored(&data);
+    assert_eq!((done.removed, done.removed_paths), (planned.removed, planned.removed_paths));
+    let warned = said.lines().into_iter().find(|line| line.contains("4 names that are not of the killed restore"));
+    assert!(others.iter().all(|path| warned.as_ref().unwrap().contains(path.to_str().unwrap())), "{warned:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::content::{Content, ContentReport, Touch};
 use super::control_file;
+use super::emptied;
 use super::error::RestoreError;
 use super::harmless::CopyConfiguration;
 use super::manifest::{MANIFEST, ManifestWriter};
@@ -71,6 +72,10 @@ impl Executor<'_> {
     }
 
     fn carry_out(&self, begun: &mut Begun) -> Result<Restored, RestoreError> {
+        let others = emptied::others((self.repository, self.cluster), self.plan, (self.reporter, self.cancel), None)?;
+        if let Some(warning) = emptied::warning(&others) {
+            self.reporter.warn(&warning);
+        }
         let (data, aside) = self.prepare(&self.plan.directory, self.plan.directory_action, begun)?;
         let mut trees = BTreeMap::new();
         for tablespace in &self.plan.tablespaces {
@@ -87,7 +92,7 @@ impl Executor<'_> {
         let manifest =
             self.manifest.then(|| ManifestWriter::create(self.plan, self.cluster, &places.data)).transpose()?;
         let content = Content::new(from, to, said, self.jobs, Touch::Everything);
-        let content = content.with_manifest(manifest.as_ref()).run()?;
+        let content = content.with_manifest(manifest.as_ref()).run()?.with_removed(others);
         control_file::check(&places.data.path().join(STAGED_CONTROL_FILE), self.plan, self.cluster)?;
         self.cancelled()?;
         let written = settings::write(&places.data, self.repository, self.cluster, self.plan, self.settings)?;

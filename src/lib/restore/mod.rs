@@ -10,6 +10,7 @@ mod configuration;
 mod content;
 mod control_file;
 mod decision;
+mod emptied;
 mod error;
 mod error_class;
 mod executor;
@@ -150,6 +151,8 @@ pub struct RestoreOptions {
     pub jobs: usize,
     /// Whether a `backup_manifest` of what is restored is written.
     pub manifest: bool,
+    /// Where [`compare`] sorts what is too long for memory.
+    pub scratch: PathBuf,
     /// The data directory of the configured cluster, which may hold WAL that the archive lacks.
     pub pgdata: Option<PathBuf>,
     /// Where the original would answer; asked when the copy is to archive in its place.
@@ -240,17 +243,22 @@ pub fn plan(
     Ok((cluster, plan))
 }
 
-/// Looks at what stands in the directories, and what a plan that keeps some of it would do; touches nothing. `None` for
-/// other plans.
+/// Looks at what stands in the directories, and what a plan that keeps some of it, or empties them, would do; touches
+/// nothing. `None` for other plans.
 pub fn compare(
     options: &RestoreOptions,
     (cluster, plan): &(ClusterRef, RestorePlan),
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Option<ContentReport>, RestoreError> {
+    if plan.directory_action == DirectoryAction::EmptyAndFill {
+        let scratch = scratch(options)?;
+        return emptied::others((&options.repository, cluster), plan, (reporter, cancel), Some(&scratch)).map(Some);
+    }
     if !plan.directory_action.keeps_content() {
         return Ok(None);
     }
+    let scratch = scratch(options)?;
     let data = Tree::open(&plan.directory)?;
     let mut tablespaces = BTreeMap::new();
     for tablespace in plan.tablespaces.iter().filter(|tablespace| tablespace.action.keeps_content()) {
@@ -261,7 +269,12 @@ pub fn compare(
     let places = Places { data, tablespaces, control_file };
     let map = options.repository.file_map(cluster, &plan.record)?;
     let from = (&options.repository, &map);
-    Content::new(from, (plan, &places), (reporter, cancel), options.jobs, Touch::Nothing).run().map(Some)
+    Content::new(from, (plan, &places), (reporter, cancel), options.jobs, Touch::Nothing(&scratch)).run().map(Some)
+}
+
+/// On some systems the directory for temporary files is a link.
+fn scratch(options: &RestoreOptions) -> Result<Tree, RestoreError> {
+    Ok(Tree::open(&crate::fs::real_path(&options.scratch)?)?)
 }
 
 /// Carries a plan out.

@@ -18,7 +18,7 @@ use crate::fs::{self, PathFacts};
 use crate::pg::{
     RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TargetBound, TimelineHistory,
 };
-use crate::repository::{BackupRecord, ClusterRef, FileKind, FileMap, Repository, WalCoverage};
+use crate::repository::{BackupId, BackupRecord, ClusterRef, FileKind, FileMap, Repository, WalCoverage};
 
 /// Room for WAL beside the files, in segments: what recovery and the first minutes need.
 const WAL_MARGIN_SEGMENTS: u64 = 8;
@@ -45,6 +45,8 @@ pub struct RestorePlan {
     pub directory_action: DirectoryAction,
     /// What tells this restore from others in its markers; that of the killed one that it begins anew.
     pub(super) restore_id: String,
+    /// The backup of the killed restore that it begins anew or goes on with.
+    pub(super) killed_backup: Option<BackupId>,
     /// Whether there is more in the directories than what restores put there, so that they are never emptied.
     pub(super) had_content: bool,
     /// Its mode.
@@ -161,6 +163,7 @@ impl RestorePlan {
             directory_action,
             had_content: directory_action == DirectoryAction::Update
                 || killed.as_ref().is_some_and(|marker| marker.had_content),
+            killed_backup: killed.as_ref().map(|marker| marker.backup),
             restore_id: killed.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |marker| marker.restore),
             directory_mode: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
             mode_mask: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
@@ -207,7 +210,13 @@ impl RestorePlan {
         let segments = if self.directory_action.keeps_content() { 0 } else { WAL_MARGIN_SEGMENTS };
         let margin = segments * self.record.wal_segment_size.bytes();
         let sorting = Content::spilled_bytes(sizes.extents, sizes.record_bytes);
-        let bytes = [margin, old_wal_bytes, sorting].into_iter().fold(sizes.data_directory, u64::saturating_add);
+        // What stands there is about what the backup has.
+        let listing = match self.directory_action.keeps_content() {
+            true => Content::spilled_bytes(sizes.names, sizes.name_bytes),
+            false => 0,
+        };
+        let bytes =
+            [margin, old_wal_bytes, sorting, listing].into_iter().fold(sizes.data_directory, u64::saturating_add);
         let mut parts = vec![(self.directory.as_path(), bytes, self.directory_action)];
         for tablespace in &self.tablespaces {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();
@@ -281,6 +290,9 @@ fn existing_above(path: &Path) -> Result<(PathBuf, PathFacts), RestoreError> {
 struct Sizes {
     data_directory: u64,
     tablespaces: BTreeMap<u32, u64>,
+    /// Names, and the bytes of the records by which these are sorted where they are compared with what stands there.
+    names: u64,
+    name_bytes: u64,
     /// Parts of packs that files are made of.
     extents: u64,
     /// Bytes of the records by which these are sorted.
@@ -309,6 +321,8 @@ fn look_through(
     let (mut sizes, mut files) = (Sizes::default(), ConfigurationFiles::default());
     map.for_each(&mut |path, entry| {
         map_check::check(record, &path, &entry.kind)?;
+        sizes.names += 1;
+        sizes.name_bytes += Content::name_bytes(&path);
         if let FileKind::File { bytes, extents, .. } = &entry.kind {
             sizes.extents += extents.len() as u64;
             sizes.record_bytes += extents.len() as u64 * Content::record_bytes(&path);

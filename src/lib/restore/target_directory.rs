@@ -15,7 +15,7 @@ use crate::repository::BackupId;
 use crate::server::postmaster_of;
 
 /// How files begin that were never given their names.
-const STAGED_PREFIX: &str = ".pgv-staged-";
+pub(super) const STAGED_PREFIX: &str = ".pgv-staged-";
 /// Directories of the system that are never a data directory, nor is anything that holds them.
 const SYSTEM_DIRECTORIES: &[&str] = &[
     "/",

@@ -110,6 +110,7 @@ pub(crate) fn options(test: &TestRepository, data: &Path) -> RestoreOptions {
         in_the_way: InTheWay::Refuse,
         jobs: 2,
         manifest: false,
+        scratch: test.temp.path().to_owned(),
         mode: RecoveryMode::Targeted,
         target: RecoveryTarget::Latest,
         action: RecoveryTargetAction::Promote,

@@ -5,6 +5,7 @@ use std::error::Error;
 use crate::cli::program::Program;
 use crate::cli::proof_text;
 use crate::cli::typed::Typed;
+use crate::error::{Classified as _, ErrorClass};
 use crate::pg::{RecoveryTarget, TargetBound, TimelineId, format_target_time};
 use crate::restore::{Branch, Elsewhere, Nearby, NearbyPoint, OlderBackup, RestoreError, WayOut};
 use crate::wal_search::Ending;
@@ -242,6 +243,9 @@ fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
         RestoreError::OriginalIsAlive { .. } => {
             "Stop it first, or leave --keep-archiving out: a copy beside its original does not archive.".to_owned()
         }
+        RestoreError::File(error) if error.class() == ErrorClass::NoSpace => {
+            "Once there is room, the same command begins anew; with --resume it keeps what is right already.".to_owned()
+        }
         RestoreError::WrongContent { .. } | RestoreError::NoDocument { .. } => {
             "\"pgv info\" shows the other backups; --backup ID restores one.".to_owned()
         }
@@ -308,6 +312,14 @@ mod tests {
             *certain_lsn = None;
         }
         assert!(hints(&error).contains("--target-immediate --backup"));
+    }
+
+    #[test]
+    fn a_disk_that_became_full_is_told_with_the_way_on() {
+        let full =
+            |path: &str| crate::fs::FileError::new("get room for", Path::new(path), std::io::ErrorKind::StorageFull);
+        let text = hints(&RestoreError::File(full("/r/base/1/2")));
+        assert!(text.contains("\"df -h /r/base/1/2\"") && text.contains("with --resume it keeps"), "{text}");
     }
 
     #[test]

@@ -43,7 +43,7 @@ struct Begun {
 impl<'a, 'c> Assembly<'a, 'c> {
     /// `files` were right before anything of a pack was read: they are empty.
     pub(super) fn new(content: &'c Content<'a>, files: u64) -> Self {
-        let read_back = Sorter::new(&content.places.data);
+        let read_back = Sorter::new(content.scratch());
         Self { content, begun: HashMap::new(), read_back, files, written: 0, kept: 0 }
     }
 

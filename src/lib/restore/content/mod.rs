@@ -24,7 +24,7 @@ use super::map_check;
 use super::places::Places;
 use super::plan::RestorePlan;
 use crate::codec::FileHasher;
-use crate::fs::{PathKind, Sorter};
+use crate::fs::{PathKind, Sorter, Tree};
 use crate::parallel;
 use crate::pg::DataPath;
 use crate::report::{Cancel, Reporter};
@@ -47,18 +47,18 @@ pub(super) struct Content<'a> {
     cancel: &'a Cancel,
     /// Threads that read and write.
     jobs: usize,
-    touch: Touch,
+    touch: Touch<'a>,
     /// What notes the checksum of each file, when that is asked for.
     manifest: Option<&'a ManifestWriter<'a>>,
 }
 
 /// Whether anything is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Touch {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Touch<'a> {
     /// What differs is made that of the backup.
     Everything,
-    /// What differs is counted.
-    Nothing,
+    /// What differs is counted; what is too long for memory is sorted in that directory.
+    Nothing(&'a Tree),
 }
 
 /// What became of the files of a backup, or would become of them.
@@ -72,6 +72,16 @@ pub struct ContentReport {
     pub removed: u64,
     /// The first of them.
     pub removed_paths: Vec<PathBuf>,
+}
+
+impl ContentReport {
+    /// With what was removed before.
+    pub(super) fn with_removed(mut self, mut before: Self) -> Self {
+        self.removed += before.removed;
+        before.removed_paths.append(&mut self.removed_paths);
+        before.removed_paths.truncate(TOLD_MAX);
+        Self { removed_paths: before.removed_paths, ..self }
+    }
 }
 
 /// LIMIT: names of what is removed that are told.
@@ -92,7 +102,7 @@ impl<'a> Content<'a> {
         (plan, places): (&'a RestorePlan, &'a Places),
         (reporter, cancel): (&'a dyn Reporter, &'a Cancel),
         jobs: usize,
-        touch: Touch,
+        touch: Touch<'a>,
     ) -> Self {
         Self { repository, plan, map, places, reporter, cancel, jobs: jobs.min(THREADS_MAX), touch, manifest: None }
     }
@@ -108,7 +118,7 @@ impl<'a> Content<'a> {
         let mut assembly = Assembly::new(self, empty);
         let work = |run: Result<runs::Run<'_>, RestoreError>, _: &_| match self.touch {
             Touch::Everything => self.fill(run?),
-            Touch::Nothing => self.compare(run?),
+            Touch::Nothing(_) => self.compare(run?),
         };
         let runs = Runs::new(self, pieces.finish()?);
         let failed =
@@ -121,7 +131,7 @@ impl<'a> Content<'a> {
         }
         let (checked_bytes, kept_bytes) = match self.touch {
             Touch::Everything => assembly.finish(files)?,
-            Touch::Nothing => assembly.counted(),
+            Touch::Nothing(_) => assembly.counted(),
         };
         let (removed, removed_paths) = present.removed();
         Ok(ContentReport { checked_bytes, kept_bytes, removed, removed_paths })
@@ -137,10 +147,15 @@ impl<'a> Content<'a> {
         Target::piece_bytes(path)
     }
 
+    /// Bytes of what is sorted for a name that stands at that path.
+    pub(super) fn name_bytes(path: &DataPath) -> u64 {
+        Present::record_bytes(path)
+    }
+
     /// Creates directories, links, empty files and those that come in several pieces; the map is sorted, so parents come
     /// first. Collects the pieces, and removes what the map does not have.
     fn walk(&self) -> Result<Walked<'_>, RestoreError> {
-        let (pieces, present) = (Sorter::new(&self.places.data), self.look_around()?);
+        let (pieces, present) = (Sorter::new(self.scratch()), self.look_around()?);
         let mut walked = Walked { pieces, present, files: 0, empty: 0 };
         self.map.for_each(&mut |path, entry| {
             self.cancelled()?;
@@ -248,7 +263,7 @@ impl<'a> Content<'a> {
         let (tree, relative) = self.places.place_of(&target.path);
         match (standing, self.touch) {
             (Some(PathKind::File), Touch::Everything) => Ok(tree.adopt(&relative, target.mode, target.bytes)?),
-            (Some(PathKind::File), Touch::Nothing) => Ok(true),
+            (Some(PathKind::File), Touch::Nothing(_)) => Ok(tree.would_adopt(&relative)?),
             _ => Ok(false),
         }
     }
@@ -275,7 +290,15 @@ impl<'a> Content<'a> {
     }
 
     fn touches(&self) -> bool {
-        self.touch == Touch::Everything
+        matches!(self.touch, Touch::Everything)
+    }
+
+    /// Where what is too long for memory is sorted.
+    fn scratch(&self) -> &'a Tree {
+        match self.touch {
+            Touch::Everything => &self.places.data,
+            Touch::Nothing(scratch) => scratch,
+        }
     }
 
     fn touch(&self, change: impl FnOnce() -> Result<(), RestoreError>) -> Result<(), RestoreError> {
@@ -301,7 +324,7 @@ impl<'a> Content<'a> {
         let (tree, relative) = self.places.place_of(&target.path);
         Ok(match self.touch {
             Touch::Everything => tree.open_file(&relative)?,
-            Touch::Nothing => tree.open_to_read(&relative)?,
+            Touch::Nothing(_) => tree.open_to_read(&relative)?,
         })
     }
 

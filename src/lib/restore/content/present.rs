@@ -1,4 +1,5 @@
-//! What stands in directories whose content is kept where it is right, compared with the map on the way through both.
+//! What stands in directories whose content is kept where it is right, or that are emptied, compared with the map on the
+//! way through both.
 
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
@@ -6,10 +7,22 @@ use std::path::{Path, PathBuf};
 use super::{Content, TOLD_MAX};
 use crate::fs::{PathKind, Sorted, Sorter, Tree};
 use crate::pg::{ControlFile, DataPath};
+use crate::restore::configuration::{FILES, OUTSIDE_FOLDER};
 use crate::restore::error::RestoreError;
 use crate::restore::manifest::MANIFEST;
 use crate::restore::marker::MARKER;
-use crate::restore::target_directory::DirectoryAction;
+use crate::restore::target_directory::{DirectoryAction, STAGED_PREFIX};
+
+/// What a restore writes beside the files of a backup.
+const OWN_NAMES: [&str; 7] = [
+    "backup_label",
+    MANIFEST,
+    OUTSIDE_FOLDER,
+    "postgresql.auto.conf",
+    "recovery.signal",
+    "standby.signal",
+    "tablespace_map",
+];
 
 /// Names in the directories, sorted as the map is.
 pub(super) struct Present {
@@ -63,6 +76,11 @@ impl Present {
         }
     }
 
+    /// Bytes of the record of a path.
+    pub(super) fn record_bytes(path: &DataPath) -> u64 {
+        path.as_bytes().len() as u64 + 2
+    }
+
     /// How many names were removed that the map does not have, and the first of them.
     pub(super) fn removed(self) -> (u64, Vec<PathBuf>) {
         self.removed
@@ -106,7 +124,7 @@ impl Content<'_> {
         if !self.keeps() {
             return Ok(Present::nothing(&self.plan.directory));
         }
-        let mut sorter = Sorter::new(&self.places.data);
+        let mut sorter = Sorter::new(self.scratch());
         if self.plan.directory_action.keeps_content() {
             let has_manifest = self.manifest.is_some();
             let mut is_ours =
@@ -147,6 +165,29 @@ impl Content<'_> {
             let path = [prefix, name.as_os_str().as_encoded_bytes()].concat();
             Ok::<(), RestoreError>(sorter.push(&Found { path, kind }.encode())?)
         })
+    }
+
+    /// What stands in directories that are emptied and that neither the backup has nor a restore writes: how many names, and
+    /// the first of them. Nothing is touched.
+    pub(in crate::restore) fn others(&self) -> Result<(u64, Vec<PathBuf>), RestoreError> {
+        let mut sorter = Sorter::new(self.scratch());
+        let is_staged = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(STAGED_PREFIX);
+        let is_kept = |name: &std::ffi::OsStr| name == MARKER || name == "lost+found" || is_staged(name);
+        let own_names: Vec<&str> = OWN_NAMES.into_iter().chain(FILES.map(|(_, usual)| usual)).collect();
+        let mut is_ours = |name: &std::ffi::OsStr| is_kept(name) || own_names.iter().any(|own| name == *own);
+        self.list(&self.places.data, b"", &mut is_ours, &mut sorter)?;
+        for plan in self.plan.tablespaces.iter().filter(|plan| plan.action == DirectoryAction::EmptyAndFill) {
+            let Some(tree) = self.places.tablespaces.get(&plan.oid) else { continue };
+            let prefix = format!("pg_tblspc/{}/", plan.oid);
+            self.list(tree, prefix.as_bytes(), &mut |name| is_kept(name), &mut sorter)?;
+        }
+        let mut present = Present::of(&self.plan.directory, Some(sorter.finish()?));
+        self.map.for_each(&mut |path, _| {
+            self.cancelled()?;
+            self.standing_at(&path, &mut present).map(drop)
+        })?;
+        self.remove_rest(&mut present)?;
+        Ok(present.removed())
     }
 
     /// What stands where the map has this path; everything before it that the map does not have is removed.
