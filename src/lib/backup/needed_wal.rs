@@ -10,7 +10,7 @@ use super::own_wal::{Expected, OwnWal};
 use super::session::ServerSession;
 use super::{BackupError, BackupOptions};
 use crate::codec::CompressionLevel;
-use crate::pg::TimelineHistory;
+use crate::pg::{TimelineHistory, format_target_time};
 use crate::report::Reporter;
 use crate::repository::{SelectedCluster, WalArchive, Writer};
 use crate::server::{ArchiverFacts, ServerCheckpoint, WalPosition};
@@ -99,7 +99,7 @@ impl<'a> NeededWal<'a> {
             && let Ok(ArchiverFacts { failures, last_failed: Some(name), last_failed_at: Some(at), .. }) =
                 session.sql(async |sql| sql.archiver().await)
         {
-            let at = at.strftime("%Y-%m-%d %H:%M:%SZ");
+            let at = format_target_time(at);
             reporter.warn(&format!("the server's archiver has failed {failures} times, last at {at} with \"{name}\""));
         }
         waited

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::printer::escaped;
-use super::size::bytes_text;
+use super::size::{bytes_text, utc_second_text};
 use super::table::table;
 use crate::expire::{
     ExpireReport, Fate, KeepReason, LostTargets, PlannedBackup, PlannedUnfinished, Rules, TreePlan, WalKept,
@@ -75,7 +75,9 @@ fn describe(text: &mut String, tree: &TreePlan) {
 fn row(backup: &PlannedBackup) -> Vec<String> {
     let (fate, why) = match &backup.fate {
         Fate::Stays { reasons } => ("stays", reasons.iter().map(reason_text).collect::<Vec<_>>().join("; ")),
-        Fate::Waits { until: Some(until) } => ("waits", format!("no rule keeps it; goes after {}", time_text(*until))),
+        Fate::Waits { until: Some(until) } => {
+            ("waits", format!("no rule keeps it; goes after {}", utc_second_text(*until)))
+        }
         Fate::Waits { until: None } => {
             ("waits", "no rule keeps it; is marked now, and goes after the grace".to_owned())
         }
@@ -84,7 +86,7 @@ fn row(backup: &PlannedBackup) -> Vec<String> {
     };
     vec![
         backup.id.to_string(),
-        time_text(backup.stop_time),
+        utc_second_text(backup.stop_time),
         backup.timeline.to_string(),
         backup.stop_lsn.to_string(),
         fate.to_owned(),
@@ -114,8 +116,8 @@ fn unfinished(text: &mut String, backup: &PlannedUnfinished) {
         "  {} is not finished, begun on \"{}\" at {}; last stored to at {}: {fate}",
         backup.id,
         escaped(&backup.host),
-        time_text(backup.began),
-        time_text(backup.last_stored)
+        utc_second_text(backup.began),
+        utc_second_text(backup.last_stored)
     );
 }
 
@@ -144,7 +146,7 @@ fn wal(text: &mut String, tree: &TreePlan) {
 
 fn lost_text(lost: &LostTargets) -> String {
     let at = |lsn: crate::pg::Lsn, time: Option<Timestamp>| match time {
-        Some(time) => format!("{} ({lsn})", time_text(time)),
+        Some(time) => format!("{} ({lsn})", utc_second_text(time)),
         None => lsn.to_string(),
     };
     let then = lost.then.map(|backup| format!("; from there on backup {backup} serves")).unwrap_or_default();
@@ -154,8 +156,4 @@ fn lost_text(lost: &LostTargets) -> String {
         at(lost.from_lsn, lost.from_time),
         at(lost.to_lsn, lost.to_time)
     )
-}
-
-fn time_text(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::info_text::time_text;
 use super::printer::escaped;
-use super::size::{bytes_text, duration_text};
+use super::size::{bytes_text, duration_text, utc_second_text};
 use super::table::table;
 use crate::info::{InfoBackup, InfoTree};
 
@@ -36,7 +35,7 @@ pub(super) fn describe(text: &mut String, tree: &InfoTree) {
 fn row(backup: &InfoBackup) -> Vec<String> {
     vec![
         backup.id.to_string(),
-        time_text(backup.stop_time),
+        utc_second_text(backup.stop_time),
         backup.timeline.get().to_string(),
         backup.start_lsn.to_string(),
         backup.stop_lsn.to_string(),
@@ -133,7 +132,7 @@ fn describe_others(text: &mut String, tree: &InfoTree) {
     for unfinished in tree.unfinished_backups.iter().take(OTHERS_MAX) {
         let _ = write!(text, "  {}: not finished", unfinished.id);
         if let (Some(host), Some(began)) = (&unfinished.host, unfinished.began) {
-            let _ = write!(text, "; begun on \"{}\" at {}", escaped(host), time_text(began));
+            let _ = write!(text, "; begun on \"{}\" at {}", escaped(host), utc_second_text(began));
         }
         text.push('\n');
     }

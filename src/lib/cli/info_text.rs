@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::info_backups;
 use super::printer::escaped;
-use super::size::bytes_text;
+use super::size::{bytes_text, utc_minute_text, utc_second_text};
 use super::table::table;
 use crate::info::{InfoCluster, InfoReport, InfoTimeline, InfoTree};
 use crate::pg::WalSegmentName;
@@ -60,7 +60,7 @@ fn describe_cluster(text: &mut String, cluster: &InfoCluster) {
     if !cluster.writers.is_empty() {
         text.push_str("\n Written by\n");
         let rows = cluster.writers.iter().map(|writer| {
-            vec![escaped(&writer.host), escaped(&writer.directory.to_string_lossy()), time_text(writer.since)]
+            vec![escaped(&writer.host), escaped(&writer.directory.to_string_lossy()), utc_second_text(writer.since)]
         });
         text.push_str(&table(&["host", "directory", "since"], rows));
     }
@@ -85,8 +85,7 @@ fn describe_wal(text: &mut String, tree: &InfoTree) {
 
 fn range_rows(timeline: &InfoTimeline) -> impl Iterator<Item = Vec<String>> {
     // To the minute: with seconds, the row would be longer than a hundred columns.
-    let minute = |time: Timestamp| time.strftime("%Y-%m-%d %H:%MZ").to_string();
-    let time = move |time: Option<Timestamp>| time.map_or("?".to_owned(), minute);
+    let time = move |time: Option<Timestamp>| time.map_or("?".to_owned(), utc_minute_text);
     timeline.ranges.iter().map(move |range| {
         vec![
             range.first.to_string(),
@@ -120,8 +119,4 @@ fn ids_text(ids: &[BackupId]) -> String {
     let named: Vec<String> = ids.iter().take(NAMED_BACKUPS_MAX).map(ToString::to_string).collect();
     let more = ids.len().saturating_sub(NAMED_BACKUPS_MAX);
     if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) }
-}
-
-pub(super) fn time_text(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

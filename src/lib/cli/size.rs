@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 /// A number of bytes in the largest binary unit that leaves something before the point: `1.2 GiB`.
 pub(crate) fn bytes_text(bytes: u64) -> String {
@@ -33,6 +33,18 @@ pub(crate) fn duration_text(span: Duration) -> String {
 /// A time in UTC, as PostgreSQL writes and reads it: `2026-11-20 14:30:00+00`.
 pub(crate) fn utc_text(time: Timestamp) -> String {
     format!("{}+00", without_zone(time, &TimeZone::UTC))
+}
+
+/// The same to the second, for tables: never before that time, so that what is restorable from it on can be restored to
+/// what is shown.
+pub(crate) fn utc_second_text(time: Timestamp) -> String {
+    let whole = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    utc_text(time.round(whole).unwrap_or(time))
+}
+
+/// The same to the minute, where there is no room for more: `2026-11-20 14:30`.
+pub(crate) fn utc_minute_text(time: Timestamp) -> String {
+    time.strftime("%F %H:%M").to_string()
 }
 
 /// A time in UTC and in the zone of the reader, unless that is the same: `... (2026-11-20 15:30:00 Europe/Berlin)`.
@@ -94,5 +106,17 @@ mod tests {
         assert_eq!(utc_and_local_text(time, &fixed), "2026-11-20 14:30:00+00 (2026-11-20 09:30:00 -05)");
         let fraction: Timestamp = "2026-11-20T14:30:00.120Z".parse().unwrap();
         assert_eq!(utc_text(fraction), "2026-11-20 14:30:00.12+00");
+    }
+
+    /// A backup can be restored from its end on, and not to the beginning of the second in which that was.
+    #[test]
+    fn a_time_in_a_table_is_never_before_its_moment() {
+        for (time, text) in [
+            ("2026-11-20T14:30:00Z", "2026-11-20 14:30:00+00"),
+            ("2026-11-20T14:30:00.000001Z", "2026-11-20 14:30:01+00"),
+            ("2026-12-31T23:59:59.9Z", "2027-01-01 00:00:00+00"),
+        ] {
+            assert_eq!(utc_second_text(time.parse().unwrap()), text);
+        }
     }
 }

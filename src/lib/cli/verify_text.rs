@@ -3,10 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::printer::escaped;
-use super::size::{bytes_text, duration_text};
+use super::size::{bytes_text, duration_text, utc_second_text};
 use crate::verify::{Cost, Finding, VerifyLeftOver, VerifyLeftOverKind, VerifyReport};
 
 /// Left-overs of one kind that are named.
@@ -77,12 +75,12 @@ fn cost_text(cost: &Cost) -> String {
         }
         Cost::Targets { timeline, after_lsn, after_time, before_lsn, before_time, before_backup } => {
             let after = match after_time {
-                Some(time) => format!("{after_lsn} (at the latest {})", time_text(*time)),
+                Some(time) => format!("{after_lsn} (at the latest {})", utc_second_text(*time)),
                 None => after_lsn.to_string(),
             };
             match (before_lsn, before_backup) {
                 (Some(lsn), Some(backup)) => {
-                    let time = before_time.map(|time| format!(" ({})", time_text(time))).unwrap_or_default();
+                    let time = before_time.map(|time| format!(" ({})", utc_second_text(time))).unwrap_or_default();
                     format!(
                         "targets on timeline {timeline} between {after} and {lsn}{time} are lost; from there on backup {backup} serves"
                     )
@@ -120,7 +118,7 @@ fn left_overs(text: &mut String, report: &VerifyReport) {
                 let _ = write!(text, ", {} objects", left_over.objects);
             }
             if let Some(since) = left_over.since {
-                let _ = write!(text, ", since {}", time_text(since));
+                let _ = write!(text, ", since {}", utc_second_text(since));
             }
             text.push('\n');
         }
@@ -181,8 +179,4 @@ fn last_line(report: &VerifyReport) -> String {
     };
     let _ = writeln!(text, ": {verdict}.");
     text
-}
-
-fn time_text(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
