@@ -109,6 +109,15 @@ fn describe_problems(text: &mut String, backup: &InfoBackup) {
             backup.id
         );
     }
+    if let Some(first) = backup.missing_packs.first() {
+        let count = backup.missing_packs.len();
+        let what = if count == 1 { "is" } else { "are" };
+        let _ = writeln!(
+            text,
+            "  {}: CANNOT BE RESTORED: {count} of the packs that it needs {what} missing, the first is {first}",
+            backup.id
+        );
+    }
     for pin in backup.pins.iter().take(FINDINGS_MAX) {
         let _ = writeln!(text, "  {}: pinned: {}", backup.id, escaped(&pin.reason));
     }
@@ -175,6 +184,7 @@ mod tests {
             pins: Vec::new(),
             is_expiring: false,
             missing_wal: Vec::new(),
+            missing_packs: Vec::new(),
             wal_until: None,
         }
     }
@@ -229,9 +239,12 @@ mod tests {
     fn what_keeps_a_backup_from_being_restored_is_said_of_each() {
         let mut lost = backup(1);
         lost.missing_wal = vec![crate::pg::WalSegmentName::parse("000000010000000000000002").unwrap()];
+        lost.missing_packs = vec!["20261120T000000Z-00000001/00000000".to_owned()];
         let lines = below(vec![lost, backup(2)]);
         let expected =
             "  20261121T000000Z-00000001: CANNOT BE RESTORED: 1 of its WAL segments is missing, the first is";
         assert!(lines.iter().any(|line| line.starts_with(expected)), "{lines:?}");
+        let packs = "1 of the packs that it needs is missing, the first is 20261120T000000Z-00000001/00000000";
+        assert!(lines.iter().any(|line| line.ends_with(packs)), "{lines:?}");
     }
 }

@@ -7,10 +7,10 @@ use super::report::{
     InfoBackup, InfoCluster, InfoNode, InfoPin, InfoProblem, InfoRange, InfoReport, InfoRepository, InfoTimeline,
     InfoTree, InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };
-use crate::error::{Classified, chain};
+use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{
-    ArchiveFacts, BackupRecord, BackupSpan, ClusterIdentity, ClusterName, ClusterRef, ListedWal, Repository,
+    ArchiveFacts, BackupRecord, BackupSpan, ClusterIdentity, ClusterName, ClusterRef, ListedWal, PackNeed, Repository,
     RepositoryError, WalArchive, wal_summary,
 };
 
@@ -103,12 +103,20 @@ impl Gatherer<'_> {
             history_files: Vec::new(),
         };
         let records = self.backups(cluster, &mut tree);
+        let missing_packs = self.missing_packs(cluster, &records);
+        let described = |wal: Option<&ArchiveFacts>| {
+            let mut backups: Vec<InfoBackup> = records.iter().map(|record| backup_of(record, wal)).collect();
+            for (backup, missing) in backups.iter_mut().zip(&missing_packs) {
+                backup.missing_packs.clone_from(missing);
+            }
+            backups
+        };
         self.unfinished(cluster, &mut tree);
         let from_backup = || records.last().map(|record| record.wal_segment_size);
         let size = identity.map(|identity| identity.wal_segment_size).or_else(from_backup);
         tree.wal_segment_bytes = size.map(WalSegmentSize::bytes);
         let Some(facts) = size.and_then(|size| self.wal(cluster, size, &mut tree)) else {
-            tree.backups = records.iter().map(|record| backup_of(record, None)).collect();
+            tree.backups = described(None);
             self.marks(cluster, &mut tree);
             return tree;
         };
@@ -116,7 +124,7 @@ impl Gatherer<'_> {
         for timeline in &mut tree.wal {
             timeline.holes = wal_summary::holes(&facts, timeline.timeline, &spans);
         }
-        tree.backups = records.iter().map(|record| backup_of(record, Some(&facts))).collect();
+        tree.backups = described(Some(&facts));
         self.marks(cluster, &mut tree);
         tree
     }
@@ -158,6 +166,65 @@ impl Gatherer<'_> {
             self.note(format!("begin of backup \"{id}\""), &error);
         }
         records
+    }
+
+    /// For each backup the packs that it needs and that are not there. Nothing of a pack is read, and each is looked for
+    /// once, however many backups need it.
+    fn missing_packs(&mut self, cluster: &ClusterRef, records: &[BackupRecord]) -> Vec<Vec<String>> {
+        let mut known = BTreeMap::new();
+        let mut of_all = Vec::new();
+        for record in records {
+            let mut missing = Vec::new();
+            let object = || format!("table of packs of backup \"{}\"", record.id);
+            let needs = self.noted_of_backup(cluster, record, object, self.repository.backup_needs(cluster, record));
+            for PackNeed { backup, ordinal, .. } in needs.map(|needs| needs.packs).unwrap_or_default() {
+                let is_there = match known.get(&(backup, ordinal)) {
+                    Some(is_there) => *is_there,
+                    None => {
+                        let key = self.repository.pack_key(cluster, &backup, ordinal);
+                        let stored = key.and_then(|key| self.repository.stored_time(&key));
+                        let stored = self.noted(|| format!("pack \"{backup}/{ordinal:08}\""), stored);
+                        // What cannot be looked for is told as that.
+                        let is_there = stored.is_none_or(|stored| stored.is_some());
+                        known.insert((backup, ordinal), is_there);
+                        is_there
+                    }
+                };
+                if !is_there {
+                    missing.push(format!("{backup}/{ordinal:08}"));
+                }
+            }
+            if !missing.is_empty() && self.is_gone(cluster, record) {
+                missing.clear();
+            }
+            of_all.push(missing);
+        }
+        of_all
+    }
+
+    /// As [`Self::noted`], but for what was deleted since its backup was listed. What a listed backup lacks is damage.
+    fn noted_of_backup<T>(
+        &mut self,
+        cluster: &ClusterRef,
+        record: &BackupRecord,
+        object: impl FnOnce() -> String,
+        result: Result<T, RepositoryError>,
+    ) -> Option<T> {
+        match result {
+            Err(error) if error.is_not_found() => {
+                if !self.is_gone(cluster, record) {
+                    let (object, reason) = (object(), chain(&error));
+                    self.problems.push(InfoProblem { object, reason, class: ErrorClass::Corrupt });
+                }
+                None
+            }
+            result => self.noted(object, result),
+        }
+    }
+
+    /// Whether a backup was deleted since it was listed: its record goes before all else.
+    fn is_gone(&self, cluster: &ClusterRef, record: &BackupRecord) -> bool {
+        self.repository.record(cluster, &record.id).is_err_and(|error| error.is_not_found())
     }
 
     fn unfinished(&mut self, cluster: &ClusterRef, tree: &mut InfoTree) {
@@ -243,6 +310,7 @@ fn backup_of(record: &BackupRecord, wal: Option<&ArchiveFacts>) -> InfoBackup {
         pins: Vec::new(),
         is_expiring: false,
         missing_wal,
+        missing_packs: Vec::new(),
         wal_until,
     }
 }

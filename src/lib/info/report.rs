@@ -115,6 +115,8 @@ pub struct InfoBackup {
     pub is_expiring: bool,
     /// Segments between its start and stop that the archive lacks: with any, it cannot be restored. At most 100.
     pub missing_wal: Vec<WalSegmentName>,
+    /// Packs that it needs, its own and those of its parents, and that are not there: with any, it cannot be restored.
+    pub missing_packs: Vec<String>,
     /// The last segment that follows without a hole on its own timeline; absent when its own WAL is incomplete.
     pub wal_until: Option<WalSegmentName>,
 }

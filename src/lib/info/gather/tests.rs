@@ -5,6 +5,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::codec::CompressionLevel;
 use crate::error::ErrorClass;
 use crate::pg::{Lsn, PgMajorVersion};
+use crate::repository::backup_testing;
 use crate::repository::testing::{self, TestRepository};
 use crate::repository::{
     BackupBegin, BackupId, BackupMethod, BackupSizes, BackupWriter, NodeDescription, PackOptions, ServerDescription,
@@ -205,6 +206,38 @@ fn a_damaged_or_missing_begin_is_named() {
     assert_eq!(tree.unfinished_backups[0].id, unfinished);
 }
 
+/// A backup may need packs of earlier ones: what is not there of them is said of each that needs it.
+#[test]
+fn packs_of_a_backup_and_of_its_parents_are_looked_for() {
+    let test = testing::repository();
+    register(&test);
+    let content = || (0..100_000u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
+    let files = ["base/1/1", "base/1/2"].map(|name| (name.to_owned(), content())).into();
+    let small = PackOptions { pack_bytes: 300_000, ..PackOptions::default() };
+    let first = backup_testing::backup(&test, &files, small);
+    let second = backup_testing::backup_referring_to(&test, &first);
+    let other = backup_testing::backup(&test, &files, PackOptions::default());
+    let found = || -> Vec<(BackupId, Vec<BackupId>, Vec<String>)> {
+        let report = info(&test, None);
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        let backups = report.clusters[0].trees[0].backups.iter();
+        backups.map(|backup| (backup.id, backup.parents.clone(), backup.missing_packs.clone())).collect()
+    };
+    let none = Vec::new;
+    let whole =
+        [(first.id, none(), Vec::new()), (second.id, vec![first.id], Vec::new()), (other.id, none(), Vec::new())];
+    assert_eq!(found(), whole);
+    std::fs::remove_file(test.root().join(format!("{}/packs/{}/00000001", tree_path(&test), first.id))).unwrap();
+    let lost = vec![format!("{}/00000001", first.id)];
+    let expected =
+        [(first.id, none(), lost.clone()), (second.id, vec![first.id], lost), (other.id, none(), Vec::new())];
+    assert_eq!(found(), expected);
+    std::fs::remove_file(test.root().join(format!("{}/backups/{}/needs", tree_path(&test), other.id))).unwrap();
+    let report = info(&test, None);
+    assert_eq!(report.problems[0].object, format!("table of packs of backup \"{}\"", other.id));
+    assert_eq!(report.incomplete().unwrap().class(), ErrorClass::Corrupt);
+}
+
 #[test]
 fn a_damaged_history_file_is_a_problem_of_its_own() {
     let test = testing::repository();
@@ -249,8 +282,8 @@ fn the_json_schema_is_stable() {
         ),
         (
             "/clusters/0/trees/0/backups/0",
-            "findings id is_expiring label major_version method missing_wal node parents pins sizes start_lsn start_time start_timeline \
-             stop_lsn stop_time timeline wal_until",
+            "findings id is_expiring label major_version method missing_packs missing_wal node parents pins sizes start_lsn start_time \
+             start_timeline stop_lsn stop_time timeline wal_until",
         ),
         ("/clusters/0/trees/0/backups/0/node", "host is_standby port"),
         ("/clusters/0/trees/0/backups/0/sizes", "directories file_bytes files stored_bytes"),
