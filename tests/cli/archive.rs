@@ -303,6 +303,55 @@ fn kill_9_leaves_nothing_or_all_of_it() {
     assert!(cut_short >= 3 && finished >= 3, "{cut_short} cut short and {finished} finished prove little");
 }
 
+/// Two data directories of one cluster, as two servers that both believe to be the primary: of each name, whatever its
+/// kind, one content is stored, and its server alone is told so.
+#[test]
+fn of_two_servers_that_race_for_a_name_one_wins() {
+    let host = WalHost::new("archive-race");
+    for folder in ["other", "other/global", "other/pg_wal", "out"] {
+        host.folder.make(folder);
+    }
+    host.folder.write("other/global/pg_control", fs::read(host.data.join("global/pg_control")).unwrap());
+    let mut wins = [0, 0];
+    for round in 1..=20u32 {
+        let segment_name = format!("0000000100000000{round:08X}");
+        let start = format!("START WAL LOCATION: 0/{round:X}00028 (file {segment_name})\nLABEL: ");
+        let name = match round % 4 {
+            0 => segment_name.clone(),
+            1 => format!("{segment_name}.partial"),
+            2 => format!("{segment_name}.00000028.backup"),
+            _ => format!("{:08X}.history", round + 1),
+        };
+        let contents = [1, 2].map(|who| match round % 4 {
+            0 | 1 => segment(&segment_name, who),
+            2 => format!("{start}{who}\n").into_bytes(),
+            _ => format!("1\t0/300000\tdecided by {who}\n").into_bytes(),
+        });
+        let mut racers = [("data", 0), ("other", 1)].map(|(folder, index)| {
+            host.folder.write(Path::new(folder).join("pg_wal").join(&name), &contents[index]);
+            let line = format!("cd ../{folder} && ARCHIVE --cluster main pg_wal/{name} {name} 2>/dev/null");
+            format!("({line}; echo $? >../out/{name}.{index}) &")
+        });
+        // Each begins first as often as the other, with each kind of name.
+        if round / 4 % 2 == 0 {
+            racers.reverse();
+        }
+        host.sh(&format!("{}\nwait", racers.join("\n"))).success();
+        let status = |index: usize| fs::read_to_string(host.folder.join(format!("out/{name}.{index}"))).unwrap();
+        let winner = match [status(0).trim(), status(1).trim()] {
+            ["0", "14"] => 0,
+            ["14", "0"] => 1,
+            found => panic!("round {round}, {name}: {found:?}"),
+        };
+        wins[winner] += 1;
+        host.sh(&format!("FETCH {name} ../out/{name}")).success();
+        let fetched = fs::read(host.folder.join("out").join(&name)).unwrap();
+        assert!(fetched == contents[winner], "round {round}, {name}: not the winner's content");
+    }
+    assert!(wins.iter().all(|wins| *wins > 0), "one always won, which proves little: {wins:?}");
+    assert_eq!(fs::read_dir(host.repository.join(".staging")).unwrap().count(), 0);
+}
+
 #[test]
 fn json_has_the_status_the_class_and_the_hints() {
     let host = WalHost::new("archive");

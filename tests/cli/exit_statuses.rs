@@ -1,6 +1,9 @@
 //! The exit statuses of every program as a table, run through `sh -c` as PostgreSQL does.
 
+use std::fs;
+
 use crate::host::Host;
+use crate::wal_host::{WalHost, set_mode};
 
 const SEGMENT: &str = "000000010000000000000001";
 
@@ -88,6 +91,77 @@ fn usage_and_configuration_errors_have_the_status_of_their_program() {
         let outcome = host.sh(line).expect_code(status);
         assert_eq!(outcome.stdout, "", "{line}");
         assert!(!outcome.stderr.is_empty(), "{line}");
+    }
+}
+
+/// What is done to a repository with a registered cluster and nothing else.
+type Prepare = fn(&WalHost);
+const STATES: [(&str, Prepare); 5] = [
+    ("sound", |_| {}),
+    ("unmounted", |host| fs::rename(&host.repository, host.folder.join("away")).unwrap()),
+    ("of a newer format", |host| fs::write(host.repository.join("repository.json"), r#"{"format": 2}"#).unwrap()),
+    ("with a damaged identity", |host| {
+        let identity = host.tree().join("identity");
+        let mut bytes = fs::read(&identity).unwrap();
+        bytes[100] ^= 1;
+        fs::write(&identity, bytes).unwrap();
+    }),
+    ("read by nobody", |host| set_mode(&host.repository, 0o000)),
+];
+
+/// The other causes, as far as they need no server that answers: a row for each program, a column for each state of the
+/// repository.
+#[test]
+fn what_stands_in_the_way_has_the_same_status_in_every_program() {
+    let rows: [(&str, [i32; 5]); 14] = [
+        ("pgv info", [0, 4, 3, 5, 4]),
+        ("pgv info --cluster other", [1, 4, 3, 1, 4]),
+        ("pgv verify", [0, 4, 3, 5, 4]),
+        ("pgv verify --cluster other", [1, 4, 3, 1, 4]),
+        ("pgv expire --keep 1", [0, 4, 3, 5, 4]),
+        ("pgv pin 20261121T143000Z-1a2b3c4d", [1, 4, 3, 5, 4]),
+        ("pgv unpin 20261121T143000Z-1a2b3c4d", [1, 4, 3, 5, 4]),
+        ("pgv target", [1, 4, 3, 5, 4]),
+        ("pgv-restore -D @/d", [1, 4, 3, 5, 4]),
+        ("pgv-restore -D @/d --backup 20261121T143000Z-1a2b3c4d", [1, 4, 3, 5, 4]),
+        // a server that is not reached comes first, but for what needs none
+        ("pgv-basebackup -h /nonexistent", [4, 4, 3, 4, 4]),
+        ("pgv init -h /nonexistent", [4, 4, 4, 4, 4]),
+        ("pgv check -h /nonexistent", [1, 1, 1, 1, 1]),
+        ("pgv check -h /nonexistent --nagios", [2, 2, 2, 2, 2]),
+    ];
+    for (column, (state, prepare)) in STATES.into_iter().enumerate() {
+        let wal = WalHost::new("status");
+        prepare(&wal);
+        let host = Host::new("status").variable("PGV_CONFIG", wal.folder.join("pgv.toml").to_str().unwrap());
+        for (line, statuses) in &rows {
+            let outcome = host.sh(line);
+            assert_eq!(outcome.status.code(), Some(statuses[column]), "{state}: {outcome}");
+        }
+        if wal.repository.exists() {
+            set_mode(&wal.repository, 0o700);
+        }
+    }
+}
+
+/// pgv-recovery-conf needs no repository, and the directory that it is told.
+#[test]
+fn recovery_conf_has_the_status_of_what_it_finds_in_the_directory() {
+    let host = Host::new("status");
+    host.sh("mkdir -p d/global foreign; echo 15 >d/PG_VERSION; touch d/global/pg_control d/postgresql.conf").success();
+    host.sh("cp -r d newer; echo 99 >newer/PG_VERSION").success();
+    for (line, status) in [
+        ("pgv-recovery-conf --repo /none --target-immediate", 0),
+        ("pgv-recovery-conf --repo /none --write -D d --target-immediate", 0),
+        ("pgv-recovery-conf --clear -D d", 3), // recovery has not ended
+        ("rm d/recovery.signal; pgv-recovery-conf --clear -D d", 0),
+        ("pgv-recovery-conf --clear -D none", 3),
+        ("pgv-recovery-conf --clear -D foreign", 3),
+        ("pgv-recovery-conf --clear -D newer", 3),
+        ("chmod 000 d/postgresql.auto.conf; pgv-recovery-conf --clear -D d", 4),
+    ] {
+        let outcome = host.sh(line);
+        assert_eq!(outcome.status.code(), Some(status), "{outcome}");
     }
 }
 

@@ -12,6 +12,10 @@ fn what_writes_refuses_root_with_the_line_to_type() {
         ("pgv-basebackup --repo /srv/pgv", 3),
         ("pgv-restore --repo /srv/pgv -D d", 3),
         ("pgv-recovery-conf --clear -D d", 3),
+        ("pgv-recovery-conf --repo /srv/pgv --write -D d --target-immediate", 3),
+        ("pgv expire --repo /srv/pgv --keep 1 --apply", 3),
+        ("pgv pin --repo /srv/pgv 20261121T143000Z-1a2b3c4d", 3),
+        ("pgv unpin --repo /srv/pgv 20261121T143000Z-1a2b3c4d", 3),
         ("pgv init --repo /srv/pgv", 3),
         ("pgv archive --repo /srv/pgv 'a b' x", 13),
     ] {

@@ -7,9 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{
-    PgVersion, Pgv, Site, SmallFileSystem, TestAccount, TestCluster, TestFolder, run, run_within, wait_until,
-};
+use crate::support::{PgVersion, Site, TestAccount, TestCluster, TestFolder, run, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -143,8 +141,8 @@ fn an_archive_command_that_broke_since_the_last_backup_is_told_as_soon() {
     assert_eq!((site.backups().len(), size()), (1, before), "data was stored");
 }
 
-/// Ended by a signal, by the server, or by the loss of its repository, a backup leaves nothing that is listed, says so,
-/// and does not keep the next one from success.
+/// Ended by a signal or by the server, a backup leaves nothing that is listed, says so, and does not keep the next one
+/// from success.
 #[test]
 fn a_backup_that_ends_early_is_not_listed() {
     let folder = TestFolder::new("backup-ended");
@@ -185,34 +183,6 @@ fn a_backup_that_ends_early_is_not_listed() {
     }
     site.backup(&[]).success();
     assert_eq!(site.backups().len(), 1);
-}
-
-#[test]
-fn a_full_repository_leaves_nothing_listed() {
-    let folder = TestFolder::new("backup-full");
-    let small = SmallFileSystem::mount(&folder, "small", 24 << 20);
-    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1").line("archive_mode = on");
-    let primary = builder.start();
-    let pgv = Pgv { config: folder.join("pgv.toml"), repository: small.path().join("repository") };
-    let site = Site { pgv, primary };
-    let printed = site.init(&[]).success();
-    let line = printed.stdout.lines().map(str::trim).find(|line| line.starts_with("archive_command = ")).unwrap();
-    site.primary.configure(&[line]);
-    site.primary.reload();
-    // Does not compress.
-    site.primary.query(
-        "CREATE TABLE noise AS SELECT string_agg(encode(sha256((g * 1000 + h)::text::bytea), 'hex'), '') AS filler \
-         FROM generate_series(1, 60000) AS g, generate_series(1, 8) AS h GROUP BY g",
-    );
-    site.primary.query("ALTER TABLE noise ALTER filler SET STORAGE EXTERNAL");
-    let mut command = site.pgv.command("pgv-basebackup", &["--checkpoint", "fast", "--archive-timeout", "5s"]);
-    command.env("RUST_BACKTRACE", "0");
-    let outcome = run_within(PATIENCE, command).expect_code(4);
-    assert!(
-        outcome.stderr.contains("No space left on device") || outcome.stderr.contains("did not arrive"),
-        "{outcome}"
-    );
-    assert_eq!(site.backups(), [""; 0]);
 }
 
 #[test]

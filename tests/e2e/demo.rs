@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use crate::support::{Outcome, TestAccount, TestFolder, program, run_within};
 
-/// Runs the demo's script from a copy, since a checkout below /root is out of the account's reach.
-fn demo(folder: &TestFolder, mut command: Command) -> Outcome {
+/// A copy of scripts, since a checkout below /root is out of the account's reach.
+fn copy_scripts(folder: &TestFolder, names: &[&str]) {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
     folder.make("scripts");
-    for name in ["demo", "lib.sh"] {
+    for name in names {
         folder.write(format!("scripts/{name}"), std::fs::read(scripts.join(name)).unwrap());
     }
+}
+
+fn demo(folder: &TestFolder, mut command: Command) -> Outcome {
+    copy_scripts(folder, &["demo", "lib.sh"]);
     let programs = program("pgv").parent().unwrap().to_owned();
     command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("PGV_DEMO_PROGRAMS", programs);
     command.env("TMPDIR", folder.make("tmp")).current_dir("/");
@@ -63,4 +67,29 @@ fn the_demo_shows_the_main_job_to_whoever_runs_the_tests() {
     let outcome = demo(&folder, Command::new("bash"));
     assert_shown(&folder, &outcome);
     assert!(outcome.stdout.contains(&format!(", as {}, with", TestAccount::get().name)), "{outcome}");
+}
+
+/// On a machine where nothing is installed, who may not install is told what root has to type.
+#[test]
+fn who_may_not_install_gets_the_line_for_root() {
+    let folder = TestFolder::new("install");
+    copy_scripts(&folder, &["install", "lib.sh"]);
+    let tools = folder.make("tools");
+    for tool in ["basename", "dirname", "id"] {
+        std::os::unix::fs::symlink(Path::new("/usr/bin").join(tool), tools.join(tool)).unwrap();
+    }
+    for options in [&["--demo"] as &[&str], &[]] {
+        let mut command = TestAccount::get().command("/bin/bash");
+        command.env_clear().env("PATH", &tools).env("HOME", folder.path()).current_dir("/");
+        command.arg(folder.join("scripts/install")).args(options);
+        let outcome = run_within(Duration::from_secs(60), command).expect_code(1);
+        let outcome = outcome.expect_stderr("install: missing packages; run as root:\n");
+        let line = outcome.stderr.lines().find(|line| line.trim_start().starts_with("apt-get install -y "));
+        let line = line.unwrap_or_else(|| panic!("{outcome}"));
+        for package in ["gcc", "git", "zstd", "openssl", "curl"] {
+            assert!(line.split(' ').any(|word| word == package), "{package}: {line}");
+        }
+        assert_eq!(line.contains(" strace"), options.is_empty(), "{line}");
+        assert!(!folder.join("target").exists(), "something was downloaded");
+    }
 }
