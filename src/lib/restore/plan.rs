@@ -157,7 +157,6 @@ impl RestorePlan {
         if record.setting("data_directory").map(Path::new) != Some(destination.directory) {
             warnings.extend_from_slice(&stored.leading_away);
         }
-        let allows_group = record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750"));
         let mut plan = Self {
             directory: destination.directory.to_owned(),
             directory_action,
@@ -165,8 +164,8 @@ impl RestorePlan {
                 || killed.as_ref().is_some_and(|marker| marker.had_content),
             killed_backup: killed.as_ref().map(|marker| marker.backup),
             restore_id: killed.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |marker| marker.restore),
-            directory_mode: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
-            mode_mask: if allows_group { GROUP_DIRECTORY_MODE } else { fs::PRIVATE_DIRECTORY_MODE },
+            directory_mode: directory_mode(&record),
+            mode_mask: directory_mode(&record),
             tablespaces,
             target_timeline: match mode {
                 // A number, so that no history that appears later leads elsewhere.
@@ -250,6 +249,14 @@ impl RestorePlan {
             least.push(Room { needed_bytes, ..room });
         }
         Ok(least)
+    }
+}
+
+/// The mode of the data directory, and the bits that what is in it may have.
+fn directory_mode(record: &BackupRecord) -> u32 {
+    match record.setting("data_directory_mode").is_some_and(|mode| mode.ends_with("750")) {
+        true => GROUP_DIRECTORY_MODE,
+        false => fs::PRIVATE_DIRECTORY_MODE,
     }
 }
 

@@ -17,14 +17,15 @@ pub(super) fn check_kind(control: &ControlFile, is_standby: bool, directory: &Pa
 }
 
 /// A restored server follows every line of the map: each must be of a link that was taken, and lead where that does, but
-/// for a tablespace that was dropped before its turn came; `remaining` says which were not.
-pub(super) fn check_links(
-    map: &[TablespaceRef],
+/// for a tablespace that was dropped before its turn came; `remaining` says which were not. The answer has those of links
+/// that were taken and are not in the map, too: what was made after the start is in the WAL.
+pub(super) fn checked_links(
+    mut map: Vec<TablespaceRef>,
     taken: &[TablespaceRef],
     remaining: impl FnOnce() -> Result<Tablespaces, BackupError>,
-) -> Result<(), BackupError> {
+) -> Result<Vec<TablespaceRef>, BackupError> {
     let mut missing = Vec::new();
-    for TablespaceRef { oid, path } in map {
+    for TablespaceRef { oid, path } in &map {
         match taken.iter().find(|taken| taken.oid == *oid) {
             Some(taken) if taken.path == *path => {}
             Some(taken) => {
@@ -34,14 +35,16 @@ pub(super) fn check_links(
             None => missing.push(*oid),
         }
     }
-    if missing.is_empty() {
-        return Ok(());
+    if !missing.is_empty() {
+        let remaining = remaining()?;
+        if let Some(oid) = missing.into_iter().find(|oid| remaining.contains(*oid)) {
+            return Err(IncompleteError::NoTablespace { oid }.into());
+        }
     }
-    let remaining = remaining()?;
-    match missing.into_iter().find(|oid| remaining.contains(*oid)) {
-        Some(oid) => Err(IncompleteError::NoTablespace { oid }.into()),
-        None => Ok(()),
-    }
+    let made_later = taken.iter().filter(|taken| map.iter().all(|known| known.oid != taken.oid));
+    let made_later: Vec<TablespaceRef> = made_later.cloned().collect();
+    map.extend(made_later);
+    Ok(map)
 }
 
 #[cfg(test)]
@@ -73,16 +76,17 @@ mod tests {
     #[test]
     fn every_line_of_the_map_is_of_a_link_that_was_taken() {
         let space = |oid, path: &str| TablespaceRef { oid, path: path.into() };
-        let map = [space(1, "/one"), space(2, "/two")];
+        let map = || vec![space(1, "/one"), space(2, "/two")];
         let asked_never = || -> Result<Tablespaces, BackupError> { panic!("nothing is missing") };
-        check_links(&map, &[space(1, "/one"), space(2, "/two"), space(3, "/new")], asked_never).unwrap();
-        let error = check_links(&map, &[space(1, "/one"), space(2, "/elsewhere")], asked_never).unwrap_err();
+        let all = [space(1, "/one"), space(2, "/two"), space(3, "/new")];
+        assert_eq!(checked_links(map(), &all, asked_never).unwrap(), all);
+        let error = checked_links(map(), &[space(1, "/one"), space(2, "/elsewhere")], asked_never).unwrap_err();
         assert!(matches!(error, BackupError::OtherTablespace { oid: 2, .. }), "{error}");
         assert_eq!(error.class(), ErrorClass::Refused);
         let with = |oids: &[u32]| Ok(Tablespaces::of_oids(oids));
         // Dropped meanwhile, or not taken though it is there.
-        check_links(&map, &[space(1, "/one")], || with(&[1])).unwrap();
-        let error = check_links(&map, &[space(1, "/one")], || with(&[1, 2])).unwrap_err();
+        assert_eq!(checked_links(map(), &[space(1, "/one")], || with(&[1])).unwrap(), map());
+        let error = checked_links(map(), &[space(1, "/one")], || with(&[1, 2])).unwrap_err();
         assert!(matches!(error, BackupError::Incomplete(IncompleteError::NoTablespace { oid: 2 })), "{error}");
     }
 }

@@ -79,14 +79,8 @@ impl DirectBackup<'_> {
         same_server::check_kind(&control, is_standby, self.data_directory)?;
         let stop_time = session.now()?;
         needed.at_end(session, (start, stop), &ended.label, reporter)?;
-        let mut tablespaces = tablespaces_of(ended.tablespace_map.as_deref())?;
-        same_server::check_links(&tablespaces, taker.tablespaces(), || Tablespaces::of(session))?;
-        // One that was made just after the start is in the WAL, and not in the server's map.
-        for taken in taker.tablespaces() {
-            if tablespaces.iter().all(|known| known.oid != taken.oid) {
-                tablespaces.push(taken.clone());
-            }
-        }
+        let map = tablespaces_of(ended.tablespace_map.as_deref())?;
+        let tablespaces = same_server::checked_links(map, taker.tablespaces(), || Tablespaces::of(session))?;
         Ok(Taken {
             method: BackupMethod::Direct,
             start,
