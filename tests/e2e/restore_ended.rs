@@ -199,7 +199,17 @@ fn signals_a_second_restore_and_a_vanished_repository_leave_a_marker() {
     assert_eq!(output.status.code(), Some(4), "{stderr}");
     assert!(stderr.contains(site.pgv.repository.to_str().unwrap()), "{stderr}");
     assert!(vanished.join(MARKER).exists() && !vanished.join(CONTROL_FILE).exists());
-    site.restore(&vanished, &[]).success();
+    // Somebody has put something there since.
+    let letter = vanished.join("letter");
+    fs::write(&letter, "of somebody else").unwrap();
+    let planned = site.restore(&vanished, &["--dry-run"]).success();
+    assert!(planned.stdout.contains(&format!("removed     \"{}\"\n", letter.display())), "{planned}");
+    assert!(letter.exists());
+    let done = site.restore(&vanished, &[]).success();
+    assert!(done.stdout.contains(", 1 name removed that was of no restore, "), "{done}");
+    let warned = format!("1 name that is not of the killed restore is removed with it: \"{}\"", letter.display());
+    done.expect_stderr(&warned);
+    assert!(!letter.exists());
 }
 
 #[test]

@@ -153,6 +153,7 @@ fn kept_text(report: &RestoreReport) -> String {
         DirectoryAction::Update | DirectoryAction::Resume => {
             format!(", {} were right already, {removed} names removed", bytes_text(kept_bytes))
         }
+        DirectoryAction::EmptyAndFill if removed == 1 => ", 1 name removed that was of no restore".to_owned(),
         DirectoryAction::EmptyAndFill if removed > 0 => format!(", {removed} names removed that were of no restore"),
         _ => String::new(),
     }

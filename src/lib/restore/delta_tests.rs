@@ -47,6 +47,9 @@ impl Scene {
     fn dry_as(&self, data: &Path, in_the_way: InTheWay, reporter: &dyn Reporter) -> ContentReport {
         let mut options = self.options(data);
         options.in_the_way = in_the_way;
+        // As /tmp may be.
+        options.scratch = self.at("link-to-scratch");
+        let _ = symlink(self.at(""), &options.scratch);
         let planned = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap();
         super::compare(&options, &planned, reporter, &Cancel::new()).unwrap().unwrap()
     }
