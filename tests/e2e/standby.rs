@@ -303,7 +303,7 @@ fn nightly_dump(scene: &Scene, config: &Path) {
         list.args(["--data-only", "-f", "-"]).arg(scene.folder.join(dump));
         assert!(run(list).success().stdout.contains("\nof the app\n"));
         // A dump that could not be taken leaves the last one alone.
-        shell(Path::new("/nonexistent")).expect_code(2);
+        shell(Path::new("/nonexistent/pgv.toml")).expect_code(2);
         assert!(std::fs::metadata(scene.folder.join(dump)).unwrap().len() > 0);
         let mode = std::fs::metadata(scene.folder.join(dump)).unwrap().permissions().mode();
         // As secret as the database: by UMask of the unit, and by the line itself.
