@@ -18,7 +18,7 @@ pub(crate) fn run_all(scene: &Scene) -> Stubborn {
     it_reads_what_we_are_given(scene);
     names_are_handed_on_as_they_are(scene);
     let stubborn = Stubborn::start(scene);
-    it_is_stopped_when_its_node_is_late(scene);
+    it_is_stopped_when_its_node_is_late(scene, &stubborn);
     stubborn
 }
 
@@ -168,7 +168,7 @@ fn names_are_handed_on_as_they_are(scene: &Scene) {
     assert_eq!(run(by_shell).success().stdout.trim_end(), NAME);
 }
 
-fn it_is_stopped_when_its_node_is_late(scene: &Scene) {
+fn it_is_stopped_when_its_node_is_late(scene: &Scene, other: &Stubborn) {
     let ready = scene.folder.join("ready-abort");
     let log = scene.folder.join("exec.log");
     let mut command = exec(
@@ -185,6 +185,8 @@ fn it_is_stopped_when_its_node_is_late(scene: &Scene) {
     assert_eq!(running.status(), Some(124));
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("\"sh\" was stopped: node \"s1\" lags by"), "{log}");
+    let others_log = || std::fs::read_to_string(&other.log).unwrap();
+    wait_until("the other one was told, too", PATIENCE, || others_log().contains("the command is told to end"));
     scene.streaming.query("SELECT pg_wal_replay_resume()");
     scene.settle();
 }

@@ -291,6 +291,8 @@ impl Watch {
             before = sight;
             match sight {
                 Sight::Known(found) | Sight::WithoutPrimary(found) if found > self.limit => {
+                    let (node, lag) = (&self.node, bytes_text(found));
+                    tracing::warn!("node \"{node}\" lags by {lag}: the command is told to end");
                     let _ = sender.send(Event::Behind(found));
                     return;
                 }
