@@ -15,8 +15,11 @@ use crate::report::{Cancel, Progress, Reporter};
 /// first frame is decompressed twice.
 const RUN_BYTES: u64 = 64 << 20;
 
-/// How far a server reads ahead of the record that it replays: 15 and later up to `wal_decode_buffer_size`, 512 kB.
-const READ_AHEAD_BYTES: u64 = 1 << 20;
+/// How many records a server of 15 and later reads ahead of the one that it replays, at most: `wal_decode_buffer_size` is
+/// 512 kB, and each takes more than 64 bytes of it. They may lie in many segments, when little is in each.
+const READ_AHEAD_RECORDS: u64 = 8192;
+/// LIMIT: bytes of WAL behind what was found in which so many are looked for.
+const READ_AHEAD_BYTES_MAX: u64 = 1 << 30;
 
 /// What is read, and how.
 pub struct WalSearch<'a> {
@@ -38,6 +41,30 @@ pub struct Found<S> {
     pub run: WalRun,
     /// Whether something that cannot be read lies behind what was found, so near that a server reads it ahead.
     pub ends_in_trouble: bool,
+}
+
+/// How much was read behind what was found.
+#[derive(Default)]
+struct ReadAhead {
+    /// Where it was found, and how many records were read by the end of the piece in which that was.
+    found: Option<(Lsn, u64)>,
+    records: u64,
+    bytes: u64,
+}
+
+impl ReadAhead {
+    /// Takes note of what was read so far.
+    fn see(&mut self, found_to: Option<Lsn>, run: &WalRun) {
+        let Some(to) = found_to else { return };
+        let (to, before) = *self.found.get_or_insert((to, run.records));
+        self.records = run.records.saturating_sub(before);
+        self.bytes = run.next_lsn.distance_from(to).unwrap_or_default();
+    }
+
+    /// Whether no server reads farther ahead.
+    fn is_over(&self) -> bool {
+        self.found.is_some() && (self.records >= READ_AHEAD_RECORDS || self.bytes > READ_AHEAD_BYTES_MAX)
+    }
 }
 
 /// Part of the log that one thread reads.
@@ -139,6 +166,7 @@ impl<'a> WalSearch<'a> {
     ) -> (Option<Found<S>>, Result<(), WalSearchError>) {
         let total_bytes = self.to.distance_from(self.from);
         let mut found: Option<Found<S>> = None;
+        let mut read_ahead = ReadAhead::default();
         let read = |piece: Piece, is_over: &AtomicBool| self.read(&piece, new(), is_over, cancel);
         let broken = parallel::in_order(self.threads, self.pieces().into_iter(), read, |read| {
             let piece = match read {
@@ -148,11 +176,13 @@ impl<'a> WalSearch<'a> {
             let (until, is_end) = (piece.until, piece.is_end);
             let trouble = Found::add(&mut found, piece);
             let found_to = found.as_ref().and_then(|found| found.search.found_to());
-            let read_ahead = |to: Lsn| to.checked_add(READ_AHEAD_BYTES).unwrap_or(to);
+            if let Some(found) = &found {
+                read_ahead.see(found_to, &found.run);
+            }
             if let Some(Trouble { at, error }) = trouble {
                 let is_enough = found_to.is_some_and(|to| to <= at);
                 if let Some(found) = &mut found {
-                    found.ends_in_trouble = found_to.is_none_or(|to| at <= read_ahead(to));
+                    found.ends_in_trouble = !read_ahead.is_over();
                 }
                 return ControlFlow::Break(if is_enough { Ok(()) } else { Err(error) });
             }
@@ -161,7 +191,8 @@ impl<'a> WalSearch<'a> {
             reporter.progress(&Progress { phase: "reading WAL", done_bytes, total_bytes });
             // A record that goes on behind a piece counts once the segment that holds its end was read whole; and what
             // servers read ahead of it is to be known, too.
-            let is_checked = until.is_none_or(|until| found_to.is_none_or(|to| read_ahead(to) <= until));
+            let is_whole = until.is_none_or(|until| found_to.is_none_or(|to| to <= until));
+            let is_checked = is_whole && (until.is_none() || found_to.is_none() || read_ahead.is_over());
             let is_over = is_end || (is_checked && found.search.is_decided());
             if is_over { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
         });
