@@ -89,7 +89,7 @@ impl Classified for RuntimeError {
 /// The server could not be asked, which another option would not have needed.
 #[derive(Debug, thiserror::Error)]
 #[error("could not ask the server about the cluster")]
-pub(crate) struct ServerNotAsked(#[source] Box<ConnectError>);
+pub(crate) struct ServerNotAsked(#[source] pub(crate) Box<ConnectError>);
 
 impl Classified for ServerNotAsked {
     fn class(&self) -> ErrorClass {

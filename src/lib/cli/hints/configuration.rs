@@ -31,6 +31,9 @@ pub(super) fn hint(error: &(dyn Error + 'static), _: &Typed) -> Vec<String> {
                 "Or give this account a file of its own: --config, --env-file.".to_owned(),
             ];
         }
+        ConfigError::NoFile { what: "configuration file", .. } => {
+            "\"pgv init --repo DIR --cluster NAME\" writes it, beside a repository.".to_owned()
+        }
         ConfigError::NotRegular { .. } => {
             "Pipes are not read, <(...) of a shell neither: write the settings into a file.".to_owned()
         }

@@ -5,10 +5,15 @@ use std::error::Error;
 use super::super::init::ServerNotAsked;
 use crate::cli::typed::Typed;
 use crate::init::InitError;
+use crate::server::ConnectError;
 use crate::store::StoreError;
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
-    if error.is::<ServerNotAsked>() {
+    if let Some(ServerNotAsked(source)) = error.downcast_ref::<ServerNotAsked>() {
+        // One that answers is not stopped.
+        if !matches!(**source, ConnectError::Unreachable { .. } | ConnectError::AllFailed { .. }) {
+            return Vec::new();
+        }
         return vec!["If the server is stopped, name its data directory: --pgdata DIR.".to_owned()];
     }
     let Some(error) = super::find::<InitError>(error) else { return Vec::new() };

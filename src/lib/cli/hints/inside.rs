@@ -91,10 +91,11 @@ mod tests {
 
     use super::*;
     use crate::cli::hints::hints;
+    use crate::cli::init::ServerNotAsked;
     use crate::cli::typed::Typed;
     use crate::fs::FileError;
     use crate::server::conninfo::{HostAddress, ServerHost, SslMode};
-    use crate::server::{CertificateProblem, ConnectError, Endpoint};
+    use crate::server::{CertificateProblem, ConnectError, Endpoint, ServerMessage};
 
     /// The file's own name and those of its enums and their transparent variants, as `Enum::Variant`.
     fn transparent_variants(folder: &Path, found: &mut Vec<String>) {
@@ -132,22 +133,41 @@ mod tests {
         assert!(missing.is_empty(), "not in src/lib/cli/hints/inside.rs: {missing:?}");
     }
 
+    fn endpoint(ssl_mode_given: bool) -> Box<Endpoint> {
+        Box::new(Endpoint {
+            host: ServerHost { address: HostAddress::Tcp { name: "db.example".to_owned(), address: None }, port: 5432 },
+            address: None,
+            user: "pgv".to_owned(),
+            database: None,
+            ssl_mode: SslMode::VerifyFull,
+            ssl_mode_given,
+        })
+    }
+
+    /// A server that answers is not stopped.
+    #[test]
+    fn a_wrong_password_is_told_from_a_stopped_server() {
+        let words = |error: ConnectError| hints(&ServerNotAsked(Box::new(error)), &Typed::default()).join("\n");
+        let source = Box::new(ServerMessage {
+            severity: "FATAL".to_owned(),
+            sqlstate: ServerMessage::sqlstate_of("28P01"),
+            message: "password authentication failed for user \"pgv\"".to_owned(),
+            detail: None,
+            hint: None,
+            routine: None,
+        });
+        let wrong = words(ConnectError::Rejected { endpoint: endpoint(true), source });
+        assert!(wrong.contains("~/.pgpass") && !wrong.contains("--pgdata"), "{wrong}");
+        let stopped = words(ConnectError::Unreachable {
+            endpoint: endpoint(true),
+            source: std::io::ErrorKind::ConnectionRefused.into(),
+        });
+        assert!(stopped.contains("--pgdata DIR") && !stopped.contains("~/.pgpass"), "{stopped}");
+    }
+
     /// Whoever wrote no sslmode is told which one lets him in, in whatever the error is wrapped.
     #[test]
     fn a_server_that_proves_nothing_is_told_with_the_option() {
-        let endpoint = |ssl_mode_given| {
-            Box::new(Endpoint {
-                host: ServerHost {
-                    address: HostAddress::Tcp { name: "db.example".to_owned(), address: None },
-                    port: 5432,
-                },
-                address: None,
-                user: "pgv".to_owned(),
-                database: None,
-                ssl_mode: SslMode::VerifyFull,
-                ssl_mode_given,
-            })
-        };
         let refused = |given| ConnectError::CertificateRefused {
             endpoint: endpoint(given),
             source: CertificateProblem::UnknownIssuer,

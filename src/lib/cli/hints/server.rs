@@ -82,6 +82,14 @@ fn of_message(message: &ServerMessage) -> Vec<String> {
                 .to_owned(),
         );
     }
+    // invalid_password
+    if message.has_code("28P01") {
+        hints.push(
+            "Which password is sent: that of PGPASSWORD, if it is set, else that of the first line of ~/.pgpass that fits host, port, \
+             database and role."
+                .to_owned(),
+        );
+    }
     // insufficient_privilege: of the role, or of the server's account at a file
     if message.has_code("42501") && message.routine.as_deref().is_some_and(|routine| OF_FILES.contains(&routine)) {
         hints.push(
