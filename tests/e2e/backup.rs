@@ -50,6 +50,9 @@ fn backup_is_stored(version: PgVersion) {
     assert_eq!(backup["major_version"], version.number());
     assert_eq!(backup["tablespaces"].as_array().unwrap().len(), 1);
     assert_eq!(backup["server"]["settings"]["data_directory"], site.primary.data.to_str().unwrap());
+    for name in ["shared_preload_libraries", "session_preload_libraries", "local_preload_libraries"] {
+        assert_eq!(backup["server"]["settings"][name], "", "{backup}");
+    }
     let libraries = &backup["server"]["libraries"];
     // those of 16 to 18 are built without ICU
     let icu = (version <= PgVersion::V15).then_some(("icu", "."));
