@@ -307,9 +307,18 @@ mod tests {
         }
     }
 
-    /// Needs a file system that tells what is in the cache and keeps files elsewhere, as that of a build is.
-    #[test]
-    fn the_page_cache_is_left_as_it_was_found() {
+    /// What the page cache holds of a file's quarters (the first page of each) while it is read again and again.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Residence {
+        /// After it was read as it had been written: all of it had been there.
+        written: Option<usize>,
+        /// After it was dropped and read: nothing of it had been there.
+        dropped: Option<usize>,
+        /// After it was dropped, its first page alone read, and then all of it: the first and the last quarter.
+        begun: (Option<usize>, Option<usize>),
+    }
+
+    fn look_at_the_page_cache() -> Residence {
         use std::io::Write as _;
         let mut temp = tempfile::NamedTempFile::new_in(concat!(env!("CARGO_MANIFEST_DIR"), "/target")).unwrap();
         temp.write_all(&vec![7; 1 << 20]).unwrap();
@@ -317,22 +326,33 @@ mod tests {
         let directory = LiveDirectory::open(temp.path().parent().unwrap()).unwrap();
         let file = directory.file(temp.path().file_name().unwrap()).unwrap().unwrap();
         let mut buffer = vec![0; 1 << 20];
-        let cached = |buffer: &mut [u8]| file.read_cached(1 << 19, &mut buffer[..4096]);
-        // What was written is there, and stays.
-        assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
-        assert_eq!(cached(&mut buffer), Some(4096));
-        // What is not there does not stay. (Asking for it has the disk read it: it is dropped again.)
+        let read_whole = |buffer: &mut [u8]| {
+            buffer.fill(0);
+            assert_eq!(file.read_at(0, buffer, 1 << 18).unwrap(), 1 << 20);
+            assert!(buffer.iter().all(|byte| *byte == 7));
+        };
+        // Asking for a page that is not there has the disk read it: each is asked for once.
+        let cached = |quarter: u64| file.read_cached(quarter << 18, &mut [0; 4096]);
+        read_whole(&mut buffer);
+        let written = cached(1);
         file.forget(0, 1 << 20);
-        buffer.fill(0);
-        assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
-        assert!(buffer.iter().all(|byte| *byte == 7));
-        assert_eq!(cached(&mut buffer), Some(0));
-        // What stands before the first that is missing stays.
-        let first = |buffer: &mut [u8]| file.read_cached(0, &mut buffer[..4096]);
-        let last = |buffer: &mut [u8]| file.read_cached(3 << 18, &mut buffer[..4096]);
+        read_whole(&mut buffer);
+        let dropped = cached(2);
+        file.forget(0, 1 << 20);
         assert_eq!(file.read_rest(0, &mut buffer[..4096], 0).unwrap(), 4096);
-        assert_eq!(first(&mut buffer), Some(4096));
-        assert_eq!(file.read_at(0, &mut buffer, 1 << 18).unwrap(), 1 << 20);
-        assert_eq!((first(&mut buffer), last(&mut buffer)), (Some(4096), Some(0)));
+        read_whole(&mut buffer);
+        Residence { written, dropped, begun: (cached(0), cached(3)) }
+    }
+
+    /// Needs a file system that tells what is in the cache and keeps files elsewhere, as that of a build is.
+    ///
+    /// The kernel may drop any page, keeps one that it is busy with, and a quick disk has brought a page before the answer that
+    /// it is not there: so the cache is as it should be sometimes, and never when reading does not leave it so.
+    #[test]
+    fn the_page_cache_is_left_as_it_was_found() {
+        let expected = Residence { written: Some(4096), dropped: Some(0), begun: (Some(4096), Some(0)) };
+        let seen: Vec<Residence> =
+            (0..50).map(|_| look_at_the_page_cache()).take_while(|seen| *seen != expected).collect();
+        assert!(seen.len() < 50, "never {expected:?} but {:?}", seen.last());
     }
 }
