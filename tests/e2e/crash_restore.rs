@@ -32,10 +32,7 @@ impl Scene {
         let folder = TestFolder::in_memory(name);
         let builder = TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1").line("wal_keep_size = '64MB'");
         let mut site = Site::of(builder, &folder);
-        // A third of the files will do.
-        site.primary.query("UPDATE pg_database SET datistemplate = false WHERE datname LIKE 'template%'");
-        site.primary.query("DROP DATABASE template0");
-        site.primary.query("DROP DATABASE template1");
+        site.primary.drop_templates();
         site.primary.create_tablespace(&folder, "extra");
         site.primary.query("CREATE TABLE in_extra TABLESPACE extra AS SELECT generate_series(1, 20000) AS i");
         let (mut ledger, _) = site.with_history();

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::crash::Moments;
 use crate::support::{
-    Ledger, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, dump, pg_amcheck, pg_checksums, run,
-    wait_until,
+    Ledger, PgVersion, Random, Settled, Site, TestAccount, TestCluster, TestFolder, dump, pg_amcheck, pg_checksums,
+    run, wait_until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -263,32 +264,33 @@ fn a_relation_grows_into_its_next_file() {
     is_sound(copy);
 }
 
-/// Killed at any moment, a direct backup is listed whole or not at all, and the next is as if nothing had been.
-fn killed(times: u32) {
-    let folder = TestFolder::in_memory("direct-kill");
+/// Killed at random moments, a backup is listed whole or not at all, and the next is as if nothing had been.
+#[allow(clippy::print_stdout)]
+fn killed(method: &str, times: u32) {
+    let folder = TestFolder::in_memory(&format!("{method}-kill"));
     let site = Site::new(PgVersion::V15, &folder);
     let mut ledger = Ledger::create(&site.primary);
     ledger.commit_many(&site.primary, 3);
     let noise = "SELECT string_agg(md5((g * 100 + h)::text), '') AS t FROM generate_series(1, 4000) AS g, \
                  generate_series(1, 60) AS h GROUP BY g";
     site.primary.query(&format!("CREATE TABLE noise AS {noise}"));
-    let took = site.backup(&["--method", "direct"]).success().elapsed;
-    let mut ended = 0;
-    for number in 0..times {
+    let arguments = ["--checkpoint", "fast", "--method", method];
+    let took = site.backup(&arguments[2..]).success().elapsed;
+    let seed = Random::seed();
+    println!("PGV_TEST_SEED={seed}");
+    let mut moments = Moments::new(seed, times, took);
+    let (mut killed, mut begun) = (0, 0);
+    while killed < times {
+        begun += 1;
+        assert!(begun <= times * 3, "{killed} of {begun} were killed");
         let before = site.backups();
-        let arguments = ["--checkpoint", "fast", "--method", "direct"];
-        let mut child = site.pgv.command("pgv-basebackup", &arguments).stderr(Stdio::null()).spawn().unwrap();
-        // spread over the whole of it
-        std::thread::sleep(took * (2 * number + 1) / (2 * times));
-        child.kill().unwrap();
-        ended += u32::from(child.wait().unwrap().code().is_some());
+        killed += u32::from(moments.kill(site.pgv.command("pgv-basebackup", &arguments)));
         let new = site.backups().into_iter().filter(|id| !before.contains(id)).count();
         assert!(new <= 1);
         site.pgv.run("pgv", &["verify", "--quick"]).success();
     }
     site.pgv.run("pgv", &["verify"]).success();
-    assert!(ended <= times / 2, "{ended} of {times} were not killed");
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('client backend', 'walsender')";
     wait_until("the server has noticed", PATIENCE, || site.primary.query(sessions) == "1");
     let row = ledger.commit(&site.primary).clone();
     let backup = backed_up(&site, &[]);
@@ -303,11 +305,12 @@ fn killed(times: u32) {
 
 #[test]
 fn a_direct_backup_that_is_killed_is_listed_whole_or_not() {
-    killed(20);
+    killed("direct", 20);
 }
 
 #[test]
 #[ignore = "slow tier: scripts/test --all"]
-fn eighty_direct_backups_that_are_killed() {
-    killed(80);
+fn a_hundred_more_backups_that_are_killed() {
+    killed("direct", 80);
+    killed("stream", 20);
 }

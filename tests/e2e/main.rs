@@ -29,6 +29,7 @@ mod harmless;
 mod harness_self_test;
 mod init;
 mod json_answers;
+mod manners;
 mod many;
 mod oracle_history;
 mod postgresql_cases;

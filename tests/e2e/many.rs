@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
-use crate::support::{PgVersion, Pgv, Site, TestAccount, TestFolder, pg_verifybackup};
+use crate::support::{PgVersion, Pgv, Site, TestAccount, TestFolder, peak_kib, pg_verifybackup};
 
 /// What each may use, whatever is in the data directory: with two threads, and with as many as there may be.
 const FEW: Threads = Threads { jobs: "2", limit_kib: 112 << 10 };
@@ -21,29 +20,12 @@ struct Threads {
     limit_kib: u64,
 }
 
-/// Runs it to its end; the most memory that it had.
-fn peak_kib(mut command: Command) -> u64 {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let high = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(high.unwrap_or(0));
-        if let Some(ended) = child.try_wait().unwrap() {
-            assert!(ended.success(), "{command:?}: {ended}");
-            return peak;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[track_caller]
 #[allow(clippy::print_stdout)]
 fn is_bounded(pgv: &Pgv, threads: Threads, program: &str, words: &[&str]) {
     let words = [words, &["--jobs", threads.jobs]].concat();
     let began = std::time::Instant::now();
-    let peak = peak_kib(pgv.command(program, &words));
+    let peak = peak_kib(pgv.command(program, &words).stdout(Stdio::null()).stderr(Stdio::null()));
     println!("{program} {}: {peak} KiB, {:?}", words.join(" "), began.elapsed());
     assert!(peak > 0 && peak < threads.limit_kib, "{program} {words:?}: {peak} KiB");
 }

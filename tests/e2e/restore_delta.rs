@@ -6,13 +6,13 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::crash::tree_of;
-use crate::support::{Ledger, PgVersion, Settled, Site, TestCluster, TestFolder, pg_verifybackup, run};
+use crate::support::crash::{Moments, tree_of};
+use crate::support::{Ledger, PgVersion, Random, Settled, Site, TestCluster, TestFolder, pg_verifybackup, run};
 
 const CONTROL_FILE: &str = "global/pg_control";
 const MARKER: &str = "pgv-restore.incomplete";
@@ -127,6 +127,7 @@ impl Scene {
         let folder = TestFolder::in_memory(name);
         let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1");
         let mut site = Site::of(builder, &folder);
+        site.primary.drop_templates();
         site.primary.create_tablespace(&folder, "extra");
         site.primary.query("CREATE TABLE in_extra TABLESPACE extra AS SELECT generate_series(1, 20000) AS i");
         site.backup(&[]).success();
@@ -176,44 +177,85 @@ impl Scene {
         }
     }
 
-    /// Kills restores and deltas at moments that are spread over their time, and goes on with them.
-    fn killed_at_moments(&self, count: u32) {
-        let begun = Instant::now();
+    /// How long a restore takes, and what it gives.
+    fn undisturbed(&self) -> (Duration, Tree) {
         self.clear();
+        let begun = Instant::now();
         run(self.command(&[])).success();
-        let (lasts, expected) = (begun.elapsed(), restored(&self.data, &self.spaces));
-        let mut incomplete = 0;
-        for number in 0..count {
-            let is_delta = number % 2 == 1;
-            if is_delta {
-                // What the round before has left is whole.
-                self.change(number as usize);
-            } else {
-                self.clear();
+        (begun.elapsed(), restored(&self.data, &self.spaces))
+    }
+
+    /// Runs a restore and kills it.
+    fn killed(&self, options: &[&str], moments: &mut Moments) -> Killed {
+        let was_running = moments.kill(self.command(options));
+        let (has_marker, has_control) = (self.data.join(MARKER).exists(), self.data.join(CONTROL_FILE).exists());
+        Killed { was_running, has_marker, has_control }
+    }
+
+    /// Goes on with what was killed, in one way or the other, and compares.
+    fn goes_on(&self, killed: Killed, round: u32, expected: &Tree, what: &str) {
+        let option = if killed.has_control || round.is_multiple_of(2) { "--delta" } else { "--resume" };
+        run(self.command(&[option])).success();
+        let what = format!("round {round}: {what}, {killed:?}, then {option}");
+        same(&restored(&self.data, &self.spaces), expected, &what);
+        assert!(!self.data.join(MARKER).exists(), "{what}");
+    }
+
+    /// Kills restores, what goes on with them, and deltas, each so many times, at random moments of their time.
+    #[allow(clippy::print_stdout)]
+    fn killed_at_moments(&self, count: u32) {
+        let seed = Random::seed();
+        println!("PGV_TEST_SEED={seed}");
+        let (lasts, expected) = self.undisturbed();
+        let [mut of_restore, mut of_resume, mut of_delta] =
+            [1, 2, 3].map(|kind| Moments::new(seed.wrapping_add(kind), count, lasts));
+        let (mut restores, mut resumes, mut deltas, mut between, mut rounds) = (0, 0, 0, 0, 0);
+        while restores.min(resumes).min(deltas) < count {
+            rounds += 1;
+            let tally = format!("{restores} restores, {resumes} resumes, {deltas} deltas were killed, seed {seed}");
+            // A slow machine has many killed before they began, or end before they are.
+            assert!(rounds <= 20 * count, "{tally}");
+            self.clear();
+            let mut killed = self.killed(&[], &mut of_restore);
+            restores += u32::from(killed.was_running);
+            between += u32::from(killed.is_between());
+            // What goes on may be killed in its turn, and again.
+            for _ in 0..2 {
+                if killed.is_between() && resumes < count {
+                    killed = self.killed(&["--resume"], &mut of_resume);
+                    resumes += u32::from(killed.was_running);
+                }
             }
-            let options: &[&str] = if is_delta { &["--delta"] } else { &[] };
-            let mut killed = self.command(options);
-            let mut child = killed.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(lasts * (number + 1) / count);
-            let _ = child.kill();
-            child.wait().unwrap();
-            let (has_control, has_marker) = (self.data.join(CONTROL_FILE).exists(), self.data.join(MARKER).exists());
-            let what = format!("killed at {} of {count}, control file {has_control}, marker {has_marker}", number + 1);
-            incomplete += u32::from(has_marker && !has_control);
-            let again = match (has_control, number % 4) {
-                (true, _) => "--delta",
-                (false, 0 | 1) => "--resume",
-                (false, _) => "--delta",
-            };
-            run(self.command(&[again])).success();
-            same(&restored(&self.data, &self.spaces), &expected, &what);
-            assert!(!self.data.join(MARKER).exists(), "{what}");
+            self.goes_on(killed, rounds, &expected, &format!("a restore; {tally}"));
+            if deltas < count {
+                // What the restore has left is whole.
+                self.change(rounds as usize);
+                let killed = self.killed(&["--delta"], &mut of_delta);
+                deltas += u32::from(killed.was_running);
+                self.goes_on(killed, rounds, &expected, &format!("a delta; {tally}"));
+            }
         }
-        assert!(incomplete * 4 >= count, "{incomplete} of {count} were killed in between");
+        println!("{rounds} rounds: {restores} restores, {resumes} resumes and {deltas} deltas were killed");
+        assert!(between * 2 >= count, "{between} of {rounds} restores were killed in between");
         let mut server = TestCluster::at(PgVersion::V15, &self.folder, "restored", &self.data);
         assert_eq!(server.start_and_settle(), Settled::Paused, "log:\n{}", server.log());
         assert_eq!(server.query("SELECT count(*), sum(i) FROM in_extra"), "20000|200010000");
         server.kill();
+    }
+}
+
+/// What a killed restore has left.
+#[derive(Debug, Clone, Copy)]
+struct Killed {
+    was_running: bool,
+    has_marker: bool,
+    has_control: bool,
+}
+
+impl Killed {
+    /// Whether it was begun, and is no database.
+    fn is_between(self) -> bool {
+        self.was_running && self.has_marker && !self.has_control
     }
 }
 
@@ -225,5 +267,5 @@ fn what_is_killed_at_any_moment_goes_on() {
 #[test]
 #[ignore = "slow tier: scripts/test --all"]
 fn what_is_killed_at_any_of_many_moments_goes_on() {
-    Scene::new("kill-many-moments").killed_at_moments(180);
+    Scene::new("kill-many-moments").killed_at_moments(80);
 }

@@ -11,32 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::oracle_history::{Ending, History, Place};
-use crate::support::{Outcome, PgVersion, Settled, TestCluster};
+use crate::support::{Outcome, PgVersion, Random, Settled, TestCluster};
 
 const VERSION: PgVersion = PgVersion::V15;
 /// As many as there are processors in the smallest machine that builds this.
 const THREADS: usize = 2;
-
-/// SplitMix64: a few lines, the same everywhere.
-pub(crate) struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, count: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(count).unwrap()).unwrap()
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
 
 /// Where recovery should stop, as the oracle understands it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,12 +252,9 @@ fn refused(history: &History, asked: &Asked, answer: Outcome) -> Verdict {
 
 #[allow(clippy::print_stdout)]
 fn random_targets(count: usize) {
-    let seed = match std::env::var("PGV_TEST_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => u64::try_from(jiff::Timestamp::now().as_nanosecond() & i128::from(u32::MAX)).unwrap(),
-    };
+    let seed = Random::seed();
     let history = History::new();
-    let mut random = Random(seed);
+    let mut random = Random::of(seed);
     let targets: Vec<Asked> = (0..count).map(|_| random_target(&history, &mut random)).collect();
     let next = AtomicUsize::new(0);
     let work = || {

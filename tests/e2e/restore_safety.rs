@@ -136,7 +136,7 @@ fn unsafe_and_unreachable_restores_are_refused_before_anything_is_touched() {
 
     // A hole between the backup and its end, and one behind it.
     site.restore(&data, &["--target-time", &middle.text, "--dry-run"]).success();
-    let mut segments = segments_of(&site);
+    let mut segments = site.archived_segments();
     let last = segments.pop().unwrap();
     let hidden = segments.pop().unwrap();
     let aside = folder.join("aside");
@@ -147,16 +147,6 @@ fn unsafe_and_unreachable_restores_are_refused_before_anything_is_touched() {
     std::fs::rename(&aside, &hidden).unwrap();
     site.restore(&data, &["--dry-run"]).success();
     assert!(!data.exists(), "a refusal or a dry run touched the directory");
-}
-
-/// The archived segments of the first timeline, in order.
-fn segments_of(site: &Site) -> Vec<std::path::PathBuf> {
-    let folder = site.tree().join("wal/00000001/0000000100000000");
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let is_segment = |path: &std::path::PathBuf| path.file_name().unwrap_or_default().len() == 24;
-    let mut segments: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(is_segment).collect();
-    segments.sort();
-    segments
 }
 
 /// pgv-restore where the processes of the server cannot be seen.

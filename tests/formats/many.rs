@@ -2,7 +2,6 @@
 //! few, and as little of many files.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use pgv::codec::CompressionLevel;
 use pgv::pg::{TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use pgv::repository::{ClusterRef, Repository, WalArchive, WalFileContent, Writer};
 
-use crate::support::{TestFolder, program};
+use crate::support::{TestFolder, peak_kib, program};
 use crate::swept::Swept;
 
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -59,21 +58,8 @@ fn pgv(folder: &TestFolder, root: &std::path::Path, words: &[&str]) -> Measured 
     let mut command = std::process::Command::new(program("pgv"));
     command.env_clear().args(words).arg("--config").arg(config).args(["--output", "json"]);
     let began = std::time::Instant::now();
-    let mut child = command.stdout(answer).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
-    let mut peak = 0;
-    let ended = loop {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        peak = peak.max(now.unwrap_or(0));
-        if let Some(ended) = child.try_wait().unwrap() {
-            break ended;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let peak = peak_kib(command.stdout(answer).stderr(std::process::Stdio::null()));
     let took = began.elapsed();
-    assert!(ended.success(), "{ended}");
     let answer = serde_json::from_slice(&std::fs::read(folder.join("answer")).unwrap()).unwrap();
     Measured { answer, peak, took }
 }

@@ -1,4 +1,4 @@
-//! Kills a program at each of its steps.
+//! Kills a program at each of its steps, or at any moment.
 //!
 //! A step is a system call that changes or syncs something, writes a message, or ends the program. strace kills
 //! the program just before one of them; that is just after the one before, since between two steps nothing changes.
@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::support::{Outcome, TestAccount, TestFolder, run};
+use crate::support::{Outcome, Random, TestAccount, TestFolder, run};
 
 const KINDS: &str = "/^(open|openat|creat|mkdir|mkdirat|link|linkat|symlink|symlinkat|rename|renameat|renameat2|unlink\
                      |unlinkat|rmdir|write|writev|pwrite64|pwritev|truncate|ftruncate|fallocate|fsync|fdatasync|sync\
@@ -54,6 +55,57 @@ pub(crate) fn kill_before(step: &Step, command: &Command) -> Option<Outcome> {
     let inject = format!("inject={call}:signal=KILL:when={number}");
     let outcome = run(traced(command, &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]));
     (outcome.status.signal() != Some(9)).then_some(outcome)
+}
+
+/// Kills something that takes its time at random moments of it: one in each of `shares` equal parts, then so once more.
+pub(crate) struct Moments {
+    random: Random,
+    shares: u32,
+    given: u32,
+    /// How long it takes, as far as that is known: a machine is not always as fast.
+    lasts: Duration,
+}
+
+impl Moments {
+    /// Of something that has taken so long.
+    pub(crate) fn new(seed: u64, shares: u32, lasts: Duration) -> Self {
+        Self { random: Random::of(seed), shares, given: 0, lasts }
+    }
+
+    /// Starts `command` and kills it at the next moment; whether it had not ended by then.
+    #[track_caller]
+    pub(crate) fn kill(&mut self, mut command: Command) -> bool {
+        let share = self.given % self.shares;
+        self.given += 1;
+        let within = u32::try_from(self.random.below(1000)).unwrap();
+        let moment = self.lasts * share / self.shares + self.lasts * within / (1000 * self.shares);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(moment);
+        child.kill().expect("a child can be killed");
+        let status = child.wait().expect("a child can be waited for");
+        let was_running = status.signal() == Some(9);
+        assert!(was_running || status.success(), "it ended by itself: {status}");
+        if !was_running {
+            self.lasts = moment;
+        } else if moment > self.lasts * 9 / 10 {
+            self.lasts = self.lasts * 11 / 10;
+        }
+        was_running
+    }
+}
+
+/// Runs `command` to its end, which must be a good one; its calls of these kinds, with the paths of their files, in the
+/// order in which they were begun.
+#[track_caller]
+pub(crate) fn calls_of(folder: &TestFolder, command: &Command, kinds: &str) -> Vec<String> {
+    let trace = folder.write("calls.txt", "");
+    let kinds = format!("trace={kinds}");
+    run(traced(command, &["--seccomp-bpf", "-y", "-e", &kinds, "-o", &trace.display().to_string()])).success();
+    let text = std::fs::read(&trace).expect("strace wrote it");
+    // "1234  fsync(4</path>) = 0"; the second half of a call that was interrupted begins with "<..."
+    let of_line = |line: &str| line.split_once(' ').map(|(_, call)| call.trim_start().to_owned());
+    let calls = String::from_utf8_lossy(&text).lines().filter_map(of_line).collect::<Vec<_>>();
+    calls.into_iter().filter(|call| call.contains('(') && !call.starts_with('<')).collect()
 }
 
 /// Every call of `command` that has to do with files and may fail, reading ones included.

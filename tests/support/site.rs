@@ -59,6 +59,19 @@ impl Site {
         self.pgv.repository.join("main").join(identifier)
     }
 
+    /// The archived segments of the first timeline, in order; whole ones alone.
+    pub(crate) fn archived_segments(&self) -> Vec<PathBuf> {
+        let below = |folder: PathBuf| {
+            let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+            entries.map(|entry| entry.expect("a directory can be read").path())
+        };
+        let is_segment = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 24);
+        let mut found: Vec<PathBuf> =
+            below(self.tree().join("wal/00000001")).flat_map(below).filter(is_segment).collect();
+        found.sort();
+        found
+    }
+
     /// The ids of the listed backups, oldest first.
     pub(crate) fn backups(&self) -> Vec<String> {
         let folder = self.tree().join("backups");
