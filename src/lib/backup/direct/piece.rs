@@ -17,9 +17,9 @@ const PIECES_PER_THREAD: usize = 4;
 /// LIMIT: entries of one piece, of which many files are empty, and of all.
 const BATCH_ENTRIES: std::ops::RangeInclusive<usize> = 250..=1000;
 const ENTRIES_MAX: usize = 128_000;
-/// LIMIT: directories that one piece keeps open for its files, and all do.
-const BATCH_DIRECTORIES: std::ops::RangeInclusive<usize> = 1..=16;
-const DIRECTORIES_MAX: usize = 640;
+/// LIMIT: files, and directories of files, that one piece keeps open, and all do.
+const BATCH_OPEN: std::ops::RangeInclusive<usize> = 1..=16;
+const OPEN_MAX: usize = 640;
 
 /// How large a piece may be.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +28,8 @@ pub(super) struct PieceLimits {
     pub(super) run_bytes: usize,
     /// Entries of a batch.
     pub(super) batch_entries: usize,
-    /// How often the files of a batch come from another directory than the file before.
-    pub(super) batch_directories: usize,
+    /// How many files of a batch are open, and how often one comes from another directory than the one before.
+    pub(super) batch_open: usize,
 }
 
 impl PieceLimits {
@@ -41,7 +41,7 @@ impl PieceLimits {
         Self {
             run_bytes: within(PIECES_BYTES, FRAME_BYTES..=RUN_BYTES) / FRAME_BYTES * FRAME_BYTES,
             batch_entries: within(ENTRIES_MAX, BATCH_ENTRIES),
-            batch_directories: within(DIRECTORIES_MAX, BATCH_DIRECTORIES),
+            batch_open: within(OPEN_MAX, BATCH_OPEN),
         }
     }
 }
@@ -73,10 +73,13 @@ pub(super) enum PlannedKind {
     Link {
         target: PathBuf,
     },
-    /// A file of at most one frame, in this directory; not opened yet.
-    File {
+    /// A small file of a relation, in this directory; not opened yet. That it is cut, grows or goes is in the WAL.
+    RelationFile {
         directory: Arc<LiveDirectory>,
     },
+    /// Another small file, opened when it was found: the server and people put new ones in the place of old ones, and
+    /// what is read must be one of them, whole.
+    OpenFile(LiveFile),
 }
 
 /// A file of several frames, opened when it was found.

@@ -1,7 +1,7 @@
 //! Reading one piece: its bytes, the checksums of its pages, digests and frames. Done by several threads.
 //!
-//! INVARIANT: a larger file has the size that it had when it was opened, a small one at most the size that it had when
-//! it was found; what the server adds meanwhile is in its WAL.
+//! INVARIANT: a larger file has the size that it had when it was opened, a small one of a relation at most the size that it
+//! had when it was found; what the server adds meanwhile is in its WAL. Another small file is as it was at one moment.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +11,7 @@ use super::piece::{LargeFile, Piece, Planned, PlannedKind, Run};
 use super::rate::RateLimit;
 use crate::backup::BackupError;
 use crate::backup::taken::is_within_page;
-use crate::codec::{CompressionLevel, ContentDigest, DigestKeys, PageDigest};
+use crate::codec::{CompressionLevel, ContentDigest, DigestKeys, PAGED_FILE_BYTES, PageDigest};
 use crate::fs::{LiveFacts, LiveFile};
 use crate::pg::DataPath;
 use crate::report::Cancel;
@@ -126,12 +126,18 @@ impl Reader<'_> {
             let (facts, kind) = match kind {
                 PlannedKind::Directory => (facts, ReadKind::Directory),
                 PlannedKind::Link { target } => (facts, ReadKind::Link { target }),
-                PlannedKind::File { directory } => {
+                PlannedKind::RelationFile { directory } => {
                     // It has gone since it was found.
                     let name = std::os::unix::ffi::OsStrExt::from_bytes(path.file_name());
                     let Some(file) = directory.file(name)? else { continue };
                     let read = self.read_small(&path, &file, facts.bytes, buffer)?;
                     (file.facts(), ReadKind::File(read))
+                }
+                PlannedKind::OpenFile(file) => {
+                    // One that was written anew in place is taken with what it has now.
+                    let now_bytes = Some(file.bytes_now()?).filter(|bytes| *bytes <= PAGED_FILE_BYTES);
+                    let read = self.read_small(&path, &file, now_bytes.unwrap_or(facts.bytes), buffer)?;
+                    (facts, ReadKind::File(read))
                 }
             };
             entries.push(ReadEntry { path, facts, kind });
@@ -143,16 +149,16 @@ impl Reader<'_> {
         Ok(ReadBatch { entries, frame })
     }
 
-    /// Appends what is in the file now: at most what it had when it was found, less when it was cut short since.
+    /// Appends what is in the file now: at most so many bytes, less when it was cut short since.
     fn read_small(
         &self,
         path: &DataPath,
         file: &LiveFile,
-        found_bytes: u64,
+        bytes: u64,
         buffer: &mut Vec<u8>,
     ) -> Result<ReadFile, BackupError> {
         let begin = buffer.len();
-        let length = usize::try_from(found_bytes).unwrap_or(FRAME_BYTES).min(FRAME_BYTES);
+        let length = usize::try_from(bytes).unwrap_or(FRAME_BYTES).min(FRAME_BYTES);
         buffer.resize(begin + length, 0);
         let read = file.read_at(0, buffer.get_mut(begin..).unwrap_or_default(), FRAME_BYTES)?;
         buffer.truncate(begin + read);
@@ -201,7 +207,7 @@ impl Reader<'_> {
 impl Planned {
     fn content_bytes(&self) -> u64 {
         match self.kind {
-            PlannedKind::File { .. } => self.facts.bytes,
+            PlannedKind::RelationFile { .. } | PlannedKind::OpenFile(_) => self.facts.bytes,
             PlannedKind::Directory | PlannedKind::Link { .. } => 0,
         }
     }

@@ -16,7 +16,7 @@ use super::steps::{Action, SortedSteps, Sorting, Step, Steps};
 use crate::backup::{BackupError, IncompleteError};
 use crate::codec::PAGED_FILE_BYTES;
 use crate::fs::{self, FileError, Links, LiveDirectory, LiveFacts, PathKind};
-use crate::pg::{BackupScope, DataPath, EntryKind, EntryScope, UnloggedRelations};
+use crate::pg::{BackupScope, DataFileKind, DataPath, EntryKind, EntryScope, UnloggedRelations};
 use crate::report::Reporter;
 use crate::repository::FRAME_BYTES;
 
@@ -38,8 +38,8 @@ pub(super) struct Scan<'a> {
     levels: Vec<Level>,
     batch: Vec<Planned>,
     batch_bytes: u64,
-    /// How often the files of the batch come from another directory than the file before.
-    batch_directories: usize,
+    /// How many files of the batch are open, and how often one comes from another directory than the one before.
+    batch_open: usize,
     large: Option<(Arc<LargeFile>, u64)>,
     /// What comes behind the batch that was just handed over.
     control_file: Option<DataPath>,
@@ -74,7 +74,7 @@ impl<'a> Scan<'a> {
             levels: Vec::new(),
             batch: Vec::new(),
             batch_bytes: 0,
-            batch_directories: 0,
+            batch_open: 0,
             large: None,
             control_file: None,
             is_over: false,
@@ -113,7 +113,7 @@ impl<'a> Scan<'a> {
 
     fn take_batch(&mut self) -> Piece {
         self.batch_bytes = 0;
-        self.batch_directories = 0;
+        self.batch_open = 0;
         Piece::Batch(std::mem::take(&mut self.batch))
     }
 
@@ -182,28 +182,33 @@ impl<'a> Scan<'a> {
         mut facts: LiveFacts,
         directory: &Arc<LiveDirectory>,
     ) -> Result<Option<Piece>, BackupError> {
-        if facts.bytes > PAGED_FILE_BYTES {
+        let mut kind = PlannedKind::RelationFile { directory: Arc::clone(directory) };
+        let is_of_relation = matches!(path.classify(), DataFileKind::Relation(_));
+        if facts.bytes > PAGED_FILE_BYTES || !is_of_relation {
             let Some(file) = directory.file(name_of(&path))? else { return Ok(None) };
             facts = file.facts();
             if facts.bytes > PAGED_FILE_BYTES {
                 self.large = Some((Arc::new(LargeFile { path, file }), 0));
                 return Ok(None);
             }
+            if !is_of_relation {
+                kind = PlannedKind::OpenFile(file);
+            }
         }
-        let is_new = !self.is_directory_of_last_file(directory);
+        let is_new = !is_of_relation || !self.is_directory_of_last_file(directory);
         let is_too_much = self.batch_bytes + facts.bytes > FRAME_BYTES as u64
-            || (is_new && self.batch_directories >= self.limits.batch_directories);
+            || (is_new && self.batch_open >= self.limits.batch_open);
         let full = is_too_much.then(|| self.take_batch());
         self.batch_bytes += facts.bytes;
-        self.batch_directories += usize::from(is_new || full.is_some());
-        self.batch.push(Planned { path, facts, kind: PlannedKind::File { directory: Arc::clone(directory) } });
+        self.batch_open += usize::from(is_new || full.is_some());
+        self.batch.push(Planned { path, facts, kind });
         Ok(full)
     }
 
     fn is_directory_of_last_file(&self, directory: &Arc<LiveDirectory>) -> bool {
         let files = self.batch.iter().rev().filter_map(|planned| match &planned.kind {
-            PlannedKind::File { directory } => Some(directory),
-            PlannedKind::Directory | PlannedKind::Link { .. } => None,
+            PlannedKind::RelationFile { directory } => Some(directory),
+            _ => None,
         });
         files.take(1).any(|last| Arc::ptr_eq(last, directory))
     }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::piece::{Piece, PlannedKind};
+use super::read::{ReadEntry, ReadKind, ReadPiece};
 use super::*;
 use crate::fs::Tree;
 use crate::report::{CollectingReporter, SilentReporter};
@@ -60,7 +62,7 @@ fn scanned_with(root: &Path, run_bytes: usize, reporter: &dyn Reporter) -> Vec<S
             Piece::Batch(entries) => found.extend(entries.iter().map(|entry| match &entry.kind {
                 PlannedKind::Directory => format!("{}/", entry.path),
                 PlannedKind::Link { .. } => format!("{}@", entry.path),
-                PlannedKind::File { .. } => entry.path.to_string(),
+                PlannedKind::RelationFile { .. } | PlannedKind::OpenFile(_) => entry.path.to_string(),
             })),
             Piece::Run(run) => found.push(format!("{}+{}", run.file.path, run.length)),
             Piece::ControlFile(path) => found.push(format!("{path}!")),
@@ -152,7 +154,7 @@ fn however_many_threads_there_are_memory_and_open_files_have_a_bound() {
         assert!(limits.run_bytes * pieces <= 64 << 20, "{threads}: {limits:?}");
         assert!(limits.run_bytes >= FRAME_BYTES && limits.run_bytes.is_multiple_of(FRAME_BYTES), "{limits:?}");
         assert!(limits.batch_entries * pieces <= 70_000, "{threads}: {limits:?}");
-        assert!(limits.batch_directories * pieces <= 600 && limits.batch_directories > 0, "{threads}: {limits:?}");
+        assert!(limits.batch_open * pieces <= 600 && limits.batch_open > 0, "{threads}: {limits:?}");
     }
     assert_eq!(PieceLimits::of(2).run_bytes, 1 << 20);
 }
@@ -171,8 +173,8 @@ fn few_directories_are_open_at_once() {
         let mut open: Vec<&Path> = entries
             .iter()
             .filter_map(|entry| match &entry.kind {
-                PlannedKind::File { directory } => Some(directory.path()),
-                PlannedKind::Directory | PlannedKind::Link { .. } => None,
+                PlannedKind::RelationFile { directory } => Some(directory.path()),
+                _ => None,
             })
             .collect();
         open.dedup();
@@ -346,6 +348,50 @@ fn a_folder_may_change_while_it_is_read() {
         }
     }
     assert!(gone >= 5 && shorter >= 5 && longer >= 5, "{gone} gone, {shorter} shorter, {longer} longer");
+}
+
+/// As the server and people replace their files, between the walk and the reading.
+#[test]
+fn a_file_that_is_replaced_is_whole() {
+    let test = testing::repository();
+    let temp = data_directory();
+    let root = temp.path();
+    let (old, longer, shorter) = (content(300, 1), content(5_000, 2), content(20, 3));
+    let names = ["postgresql.auto.conf", "pg_logical/replorigin_checkpoint", "pg_hba.conf", "server.crt", "server.key"];
+    names.iter().for_each(|name| write(root, name, &old));
+    let apart = tempfile::tempdir().unwrap();
+    let sorting = Sorting { scratch: &Tree::open(apart.path()).unwrap(), run_bytes: 1 << 20 };
+    let pieces: Vec<Piece> =
+        Scan::new(root, scope(), limits(), &BTreeSet::new(), sorting, &SilentReporter).unwrap().collect();
+    for (name, content) in [(names[0], &longer), (names[1], &longer), (names[2], &shorter)] {
+        write(root, "other", content);
+        std::fs::rename(root.join("other"), root.join(name)).unwrap();
+    }
+    write(root, names[3], &longer);
+    std::fs::remove_file(root.join(names[4])).unwrap();
+    let keys = test.repository.keys();
+    let reader = Reader {
+        keys: keys.clone(),
+        level: CompressionLevel::DEFAULT,
+        page_bytes: 8192,
+        pages: None,
+        rate: None,
+        cancel: &Cancel::new(),
+        tools: Mutex::default(),
+    };
+    let mut found = BTreeMap::new();
+    for piece in pieces {
+        let ReadPiece::Batch(batch) = reader.read(piece, &AtomicBool::new(false)).unwrap() else { continue };
+        for ReadEntry { path, kind, .. } in batch.entries {
+            if let ReadKind::File(file) = kind {
+                found.insert(path.to_string(), (file.bytes, file.digest));
+            }
+        }
+    }
+    let whole = |content: &[u8]| (content.len() as u64, keys.plain_digest(content));
+    for (name, expected) in names.iter().zip([&old, &old, &old, &longer, &old]) {
+        assert_eq!(found[*name], whole(expected), "{name}");
+    }
 }
 
 /// A page with contents, an LSN and its checksum.
