@@ -3,9 +3,7 @@
 //! One thread reads the connection and digests what it read, so that one buffer serves the whole stream and nobody is
 //! woken for each message; compressing and storing are done by the threads of [`PackStream`].
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use super::content::{Content, StreamedContent};
 use super::needed_wal::NeededWal;
@@ -15,10 +13,7 @@ use super::taken::{Taken, TakenContent};
 use super::{BackupError, BackupOptions, manifest_check, whole};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{BackupMethod, BackupWriter, PackOptions};
-use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent};
-
-/// How often a silent server is left to see whether a signal came.
-const CANCEL_POLL: Duration = Duration::from_millis(200);
+use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent, unless_cancelled};
 
 /// Takes a backup from its start to its stop.
 pub(super) fn take(
@@ -94,15 +89,11 @@ pub(super) async fn run<'t>(
 
 /// Waits for one event to its end, unless a signal comes: at the end of a backup it takes several messages.
 async fn next_event(base_backup: &mut BaseBackup<'_>, cancel: &Cancel) -> Result<Option<BaseBackupEvent>, BackupError> {
-    let mut event = pin!(base_backup.next_event());
-    loop {
-        if cancel.is_cancelled() {
-            return Err(BackupError::Cancelled);
-        }
-        if let Ok(event) = tokio::time::timeout(CANCEL_POLL, event.as_mut()).await {
-            return Ok(event?);
-        }
+    // A server that goes on sending would never be waited for.
+    if cancel.is_cancelled() {
+        return Err(BackupError::Cancelled);
     }
+    Ok(unless_cancelled(cancel, base_backup.next_event()).await.ok_or(BackupError::Cancelled)??)
 }
 
 fn estimate(tablespaces: &[BackupTablespace]) -> Option<u64> {

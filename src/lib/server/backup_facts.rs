@@ -1,6 +1,7 @@
 //! What a base backup asks of its server by SQL: what is recorded with it, and what it is judged by.
 //!
-//! INVARIANT: what a role may not see is `None` or left out; only a broken connection or answer is an error.
+//! INVARIANT: a setting, size or checkpoint that a role may not see is `None` or left out, and no error. The rest everybody
+//! may see.
 
 use std::collections::BTreeMap;
 
@@ -34,14 +35,13 @@ pub struct TablespaceFacts {
 impl SqlClient {
     /// The version in its own words.
     pub async fn version_words(&self) -> Result<Option<String>, ServerError> {
-        Ok(self.query_text("tell its version", "SELECT version()").await?.into_iter().flatten().next().flatten())
+        Ok(self.only_text_row("tell its version", "SELECT version()").await?.owned(0))
     }
 
     /// When it began, in seconds since 1970.
     pub async fn began(&self) -> Result<Option<i64>, ServerError> {
         let query = "SELECT extract(epoch FROM pg_postmaster_start_time())::bigint";
-        let rows = self.query_text("tell when it began", query).await?;
-        Ok(rows.into_iter().flatten().flatten().next().and_then(|seconds| seconds.parse().ok()))
+        self.only_text_row("tell when it began", query).await?.parsed(0)
     }
 
     /// Settings as `SHOW` prints them; those that the role may not see, or the version does not have, are left out.
@@ -65,22 +65,18 @@ impl SqlClient {
     /// About how many bytes a backup has; `None` when the role may not see it, or a tablespace is not where it should be.
     pub async fn about_bytes(&self) -> Result<Option<u64>, ServerError> {
         let query = "SELECT sum(pg_tablespace_size(oid))::bigint FROM pg_tablespace";
-        let rows = match self.query_text("tell how large its tablespaces are", query).await {
-            Err(ServerError::PermissionDenied { .. } | ServerError::Server { .. }) => return Ok(None),
-            rows => rows?,
-        };
-        Ok(rows.into_iter().flatten().flatten().next().and_then(|bytes| bytes.parse().ok()))
+        match self.only_text_row("tell how large its tablespaces are", query).await {
+            Err(ServerError::PermissionDenied { .. } | ServerError::Server { .. }) => Ok(None),
+            row => row?.parsed(0),
+        }
     }
 
     /// The last checkpoint in its control file.
     pub async fn last_checkpoint(&self) -> Result<Option<ServerCheckpoint>, ServerError> {
         let query = "SELECT checkpoint_lsn, redo_lsn, next_xid, extract(epoch FROM checkpoint_time)::bigint \
                      FROM pg_control_checkpoint()";
-        let rows = match self.query_text("tell its last checkpoint", query).await {
-            Err(error) if error.is_permission_denied() => return Ok(None),
-            rows => rows?,
-        };
-        Ok(rows.first().and_then(|row| ServerCheckpoint::of_row(row)))
+        let row = self.text_row_if_allowed("tell its last checkpoint", query).await?;
+        Ok(row.and_then(|row| ServerCheckpoint::of_row(&row.values)))
     }
 
     /// The tablespaces but for its own two.

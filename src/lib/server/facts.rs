@@ -84,6 +84,13 @@ pub struct RoleRights {
     pub switch_wal: bool,
 }
 
+impl RoleRights {
+    /// Whether it may read any file that the server can.
+    pub fn reads_files(&self) -> bool {
+        self.read_server_files && self.read_binary_file
+    }
+}
+
 /// The functions that put a server of this version (150004 is 15.4) into backup mode and out of it.
 ///
 /// COMPAT: they have other names and arguments up to 14.
@@ -173,13 +180,9 @@ impl SqlClient {
 
     /// Every file that the server's configuration is read from, included ones too; empty when the role may see none.
     pub async fn configuration_files(&self) -> Result<Vec<PathBuf>, ServerError> {
-        let files = |view: &str| {
-            format!("SELECT DISTINCT sourcefile FROM {view} WHERE sourcefile IS NOT NULL ORDER BY sourcefile")
-        };
-        let rows = match self.query(READ_SETTINGS, &files("pg_file_settings"), &[]).await {
-            Err(error) if error.is_permission_denied() => self.query(READ_SETTINGS, &files("pg_settings"), &[]).await?,
-            result => result?,
-        };
+        let view = if self.may_see_file_settings().await? { "pg_file_settings" } else { "pg_settings" };
+        let sql = format!("SELECT DISTINCT sourcefile FROM {view} WHERE sourcefile IS NOT NULL ORDER BY sourcefile");
+        let rows = self.query(READ_SETTINGS, &sql, &[]).await?;
         rows.iter().map(|row| self.value::<String>(READ_SETTINGS, row, 0).map(PathBuf::from)).collect()
     }
 

@@ -44,7 +44,7 @@ pub use basebackup::{BackupTablespace, BaseBackup, BaseBackupEvent, BaseBackupOp
 pub use config_files::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file};
 pub use conninfo::{ConnectionOptions, ConnectionSettings, ConnectionSources};
 pub use data_directory::{ControlFileReadError, LocalDirectory, read_control_file, read_control_file_bytes};
-pub use drive::drive;
+pub use drive::{drive, unless_cancelled};
 pub use error::{ConnectError, Endpoint};
 pub use facts::{CHECK_FUNCTIONS, RoleRights, ServerFacts, ServerSetting, backup_functions, grant_execute};
 pub use framing::ProtocolError;

@@ -6,10 +6,9 @@
 //! primary serves, too: who has replayed that lacks nothing that was written before it. The second is not left to the
 //! end of the deadline, which one silent node uses up: a primary that is far away would have no time for it.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::join_all;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
@@ -18,10 +17,7 @@ use crate::clock::{Deadline, Stopwatch};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::SystemIdentifier;
 use crate::report::Cancel;
-use crate::server::{ConnectError, PrimaryPosition, ReplicationFacts, ReplicationRole, SqlClient};
-
-/// How often it is looked whether a signal came.
-const CANCEL_POLL: Duration = Duration::from_millis(100);
+use crate::server::{ConnectError, PrimaryPosition, ReplicationFacts, ReplicationRole, SqlClient, drive};
 
 /// The part of the deadline that the last question to the primary, and the good-byes, may take beyond it: a twentieth.
 const SECOND_PART: u32 = 20;
@@ -54,21 +50,10 @@ pub fn survey(
     cancel: &Cancel,
 ) -> Result<Survey, ProbeError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ProbeError::Runtime)?;
-    let probes = runtime.block_on(async {
-        match select(pin!(ask_all(nodes, deadline)), pin!(cancelled(cancel))).await {
-            Either::Left((probes, _)) => Ok(probes),
-            Either::Right(_) => Err(ProbeError::Cancelled),
-        }
-    });
+    let probes = drive(&runtime, cancel, ask_all(nodes, deadline));
     // A name that is still being looked up would be waited for.
     runtime.shutdown_background();
-    Ok(Survey { expected, probes: probes? })
-}
-
-async fn cancelled(cancel: &Cancel) {
-    while !cancel.is_cancelled() {
-        tokio::time::sleep(CANCEL_POLL).await;
-    }
+    Ok(Survey { expected, probes: probes.ok_or(ProbeError::Cancelled)? })
 }
 
 /// A node that was asked, with its connection when there is one.
