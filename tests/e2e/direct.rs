@@ -122,13 +122,23 @@ fn the_method_is_what_is_possible_or_what_was_asked_for() {
     ] {
         let outcome = taken(role, method).success();
         assert_eq!(json(&outcome.stdout)["backup"]["method"], expected, "{role} {method}\n{outcome}");
+        // Why not direct, where that was possible or seemed to be.
+        let told = outcome.stderr.contains("the server sends its files (stream method): ");
+        assert_eq!(told, expected == "stream" && method == "auto", "{role} {method}\n{outcome}");
     }
+    // The host's own name proves nothing: it may lead to whatever listens there. "127.1" is a name to pgv, and leads here.
+    let by_name = format!("host=127.1 port={} user=postgres dbname=postgres sslmode=disable", site.primary.port);
+    let by_name = |method: &str| site.backup(&["-d", &by_name, "--method", method]);
+    let way_out = "with -h localhost or -h and the directory of its socket";
+    let why = format!("is proven to run in \"{}\" of this host", site.primary.data.display());
+    by_name("auto").success().expect_stderr("(stream method): ").expect_stderr(&why).expect_stderr(way_out);
+    by_name("direct").expect_code(3).expect_stderr(&why);
     let refused = taken("sends", "direct").expect_code(3);
     let refused = refused.expect_stderr("is not possible: role \"sends\" may not put the server into backup mode");
     refused.expect_stderr("--method stream");
     let refused = taken("blind", "direct").expect_code(3);
     refused.expect_stderr("the role may not see where the data directory is; grant it pg_read_all_settings");
-    assert_eq!(site.backups().len(), 6);
+    assert_eq!(site.backups().len(), 7);
 }
 
 /// Ended by a signal, or by the loss of the session that keeps the server in backup mode, it leaves nothing listed.

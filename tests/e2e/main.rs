@@ -7,6 +7,7 @@ mod support;
 
 mod backup;
 mod backup_places;
+mod backup_remote;
 mod backup_told;
 mod backup_whole;
 mod canaries;

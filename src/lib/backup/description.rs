@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::BackupError;
 use super::session::ServerSession;
-use super::{BackupError, host};
 use crate::fs;
 use crate::pg::SystemIdentifier;
 use crate::report::Reporter;
 use crate::repository::ServerDescription;
-use crate::server::{LocalDirectory, ServerError};
+use crate::server::{
+    HOST_FILE_BYTES_MAX, LocalDirectory, ServerError, library_versions, local_library_versions, told_libc,
+};
 
 /// LIMIT: bytes of one configuration file.
 const CONFIGURATION_BYTES_MAX: u32 = 4 << 20;
@@ -94,9 +96,7 @@ impl Description {
         };
         let told = description.data_directory();
         description.local_directory = session.local_directory(told.as_deref(), system_identifier);
-        if let Some(directory) = description.local_directory.proven() {
-            description.server.libraries.extend(host::versions(directory));
-        }
+        description.ask_libraries(session)?;
         description.read_outside_files(session, included, reporter)?;
         Ok(description)
     }
@@ -104,6 +104,27 @@ impl Description {
     /// Where the server's data directory is, as it calls it; `None` when the role may not see that.
     pub(super) fn data_directory(&self) -> Option<PathBuf> {
         self.server.settings.get("data_directory").map(PathBuf::from)
+    }
+
+    /// System and libraries: as the server's process shows them here, else as the server reads them for the role, else
+    /// what it tells everybody. What is not told is left out.
+    fn ask_libraries(&mut self, session: &mut ServerSession<'_>) -> Result<(), BackupError> {
+        let mut found = self.local_directory.proven().map(local_library_versions).unwrap_or_default();
+        // A role that may not would leave errors in the server's log.
+        if !found.contains_key("libc") && session.sql(async |sql| sql.role_rights().await)?.reads_files() {
+            // A version that is too long to find is not worth a backup.
+            found.extend(library_versions(&mut |path| match read_by_server(session, path, HOST_FILE_BYTES_MAX) {
+                Err(BackupError::Server(ServerError::FileTooLarge { .. })) => Ok(None),
+                read => read,
+            })?);
+        }
+        if !found.contains_key("libc") {
+            let collation = self.server.libraries.get("libc_collation").map(String::as_str);
+            let told = told_libc(self.server.version.as_deref().unwrap_or_default(), collation);
+            found.extend(told.map(|libc| ("libc".to_owned(), libc)));
+        }
+        self.server.libraries.extend(found);
+        Ok(())
     }
 
     /// Configuration that does not lie in the data directory, as on Debian, would be lost with the machine.
@@ -149,20 +170,24 @@ fn block_bytes(told: Option<&str>) -> Result<u32, BackupError> {
 
 /// Reads a file by the server, or here when the server does not let the role.
 fn read_file(session: &mut ServerSession<'_>, path: &Path, is_local: bool) -> Result<Option<Vec<u8>>, BackupError> {
-    if let Some(text) = path.to_str() {
-        let read = session.sql(async |sql| match sql.read_binary_file(text, CONFIGURATION_BYTES_MAX).await {
-            Err(error) if error.is_permission_denied() || matches!(error, ServerError::Server { .. }) => Ok(None),
-            other => other,
-        })?;
-        if read.is_some() {
-            return Ok(read);
-        }
+    if let Some(text) = path.to_str()
+        && let Some(bytes) = read_by_server(session, text, CONFIGURATION_BYTES_MAX)?
+    {
+        return Ok(Some(bytes));
     }
     // Only a server that is proven to be on this host has its files here.
     if !is_local {
         return Ok(None);
     }
     Ok(fs::read_at_most(path, u64::from(CONFIGURATION_BYTES_MAX)).ok())
+}
+
+/// Has the server read a file; `None` when it does not let the role, or cannot.
+fn read_by_server(session: &mut ServerSession<'_>, path: &str, limit: u32) -> Result<Option<Vec<u8>>, BackupError> {
+    session.sql(async |sql| match sql.read_binary_file(path, limit).await {
+        Err(ServerError::PermissionDenied { .. } | ServerError::Server { .. }) => Ok(None),
+        read => read,
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::room::ListedFiles;
 use super::whole::IncompleteError;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
@@ -160,14 +161,14 @@ pub enum BackupError {
     Spill(#[source] FileError),
     /// There is less room for the list of the files than it takes.
     #[error(
-        "the list of the backup's files needs about {needed} bytes in \"{}\", where {available} are left: {whose}",
+        "the list of the backup's files needs about {needed} bytes in \"{}\", where {available} are left: {files}",
         path.display()
     )]
     NoRoom {
         /// Where it is sorted.
         path: PathBuf,
         /// From which files that follows.
-        whose: String,
+        files: ListedFiles,
         /// About how many bytes their list takes.
         needed: u64,
         /// How many there are.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::BackupError;
 use super::description::Description;
 use super::session::ServerSession;
+use crate::pg::SystemIdentifier;
 use crate::report::Reporter;
 use crate::repository::BackupMethod;
 use crate::server::{LocalDirectory, PostmasterFile};
@@ -29,17 +30,19 @@ pub(super) fn choose(
     choice: MethodChoice,
     session: &mut ServerSession<'_>,
     description: &Description,
+    system_identifier: SystemIdentifier,
     reporter: &dyn Reporter,
 ) -> Result<Option<PathBuf>, BackupError> {
     if choice == MethodChoice::Stream {
         return Ok(None);
     }
     let problem = match (&description.local_directory, choice) {
-        (LocalDirectory::Elsewhere, MethodChoice::Auto) => return Ok(None),
-        (LocalDirectory::Elsewhere, _) if description.data_directory().is_none() => {
-            "the role may not see where the data directory is; grant it pg_read_all_settings".to_owned()
-        }
-        (LocalDirectory::Elsewhere, _) => "the server's data directory is not proven to be on this host".to_owned(),
+        (LocalDirectory::Elsewhere, _) => match (unproven(session, description, system_identifier), choice) {
+            (Some(problem), _) => problem,
+            // Nobody expects to read what lies elsewhere.
+            (None, MethodChoice::Auto) => return Ok(None),
+            (None, _) => "the server's data directory is not proven to be on this host".to_owned(),
+        },
         (LocalDirectory::Unreadable(path), _) => {
             format!("this account cannot read data directory \"{}\"", path.display())
         }
@@ -53,6 +56,25 @@ pub(super) fn choose(
     }
     reporter.step(&format!("the server sends its files ({} method): {problem}", BackupMethod::Stream));
     Ok(None)
+}
+
+/// Why the data directory is not known to be here, where it seems to be.
+fn unproven(
+    session: &ServerSession<'_>,
+    description: &Description,
+    system_identifier: SystemIdentifier,
+) -> Option<String> {
+    let server = session.server_here();
+    let Some(told) = description.data_directory() else {
+        let lacks = "the role may not see where the data directory is; grant it pg_read_all_settings";
+        return Some(lacks.to_owned()).filter(|_| server.is_some());
+    };
+    let directory = LocalDirectory::at(&told, system_identifier).proven()?.display().to_string();
+    Some(format!(
+        "only a server at a socket or loopback address is proven to run in \"{directory}\" of this host: reach {} with \
+         -h localhost or -h and the directory of its socket",
+        server?
+    ))
 }
 
 /// What stands against reading the files of this directory.

@@ -15,12 +15,12 @@ mod direct;
 mod error;
 mod error_class;
 mod failed;
-mod host;
 mod listing;
 mod manifest_check;
 mod method;
 mod needed_wal;
 mod own_wal;
+mod room;
 mod session;
 mod stream;
 mod streamed;
@@ -49,6 +49,7 @@ pub use error::{BackupError, MarkedBackup};
 pub use failed::FailedBackup;
 pub use method::MethodChoice;
 use needed_wal::NeededWal;
+pub use room::ListedFiles;
 use session::{ServerIdentity, ServerSession};
 pub use whole::IncompleteError;
 
@@ -138,7 +139,8 @@ fn take(
     let selected = options.repository.select_cluster(&options.selection, Some(server.system_identifier))?;
     check_identity(&selected, server.major_version)?;
     let description = Description::gather(&mut session, server.system_identifier, reporter)?;
-    let data_directory = method::choose(options.method, &mut session, &description, reporter)?;
+    let identifier = server.system_identifier;
+    let data_directory = method::choose(options.method, &mut session, &description, identifier, reporter)?;
     match &data_directory {
         Some(directory) => session.read_files_in(directory),
         None => session.open_walsender().map(drop)?,
@@ -227,6 +229,7 @@ impl Run<'_> {
         };
         let of_standby = server.is_standby;
         let mut needed = NeededWal::new(options, selected, writer, session, of_standby, archive_timeout, data_began);
+        needed.before_checkpoint(session, reporter)?;
         say_checkpoint(options.checkpoint, reporter);
         let taken = match data_directory {
             Some(data_directory) => {

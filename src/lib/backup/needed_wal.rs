@@ -47,6 +47,25 @@ impl<'a> NeededWal<'a> {
         Self { wait, writer, level: options.level, is_standby, last_checkpoint: None, data_began }
     }
 
+    /// Before the server is asked for its checkpoint, which may take minutes: says that archiving fails, if it does. The
+    /// refusal comes when it is proven: it may be mended meanwhile.
+    pub(super) fn before_checkpoint(
+        &self,
+        session: &mut ServerSession<'_>,
+        reporter: &dyn Reporter,
+    ) -> Result<(), BackupError> {
+        if self.is_standby {
+            return Ok(());
+        }
+        let archiver = session.sql(async |sql| sql.archiver().await)?;
+        if archiver.fails()
+            && let Some(failures) = failures_text(&archiver)
+        {
+            reporter.warn(&format!("{failures}; unless that is mended, this backup fails"));
+        }
+        Ok(())
+    }
+
     /// Once the start is known and nothing was read yet: makes sure that archiving works.
     pub(super) fn before_data(
         &mut self,

@@ -103,6 +103,12 @@ impl<'a> ServerSession<'a> {
         self.sql.as_ref().map_or(LocalDirectory::Elsewhere, find)
     }
 
+    /// The server, where it seems to run on this host.
+    pub(super) fn server_here(&self) -> Option<String> {
+        let endpoint = self.sql.as_ref()?.endpoint();
+        LocalDirectory::is_here(endpoint).then(|| endpoint.host.to_string())
+    }
+
     /// The server's `archive_timeout`; `None` when it has none.
     pub(super) fn archive_timeout(&mut self) -> Result<Option<Duration>, BackupError> {
         let settings = self.sql(async |sql| sql.settings(&["archive_timeout"]).await)?;

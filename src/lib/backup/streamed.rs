@@ -3,8 +3,9 @@
 use super::BackupError;
 use super::listing::{Listing, SortedListing};
 use super::manifest_check::Comparison;
+use super::room::{ListedFiles, check_room};
 use super::whole::Arrived;
-use crate::fs::{self, Sorter, SpillFile, Tree};
+use crate::fs::{Sorter, SpillFile, Tree};
 use crate::pg::{ManifestSum, ManifestSummary};
 use crate::report::Cancel;
 use crate::repository::{BackupSizes, BackupWriter, PackStream, StoredContent};
@@ -30,8 +31,8 @@ impl<'t> Storage<'t> {
         last: Option<&BackupSizes>,
         page_bytes: u32,
     ) -> Result<Self, BackupError> {
-        let available = fs::available_bytes(scratch.path())?;
-        check_room(scratch, last, available)?;
+        let files = last.map_or(0, |sizes| sizes.files.saturating_add(sizes.directories));
+        check_room(scratch, files.saturating_mul(BYTES_PER_FILE), ListedFiles::OfLastBackup(files))?;
         Ok(Self { arrived: Arrived::new(page_bytes), ..Self::with_sorter(scratch, Sorter::new(scratch), packs)? })
     }
 
@@ -40,16 +41,6 @@ impl<'t> Storage<'t> {
         let manifest = SpilledManifest { file, sum: ManifestSum::default() };
         Ok(Self { packs, listing: Listing::new(sorter), manifest, arrived: Arrived::default() })
     }
-}
-
-fn check_room(scratch: &Tree, last: Option<&BackupSizes>, available: u64) -> Result<(), BackupError> {
-    let files = last.map_or(0, |sizes| sizes.files.saturating_add(sizes.directories));
-    let needed = files.saturating_mul(BYTES_PER_FILE);
-    if needed <= available {
-        return Ok(());
-    }
-    let whose = format!("the last backup had {files} files and directories");
-    Err(BackupError::NoRoom { path: scratch.path().to_owned(), whose, needed, available })
 }
 
 /// The server's manifest, as it comes.

@@ -33,6 +33,7 @@ mod settings;
 pub mod start;
 mod tablespaces;
 mod target_directory;
+mod text_order;
 mod trees;
 
 #[cfg(test)]
@@ -64,7 +65,7 @@ use crate::pg::{
 };
 use crate::report::{Cancel, Reporter};
 use crate::repository::{BackupId, ClusterRef, ClusterSelection, Repository};
-use crate::server::{ConnectionSettings, unseen_postmaster};
+use crate::server::{ConnectionSettings, host_library_versions, unseen_postmaster};
 
 pub use crate::repository::{WalCoverage, WalHole};
 pub use choose::Choice;
@@ -231,6 +232,7 @@ pub fn plan(
         return Err(OldWalError::InKilledRestore { path: old.folder.clone() }.into());
     }
     plan.warnings.extend(unseen_server(&plan)?);
+    plan.warnings.extend(text_order::warning(&plan.record.server, &host_library_versions()));
     plan.proof = proof;
     plan.old_wal = old_wal;
     let (copy, about_copy) = harmless::plan(options, &cluster, &plan, last_archived)?;

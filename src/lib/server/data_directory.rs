@@ -1,5 +1,6 @@
 //! What the files of a data directory on this host say, when the server is not asked or must be believed.
 
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,7 +98,15 @@ impl LocalDirectory {
         }
     }
 
-    fn at(path: &Path, system_identifier: SystemIdentifier) -> Self {
+    /// Whether a server that answered at `endpoint` seems to run on this host, though its address proves nothing: by the
+    /// host's own name, as a rule. Only an address of this host can be bound.
+    pub fn is_here(endpoint: &Endpoint) -> bool {
+        let is_own = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
+        endpoint.host.address.is_loopback() || endpoint.address.is_some_and(is_own)
+    }
+
+    /// What is at this path of this host, of the cluster with this system identifier.
+    pub fn at(path: &Path, system_identifier: SystemIdentifier) -> Self {
         match read_control_file(path) {
             Ok(Some(control)) if control.system_identifier == system_identifier => match fs::real_path(path) {
                 Ok(real) => Self::Proven(real),

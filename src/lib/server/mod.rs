@@ -21,6 +21,7 @@ mod framing;
 mod fuzzing;
 mod greeting;
 mod health;
+mod libraries;
 #[cfg(any(test, feature = "fuzzing"))]
 mod made_session;
 mod message;
@@ -54,6 +55,9 @@ pub(crate) use fuzzing::{
     messages as fuzz_messages,
 };
 pub use health::{ArchiverFacts, ServerHealth, SlotFacts, WaitingWal};
+pub use libraries::{
+    HOST_FILE_BYTES_MAX, host_library_versions, libc_release, library_versions, local_library_versions, told_libc,
+};
 pub use message::{ServerMessage, SqlState};
 pub use postmaster::{postmaster_of, running_postmaster, unseen_postmaster};
 pub use recovery_state::{PostmasterFile, PostmasterStatus, RecoveryState};

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::before::{self, Seen, check_room};
+use super::before::{self, Seen};
 use super::{DirectOptions, control_file, run, same_server};
 use crate::backup::content::tablespaces_of;
 use crate::backup::needed_wal::NeededWal;
+use crate::backup::room::{ListedFiles, check_room};
 use crate::backup::session::ServerSession;
 use crate::backup::taken::{Taken, TakenContent};
 use crate::backup::whole::Tablespaces;
 use crate::backup::{BackupError, BackupOptions, IncompleteError, describe};
 use crate::clock::Stopwatch;
-use crate::fs;
 use crate::pg::BackupScope;
 use crate::report::Reporter;
 use crate::repository::{BackupMethod, BackupWriter};
@@ -41,8 +41,7 @@ impl DirectBackup<'_> {
         let start_time = session.now()?;
         let total_bytes = session.sql(async |sql| sql.about_bytes().await)?;
         let Seen { left_over, sorted_bytes } = self.look(session, reporter)?;
-        let scratch = &self.options.scratch;
-        check_room(scratch.path(), sorted_bytes, fs::available_bytes(scratch.path())?)?;
+        check_room(&self.options.scratch, sorted_bytes, ListedFiles::OfHugeDirectories)?;
         let guard = session.begin_backup(&self.options.label, self.options.checkpoint)?;
         let is_standby = guard.is_standby();
         let start = WalPosition { lsn: guard.start_lsn(), timeline: guard.timeline() };

@@ -73,6 +73,7 @@ fn of_incomplete(error: &IncompleteError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::ListedFiles;
     use crate::fs::FileError;
 
     #[test]
@@ -94,7 +95,7 @@ mod tests {
         };
         let no_room = BackupError::NoRoom {
             path: "/backups/.staging".into(),
-            whose: "many files".to_owned(),
+            files: ListedFiles::OfLastBackup(7),
             needed: 2800,
             available: 12,
         };
