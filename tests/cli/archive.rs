@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
-use crate::support::{Outcome, SilentFileSystem, SmallFileSystem, TestAccount, TestFolder};
+use crate::support::{Outcome, SilentFileSystem, SmallFileSystem, TestAccount, TestFolder, peak_kib};
 use crate::wal_host::{NEXT, OTHER_CONTROL_FILE, SEGMENT, WalHost, modes, segment, segment_of, set_mode};
 
 /// One line of error, which names the file and, when the repository failed, the repository.
@@ -39,24 +38,6 @@ fn what_is_stored_is_private_and_said_nothing_about() {
     assert_eq!(waiting, 3, "something was written to pg_wal or taken from it");
 }
 
-/// The most memory that a process had, in MiB, seen until it ended.
-fn peak_memory_of(mut command: std::process::Command) -> u64 {
-    let mut child = command.spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        peak = peak.max(kib.unwrap_or_default() / 1024);
-        if let Some(ended) = child.try_wait().unwrap() {
-            assert!(ended.success(), "{ended}");
-            return peak;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// Content that does not compress, in segments of the usual size and of a larger one, whose file is read as it is stored.
 #[test]
 fn the_memory_is_bounded_whatever_a_segment_holds() {
@@ -79,8 +60,8 @@ fn the_memory_is_bounded_whatever_a_segment_holds() {
         }
         host.write(SEGMENT, &content);
         // "exec": the shell becomes the program.
-        let peak = peak_memory_of(host.shell(&format!("exec ARCHIVE pg_wal/{SEGMENT} {SEGMENT}")));
-        assert!((4..64).contains(&peak), "{peak} MiB with a segment of {mib} MiB");
+        let peak = peak_kib(&mut host.shell(&format!("exec ARCHIVE pg_wal/{SEGMENT} {SEGMENT}")));
+        assert!((4 << 10..64 << 10).contains(&peak), "{peak} KiB with a segment of {mib} MiB");
         let stored = fs::metadata(host.stored(SEGMENT)).unwrap().len();
         assert!(stored > content.len() as u64 / 10 * 9, "it was compressed to {stored} bytes");
     }

@@ -50,7 +50,7 @@ pub(crate) fn create_json(
 ) -> ContentDigest {
     let (plain, keys) = (pretty(value), fixture.repository.keys());
     let header = header(fixture, kind, format!("backup/{backup}/{object}"));
-    let object_bytes = assemble_object(header, &plain, 1 << 20, CompressionLevel::DEFAULT, keys).unwrap();
+    let object_bytes = assemble_object(header, &mut &plain[..], 1 << 20, CompressionLevel::DEFAULT, keys).unwrap();
     let key = ObjectKey::parse(&backup_key(backup, object)).unwrap();
     let body = ObjectBody::Whole(&object_bytes.body);
     let outcome = block_on(fixture.repository.store().put_new(&key, &object_bytes.header_bytes, body)).unwrap();
@@ -75,7 +75,8 @@ impl Sealed {
 
     /// Puts the object in its place again, with the content that it has now.
     pub(crate) fn seal(self, keys: &DigestKeys) -> ContentDigest {
-        let object = assemble_object(self.header, &self.plain, 1 << 20, CompressionLevel::DEFAULT, keys).unwrap();
+        let object =
+            assemble_object(self.header, &mut &self.plain[..], 1 << 20, CompressionLevel::DEFAULT, keys).unwrap();
         std::fs::write(&self.path, [object.header_bytes.as_slice(), &object.body].concat()).unwrap();
         keys.plain_digest(&self.plain)
     }

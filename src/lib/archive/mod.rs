@@ -97,11 +97,12 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     let writer = Writer::new(&repository, WriterDescription::new(&options.host, &directory, options.now));
     let (name, bytes) = (source.name, source.bytes);
     let archive = WalArchive::new(&repository, &selected.cluster);
-    let stored = match source.read()? {
-        SourceContent::Whole(content) => archive.store(&name, WalFileContent::Whole(&content), options.level, &writer),
-        SourceContent::File(mut file) => archive.store(&name, WalFileContent::File(&mut file), options.level, &writer),
+    let mut content = source.content();
+    let content = match &mut content {
+        SourceContent::Whole(content) => WalFileContent::Whole(content),
+        SourceContent::File(file) => WalFileContent::File(file, bytes),
     };
-    let stored = stored.map_err(failed)?;
+    let stored = archive.store(&name, content, options.level, &writer).map_err(failed)?;
     Ok(ArchiveReport { name, cluster: selected.cluster, stored, bytes })
 }
 

@@ -10,8 +10,6 @@ use crate::pg::{Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName,
 use crate::repository::ClusterIdentity;
 use crate::server::{ControlFileReadError, read_control_file};
 
-/// LIMIT: larger segments are read three times, as they are stored, instead of being held in memory.
-const WHOLE_BYTES_MAX: u64 = 16 << 20;
 /// LIMIT: bytes of a `.history` or `.backup` file.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
@@ -38,7 +36,7 @@ pub(super) struct Source {
 pub(super) enum SourceContent {
     /// All of it.
     Whole(Vec<u8>),
-    /// It is read as it is stored, several times.
+    /// It is read as it is stored.
     File(File),
 }
 
@@ -120,15 +118,12 @@ impl Source {
         Ok(())
     }
 
-    /// What is to be stored: read once, when it fits in memory.
-    pub(super) fn read(mut self) -> Result<SourceContent, ArchiveError> {
-        if let Some(text) = self.text.take() {
-            return Ok(SourceContent::Whole(text));
+    /// What is to be stored.
+    pub(super) fn content(self) -> SourceContent {
+        match self.text {
+            Some(text) => SourceContent::Whole(text),
+            None => SourceContent::File(self.file),
         }
-        if self.bytes > WHOLE_BYTES_MAX {
-            return Ok(SourceContent::File(self.file));
-        }
-        self.read_whole().map(SourceContent::Whole)
     }
 
     /// Its size must be the same at the end.

@@ -3,6 +3,8 @@
 //! Offsets count from the body's first byte. The copy makes an encrypted body self-describing; readers of format 1,
 //! where nothing is encrypted, pass over it: the header itself has the MAC.
 
+use std::io::{ErrorKind, Read};
+
 use super::compression::{CompressionError, CompressionLevel, FrameCompressor};
 use super::digest::{ContentDigest, DigestKeys, StoredHasher};
 use super::envelope::{EnvelopeError, HEADER_BYTES, ObjectHeader, SKIPPABLE_MAGIC};
@@ -13,6 +15,9 @@ use crate::error::{Classified, ErrorClass};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
+    /// The content cannot be read.
+    #[error("could not read the content")]
+    Read(#[source] std::io::Error),
     /// The header cannot be written.
     #[error("could not write the header")]
     Envelope(#[from] EnvelopeError),
@@ -30,6 +35,7 @@ pub enum BodyError {
 impl Classified for BodyError {
     fn class(&self) -> ErrorClass {
         match self {
+            Self::Read(error) => ErrorClass::of_io(error),
             Self::Envelope(error) => error.class(),
             Self::Compression(error) => error.class(),
             Self::SeekTable(error) => error.class(),
@@ -68,10 +74,7 @@ pub struct BodyLayout {
 impl BodyLayout {
     /// Begins a body; the bytes returned are its first.
     pub fn begin(header: &ObjectHeader) -> Result<(Self, Vec<u8>), BodyError> {
-        let copy = header.encode_copy()?;
-        let mut first = Vec::with_capacity(copy.len() + 8);
-        first.extend_from_slice(&copy_lead(copy.len()));
-        first.extend_from_slice(&copy);
+        let first = first_frame(header)?;
         let mut layout = Self { table: SeekTable::default(), stored_bytes: 0, plain_bytes: 0 };
         layout.add(first.len(), 0)?;
         Ok((layout, first))
@@ -104,7 +107,16 @@ impl BodyLayout {
     }
 }
 
-/// A whole object assembled in memory.
+/// The frame of the header's copy; as long for every header.
+fn first_frame(header: &ObjectHeader) -> Result<Vec<u8>, EnvelopeError> {
+    let copy = header.encode_copy()?;
+    let mut first = Vec::with_capacity(copy.len() + 8);
+    first.extend_from_slice(&copy_lead(copy.len()));
+    first.extend_from_slice(&copy);
+    Ok(first)
+}
+
+/// An object of which all that is stored was assembled in memory.
 #[derive(Debug)]
 pub struct AssembledObject {
     /// Its header, with every field known.
@@ -117,26 +129,34 @@ pub struct AssembledObject {
     pub plain_digest: ContentDigest,
 }
 
-/// Assembles an object in memory. Sizes and digests of `header` are set here, whatever they were.
+/// Assembles an object in memory, of content that is read once and of which one frame is in memory at a time. Sizes and
+/// digests of `header` are set here, whatever they were.
 ///
 /// `frame_bytes`: plain bytes per frame, at most [`super::MAX_FRAME_PLAIN_BYTES`].
 pub fn assemble_object(
     mut header: ObjectHeader,
-    plain: &[u8],
+    plain: &mut dyn Read,
     frame_bytes: usize,
     level: CompressionLevel,
     keys: &DigestKeys,
 ) -> Result<AssembledObject, BodyError> {
-    header.plain_bytes = Some(plain.len() as u64);
-    let plain_digest = keys.plain_digest(plain);
-    header.plain_digest = Some(plain_digest);
+    // Its copy of the header is the right one at the end.
     let (mut layout, mut body) = BodyLayout::begin(&header)?;
-    let mut compressor = FrameCompressor::new(level)?;
-    for piece in plain.chunks(frame_bytes) {
+    let copy = ..body.len();
+    let (mut hasher, mut compressor) = (keys.plain_hasher(), FrameCompressor::new(level)?);
+    // One piece of memory for all of it: fresh memory costs the system more than reading into it.
+    let mut piece = vec![0; frame_bytes];
+    loop {
+        let filled = fill(plain, &mut piece).map_err(BodyError::Read)?;
+        let Some(piece) = piece.get(..filled).filter(|piece| !piece.is_empty()) else { break };
+        hasher.update(piece);
         let frame = compressor.compress(piece)?;
         layout.add(frame.len(), piece.len())?;
         body.extend_from_slice(&frame);
     }
+    let plain_digest = hasher.finish();
+    (header.plain_bytes, header.plain_digest) = (Some(layout.plain_bytes()), Some(plain_digest));
+    body.splice(copy, first_frame(&header)?);
     body.extend_from_slice(&layout.finish()?);
     let mut stored = StoredHasher::default();
     stored.update(&body);
@@ -144,4 +164,18 @@ pub fn assemble_object(
     header.body_digest = Some(stored.finish());
     let header_bytes = header.encode(keys)?;
     Ok(AssembledObject { header, header_bytes, body, plain_digest })
+}
+
+/// Fills `piece` from where a reader is, and says how many bytes came: fewer only at the end.
+pub(crate) fn fill(from: &mut dyn Read, piece: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }

@@ -12,6 +12,7 @@ mod pages;
 mod seek_table;
 
 pub(crate) use body::copy_lead;
+pub(crate) use body::fill;
 pub use body::{AssembledObject, BodyError, BodyLayout, FramePlace, assemble_object};
 pub use compression::{CompressionError, CompressionLevel, FrameCompressor, FrameDecompressor, MAX_FRAME_PLAIN_BYTES};
 pub use digest::{ContentDigest, DigestKeys, PlainHasher, StoredHasher, WriterSecret};

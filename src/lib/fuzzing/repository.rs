@@ -130,7 +130,7 @@ fn object_of(choice: u8, rest: &[u8], keys: &DigestKeys) -> Vec<u8> {
                 rest.split_first_chunk::<2>().map_or((0, rest), |(at, patch)| (u16::from_le_bytes(*at), patch));
             let plain: Vec<u8> = (0..3000u16).flat_map(u16::to_le_bytes).collect();
             let level = CompressionLevel::new(1).expect("a level");
-            let whole = assemble_object(header(), &plain, 2000, level, keys).expect("an object");
+            let whole = assemble_object(header(), &mut &plain[..], 2000, level, keys).expect("an object");
             let mut bytes = [&whole.header_bytes[..], &whole.body].concat();
             let end = bytes.len();
             let at = usize::from(at) % end;

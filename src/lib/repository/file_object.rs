@@ -13,6 +13,7 @@ use super::object::{OBJECT_FRAME_BYTES, ObjectSpec};
 use super::writer::Writer;
 use crate::codec::{
     BodyError, BodyLayout, CompressionLevel, ContentDigest, FrameCompressor, ObjectHeader, PlainHasher, StoredHasher,
+    fill,
 };
 use crate::store::{ObjectBody, ObjectKey, PartSource, PartsAbandoned, PutOutcome, block_on};
 
@@ -31,12 +32,12 @@ pub(crate) struct FileObject {
 }
 
 impl Repository {
-    /// Creates an object of what is in a file, unless one of that key exists.
+    /// Creates an object of what is in a file, of which the size may be known, unless one of that key exists.
     pub(crate) fn create_object_of_file(
         &self,
         key: &ObjectKey,
         spec: &ObjectSpec,
-        file: &mut (dyn ReadSeek + Send),
+        (file, expected_bytes): (&mut (dyn ReadSeek + Send), Option<u64>),
         level: CompressionLevel,
         writer: &Writer,
     ) -> Result<FileObject, RepositoryError> {
@@ -44,6 +45,9 @@ impl Repository {
         let mut header = self.new_header(spec, writer);
         let plain_digest = self.digest_file(file).map_err(read_failed)?;
         let plain_bytes = file.stream_position().map_err(read_failed)?;
+        if expected_bytes.is_some_and(|expected| expected != plain_bytes) {
+            return Err(RepositoryError::SourceChanged { name: spec.name.clone() });
+        }
         (header.plain_digest, header.plain_bytes) = (Some(plain_digest), Some(plain_bytes));
         // The second pass counts and digests what the third one will store.
         let assemble = |source| RepositoryError::Assemble { name: spec.name.clone(), source };
@@ -73,11 +77,10 @@ impl Repository {
         let mut piece = vec![0; OBJECT_FRAME_BYTES];
         file.seek(SeekFrom::Start(0))?;
         loop {
-            match file.read(&mut piece) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(count) => hasher.update(piece.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            let filled = fill(file, &mut piece)?;
+            match piece.get(..filled) {
+                Some(filled) if !filled.is_empty() => hasher.update(filled),
+                _ => return Ok(hasher.finish()),
             }
         }
     }
@@ -88,6 +91,7 @@ struct FileParts<'a> {
     first: Option<Vec<u8>>,
     layout: Option<BodyLayout>,
     compressor: FrameCompressor,
+    piece: Vec<u8>,
     file: &'a mut (dyn ReadSeek + Send),
     hasher: PlainHasher,
     expected: Option<ContentDigest>,
@@ -113,6 +117,7 @@ impl<'a> FileParts<'a> {
             first: Some(first),
             layout: Some(layout),
             compressor: FrameCompressor::new(level)?,
+            piece: vec![0; OBJECT_FRAME_BYTES],
             file,
             hasher: repository.keys().plain_hasher(),
             expected: header.plain_digest,
@@ -133,13 +138,11 @@ impl<'a> FileParts<'a> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first.into()));
         }
-        let mut plain = Vec::new();
-        let limit = OBJECT_FRAME_BYTES as u64;
-        Read::take(&mut *self.file, limit).read_to_end(&mut plain).map_err(PartFailure::Read)?;
+        let filled = fill(self.file, &mut self.piece).map_err(PartFailure::Read)?;
         let Some(layout) = self.layout.as_mut() else { return Ok(None) };
-        if !plain.is_empty() {
-            self.hasher.update(&plain);
-            let frame = self.compressor.compress(&plain).map_err(|error| PartFailure::Body(error.into()))?;
+        if let Some(plain) = self.piece.get(..filled).filter(|plain| !plain.is_empty()) {
+            self.hasher.update(plain);
+            let frame = self.compressor.compress(plain).map_err(|error| PartFailure::Body(error.into()))?;
             layout.add(frame.len(), plain.len()).map_err(PartFailure::Body)?;
             return Ok(Some(frame.into()));
         }

@@ -1,5 +1,7 @@
 //! Creating and loading whole objects: the envelope around plain bytes, and the checks on the way back.
 
+use std::io::Read;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +10,7 @@ use super::error::{Damage, RepositoryError};
 use super::object_reader::{ObjectReader, SinkError};
 use super::writer::Writer;
 use crate::codec::{
-    AssembledObject, CompressionLevel, ContentDigest, EnvelopeError, HEADER_BYTES, ObjectHeader, ObjectKind,
+    AssembledObject, BodyError, CompressionLevel, ContentDigest, EnvelopeError, HEADER_BYTES, ObjectHeader, ObjectKind,
     assemble_object,
 };
 use crate::error::{Classified, ErrorClass};
@@ -83,13 +85,15 @@ impl Repository {
     pub(crate) fn assemble(
         &self,
         spec: &ObjectSpec,
-        plain: &[u8],
+        plain: &mut dyn Read,
         level: CompressionLevel,
         writer: &Writer,
     ) -> Result<AssembledObject, RepositoryError> {
-        let header = self.new_header(spec, writer);
-        assemble_object(header, plain, OBJECT_FRAME_BYTES, level, &self.keys)
-            .map_err(|source| RepositoryError::Assemble { name: spec.name.clone(), source })
+        let (header, name) = (self.new_header(spec, writer), spec.name.clone());
+        assemble_object(header, plain, OBJECT_FRAME_BYTES, level, &self.keys).map_err(|error| match error {
+            BodyError::Read(source) => RepositoryError::ReadSource { name, source },
+            source => RepositoryError::Assemble { name, source },
+        })
     }
 
     /// Creates an object of `plain`, unless one of that key exists; says which, and the digest of `plain`.
@@ -104,7 +108,7 @@ impl Repository {
         if found > WHOLE_BYTES_MAX {
             return Err(RepositoryError::TooLarge { name: spec.name.clone(), found, limit: WHOLE_BYTES_MAX });
         }
-        let object = self.assemble(spec, plain, CompressionLevel::DEFAULT, writer)?;
+        let object = self.assemble(spec, &mut &*plain, CompressionLevel::DEFAULT, writer)?;
         let body = ObjectBody::Whole(&object.body);
         let outcome = block_on(self.store.put_new(key, &object.header_bytes, body))?;
         Ok((outcome, object.plain_digest))

@@ -1,8 +1,11 @@
 //! The WAL archive of one cluster: one name, one content, for ever.
 
-use jiff::Timestamp;
-
 mod listing;
+
+use std::convert::Infallible;
+use std::io::Read;
+
+use jiff::Timestamp;
 
 use super::Repository;
 use super::cluster::ClusterRef;
@@ -10,24 +13,28 @@ use super::error::{Damage, RepositoryError};
 use super::file_object::ReadSeek;
 use super::layout;
 use super::object::{ObjectSpec, Stored};
-use super::object_reader::ObjectReader;
+use super::object_reader::{ObjectReader, SinkError};
 use super::writer::{Writer, WriterDescription};
-use crate::codec::{CompressionLevel, ContentDigest, HEADER_BYTES, ObjectHeader, WriterId};
+use crate::codec::{AssembledObject, CompressionLevel, ContentDigest, HEADER_BYTES, ObjectHeader, WriterId};
 use crate::pg::{WalFileName, WalSegmentName};
-use crate::store::{ObjectBody, ObjectKey, PutOutcome, block_on};
+use crate::store::{ObjectBody, ObjectKey, PutOutcome, StoreError, block_on};
 
 pub(crate) use listing::{ListedWal, UnlistedWal};
 
 /// LIMIT: bytes of a `.history` or `.backup` file.
 const TEXT_FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// LIMIT: bytes of a file of which what is stored is held in memory.
+const ONE_PASS_BYTES_MAX: u64 = 16 << 20;
+
 /// The content of a WAL file.
 pub enum WalFileContent<'a> {
     /// All of it, read once.
     Whole(&'a [u8]),
-    /// A file too large for memory: it is read once for its digest, once for the size and digest of what is stored, and
-    /// once to store it; every pass must give the digest of the first.
-    File(&'a mut (dyn ReadSeek + Send)),
+    /// A file of that many bytes. What is stored of a small one is held in memory, so it is read once; a larger one is read
+    /// once for its digest, once for the size and digest of what is stored, and once to store it, and every pass must give
+    /// the digest of the first.
+    File(&'a mut (dyn ReadSeek + Send), u64),
 }
 
 /// A WAL file in the archive.
@@ -73,14 +80,22 @@ impl<'a> WalArchive<'a> {
     ) -> Result<Stored, RepositoryError> {
         self.repository.introduce(&self.cluster.name, writer)?;
         let (key, spec) = (self.key(name)?, self.spec(name));
+        let put = |object: AssembledObject| -> Result<_, RepositoryError> {
+            let body = ObjectBody::Whole(&object.body);
+            Ok((block_on(self.repository.store.put_new(&key, &object.header_bytes, body))?, object.header))
+        };
         let (outcome, header) = match content {
-            WalFileContent::Whole(bytes) => {
-                let object = self.repository.assemble(&spec, bytes, level, writer)?;
-                let body = ObjectBody::Whole(&object.body);
-                (block_on(self.repository.store.put_new(&key, &object.header_bytes, body))?, object.header)
+            WalFileContent::Whole(mut bytes) => put(self.repository.assemble(&spec, &mut bytes, level, writer)?)?,
+            WalFileContent::File(file, bytes) if bytes <= ONE_PASS_BYTES_MAX => {
+                let mut content = Read::take(file, bytes.saturating_add(1));
+                let object = self.repository.assemble(&spec, &mut content, level, writer)?;
+                if object.header.plain_bytes != Some(bytes) {
+                    return Err(RepositoryError::SourceChanged { name: spec.name });
+                }
+                put(object)?
             }
-            WalFileContent::File(file) => {
-                let created = self.repository.create_object_of_file(&key, &spec, file, level, writer)?;
+            WalFileContent::File(file, bytes) => {
+                let created = self.repository.create_object_of_file(&key, &spec, (file, Some(bytes)), level, writer)?;
                 (created.outcome, created.header)
             }
         };
@@ -113,6 +128,15 @@ impl<'a> WalArchive<'a> {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the store has a file of that name, whatever is in it.
+    pub fn has(&self, name: &WalFileName) -> Result<bool, RepositoryError> {
+        match block_on(self.repository.store.size(&self.key(name)?)) {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -196,7 +220,12 @@ impl<'a> WalArchive<'a> {
         if expected != found {
             return Err(self.repository.damaged(key, Damage::Size { expected, found }));
         }
-        Ok(Stored::Identical)
+        // Whoever hears "identical" removes his own: a header does not say that what is behind it is whole.
+        match ObjectReader::open(self.repository, key, spec)?.read_to(&mut |_| Ok::<(), Infallible>(())) {
+            Ok(()) => Ok(Stored::Identical),
+            Err(SinkError::Repository(error)) => Err(error),
+            Err(SinkError::Sink(never)) => match never {},
+        }
     }
 }
 
@@ -255,17 +284,58 @@ mod tests {
         assert!(archive.open(&WalFileName::parse("000000010000000000000004").unwrap()).unwrap().is_none());
     }
 
+    /// PostgreSQL archives a file again when it does not know that it was stored, as after a crash, and removes it then.
     #[test]
-    fn a_file_stored_in_two_passes_equals_one_stored_whole() {
+    fn what_is_damaged_is_not_called_identical() {
         let test = testing::repository();
         let archive = WalArchive::new(&test.repository, &test.cluster);
         let content: Vec<u8> = (0..3_000_001u32).map(|n| (n / 50) as u8).collect();
         let name = WalFileName::Segment(segment(1));
+        let store = || archive.store(&name, WalFileContent::Whole(&content), CompressionLevel::DEFAULT, &test.writer);
+        store().unwrap();
+        let path = test.root().join(archive.key(&name).unwrap().as_str());
+        let whole = std::fs::read(&path).unwrap();
+        for at in (1020..whole.len()).step_by(whole.len() / 20) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, damaged).unwrap();
+            let error = store().unwrap_err();
+            assert_eq!(error.class(), ErrorClass::Corrupt, "{at}: {error}");
+        }
+        std::fs::write(&path, whole).unwrap();
+        assert_eq!(store().unwrap(), Stored::Identical);
+    }
+
+    #[test]
+    fn a_file_is_stored_the_same_in_one_pass_and_in_three() {
+        let test = testing::repository();
+        let archive = WalArchive::new(&test.repository, &test.cluster);
+        let store = |name: &WalFileName, content: WalFileContent<'_>| {
+            archive.store(name, content, CompressionLevel::DEFAULT, &test.writer)
+        };
+        let large = usize::try_from(ONE_PASS_BYTES_MAX).unwrap() + 1;
+        for (number, length) in [(2, 0), (3, 1 << 20), (4, large - 1), (5, large)] {
+            let content: Vec<u8> = (0..length).map(|n| (n / 50) as u8).collect();
+            let (name, bytes) = (WalFileName::Segment(segment(number)), length as u64);
+            let mut file = std::io::Cursor::new(content.clone());
+            for wrong in [bytes + 1, bytes.saturating_sub(1)].into_iter().filter(|wrong| *wrong != bytes) {
+                let error = store(&name, WalFileContent::File(&mut file, wrong)).unwrap_err();
+                assert!(matches!(error, RepositoryError::SourceChanged { .. }), "{length} {error:?}");
+                file.set_position(0);
+            }
+            assert_eq!(store(&name, WalFileContent::File(&mut file, bytes)).unwrap(), Stored::Created);
+            assert_eq!(store(&name, WalFileContent::Whole(&content)).unwrap(), Stored::Identical);
+            let key = archive.key(&name).unwrap();
+            let stored = |key| std::fs::read(test.root().join(ObjectKey::as_str(key))).unwrap();
+            let once = stored(&key);
+            assert!(block_on(test.repository.store.delete(&key)).unwrap());
+            store(&name, WalFileContent::Whole(&content)).unwrap();
+            assert!(once == stored(&key), "{length}");
+        }
+        let content: Vec<u8> = (0..3_000_001u32).map(|n| (n / 50) as u8).collect();
+        let name = WalFileName::Segment(segment(1));
         let mut file = std::io::Cursor::new(content.clone());
-        let stored = archive.store(&name, WalFileContent::File(&mut file), CompressionLevel::DEFAULT, &test.writer);
-        assert_eq!(stored.unwrap(), Stored::Created);
-        let again = archive.store(&name, WalFileContent::Whole(&content), CompressionLevel::DEFAULT, &test.writer);
-        assert_eq!(again.unwrap(), Stored::Identical);
+        assert_eq!(store(&name, WalFileContent::File(&mut file, 3_000_001)).unwrap(), Stored::Created);
         let mut read = Vec::new();
         archive
             .open(&name)
@@ -303,9 +373,10 @@ mod tests {
         let test = testing::repository();
         let archive = WalArchive::new(&test.repository, &test.cluster);
         let name = WalFileName::Segment(segment(1));
-        let mut file = Changing(std::io::Cursor::new(vec![0; 100]), 0);
-        let error =
-            archive.store(&name, WalFileContent::File(&mut file), CompressionLevel::DEFAULT, &test.writer).unwrap_err();
+        let bytes = ONE_PASS_BYTES_MAX + 1;
+        let mut file = Changing(std::io::Cursor::new(vec![0; usize::try_from(bytes).unwrap()]), 0);
+        let content = WalFileContent::File(&mut file, bytes);
+        let error = archive.store(&name, content, CompressionLevel::DEFAULT, &test.writer).unwrap_err();
         assert!(matches!(error, RepositoryError::SourceChanged { .. }), "{error:?}");
         assert!(archive.open(&name).unwrap().is_none());
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use scene::{BACKUP_HISTORY, HISTORY_OF_1, SEGMENT, Scene};
 
-use super::source::{Source, SourceContent};
 use super::{ArchiveError, ArchiveOptions, run_within};
 use crate::pg::testing::wal_segment;
 use crate::pg::{PgMajorVersion, WalFileName, WalSegmentSize};
@@ -84,22 +83,6 @@ fn the_first_segment_of_a_new_timeline_is_stored() {
     let name = "000000020000000000000003";
     scene.write(name, &wal_segment(name, 1));
     assert_eq!(scene.archive(name).unwrap().stored, Stored::Created);
-}
-
-/// Of 16 MiB, a segment and its compressed form are within what the program may hold in memory, 64 MiB; of 32, not.
-#[test]
-fn no_segment_of_more_than_16_mib_is_held_in_memory() {
-    let scene = Scene::new();
-    for (mebibytes, is_held) in [(1u64, true), (16, true), (32, false), (64, false), (1024, false)] {
-        let bytes = mebibytes << 20;
-        let mut beginning = wal_segment(SEGMENT, 1);
-        beginning[8..16].copy_from_slice(&(3 * bytes).to_le_bytes());
-        beginning[32..36].copy_from_slice(&u32::try_from(bytes).unwrap().to_le_bytes());
-        scene.write(SEGMENT, &beginning);
-        std::fs::File::options().write(true).open(scene.path(SEGMENT)).unwrap().set_len(bytes).unwrap();
-        let content = Source::open(&scene.path(SEGMENT), None, &scene.data).unwrap().read().unwrap();
-        assert_eq!(matches!(content, SourceContent::Whole(_)), is_held, "{mebibytes} MiB");
-    }
 }
 
 /// Larger than what is held in memory, a segment is read as it is stored.

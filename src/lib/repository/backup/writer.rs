@@ -228,7 +228,7 @@ impl BackupWriter {
         let object = layout::document(name);
         let (key, spec) = self.place(&object, ObjectKind::Document)?;
         let level = CompressionLevel::DEFAULT;
-        let stored = self.repository.create_object_of_file(&key, &spec, file, level, &self.writer)?;
+        let stored = self.repository.create_object_of_file(&key, &spec, (file, None), level, &self.writer)?;
         let digest = created(key, stored.outcome, stored.plain_digest)?;
         self.documents.push(DocumentRef { kind, name: name.to_owned(), path: None, bytes: stored.plain_bytes, digest });
         Ok(())

@@ -20,8 +20,6 @@ use crate::repository::{
 const PG_WAL: &str = "pg_wal";
 /// LIMIT: bytes that are copied at once.
 const PIECE_BYTES: usize = 1 << 20;
-/// LIMIT: larger segments are read several times, as they are stored, instead of being held in memory.
-const WHOLE_BYTES_MAX: u64 = 64 << 20;
 
 /// Where it is copied to, and how it is stored.
 pub(in super::super) struct OldWalCopy<'a> {
@@ -119,12 +117,7 @@ impl OldWalCopy<'_> {
         let path = self.data.path().join(place(&name));
         let mut file = self.data.open_file(&place(&name))?;
         let bytes = fs::bytes_of(&file, &path)?;
-        let stored = if bytes <= WHOLE_BYTES_MAX {
-            let content = fs::read_range_of(&file, &path, 0, usize::try_from(bytes).unwrap_or_default())?;
-            archive.store(&name, WalFileContent::Whole(&content), self.level, writer)
-        } else {
-            archive.store(&name, WalFileContent::File(&mut file), self.level, writer)
-        };
+        let stored = archive.store(&name, WalFileContent::File(&mut file, bytes), self.level, writer);
         Ok(stored.map(|_| ()))
     }
 }
