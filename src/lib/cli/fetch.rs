@@ -17,6 +17,7 @@ use crate::clock::SystemClock;
 use crate::config::{LogFormat, LogLevel, Overrides};
 use crate::error::Classified;
 use crate::fetch::{self, FetchError, FetchOptions};
+use crate::pg::{TimelineId, WalFileName};
 
 /// Hands one WAL file back from the repository, its digest checked
 #[derive(Debug, Clone, Parser)]
@@ -114,5 +115,9 @@ fn say_absent(printer: &Printer, absent: &FetchError) {
         fields.insert("class".to_owned(), json!(format!("{:?}", absent.class())));
         fields.insert("exit_status".to_owned(), json!(1));
     }
-    printer.event(LogLevel::Info, &absent.to_string(), fields);
+    // PostgreSQL asks for the history of the first timeline at every promotion from there, and it never was.
+    let never_was = WalFileName::TimelineHistory(TimelineId::FIRST);
+    let is_known = matches!(absent, FetchError::Absent { name, .. } if *name == never_was);
+    let level = if is_known { LogLevel::Debug } else { LogLevel::Info };
+    printer.event(level, &absent.to_string(), fields);
 }

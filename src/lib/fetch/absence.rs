@@ -22,6 +22,11 @@ pub(super) fn why_missing(
     segment_size: WalSegmentSize,
     clock: &dyn Clock,
 ) -> FetchError {
+    if *name == WalFileName::TimelineHistory(TimelineId::FIRST) {
+        // PostgreSQL asks for it at a promotion, and nothing ever wrote it.
+        let (cluster, store) = (archive.cluster().clone(), store.to_owned());
+        return FetchError::Absent { name: *name, cluster, store };
+    }
     let question = Question { archive, store, name: *name, segment_size, clock };
     question.answer().unwrap_or_else(|error| error)
 }
@@ -83,8 +88,7 @@ impl Question<'_> {
             WalFileName::TimelineHistory(timeline) => {
                 let mut successors = self.descendants(timeline, |_| true)?;
                 let start = WalSegmentName::from_number(timeline, 0, self.segment_size);
-                // The first timeline has no history file.
-                if let Some(start) = start.filter(|_| timeline != TimelineId::FIRST) {
+                if let Some(start) = start {
                     successors.extend(self.next_segment(&start)?);
                 }
                 Ok(successors)

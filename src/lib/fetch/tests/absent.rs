@@ -13,7 +13,7 @@ const HISTORY_OF_1_AND_2: &[u8] = include_bytes!("../../../../tests/data/postgre
 fn absence_is_claimed_only_when_nothing_later_is_there() {
     let absent = ErrorClass::NotFound;
     let hole = ErrorClass::Corrupt;
-    let rows: [(&[&str], &str, ErrorClass); 25] = [
+    let rows: [(&[&str], &str, ErrorClass); 27] = [
         (&[], SEGMENT, absent),
         (&["000000010000000000000002"], SEGMENT, absent),
         (&["000000010000000000000004"], SEGMENT, hole),
@@ -38,10 +38,13 @@ fn absence_is_claimed_only_when_nothing_later_is_there() {
         (&["00000002.history", "000000020000000000000003"], "00000003.history", absent),
         (&["00000003.history:1"], "00000002.history", absent),
         (&["00000003.history:1,2"], "00000002.history", hole),
-        (&["00000003.history:1,2"], "00000001.history", hole),
         (&["000000020000000000000003"], "00000002.history", hole),
         (&["000000020000000000000003.partial"], "00000002.history", absent),
+        // The first timeline has none, whatever descends from it.
         (&["000000010000000000000003"], "00000001.history", absent),
+        (&["00000002.history"], "00000001.history", absent),
+        (&["00000003.history:1,2"], "00000001.history", absent),
+        (&["00000003.history:damaged"], "00000001.history", absent),
         (&["00000003.history:damaged"], "00000002.history", hole),
     ];
     for (archived, asked, expected) in rows {
@@ -140,6 +143,7 @@ fn what_a_listed_backup_had_is_missing_and_never_absent() {
         let text = error.to_string();
         assert!(text.contains(asked) && text.contains("\"000000010000000000000002\""), "{text}");
     }
+    assert_eq!(scene.fetch("00000001.history").unwrap_err().class(), ErrorClass::NotFound);
     scene.store_segment("000000010000000000000002");
     for asked in ["0000000100000000000000F0", "000000020000000000000001", "00000002.history"] {
         assert_eq!(scene.fetch(asked).unwrap_err().class(), ErrorClass::NotFound, "{asked}");
