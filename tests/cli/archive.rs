@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::{Outcome, SilentFileSystem, SmallFileSystem, TestAccount, TestFolder, peak_kib};
 use crate::wal_host::{NEXT, OTHER_CONTROL_FILE, SEGMENT, WalHost, modes, segment, segment_of, set_mode};
 
-/// One line of error, which names the file and, when the repository failed, the repository.
+/// One line of error, and hints.
 #[track_caller]
 fn refused(outcome: Outcome, status: i32, says: &str) -> Outcome {
     let outcome = outcome.expect_code(status).expect_stderr(says);
@@ -120,6 +120,37 @@ fn every_cause_has_its_status() {
             "/pgv.toml --cluster main --upgraded",
         ),
         (
+            "another version",
+            |host| {
+                let mut newer = segment(SEGMENT, 0);
+                newer[..2].copy_from_slice(&0xD110_u16.to_le_bytes());
+                host.write(SEGMENT, &newer);
+            },
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            13,
+            "is WAL of PostgreSQL 15 where cluster \"main\" is registered with 13 in repository",
+        ),
+        (
+            "another segment size",
+            |host| {
+                let mut larger = segment(SEGMENT, 0);
+                larger.resize(2 << 20, 0);
+                larger[8..16].copy_from_slice(&(3_u64 * (2 << 20)).to_le_bytes());
+                larger[32..36].copy_from_slice(&(2_u32 << 20).to_le_bytes());
+                host.write(SEGMENT, &larger);
+            },
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            13,
+            "a segment of 2097152 bytes where cluster \"main\" is registered with 1048576 in repository",
+        ),
+        (
+            "a clone",
+            |host| host.configure(&host.folder.make("production")),
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            13,
+            "cluster \"main\" has its data directory at",
+        ),
+        (
             "unmounted",
             |host| fs::rename(&host.repository, host.folder.join("away")).unwrap(),
             "ARCHIVE pg_wal/SEGMENT SEGMENT",
@@ -172,6 +203,18 @@ fn every_cause_has_its_status() {
             "is damaged",
         ),
         (
+            "a flipped bit",
+            |host| {
+                host.archive(SEGMENT).success();
+                let mut bytes = fs::read(host.stored(SEGMENT)).unwrap();
+                bytes[1020] ^= 1;
+                fs::write(host.stored(SEGMENT), bytes).unwrap();
+            },
+            "ARCHIVE pg_wal/SEGMENT SEGMENT",
+            20,
+            "the next try stores this file in its place",
+        ),
+        (
             "a newer format",
             |host| fs::write(host.repository.join("repository.json"), r#"{"format": 2}"#).unwrap(),
             "ARCHIVE pg_wal/SEGMENT SEGMENT",
@@ -205,7 +248,9 @@ fn every_cause_has_its_status() {
         let fill = |text: &str| text.replace("SEGMENT", SEGMENT).replace("NEXT", NEXT);
         let outcome = refused(host.sh(&fill(line)), status, &fill(says));
         if status > 12 {
-            assert!(outcome.stderr.contains(host.repository.to_str().unwrap()) || status == 19, "{what}: {outcome}");
+            let error = outcome.stderr.lines().find(|line| line.contains(": error: ")).unwrap();
+            let names = [host.repository.to_str().unwrap(), SEGMENT];
+            assert!(names.iter().all(|name| error.contains(name)), "{what}: {outcome}");
         }
         set_mode(
             &[host.repository.clone(), host.folder.join("away")].into_iter().find(|path| path.exists()).unwrap(),
@@ -221,7 +266,9 @@ fn a_repository_that_never_answers_is_given_up_in_time() {
     fs::rename(host.repository.join("main"), host.folder.join("away")).unwrap();
     let _silent = SilentFileSystem::mount(&host.folder, "repository/main");
     let line = format!("ARCHIVE --timeout 300ms pg_wal/{SEGMENT} {SEGMENT}");
-    refused(host.sh(&line), 19, "hint: The repository does not answer.");
+    let outcome = refused(host.sh(&line), 19, "hint: The repository does not answer.");
+    let repository = host.repository.display();
+    outcome.expect_stderr(&format!("\"pg_wal/{SEGMENT}\" was not stored in repository \"{repository}\" within "));
 }
 
 #[test]
@@ -266,9 +313,36 @@ fn a_clone_is_refused_before_it_can_conflict() {
         .expect_stderr("hint: To archive this one under another name: ")
         .expect_stderr(&format!("pgv init --config {config} --cluster NEW -D {data}, then"))
         .expect_stderr(&format!("set pgdata = \"{data}\" in [cluster.main]"));
+    // A variable chooses among clusters, and a copy of the server has it, too.
+    host.folder.write("pgv.env", "PGV_CLUSTER=main\n");
+    let env_file = host.folder.join("pgv.env");
+    let by_variable = ["PGV_CLUSTER=main", &format!("PGV_ENV_FILE={}", env_file.display())];
+    for variable in by_variable {
+        let outcome = host.sh(&format!("export {variable}; ARCHIVE pg_wal/{SEGMENT} {SEGMENT}"));
+        refused(outcome, 13, "cluster \"main\" has its data directory at");
+    }
+    host.register("copy");
+    host.configure_both(&production, &host.data);
+    let outcome = host.sh(&format!("export PGV_CLUSTER=main; ARCHIVE pg_wal/{SEGMENT} {SEGMENT}"));
+    refused(outcome, 13, "cluster \"main\" has its data directory at");
     assert!(!host.stored(SEGMENT).exists());
     host.sh(&format!("ARCHIVE --cluster main pg_wal/{SEGMENT} {SEGMENT}")).success();
     assert!(host.stored(SEGMENT).exists());
+}
+
+/// In its own directory, and where none is configured, a variable names the cluster as it always did.
+#[test]
+fn a_variable_names_the_cluster() {
+    let host = WalHost::new("archive");
+    host.write(SEGMENT, &segment(SEGMENT, 1));
+    let archive = format!("export PGV_CLUSTER=main; ARCHIVE pg_wal/{SEGMENT} {SEGMENT}");
+    host.register("copy");
+    host.configure_both(&host.data, &host.folder.make("copy"));
+    host.sh(&archive).success();
+    let repository = host.repository.display();
+    host.folder.write("pgv.toml", format!("[[repo]]\nurl = \"{repository}\"\n"));
+    host.sh(&archive).success();
+    host.sh("export PGV_CLUSTER=other; ARCHIVE pg_wal/000000010000000000000003").expect_code(10);
 }
 
 /// A path need not be text.

@@ -99,10 +99,12 @@ pub enum ArchiveError {
         source: SelectionError,
     },
     /// The segment is of another major version than the registered one.
-    #[error("\"{}\" is WAL of PostgreSQL {found} where cluster \"{cluster}\" is registered with {expected}", path.display())]
+    #[error("\"{}\" is WAL of PostgreSQL {found} where cluster \"{cluster}\" is registered with {expected} in {store}", path.display())]
     OtherVersion {
         /// Its path.
         path: PathBuf,
+        /// The repository.
+        store: String,
         /// The cluster.
         cluster: ClusterName,
         /// The registered version.
@@ -111,10 +113,12 @@ pub enum ArchiveError {
         found: PgMajorVersion,
     },
     /// The segment has another size than the registered one.
-    #[error("\"{}\" is a segment of {} bytes where cluster \"{cluster}\" is registered with {}", path.display(), found.bytes(), expected.bytes())]
+    #[error("\"{}\" is a segment of {} bytes where cluster \"{cluster}\" is registered with {} in {store}", path.display(), found.bytes(), expected.bytes())]
     OtherSegmentSize {
         /// Its path.
         path: PathBuf,
+        /// The repository.
+        store: String,
         /// The cluster.
         cluster: ClusterName,
         /// The registered size.
@@ -123,8 +127,12 @@ pub enum ArchiveError {
         found: WalSegmentSize,
     },
     /// This is another data directory than the cluster's.
-    #[error("cluster \"{cluster}\" has its data directory at \"{}\", but this is \"{}\"", pgdata.display(), here.display())]
+    #[error("could not archive \"{}\" in {store}: cluster \"{cluster}\" has its data directory at \"{}\", but this is \"{}\"", path.display(), pgdata.display(), here.display())]
     OtherDirectory {
+        /// The path of the file.
+        path: PathBuf,
+        /// The repository.
+        store: String,
         /// The cluster.
         cluster: ClusterName,
         /// The data directory in the configuration.
@@ -142,10 +150,12 @@ pub enum ArchiveError {
         source: RepositoryError,
     },
     /// Not done in time.
-    #[error("\"{}\" was not stored within {} s", path.display(), limit.as_secs())]
+    #[error("\"{}\" was not stored in repository \"{}\" within {} s", path.display(), repository.display(), limit.as_secs())]
     TimedOut {
         /// Its path.
         path: PathBuf,
+        /// The directory of the repository.
+        repository: PathBuf,
         /// How long was waited.
         limit: Duration,
     },

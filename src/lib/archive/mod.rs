@@ -4,6 +4,7 @@
 //! pg_wal is ever written. What PostgreSQL demands is in its `src/backend/postmaster/pgarch.c`.
 
 mod error;
+mod histories;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::repository::{
 };
 
 pub use error::ArchiveError;
+use histories::Histories;
 use source::{Source, SourceContent};
 
 /// What to archive, and where.
@@ -42,6 +44,8 @@ pub struct ArchiveOptions {
     pub now: Timestamp,
     /// How hard to compress.
     pub level: CompressionLevel,
+    /// The directory of the repository.
+    pub repository_path: PathBuf,
     /// Opens the repository.
     pub open_repository: Box<dyn FnOnce() -> Result<Repository, RepositoryError> + Send>,
 }
@@ -57,6 +61,8 @@ pub struct ArchiveReport {
     pub stored: Stored,
     /// Its size.
     pub bytes: u64,
+    /// What the person should mend although it is stored.
+    pub warning: Option<String>,
 }
 
 /// Archives one file, or gives up when `limit` has passed.
@@ -65,7 +71,7 @@ pub struct ArchiveReport {
 /// process. Nothing half-written can count, whenever that is.
 pub fn run_within(options: ArchiveOptions, limit: Duration) -> Result<ArchiveReport, ArchiveError> {
     let deadline = Deadline::after(limit);
-    let path = options.path.clone();
+    let (path, repository) = (options.path.clone(), options.repository_path.clone());
     let (sender, receiver) = mpsc::sync_channel(1);
     let worker = std::thread::Builder::new().name("archive".to_owned()).spawn(move || {
         let _ = sender.send(run(options));
@@ -73,7 +79,7 @@ pub fn run_within(options: ArchiveOptions, limit: Duration) -> Result<ArchiveRep
     let worker = worker.map_err(ArchiveError::Thread)?;
     match receiver.recv_timeout(deadline.remaining()) {
         Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(ArchiveError::TimedOut { path, limit }),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(ArchiveError::TimedOut { path, repository, limit }),
         Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => Err(ArchiveError::Thread(std::io::Error::other("it ended without an answer"))),
@@ -91,19 +97,29 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     let selected = repository
         .select_cluster_at(&options.selection, source.system_identifier, Some(&options.working_directory))
         .map_err(|source| ArchiveError::Selection { path: path.clone(), source })?;
-    source.check_identity(&selected.identity)?;
-    refuse_clone(&selected, &options.working_directory)?;
+    source.check_identity(&selected.identity, &repository)?;
+    refuse_clone(&path, &repository, &selected, &options.working_directory)?;
     let directory = fs::real_path(&data_directory).unwrap_or(data_directory);
     let writer = Writer::new(&repository, WriterDescription::new(&options.host, &directory, options.now));
     let (name, bytes) = (source.name, source.bytes);
     let archive = WalArchive::new(&repository, &selected.cluster);
+    let histories = Histories {
+        archive: &archive,
+        identity: &selected.identity,
+        segment: &path,
+        data_directory: &directory,
+        level: options.level,
+        writer: &writer,
+    };
+    // First, so that no segment is there for long without it.
+    let warning = histories.store_missing(&name);
     let mut content = source.content();
     let content = match &mut content {
         SourceContent::Whole(content) => WalFileContent::Whole(content),
         SourceContent::File(file) => WalFileContent::File(file, bytes),
     };
     let stored = archive.store(&name, content, options.level, &writer).map_err(failed)?;
-    Ok(ArchiveReport { name, cluster: selected.cluster, stored, bytes })
+    Ok(ArchiveReport { name, cluster: selected.cluster, stored, bytes, warning })
 }
 
 /// The data directory that the file belongs to: what PostgreSQL runs us in, unless the file lies in another pg_wal.
@@ -114,12 +130,23 @@ fn data_directory(path: &Path, working_directory: &Path) -> PathBuf {
 
 /// A clone must never archive into its original's tree. One on another host whose directory has the same path is not
 /// told by it: its first segment that differs from the original's is refused, and so is every backup of it.
-fn refuse_clone(selected: &SelectedCluster, working_directory: &Path) -> Result<(), ArchiveError> {
+fn refuse_clone(
+    path: &Path,
+    repository: &Repository,
+    selected: &SelectedCluster,
+    working_directory: &Path,
+) -> Result<(), ArchiveError> {
     let Some(pgdata) = &selected.pgdata else { return Ok(()) };
     let here = fs::real_path(working_directory)?;
     match fs::real_path(pgdata) {
         Ok(there) if there == here => Ok(()),
         Err(error) if !error.is_not_found() => Err(error.into()),
-        _ => Err(ArchiveError::OtherDirectory { cluster: selected.cluster.name.clone(), pgdata: pgdata.clone(), here }),
+        _ => Err(ArchiveError::OtherDirectory {
+            path: path.to_owned(),
+            store: repository.describe(),
+            cluster: selected.cluster.name.clone(),
+            pgdata: pgdata.clone(),
+            here,
+        }),
     }
 }

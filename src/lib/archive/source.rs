@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::ArchiveError;
 use crate::fs;
 use crate::pg::{Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName};
-use crate::repository::ClusterIdentity;
+use crate::repository::{ClusterIdentity, Repository};
 use crate::server::{ControlFileReadError, read_control_file};
 
 /// LIMIT: bytes of a `.history` or `.backup` file.
@@ -104,16 +104,20 @@ impl Source {
     }
 
     /// What is registered of the cluster must fit the segment's header.
-    pub(super) fn check_identity(&self, identity: &ClusterIdentity) -> Result<(), ArchiveError> {
+    pub(super) fn check_identity(
+        &self,
+        identity: &ClusterIdentity,
+        repository: &Repository,
+    ) -> Result<(), ArchiveError> {
         let Some(header) = &self.header else { return Ok(()) };
-        let (path, cluster) = (self.path.clone(), identity.cluster.clone());
+        let (path, store, cluster) = (self.path.clone(), repository.describe(), identity.cluster.clone());
         if header.major != identity.major_version {
             let (expected, found) = (identity.major_version, header.major);
-            return Err(ArchiveError::OtherVersion { path, cluster, expected, found });
+            return Err(ArchiveError::OtherVersion { path, store, cluster, expected, found });
         }
         if header.segment_size != identity.wal_segment_size {
             let (expected, found) = (identity.wal_segment_size, header.segment_size);
-            return Err(ArchiveError::OtherSegmentSize { path, cluster, expected, found });
+            return Err(ArchiveError::OtherSegmentSize { path, store, cluster, expected, found });
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `pgv-archive`: the command line of the archiver. PostgreSQL runs it as `archive_command`.
 //!
-//! INVARIANT: it starts no runtime, says nothing on success, and never exits above 125.
+//! INVARIANT: it starts no runtime, says nothing on success but what is to be mended, and never exits above 125.
 
 use std::path::PathBuf;
 
@@ -85,9 +85,13 @@ pub(crate) fn run(args: ArchiveArgs, context: &Context) -> Result<Outcome, Box<d
         host: opening::host_name(),
         now: SystemClock.now(),
         level: settings.compression_level,
+        repository_path: repository.path.clone(),
         open_repository: Box::new(move || opening::open_repository(&repository)),
     };
     let report = archive::run_within(options, settings.timeout)?;
+    if let Some(warning) = &report.warning {
+        context.printer().message(LogLevel::Warn, warning);
+    }
     let what = match report.stored {
         Stored::Created => "stored",
         Stored::Identical => "already stored",

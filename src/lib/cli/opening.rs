@@ -7,7 +7,7 @@ use super::args::ConnectionArgs;
 use super::context::Context;
 use super::program::Program;
 use super::size::duration_text;
-use crate::config::{Configuration, LogLevel, RepoSettings};
+use crate::config::{ClusterSettings, Configuration, LogLevel, RepoSettings};
 use crate::error::{Classified, ErrorClass};
 use crate::fs::{self, Lock, LockHolder, LockKind};
 use crate::repository::{
@@ -117,17 +117,23 @@ pub(crate) fn clusters(
     }
 }
 
-/// Which cluster is meant: the one that was named, else the configured ones.
+/// Which cluster is meant: the one that was named, else the configured ones. One that a variable names keeps the data
+/// directory that is configured for it: a copy of a server has its variables, too.
 pub(crate) fn selection(configuration: &Configuration) -> ClusterSelection {
-    if let Some(name) = configuration.named_cluster() {
-        return ClusterSelection::Named(name.clone());
-    }
-    let configured = configuration.clusters().values().map(|cluster| ConfiguredCluster {
+    let named = match configuration.named_cluster() {
+        Some(name) if configuration.is_cluster_option() => return ClusterSelection::Named(name.clone()),
+        Some(_) => configuration.cluster().ok(),
+        None => None,
+    };
+    let configured = |cluster: &ClusterSettings| ConfiguredCluster {
         name: cluster.name.clone(),
         system_identifier: cluster.system_identifier,
         pgdata: cluster.pgdata.clone(),
-    });
-    ClusterSelection::Configured(configured.collect())
+    };
+    ClusterSelection::Configured(match &named {
+        Some(cluster) => vec![configured(cluster)],
+        None => configuration.clusters().values().map(configured).collect(),
+    })
 }
 
 /// How to reach the server: options, then the cluster's conninfo, then PG* variables, then PostgreSQL's defaults.

@@ -20,6 +20,7 @@ pub struct Configuration {
     pub(super) repo: Option<RepoSettings>,
     pub(super) clusters: BTreeMap<ClusterName, ClusterSettings>,
     pub(super) selected: Option<ClusterName>,
+    pub(super) is_cluster_option: bool,
     pub(super) command_options: Vec<(&'static str, OsString)>,
     pub(super) archive: ArchiveSettings,
     pub(super) fetch: FetchSettings,
@@ -217,6 +218,11 @@ impl Configuration {
     /// The cluster that was named by `--cluster` or `PGV_CLUSTER`. It need not be configured.
     pub fn named_cluster(&self) -> Option<&ClusterName> {
         self.selected.as_ref()
+    }
+
+    /// Whether `--cluster` named it, and no variable: who says so on the command line means this very directory, too.
+    pub fn is_cluster_option(&self) -> bool {
+        self.is_cluster_option
     }
 
     /// The cluster to work on: the one that was named, else the only one that is configured.

@@ -33,6 +33,7 @@ const GRACE_LIMIT: Duration = Duration::from_secs(366 * 86_400);
 pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
     let values = Values(&merged.values);
     let selected = values.optional("cluster", cluster_name)?;
+    let is_cluster_option = values.0.get("cluster").is_some_and(|value| matches!(value.origin, Origin::Flag(_)));
     let repo = repository(&values, merged.url_in_file.as_deref())?;
     let archive = ArchiveSettings {
         timeout: values.required("archive.timeout", duration_below(ARCHIVE_TIMEOUT_LIMIT))?,
@@ -82,6 +83,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         repo,
         clusters,
         selected,
+        is_cluster_option,
         command_options,
         archive,
         fetch,

@@ -434,12 +434,14 @@ fn the_sample_file_is_valid_and_shows_every_setting_with_its_default() {
 #[test]
 fn the_sample_file_of_variables_is_valid() {
     let sample = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/conf/pgv.env")).unwrap();
-    for text in [sample.clone(), uncommented(&sample)] {
+    // It names no cluster unless one is filled in.
+    for (text, cluster) in [(sample.clone(), None), (uncommented(&sample), Some(name("main")))] {
         let mut host = Host::new().write("pgv.env", &text).mode("pgv.env", 0o600);
         host.env_file = Some(host.path("pgv.env"));
         let configuration = host.load().unwrap();
         assert!(configuration.warnings().is_empty(), "{:?}", configuration.warnings());
-        assert_eq!(configuration.cluster().unwrap().name, name("main"));
+        assert_eq!(configuration.named_cluster(), cluster.as_ref());
+        assert!(!configuration.is_cluster_option());
     }
 }
 

@@ -85,6 +85,59 @@ fn the_first_segment_of_a_new_timeline_is_stored() {
     assert_eq!(scene.archive(name).unwrap().stored, Stored::Created);
 }
 
+/// A server that was promoted while archiving was off never hands its history over.
+#[test]
+fn a_history_that_the_archive_lacks_goes_before_the_first_segment() {
+    let (two, three, four) = ("00000002.history", "00000003.history", "00000004.history");
+    let of_three = [HISTORY_OF_1, b"2\t0/4000000\tno recovery target specified\n"].concat();
+    let of_four = [of_three.as_slice(), b"3\t0/5000000\tno recovery target specified\n"].concat();
+    for name in ["000000040000000000000005", "000000040000000000000005.partial"] {
+        let scene = Scene::new();
+        scene.write(name, &wal_segment("000000040000000000000005", 1));
+        // That of the second timeline is nowhere.
+        scene.write(three, &of_three);
+        scene.write(four, &of_four);
+        let report = scene.archive(name).unwrap();
+        assert_eq!((report.stored, report.warning), (Stored::Created, None), "{name}");
+        assert_eq!((scene.archived(three), scene.archived(four)), (of_three.clone(), of_four.clone()));
+        assert!(!scene.test.stored(two).exists());
+        assert_eq!(scene.archive(four).unwrap().stored, Stored::Identical);
+        // What is archived is not looked at again.
+        scene.write(four, b"");
+        assert_eq!(scene.archive(name).unwrap().warning, None);
+    }
+}
+
+#[test]
+fn a_history_that_cannot_be_used_is_told_and_holds_no_segment_up() {
+    let name = "000000020000000000000003";
+    for (content, words) in [
+        (None, "there is no file \""),
+        (Some(&b"x"[..]), "is not a timeline history file"),
+        (Some(b""), "is not a timeline history file"),
+    ] {
+        let scene = Scene::new();
+        scene.write(name, &wal_segment(name, 1));
+        if let Some(content) = content {
+            scene.write("00000002.history", content);
+        }
+        for expected in [Stored::Created, Stored::Identical] {
+            let report = scene.archive(name).unwrap();
+            let warning = report.warning.unwrap();
+            assert_eq!(report.stored, expected, "{warning}");
+            for part in
+                ["lacks the history of timeline 2", name, words, "pgv-archive --cluster main PATH/00000002.history"]
+            {
+                assert!(warning.contains(part), "{warning}");
+            }
+        }
+        assert!(!scene.test.stored("00000002.history").exists());
+        scene.write("00000002.history", HISTORY_OF_1);
+        assert_eq!(scene.archive(name).unwrap().warning, None);
+        assert_eq!(scene.archived("00000002.history"), HISTORY_OF_1);
+    }
+}
+
 /// Larger than what is held in memory, a segment is read as it is stored.
 #[test]
 fn a_large_segment_is_stored() {

@@ -61,6 +61,7 @@ impl Scene {
             host: "host-two".to_owned(),
             now: "2026-11-21T12:00:00Z".parse().unwrap(),
             level: CompressionLevel::DEFAULT,
+            repository_path: root.clone(),
             open_repository: Box::new(move || Repository::open(Arc::new(LocalStore::open(&root)?), None)),
         }
     }

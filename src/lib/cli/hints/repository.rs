@@ -12,6 +12,10 @@ use crate::store::StoreError;
 
 const MOUNTED: &str = "Is its file system mounted? A new repository is created by \"pgv init\" and nothing else.";
 
+/// What makes room in a repository.
+pub(super) const MAKE_ROOM: &str =
+    "\"pgv expire\" shows which backups and WAL may go; delete no file of the repository by hand.";
+
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<SelectionError>(error) {
         return of_selection(error, typed);

@@ -3,12 +3,13 @@
 use std::error::Error;
 
 use super::configuration::of_file;
-use super::repository::own_name;
+use super::repository::{MAKE_ROOM, own_name};
 use crate::archive::ArchiveError;
 use crate::cli::program::Program;
 use crate::cli::typed::Typed;
 use crate::error::{Classified, ErrorClass};
 use crate::fetch::FetchError;
+use crate::repository::RepositoryError;
 
 const KEPT: &str = "PostgreSQL keeps the file and tries again; when pg_wal is full, the server stops.";
 
@@ -32,7 +33,17 @@ fn of_archive(error: &ArchiveError, typed: &Typed) -> Vec<String> {
                 here.display()
             ),
         ],
-        ArchiveError::Repository { source, .. } if source.class() == ErrorClass::NoSpace => vec![KEPT.to_owned()],
+        ArchiveError::Repository { source, .. } if source.class() == ErrorClass::NoSpace => {
+            vec![KEPT.to_owned(), MAKE_ROOM.to_owned()]
+        }
+        ArchiveError::Repository { source: RepositoryError::Damaged { .. }, .. } => vec![
+            KEPT.to_owned(),
+            format!(
+                "Move the damaged object out of the repository: the next try stores this file in its place. What else is \
+                 damaged: {}",
+                typed.verb("verify", "").trim_end()
+            ),
+        ],
         ArchiveError::File(error) => of_file(error),
         ArchiveError::TimedOut { .. } => vec![format!("The repository does not answer. {KEPT}")],
         _ => Vec::new(),
@@ -60,6 +71,9 @@ fn of_fetch(error: &FetchError, typed: &Typed) -> Vec<String> {
             "What is only slow needs a longer stall_timeout in [fetch] of pgv.toml.".to_owned(),
         ],
         // They show themselves as the file's error, which is then not in the chain by itself.
+        FetchError::Destination(error) if error.class() == ErrorClass::NoSpace => {
+            of_file(error).into_iter().chain(["Once there is room, start PostgreSQL again if it ended.".to_owned()]).collect()
+        }
         FetchError::Destination(error) | FetchError::File(error) => of_file(error),
         _ => Vec::new(),
     }

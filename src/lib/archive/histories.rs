@@ -1,0 +1,90 @@
+//! The histories of timelines that the server never hands over: one that was promoted while archiving was off never marks
+//! its `.history` file as ready, and without that file nobody can follow the segments of the new timeline.
+//!
+//! INVARIANT: a history that is missing, or that cannot be used, never holds up a segment.
+
+use std::path::{Path, PathBuf};
+
+use super::ArchiveError;
+use super::source::{Source, SourceContent};
+use crate::codec::CompressionLevel;
+use crate::error;
+use crate::pg::{TimelineHistory, TimelineId, WalFileName};
+use crate::repository::{ClusterIdentity, WalArchive, WalFileContent, Writer};
+
+/// The histories that lie beside a segment, and the archive that may lack them.
+pub(super) struct Histories<'a> {
+    pub(super) archive: &'a WalArchive<'a>,
+    pub(super) identity: &'a ClusterIdentity,
+    /// The segment.
+    pub(super) segment: &'a Path,
+    pub(super) data_directory: &'a Path,
+    pub(super) level: CompressionLevel,
+    pub(super) writer: &'a Writer,
+}
+
+/// Why a history was not stored: words, since nothing depends on the kind.
+type Problem = Box<dyn std::error::Error>;
+
+impl Histories<'_> {
+    /// Stores the history of the segment's timeline when the archive lacks it, after those of its parents. What comes
+    /// back is for people.
+    pub(super) fn store_missing(&self, name: &WalFileName) -> Option<String> {
+        let (WalFileName::Segment(segment) | WalFileName::Partial(segment)) = name else { return None };
+        let timeline = segment.timeline();
+        if timeline == TimelineId::FIRST {
+            return None;
+        }
+        let error = self.store_with_parents(timeline).err()?;
+        Some(format!(
+            "the archive lacks the history of timeline {timeline}, without which nobody can follow \"{name}\": {}; to archive \
+             it from where it is: pgv-archive --cluster {} PATH/{}",
+            error::chain(error.as_ref()),
+            self.archive.cluster().name,
+            WalFileName::TimelineHistory(timeline),
+        ))
+    }
+
+    fn store_with_parents(&self, timeline: TimelineId) -> Result<(), Problem> {
+        if self.archive.has(&WalFileName::TimelineHistory(timeline))? {
+            return Ok(());
+        }
+        let (history, content) = self.read(timeline)?;
+        for parent in history.parents().filter(|parent| *parent != TimelineId::FIRST) {
+            if self.archive.has(&WalFileName::TimelineHistory(parent))? {
+                continue;
+            }
+            // The history of the timeline itself says all that a recovery has to know of them.
+            if let Ok((_, content)) = self.read(parent) {
+                self.store(parent, &content)?;
+            }
+        }
+        self.store(timeline, &content)
+    }
+
+    fn store(&self, timeline: TimelineId, content: &[u8]) -> Result<(), Problem> {
+        let name = WalFileName::TimelineHistory(timeline);
+        self.archive.store(&name, WalFileContent::Whole(content), self.level, self.writer)?;
+        Ok(())
+    }
+
+    /// Reads it as if the server had handed it over.
+    fn read(&self, timeline: TimelineId) -> Result<(TimelineHistory, Vec<u8>), Problem> {
+        let path = self.path(timeline);
+        let source = Source::open(&path, None, self.data_directory)?;
+        if source.system_identifier.is_some_and(|found| found != self.identity.system_identifier) {
+            return Err("it belongs to another cluster".into());
+        }
+        let SourceContent::Whole(content) = source.content() else {
+            return Err(ArchiveError::Text { path, problem: "it is no history" }.into());
+        };
+        let history =
+            TimelineHistory::decode(timeline, &content).map_err(|source| ArchiveError::History { path, source })?;
+        Ok((history, content))
+    }
+
+    /// Beside the segment.
+    fn path(&self, timeline: TimelineId) -> PathBuf {
+        self.segment.with_file_name(WalFileName::TimelineHistory(timeline).to_string())
+    }
+}
