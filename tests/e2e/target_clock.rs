@@ -86,7 +86,7 @@ fn later_clock(folder: &TestFolder) -> PathBuf {
 
 /// Gives a record of a commit another time, as its server would have written it.
 fn stamp(segment: &mut [u8], record: &WalRecord, time: Timestamp) {
-    let at = record.lsn.get() % (1 << 20);
+    let at = record.lsn.get() % segment.len() as u64;
     assert!(at % PAGE_BYTES + u64::from(record.total_bytes) <= PAGE_BYTES, "it goes on in the next page");
     let at = usize::try_from(at).unwrap();
     let record = &mut segment[at..at + record.total_bytes as usize];
@@ -266,4 +266,56 @@ fn skipped_in(name: &str) -> String {
     let before = Zoned::new(at - SignedDuration::from_micros(1), zone.clone()).datetime();
     let skipped = before + SignedDuration::from_mins(5);
     format!("{} {name}", skipped.strftime("%Y-%m-%d %H:%M:%S"))
+}
+
+/// The clock is set back when more than a GiB has been written behind the stop, which is not read: the segment that was
+/// archived then says so.
+#[test]
+#[ignore = "slow tier: scripts/test --all"]
+fn a_clock_that_was_set_back_far_behind_the_stop_is_told() {
+    let folder = TestFolder::in_memory("clock-far");
+    let builder = TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=64").line("autovacuum = off");
+    let mut site = Site::of(builder.line("max_wal_size = 256MB").line("wal_keep_size = 256MB"), &folder);
+    let tree = site.tree();
+    site.primary.query("CREATE TABLE planted (id int)");
+    site.backup(&[]).success();
+    site.primary.query("INSERT INTO planted VALUES (0)");
+    let target = site.primary.now();
+    site.primary.query("INSERT INTO planted VALUES (1)");
+    for _ in 0..20 {
+        site.primary.query("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 64000000))");
+    }
+    site.primary.archive_all();
+    site.primary.query("INSERT INTO planted VALUES (2)");
+    let xid = site.primary.query("SELECT xmin FROM planted WHERE id = 2");
+    let name = site.primary.archive_all();
+    site.primary.query("INSERT INTO planted VALUES (3)");
+    site.primary.archive_all();
+    let path = site.primary.data.join("pg_wal").join(&name);
+    let mut bytes = fs::read(&path).unwrap();
+    site.primary.stop_immediately();
+    let found = || {
+        let options = ["target", "--output", "json", "--target-time", &target.text];
+        let found = site.pgv.run("pgv", &options).success();
+        let found: Value = serde_json::from_str(&found.stdout).unwrap();
+        found["point"]["proof"]["late_commits"].clone()
+    };
+    assert_eq!(found(), Value::Null);
+
+    let (_, records, _) = read(std::slice::from_ref(&path));
+    let is_it = |record: &&WalRecord| match &record.content {
+        WalContent::Commit(end) => end.xid.is_some_and(|one| one.to_string() == xid),
+        _ => false,
+    };
+    let hour = 3600;
+    let time = Timestamp::from_microsecond(target.micros).unwrap() - SignedDuration::from_secs(hour);
+    stamp(&mut bytes, records.iter().find(is_it).unwrap(), time);
+    fs::write(&path, bytes).unwrap();
+    fs::remove_file(tree.join("wal").join(&name[..8]).join(&name[..16]).join(&name)).unwrap();
+    let mut archive = site.pgv.command("pgv-archive", &["--cluster", "main", &path.display().to_string(), &name]);
+    archive.env("LD_PRELOAD", later_clock(&folder)).env("LATER_SECONDS", (-hour).to_string());
+    run(archive).success();
+    let late = found();
+    let xid: Value = serde_json::from_str(&xid).unwrap();
+    assert_eq!((&late["count"], &late["first"]["xid"], &late["last"]["xid"]), (&1.into(), &xid, &xid), "{late}");
 }

@@ -1,4 +1,4 @@
-// Preloaded into a program, it makes the program's clock go LATER_SECONDS ahead.
+// Preloaded into a program, it makes the program's clock go LATER_SECONDS ahead, or behind when they are less than 0.
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <sys/syscall.h>

@@ -124,6 +124,10 @@ mod tests {
             panic!("nothing tells the paths apart, so nothing need be read")
         }
 
+        fn archived_at(&self, _: &WalSegmentName) -> Result<Option<jiff::Timestamp>, WalSearchError> {
+            panic!("nothing tells the paths apart, so nothing need be asked")
+        }
+
         fn standing(&self, _: &WalSegmentName) -> SegmentStanding {
             SegmentStanding::Archived
         }

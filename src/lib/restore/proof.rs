@@ -8,8 +8,8 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::ArchiveFacts;
 use crate::repository::BackupRecord;
 use crate::wal_search::{
-    ClockStep, Ending, Found, LateCommits, OnTheWay, RecordSpan, RestorePoint, Stop, StopSearch, StopSide, WalSearch,
-    WalSearchError, WalSource,
+    ClockStep, Ending, FartherWal, Found, LateCommits, OnTheWay, RecordSpan, RestorePoint, Stop, StopSearch, StopSide,
+    WalSearch, WalSearchError, WalSource,
 };
 
 /// What was proven of a target, by reading WAL.
@@ -115,9 +115,12 @@ impl Prover<'_> {
         path: &TimelineHistory,
         record: &BackupRecord,
     ) -> Result<Searched, RestoreError> {
-        let found = self.search(target, path, record, None)?;
+        let mut found = self.search(target, path, record, None)?;
         if found.run.next_lsn < record.stop_lsn && found.search.stop.is_none() {
             return Err(RestoreError::WalEndsBeforeBackup { backup: record.id, end: found.run.next_lsn });
+        }
+        if found.search.stop.as_ref().is_some_and(|stop| is_behind(stop, record)) {
+            self.look_farther(target, path, &mut found)?;
         }
         Ok(match &found.search.stop {
             Some(stop) if is_behind(stop, record) => Searched::Proven(Box::new(proof_of(found, record))),
@@ -125,6 +128,22 @@ impl Prover<'_> {
             None if *target == RecoveryTarget::Latest => Searched::Proven(Box::new(proof_of(found, record))),
             None => Searched::NotThere(Box::new(not_found(target, path, record, found))),
         })
+    }
+
+    /// Behind a stop at a time: commits that the target includes, beyond what was read.
+    fn look_farther(
+        &self,
+        target: &RecoveryTarget,
+        path: &TimelineHistory,
+        found: &mut Found<StopSearch>,
+    ) -> Result<(), RestoreError> {
+        let RecoveryTarget::Time(time, bound) = target else { return Ok(()) };
+        let from = found.run.next_lsn;
+        let to = self.facts.coverage(path, from, None).end_lsn;
+        let farther = FartherWal { source: self.source, path, size: self.facts.segment_size, threads: self.threads };
+        let late = farther.late_commits((from, to), (*time, *bound), self.reporter, self.cancel)?;
+        found.search.add_late(&late);
+        Ok(())
     }
 }
 

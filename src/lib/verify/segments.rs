@@ -102,6 +102,10 @@ impl WalSource for CheckedSegments<'_> {
         if is_damaged { Err(WalSearchError::Missing { segment: *name }) } else { Ok(true) }
     }
 
+    fn archived_at(&self, segment: &WalSegmentName) -> Result<Option<jiff::Timestamp>, WalSearchError> {
+        ArchivedSegments(WalArchive::new(self.repository, self.cluster)).archived_at(segment)
+    }
+
     fn standing(&self, _: &WalSegmentName) -> SegmentStanding {
         SegmentStanding::Archived
     }

@@ -22,7 +22,7 @@ pub use around::{AroundSearch, ListedCommit};
 pub use commits::CommitCount;
 pub use drops::{DropSearch, RelationFiles, Removal, RemovedThing};
 pub use error::WalSearchError;
-pub use late::LateCommits;
+pub use late::{FartherWal, LateCommits};
 pub use on_the_way::{CreatedTablespace, OnTheWay};
 pub use point::{Ending, EndingKind, RecordSpan, RestorePoint};
 pub use scan::{Found, WalSearch};

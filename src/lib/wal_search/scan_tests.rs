@@ -18,6 +18,10 @@ struct Held {
 }
 
 impl WalSource for Held {
+    fn archived_at(&self, _: &WalSegmentName) -> Result<Option<jiff::Timestamp>, WalSearchError> {
+        Ok(None)
+    }
+
     fn standing(&self, _: &WalSegmentName) -> SegmentStanding {
         SegmentStanding::Archived
     }

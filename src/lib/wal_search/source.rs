@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use jiff::Timestamp;
+
 use super::WalSearchError;
 use crate::pg::{SegmentCandidates, WalFileName, WalSegmentName};
 use crate::repository::{SinkError, WalArchive};
@@ -32,6 +34,9 @@ pub trait WalSource: Sync {
 
     /// What a fault in that segment means.
     fn standing(&self, segment: &WalSegmentName) -> SegmentStanding;
+
+    /// When it was archived: no record in it is later. `None` when it was not, or nobody knows.
+    fn archived_at(&self, segment: &WalSegmentName) -> Result<Option<Timestamp>, WalSearchError>;
 }
 
 /// What is known of a segment besides its bytes.
@@ -51,9 +56,10 @@ pub struct ArchivedSegments<'a>(pub WalArchive<'a>);
 /// The sink has enough.
 struct Enough;
 
-impl WalSource for ArchivedSegments<'_> {
-    fn read(&self, name: &WalSegmentName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
-        let Some(reader) = self.0.open(&WalFileName::Segment(*name))? else { return Ok(false) };
+impl ArchivedSegments<'_> {
+    /// Hands the bytes of a file to `sink`, as [`WalSource::read`] does those of a segment.
+    pub(crate) fn read_file(&self, name: &WalFileName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
+        let Some(reader) = self.0.open(name)? else { return Ok(false) };
         let read = reader.read_as_stored(&mut |bytes| match sink(bytes) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Enough),
@@ -63,8 +69,18 @@ impl WalSource for ArchivedSegments<'_> {
             Err(SinkError::Repository(error)) => Err(error.into()),
         }
     }
+}
+
+impl WalSource for ArchivedSegments<'_> {
+    fn read(&self, name: &WalSegmentName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
+        self.read_file(&WalFileName::Segment(*name), sink)
+    }
 
     fn standing(&self, _: &WalSegmentName) -> SegmentStanding {
         SegmentStanding::Archived
+    }
+
+    fn archived_at(&self, segment: &WalSegmentName) -> Result<Option<Timestamp>, WalSearchError> {
+        Ok(self.0.look_up(&WalFileName::Segment(*segment))?.map(|archived| archived.created))
     }
 }

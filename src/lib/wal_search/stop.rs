@@ -168,6 +168,11 @@ impl StopSearch {
         self.late.are_behind_a_step(stop).then_some(&self.late)
     }
 
+    /// Takes commits that were found farther behind the stop.
+    pub fn add_late(&mut self, farther: &LateCommits) {
+        self.late.merge(farther);
+    }
+
     /// Takes a commit that may be one that the target includes.
     fn watch_included(&mut self, ending: &Ending) {
         let RecoveryTarget::Time(time, bound) = &self.target else { return };

@@ -5,6 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use jiff::Timestamp;
+
 use super::OldWal;
 use crate::codec::ContentDigest;
 use crate::fs;
@@ -94,5 +96,9 @@ impl WalSource for CombinedSegments<'_> {
             Some((old, _)) if old.is_last(segment) => SegmentStanding::LastLeft,
             Some(_) => SegmentStanding::Left,
         }
+    }
+
+    fn archived_at(&self, segment: &WalSegmentName) -> Result<Option<Timestamp>, WalSearchError> {
+        self.archive.archived_at(segment)
     }
 }
