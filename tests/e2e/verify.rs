@@ -1,6 +1,6 @@
 //! `pgv verify` of what a real server archived and pgv-basebackup took.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -20,17 +20,6 @@ fn answer(outcome: &Outcome) -> Value {
     serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"))
 }
 
-/// The archived segments of a timeline, in order.
-fn segments(site: &Site) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for folder in std::fs::read_dir(site.tree().join("wal/00000001")).unwrap() {
-        let entries = std::fs::read_dir(folder.unwrap().path()).unwrap().map(|entry| entry.unwrap().path());
-        found.extend(entries.filter(|path| path.file_name().unwrap().len() == 24));
-    }
-    found.sort();
-    found
-}
-
 #[test]
 fn a_real_repository_is_sound_and_damage_is_named_with_its_cost() {
     let folder = TestFolder::new("verify");
@@ -41,7 +30,7 @@ fn a_real_repository_is_sound_and_damage_is_named_with_its_cost() {
         ledger.commit_many(&site.primary, 3);
         site.primary.archive_all();
     }
-    let before_second = segments(&site).len();
+    let before_second = site.archived_segments().len();
     site.backup(&[]).success();
     ledger.commit_many(&site.primary, 3);
     site.primary.archive_all();
@@ -58,7 +47,7 @@ fn a_real_repository_is_sound_and_damage_is_named_with_its_cost() {
 
     // A byte in the last segment before the second backup: recovery from the first one ends there.
     let backups = site.backups();
-    let damaged = segments(&site)[before_second - 1].clone();
+    let damaged = site.archived_segments()[before_second - 1].clone();
     flip(&damaged);
     let name = damaged.file_name().unwrap().to_str().unwrap();
     let outcome = site.pgv.run("pgv", &["verify"]).expect_code(5).expect_stderr("damaged or missing");
@@ -86,7 +75,7 @@ fn a_segment_that_was_damaged_before_it_was_archived_is_found_in_the_records() {
     let folder = TestFolder::new("verify");
     let site = Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1"), &folder);
     site.with_history();
-    let last = segments(&site).last().unwrap().clone();
+    let last = site.archived_segments().last().unwrap().clone();
     let name = last.file_name().unwrap().to_str().unwrap().to_owned();
     let plain = folder.join(&name);
     site.pgv.run("pgv-fetch", &[&name, plain.to_str().unwrap()]).success();
@@ -156,4 +145,43 @@ fn what_cannot_be_read_is_named_and_stands_before_nothing_else() {
     let found = copy.start_and_settle();
     assert!(!matches!(found, Settled::Ended(_)), "{}", copy.log());
     Ledger::assert(&copy, &ledger.until(&middle));
+}
+
+/// What only an object of the newest backup was lost for is restored from the one before; without the registration nothing is.
+#[test]
+fn lost_objects_are_told_with_the_way_that_is_left() {
+    let folder = TestFolder::new("verify-lost");
+    let site = Site::of(TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1"), &folder);
+    let (mut ledger, _) = site.with_history();
+    site.backup(&[]).success();
+    ledger.commit_many(&site.primary, 2);
+    site.primary.archive_all();
+    let backups = site.backups();
+    let of_newest = site.tree().join("backups").join(&backups[1]);
+    let packs = site.tree().join("packs").join(&backups[1]);
+    let pack = std::fs::read_dir(&packs).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    for (number, lost) in [of_newest.join("needs"), pack].into_iter().enumerate() {
+        let away = folder.join("away");
+        std::fs::rename(&lost, &away).unwrap();
+        let data = folder.join(format!("copy-{number}"));
+        let refused = site.restore(&data, &[]).expect_code(5);
+        let refused = refused.expect_stderr(&format!("backup {} cannot be read", backups[1]));
+        refused.expect_stderr(&format!("--backup {}\n", backups[0]));
+        site.restore(&data, &["--backup", &backups[0]]).success();
+        let mut copy = TestCluster::at(VERSION, &folder, &format!("copy-{number}-s"), &data);
+        assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+        Ledger::assert(&copy, &ledger.all());
+        copy.kill();
+        std::fs::rename(&away, &lost).unwrap();
+    }
+
+    let backup = "A base backup taken now";
+    flip(site.archived_segments().last().unwrap());
+    site.pgv.run("pgv", &["verify"]).expect_code(5).expect_stderr(backup);
+    std::fs::remove_file(site.tree().join("identity")).unwrap();
+    let info = site.pgv.run("pgv", &["info"]).expect_code(5);
+    assert!(info.to_string().contains("it is missing, so nothing of this cluster can be restored"), "{info}");
+    assert!(info.stdout.contains(&backups[1]), "{info}");
+    let verified = site.pgv.run("pgv", &["verify"]).expect_code(5);
+    assert!(!verified.stderr.contains(backup) && verified.stderr.contains("put back from a copy"), "{verified}");
 }

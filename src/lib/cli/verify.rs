@@ -34,7 +34,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) backup: Option<BackupId>,
 
-    /// Read every record of the WAL, too, from each backup on along every timeline
+    /// Read every record of the WAL, too, from each backup on along every timeline; with --backup, of its own WAL
     #[arg(long)]
     pub(crate) wal_records: bool,
 

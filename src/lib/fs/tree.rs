@@ -39,6 +39,11 @@ impl Tree {
         Ok(Self { root: Arc::new(root), path: path.to_owned(), last: Mutex::new(Vec::new()) })
     }
 
+    /// Opens the directory to which a path leads, which may be a link: on some systems that for temporary files is one.
+    pub fn open_through_links(path: &Path) -> Result<Self, FileError> {
+        Self::open(&super::real_path(path)?)
+    }
+
     /// Its path, for messages.
     pub fn path(&self) -> &Path {
         &self.path

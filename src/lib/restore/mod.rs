@@ -275,14 +275,14 @@ pub fn compare(
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<Option<ContentReport>, RestoreError> {
-    if plan.directory_action == DirectoryAction::EmptyAndFill {
-        let scratch = scratch(options)?;
-        return emptied::others((&options.repository, cluster), plan, (reporter, cancel), Some(&scratch)).map(Some);
-    }
-    if !plan.directory_action.keeps_content() {
+    let is_emptied = plan.directory_action == DirectoryAction::EmptyAndFill;
+    if !is_emptied && !plan.directory_action.keeps_content() {
         return Ok(None);
     }
-    let scratch = scratch(options)?;
+    let scratch = Tree::open_through_links(&options.scratch)?;
+    if is_emptied {
+        return emptied::others((&options.repository, cluster), plan, (reporter, cancel), Some(&scratch)).map(Some);
+    }
     let data = Tree::open(&plan.directory)?;
     let mut tablespaces = BTreeMap::new();
     for tablespace in plan.tablespaces.iter().filter(|tablespace| tablespace.action.keeps_content()) {
@@ -294,11 +294,6 @@ pub fn compare(
     let map = options.repository.file_map(cluster, &plan.record)?;
     let from = (&options.repository, &map);
     Content::new(from, (plan, &places), (reporter, cancel), options.jobs, Touch::Nothing(&scratch)).run().map(Some)
-}
-
-/// On some systems the directory for temporary files is a link.
-fn scratch(options: &RestoreOptions) -> Result<Tree, RestoreError> {
-    Ok(Tree::open(&crate::fs::real_path(&options.scratch)?)?)
 }
 
 /// Carries a plan out.

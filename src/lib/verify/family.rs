@@ -98,7 +98,8 @@ impl Family {
         problem: &mut dyn FnMut(&ListedBackup, &RepositoryError),
     ) -> Result<MappedFiles, VerifyError> {
         let members: Vec<&ListedBackup> = self.members.iter().filter_map(|number| tree.backups.get(*number)).collect();
-        let place = sorting_place(options, members.iter().map(|backup| backup.record.sizes.files).sum())?;
+        let files = members.iter().fold(0, |sum: u64, backup| sum.saturating_add(backup.record.sizes.files));
+        let place = sorting_place(options, files)?;
         let empty = repository.keys().plain_digest(b"");
         let (mut sorter, mut wrong) = (Sorter::new(&place), BTreeSet::new());
         for backup in members {

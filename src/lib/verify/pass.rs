@@ -312,6 +312,7 @@ impl<'a> Pass<'a> {
                 source: &source,
                 archive,
                 threads: self.threads,
+                only_needed: self.options.backup.is_some(),
                 reporter: self.reporter,
                 cancel: self.cancel,
             };

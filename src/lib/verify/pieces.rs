@@ -69,9 +69,10 @@ impl Piece {
     }
 }
 
-/// Where so many parts of files are sorted: where the repository has room for that, else in the other directory.
-pub(super) fn sorting_place(options: &VerifyOptions, parts: u64) -> Result<Tree, VerifyError> {
-    let needed = Sorter::spilled_bytes(parts, parts.saturating_mul(Piece::BYTES as u64));
+/// Where the parts of so many files are sorted: where the repository has room for that, else in the other directory. Room is
+/// looked for as if each file had one part; how many it has, only the maps say.
+pub(super) fn sorting_place(options: &VerifyOptions, files: u64) -> Result<Tree, VerifyError> {
+    let needed = Sorter::spilled_bytes(files, files.saturating_mul(Piece::BYTES as u64));
     // A repository that is full, or may only be read, is verified all the same.
     let is_enough = |tree: &Tree| match needed {
         0 => true,
@@ -81,7 +82,7 @@ pub(super) fn sorting_place(options: &VerifyOptions, parts: u64) -> Result<Tree,
     if let Some(tree) = options.scratch.as_deref().and_then(|path| Tree::open(path).ok()).filter(is_enough) {
         return Ok(tree);
     }
-    let tree = Tree::open(temporary).map_err(VerifyError::Sort)?;
+    let tree = Tree::open_through_links(temporary).map_err(VerifyError::Sort)?;
     let available = fs::available_bytes(temporary).map_err(VerifyError::Sort)?;
     match needed <= available {
         true => Ok(tree),

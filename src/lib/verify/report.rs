@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::finding::Finding;
+use super::finding::{Cost, Finding};
 use crate::codec::RepositoryId;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::SystemIdentifier;
@@ -131,6 +131,14 @@ pub struct VerifyLeftOver {
 pub struct VerifyFailed {
     count: u64,
     class: ErrorClass,
+    loses_cluster: bool,
+}
+
+impl VerifyFailed {
+    /// Whether nothing of a cluster can be archived, so that no backup helps.
+    pub(crate) const fn loses_cluster(&self) -> bool {
+        self.loses_cluster
+    }
 }
 
 fn describe(count: u64, class: ErrorClass) -> String {
@@ -156,6 +164,8 @@ impl VerifyReport {
     pub fn failure(&self) -> Option<VerifyFailed> {
         let damaged = self.damaged.iter().find(|finding| finding.class == ErrorClass::Corrupt);
         let worst = damaged.or(self.damaged.first())?;
-        Some(VerifyFailed { count: self.damaged.len() as u64 + self.more_damaged, class: worst.class })
+        let loses_cluster = self.damaged.iter().any(|finding| finding.costs.contains(&Cost::Cluster));
+        let count = self.damaged.len() as u64 + self.more_damaged;
+        Some(VerifyFailed { count, class: worst.class, loses_cluster })
     }
 }

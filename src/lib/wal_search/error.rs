@@ -3,7 +3,7 @@
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{Lsn, PgMajorVersion, WalFault, WalHeaderError, WalJoinError, WalSegmentName, WalSegmentSize};
-use crate::repository::RepositoryError;
+use crate::repository::{RepositoryError, StoredObject};
 
 /// The log could not be searched.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +83,25 @@ pub enum WalSearchError {
     /// A signal came.
     #[error("interrupted while reading WAL; nothing was changed")]
     Cancelled,
+}
+
+impl WalSearchError {
+    /// The segment that cannot be read, where that is known.
+    pub(crate) fn segment(&self) -> Option<WalSegmentName> {
+        match self {
+            Self::Missing { segment }
+            | Self::Header { segment, .. }
+            | Self::OtherSegmentSize { segment, .. }
+            | Self::OtherVersion { segment, .. }
+            | Self::Fault { segment, .. }
+            | Self::OldFault { segment, .. }
+            | Self::Join { segment, .. } => Some(*segment),
+            Self::Repository(RepositoryError::Damaged { key, .. }) => {
+                StoredObject::of_key(key).and_then(|object| object.segment())
+            }
+            Self::Repository(_) | Self::File(_) | Self::Thread(_) | Self::Cancelled => None,
+        }
+    }
 }
 
 impl Classified for WalSearchError {

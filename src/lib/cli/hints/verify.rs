@@ -9,10 +9,12 @@ use crate::verify::VerifyFailed;
 pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String> {
     let Some(failed) = super::find::<VerifyFailed>(error) else { return Vec::new() };
     match failed.class() {
-        ErrorClass::Corrupt => vec![
-            "A base backup taken now makes every later moment reachable again: pgv-basebackup".to_owned(),
-            "A damaged object is put back from a copy of the repository, once it was moved out of the way.".to_owned(),
-        ],
+        ErrorClass::Corrupt => {
+            let backup = "A base backup taken now makes every later moment reachable again: pgv-basebackup";
+            let copy = "A damaged object is put back from a copy of the repository, once it was moved out of the way.";
+            let backup = Some(backup).filter(|_| !failed.loses_cluster());
+            backup.into_iter().chain([copy]).map(str::to_owned).collect()
+        }
         ErrorClass::PermissionDenied => {
             vec!["Run it as the account that may read the whole repository.".to_owned()]
         }

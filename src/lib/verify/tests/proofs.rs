@@ -157,3 +157,13 @@ fn a_frame_with_very_many_files_is_proven_by_parts() {
     assert!(finding.problem.ends_with("of 1 files are not those of their content: c1234"), "{finding:?}");
     assert_eq!(found.len(), 1);
 }
+
+/// As /tmp is on some systems.
+#[test]
+fn the_directory_for_temporary_files_may_be_a_link() {
+    let (scene, _, _) = Scene::sound();
+    let temp = tempfile::tempdir().unwrap();
+    let temporary = temp.path().join("link");
+    std::os::unix::fs::symlink(temp.path(), &temporary).unwrap();
+    assert_eq!(scene.verify_with(VerifyOptions { temporary, ..options() }).damaged, []);
+}

@@ -8,11 +8,15 @@ use crate::repository::testing;
 use crate::repository::{ClusterIdentity, PackOptions, backup_testing};
 use crate::verify::{VerifyOptions, VerifyReport};
 
+/// A segment that a real server wrote.
+fn real(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/postgres-15/wal");
+    zstd::decode_all(std::fs::File::open(folder.join(format!("{name}.zst"))).unwrap()).unwrap()
+}
+
 /// What a real server wrote, the backup at the beginning of its WAL and one at the beginning of segment 9; and a segment
 /// before them that no backup needs.
 fn scene() -> Scene {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/postgres-15/wal");
-    let real = |name: &str| zstd::decode_all(std::fs::File::open(folder.join(format!("{name}.zst"))).unwrap()).unwrap();
     let names: Vec<String> = (7..=11).map(|number| format!("0000000100000000{number:016X}")).map(short).collect();
     let header = WalSegmentHeader::decode(&real(&names[0])).unwrap();
     let mut test = testing::repository();
@@ -81,5 +85,26 @@ fn damage_in_segments_is_told_as_without_reading_records() {
         }
         std::fs::remove_file(&path).unwrap();
         assert_eq!(scene.verify().damaged, with_records(&scene).damaged, "{name} is missing");
+    }
+}
+
+/// Of one backup alone, records are read up to where it is consistent: what was damaged before it was archived is told up to
+/// there, and not behind, be it in the same segment.
+#[test]
+fn of_one_backup_records_are_read_up_to_its_end() {
+    for (name, at, is_needed) in [("07", 0x80, true), ("07", 0x8_0000, false), ("08", 0x8_0000, false)] {
+        let scene = scene();
+        let name = format!("0000000100000000000000{name}");
+        let mut content = real(&name);
+        content[at] ^= 1;
+        std::fs::remove_file(scene.test.stored(&name)).unwrap();
+        scene.store(&name, &content);
+        let whole = with_records(&scene);
+        assert!(about(&whole, &name).problem.contains("was damaged before it was archived"), "{:?}", whole.damaged);
+        let backup = whole.backups.first().map(|backup| backup.id);
+        let report = scene.verify_with(VerifyOptions { backup, wal_records: true, ..options() });
+        assert_eq!(report.damaged.len(), usize::from(is_needed), "{name}, byte {at}: {:#?}", report.damaged);
+        assert!(report.read.wal_records < whole.read.wal_records, "{}", report.read.wal_records);
+        assert!(is_needed || report.read.wal_records > 0);
     }
 }
