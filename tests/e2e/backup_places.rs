@@ -77,6 +77,10 @@ fn a_repository_that_is_lost_on_the_way_leaves_nothing_listed() {
         (given_up, backups.len())
     };
     assert_eq!(begun(), (2, 4));
+    let info = site.pgv.run("pgv", &["info"]).success().stdout;
+    for state in [": given up; begun on ", ": not finished; begun on "] {
+        assert_eq!(info.matches(state).count(), 2, "{state}\n{info}");
+    }
     site.backup(&[]).success();
     site.pgv.run("pgv", &["expire", "--keep", "1", "--apply"]).success();
     assert_eq!(begun(), (0, 3));

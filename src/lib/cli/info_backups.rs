@@ -1,12 +1,12 @@
 //! The backups in the answer of `pgv info`: a row for each, and below the table what many have in common said once.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::printer::escaped;
 use super::size::{bytes_text, duration_text, utc_second_text};
 use super::table::table;
-use crate::info::{InfoBackup, InfoTree};
+use crate::info::{InfoBackup, InfoTree, MISSING_MAX};
 
 /// Backups that are named where several have something in common; of more their number is told.
 const NAMED_BACKUPS_MAX: usize = 3;
@@ -14,8 +14,6 @@ const NAMED_BACKUPS_MAX: usize = 3;
 const FINDINGS_MAX: usize = 3;
 /// Unreadable and unfinished backups that are told one by one.
 const OTHERS_MAX: usize = 10;
-/// As many missing segments as an answer names; there may be more.
-const MISSING_MAX: usize = 100;
 
 /// What is known of the backups of a tree.
 pub(super) fn describe(text: &mut String, tree: &InfoTree) {
@@ -97,27 +95,23 @@ fn describe_labels(text: &mut String, backups: &[InfoBackup]) {
     }
 }
 
+/// What keeps a backup from being restored.
+fn describe_missing(text: &mut String, backup: &InfoBackup, things: &str, missing: &[impl fmt::Display]) {
+    let Some(first) = missing.first() else { return };
+    let count = missing.len();
+    let more = if count >= MISSING_MAX { " or more" } else { "" };
+    let are = if count == 1 { "is" } else { "are" };
+    let _ = writeln!(
+        text,
+        "  {}: CANNOT BE RESTORED: {count}{more} of {things} {are} missing, the first is {first}",
+        backup.id
+    );
+}
+
 /// Whatever is wrong with a backup.
 fn describe_problems(text: &mut String, backup: &InfoBackup) {
-    if let Some(first) = backup.missing_wal.first() {
-        let count = backup.missing_wal.len();
-        let more = if count >= MISSING_MAX { " or more" } else { "" };
-        let what = if count == 1 { "is" } else { "are" };
-        let _ = writeln!(
-            text,
-            "  {}: CANNOT BE RESTORED: {count}{more} of its WAL segments {what} missing, the first is {first}",
-            backup.id
-        );
-    }
-    if let Some(first) = backup.missing_packs.first() {
-        let count = backup.missing_packs.len();
-        let what = if count == 1 { "is" } else { "are" };
-        let _ = writeln!(
-            text,
-            "  {}: CANNOT BE RESTORED: {count} of the packs that it needs {what} missing, the first is {first}",
-            backup.id
-        );
-    }
+    describe_missing(text, backup, "its WAL segments", &backup.missing_wal);
+    describe_missing(text, backup, "the packs that it needs", &backup.missing_packs);
     for pin in backup.pins.iter().take(FINDINGS_MAX) {
         let _ = writeln!(text, "  {}: pinned: {}", backup.id, escaped(&pin.reason));
     }
@@ -139,9 +133,13 @@ fn describe_others(text: &mut String, tree: &InfoTree) {
         let _ = writeln!(text, "  {}: its record cannot be read, see below", unreadable.id);
     }
     for unfinished in tree.unfinished_backups.iter().take(OTHERS_MAX) {
-        let _ = write!(text, "  {}: not finished", unfinished.id);
+        let state = if unfinished.given_up { "given up" } else { "not finished" };
+        let _ = write!(text, "  {}: {state}", unfinished.id);
         if let (Some(host), Some(began)) = (&unfinished.host, unfinished.began) {
             let _ = write!(text, "; begun on \"{}\" at {}", escaped(host), utc_second_text(began));
+        }
+        if unfinished.given_up {
+            text.push_str("; \"pgv expire --apply\" takes it away");
         }
         text.push('\n');
     }
@@ -246,5 +244,9 @@ mod tests {
         assert!(lines.iter().any(|line| line.starts_with(expected)), "{lines:?}");
         let packs = "1 of the packs that it needs is missing, the first is 20261120T000000Z-00000001/00000000";
         assert!(lines.iter().any(|line| line.ends_with(packs)), "{lines:?}");
+        let mut all = backup(1);
+        all.missing_packs = vec!["20261120T000000Z-00000001/00000000".to_owned(); MISSING_MAX];
+        let lines = below(vec![all, backup(2)]);
+        assert!(lines.iter().any(|line| line.contains(": 100 or more of the packs ")), "{lines:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Reads a repository's catalog, item by item.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::report::{
@@ -10,8 +10,8 @@ use super::report::{
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{
-    ArchiveFacts, BackupRecord, BackupSpan, ClusterIdentity, ClusterName, ClusterRef, ListedWal, PackNeed, Repository,
-    RepositoryError, WalArchive, wal_summary,
+    ArchiveFacts, BackupId, BackupRecord, BackupSpan, ClusterIdentity, ClusterName, ClusterRef, Lack, LackSearch,
+    ListedWal, Repository, RepositoryError, WalArchive, pack_name, wal_summary,
 };
 
 /// What is asked for.
@@ -88,8 +88,13 @@ impl Gatherer<'_> {
     }
 
     fn tree(&mut self, cluster: &ClusterRef) -> InfoTree {
-        let identity: Option<ClusterIdentity> =
-            self.noted(|| format!("registration of cluster {cluster}"), self.repository.identity(cluster)).flatten();
+        let object = || format!("registration of cluster {cluster}");
+        let identity: Option<Option<ClusterIdentity>> = self.noted(object, self.repository.identity(cluster));
+        if identity == Some(None) {
+            let reason = "it is missing, so nothing of this cluster can be restored, fetched or archived".to_owned();
+            self.problems.push(InfoProblem { object: object(), reason, class: ErrorClass::Corrupt });
+        }
+        let identity = identity.flatten();
         let mut tree = InfoTree {
             system_identifier: cluster.system_identifier,
             major_version: identity.as_ref().map(|identity| identity.major_version),
@@ -168,38 +173,45 @@ impl Gatherer<'_> {
         records
     }
 
-    /// For each backup the packs that it needs and that are not there. Nothing of a pack is read, and each is looked for
-    /// once, however many backups need it.
+    /// For each backup the packs that it needs and that are not there as they were stored. What else it lacks is a problem.
     fn missing_packs(&mut self, cluster: &ClusterRef, records: &[BackupRecord]) -> Vec<Vec<String>> {
-        let mut known = BTreeMap::new();
+        let mut search = LackSearch::new(self.repository, cluster);
+        let mut told = BTreeSet::new();
         let mut of_all = Vec::new();
         for record in records {
-            let mut missing = Vec::new();
             let object = || format!("table of packs of backup \"{}\"", record.id);
             let needs = self.noted_of_backup(cluster, record, object, self.repository.backup_needs(cluster, record));
-            for PackNeed { backup, ordinal, .. } in needs.map(|needs| needs.packs).unwrap_or_default() {
-                let is_there = match known.get(&(backup, ordinal)) {
-                    Some(is_there) => *is_there,
-                    None => {
-                        let key = self.repository.pack_key(cluster, &backup, ordinal);
-                        let stored = key.and_then(|key| self.repository.stored_time(&key));
-                        let stored = self.noted(|| format!("pack \"{backup}/{ordinal:08}\""), stored);
-                        // What cannot be looked for is told as that.
-                        let is_there = stored.is_none_or(|stored| stored.is_some());
-                        known.insert((backup, ordinal), is_there);
-                        is_there
-                    }
-                };
-                if !is_there {
-                    missing.push(format!("{backup}/{ordinal:08}"));
-                }
+            let object = || format!("packs of backup \"{}\"", record.id);
+            let lacks = needs.and_then(|needs| self.noted(object, search.with_needs(record, &needs)));
+            let mut lacks = lacks.unwrap_or_default();
+            if !lacks.is_empty() && self.is_gone(cluster, record) {
+                lacks.clear();
             }
-            if !missing.is_empty() && self.is_gone(cluster, record) {
-                missing.clear();
+            for lack in &lacks {
+                self.note_lack(record.id, lack, &mut told);
             }
-            of_all.push(missing);
+            let packs = lacks.iter().filter_map(Lack::pack).map(|(backup, ordinal)| pack_name(backup, ordinal));
+            of_all.push(packs.take(wal_summary::MISSING_MAX).collect());
         }
         of_all
+    }
+
+    /// What a backup lacks and what no list of missing packs says; each pack once, however many backups need it.
+    fn note_lack(&mut self, id: BackupId, lack: &Lack, told: &mut BTreeSet<(BackupId, u32)>) {
+        let (object, reason) = match lack {
+            Lack::Pack { .. } => return,
+            Lack::Root => {
+                (format!("root of backup \"{id}\""), "it is missing, while the backup has a record".to_owned())
+            }
+            Lack::PackSize { backup, ordinal, expected, found } => {
+                if told.len() >= wal_summary::MISSING_MAX || !told.insert((*backup, *ordinal)) {
+                    return;
+                }
+                let name = pack_name(*backup, *ordinal);
+                (format!("pack \"{name}\""), format!("it has {found} bytes where {expected} were stored"))
+            }
+        };
+        self.problems.push(InfoProblem { object, reason, class: ErrorClass::Corrupt });
     }
 
     /// As [`Self::noted`], but for what was deleted since its backup was listed. What a listed backup lacks is damage.
@@ -230,12 +242,13 @@ impl Gatherer<'_> {
     fn unfinished(&mut self, cluster: &ClusterRef, tree: &mut InfoTree) {
         let unfinished = self.repository.unfinished_backups(cluster);
         for backup in self.noted(|| format!("backups of cluster {cluster}"), unfinished).unwrap_or_default() {
-            let id = backup.id;
+            let (id, given_up) = (backup.id, backup.is_given_up);
+            let unfinished = InfoUnfinished { id, given_up, host: None, began: None, reason: None };
             tree.unfinished_backups.push(match backup.begin {
-                Ok(begin) => InfoUnfinished { id, host: Some(begin.host), began: Some(begin.began), reason: None },
+                Ok(begin) => InfoUnfinished { host: Some(begin.host), began: Some(begin.began), ..unfinished },
                 Err(error) => {
                     self.note(format!("unfinished backup \"{id}\""), &error);
-                    InfoUnfinished { id, host: None, began: None, reason: Some(chain(&error)) }
+                    InfoUnfinished { reason: Some(chain(&error)), ..unfinished }
                 }
             });
         }

@@ -5,6 +5,7 @@
 mod gather;
 mod report;
 
+pub(crate) use crate::repository::wal_summary::MISSING_MAX;
 pub use gather::{InfoOptions, gather};
 pub use report::{
     InfoBackup, InfoCluster, InfoIncomplete, InfoNode, InfoPin, InfoProblem, InfoRange, InfoReport, InfoRepository,

@@ -115,7 +115,8 @@ pub struct InfoBackup {
     pub is_expiring: bool,
     /// Segments between its start and stop that the archive lacks: with any, it cannot be restored. At most 100.
     pub missing_wal: Vec<WalSegmentName>,
-    /// Packs that it needs, its own and those of its parents, and that are not there: with any, it cannot be restored.
+    /// Packs that it needs, its own and those of its parents, and that are not there as they were stored: with any, it cannot be restored. At
+    /// most 100.
     pub missing_packs: Vec<String>,
     /// The last segment that follows without a hole on its own timeline; absent when its own WAL is incomplete.
     pub wal_until: Option<WalSegmentName>,
@@ -157,6 +158,8 @@ pub struct InfoUnreadable {
 pub struct InfoUnfinished {
     /// Its id.
     pub id: BackupId,
+    /// Whether it will not be finished: it has failed, or was silent for long.
+    pub given_up: bool,
     /// The host that takes it.
     pub host: Option<String>,
     /// When it began, by that host's clock.

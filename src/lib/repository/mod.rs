@@ -35,10 +35,11 @@ use crate::store::{ObjectKey, Store, StoreError, WatchedStore, block_on};
 pub(crate) use backup::testing as backup_testing;
 pub use backup::{
     BackupBegin, BackupEntry, BackupId, BackupIdError, BackupMark, BackupMethod, BackupNeeds, BackupNote, BackupRecord,
-    BackupSizes, BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, MapRoot,
-    MapWriter, NodeDescription, PreviousRecord, ServerDescription, StoredContent, TablespaceRef, UnfinishedBackup,
+    BackupSizes, BackupWriter, BackupWriterError, DocumentKind, DocumentRef, FileEntry, FileKind, FileMap, Lack,
+    MapRoot, MapWriter, NodeDescription, PreviousRecord, ServerDescription, StoredContent, TablespaceRef,
+    UnfinishedBackup,
 };
-pub(crate) use backup::{BackupFolder, BackupState, DeletionStep, Hold, hold_of};
+pub(crate) use backup::{BackupFolder, BackupState, DeletionStep, Hold, LackSearch, hold_of, pack_name};
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};

@@ -7,8 +7,8 @@ use super::backup::{BackupId, BackupRecord};
 use super::wal_coverage::{ArchiveFacts, WalHole};
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalSegmentName};
 
-/// LIMIT: missing segments that are named for one backup.
-const MISSING_MAX: usize = 100;
+/// LIMIT: what is missing for one backup, segments or packs, that is named; there may be more.
+pub(crate) const MISSING_MAX: usize = 100;
 
 /// The WAL that a backup needs.
 #[derive(Debug, Clone, Copy)]

@@ -171,6 +171,13 @@ fn what_is_damaged_is_named_and_hides_nothing_else() {
     }
     let report = info(&test, None);
     assert_eq!((report.problems.len(), report.clusters[0].writers.len()), (3, 0));
+    // What is missing is damage as well.
+    std::fs::remove_file(test.root().join(format!("{tree}/identity"))).unwrap();
+    let report = info(&test, None);
+    assert_eq!(report.incomplete().unwrap().class(), ErrorClass::Corrupt);
+    let object = format!("registration of cluster {}", test.cluster);
+    assert!(report.problems.iter().any(|problem| problem.object == object), "{:?}", report.problems);
+    assert_eq!((report.problems.len(), report.clusters[0].trees[0].backups.len()), (3, 1));
 }
 
 /// A backup counts by its begin and its record: when the first is damaged or gone, that is said.
@@ -236,6 +243,41 @@ fn packs_of_a_backup_and_of_its_parents_are_looked_for() {
     let report = info(&test, None);
     assert_eq!(report.problems[0].object, format!("table of packs of backup \"{}\"", other.id));
     assert_eq!(report.incomplete().unwrap().class(), ErrorClass::Corrupt);
+}
+
+/// A pack that was cut is as good as none, and is told once.
+#[test]
+fn a_cut_pack_and_a_missing_root_are_told() {
+    let test = testing::repository();
+    register(&test);
+    let files = [("base/1/1".to_owned(), vec![7u8; 100_000])].into();
+    let first = backup_testing::backup(&test, &files, PackOptions::default());
+    backup_testing::backup_referring_to(&test, &first);
+    let pack = format!("{}/00000000", first.id);
+    let path = test.root().join(format!("{}/packs/{pack}", tree_path(&test)));
+    std::fs::File::options().write(true).open(path).unwrap().set_len(600).unwrap();
+    std::fs::remove_file(test.root().join(format!("{}/backups/{}/root", tree_path(&test), first.id))).unwrap();
+    let report = info(&test, None);
+    let backups = &report.clusters[0].trees[0].backups;
+    assert!(backups.iter().all(|backup| backup.missing_packs == [pack.as_str()]), "{backups:?}");
+    let told: Vec<&str> = report.problems.iter().map(|problem| problem.object.as_str()).collect();
+    assert_eq!(told, [format!("root of backup \"{}\"", first.id), format!("pack \"{pack}\"")]);
+    assert!(report.problems[1].reason.starts_with("it has 600 bytes where "), "{:?}", report.problems);
+    assert_eq!(report.incomplete().unwrap().class(), ErrorClass::Corrupt);
+}
+
+/// A folder of packs that is gone makes no answer of thousands of names.
+#[test]
+fn of_missing_packs_some_are_named() {
+    let test = testing::repository();
+    register(&test);
+    let files = (0..120u8).map(|number| (format!("base/1/{number}"), vec![number; 70_000])).collect();
+    let record = backup_testing::backup(&test, &files, PackOptions { pack_bytes: 1, ..PackOptions::default() });
+    let packs = test.root().join(format!("{}/packs/{}", tree_path(&test), record.id));
+    assert!(std::fs::read_dir(&packs).unwrap().count() > wal_summary::MISSING_MAX);
+    std::fs::remove_dir_all(&packs).unwrap();
+    let report = info(&test, None);
+    assert_eq!(report.clusters[0].trees[0].backups[0].missing_packs.len(), wal_summary::MISSING_MAX);
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct BackupEntry {
 pub struct UnfinishedBackup {
     /// Its id.
     pub id: BackupId,
+    /// Whether it was said, by itself or by `pgv expire`, that it will not be finished.
+    pub is_given_up: bool,
     /// How it began, or why that cannot be read.
     pub begin: Result<BackupBegin, RepositoryError>,
 }
@@ -89,7 +91,8 @@ impl Repository {
         let mut unfinished = Vec::new();
         for (id, objects) in self.backup_objects(cluster)?.backups {
             if objects.state.is_unfinished() {
-                unfinished.push(UnfinishedBackup { id, begin: self.backup_begin(cluster, &id) });
+                let is_given_up = objects.state.suspect;
+                unfinished.push(UnfinishedBackup { id, is_given_up, begin: self.backup_begin(cluster, &id) });
             }
         }
         Ok(unfinished)

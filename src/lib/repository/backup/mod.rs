@@ -6,6 +6,7 @@ mod catalog;
 mod expiry;
 mod file_map;
 mod id;
+mod lacks;
 mod map_writer;
 mod marks;
 #[cfg(test)]
@@ -19,6 +20,8 @@ pub(crate) use catalog::BackupFolder;
 pub use catalog::{BackupEntry, UnfinishedBackup};
 pub use file_map::{FileEntry, FileKind, FileMap, MapRoot};
 pub use id::{BackupId, BackupIdError};
+pub use lacks::Lack;
+pub(crate) use lacks::{LackSearch, pack_name};
 pub use map_writer::MapWriter;
 pub use marks::{BackupMark, BackupNote};
 pub(crate) use marks::{BackupState, DeletionStep, Hold, hold_of};
