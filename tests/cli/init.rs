@@ -187,8 +187,9 @@ fn an_empty_mount_point_never_becomes_the_remembered_repository() {
 #[test]
 fn a_full_and_a_read_only_file_system_are_said_so() {
     let (host, _cluster) = host();
-    let small = SmallFileSystem::mount(&host.folder, "small", 64 * 1024);
-    host.sh("head -c 100000 /dev/zero > small/filler; true").success();
+    // Room for what a repository keeps in reserve.
+    let small = SmallFileSystem::mount(&host.folder, "small", 2 << 20);
+    host.sh("head -c 3000000 /dev/zero > small/filler; true").success();
     let init = "pgv init --repo @/small/repo --pgdata primary";
     host.sh(init).expect_code(4).expect_stderr("No space left");
     assert!(!host.folder.join("small/repo/repository.json").exists());

@@ -60,7 +60,7 @@ fn a_repository_that_is_lost_on_the_way_leaves_nothing_listed() {
     for method in ["stream", "direct"] {
         let child = slow_backup(&site, method);
         let filler = small.fill("filler");
-        ended(child, 4, &["No space left on device", "shows the room that is left", LISTED]);
+        ended(child, 4, &["No space left on device", "shows the room that is left", "\"pgv expire\" shows", LISTED]);
         fs::remove_file(&filler).unwrap();
         let child = slow_backup(&site, method);
         fs::rename(&site.pgv.repository, &away).unwrap();

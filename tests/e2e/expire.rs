@@ -1,17 +1,19 @@
 //! `pgv expire` on repositories of real servers: what stays restores, what goes is gone, whatever comes in between.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::support::crash::{Step, fail_at, file_calls_of, kill_before, put_back, spread, steps_of};
+use crate::support::crash::{Step, fail_at, file_calls_of, kill_before, put_back, spread, steps_of, tree_of};
 use crate::support::{
-    Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, run, wait_until,
+    Ledger, Outcome, PgVersion, Settled, Site, SmallFileSystem, TestAccount, TestCluster, TestFolder, run, wait_until,
 };
 
 const VERSION: PgVersion = PgVersion::V15;
@@ -19,6 +21,7 @@ const VERSION: PgVersion = PgVersion::V15;
 /// A server with small segments that takes `backups` backups, with rows and archived segments between them.
 fn site(folder: &TestFolder, backups: usize) -> (Site, Ledger) {
     let site = Site::of(TestCluster::builder(VERSION, folder).initdb("--wal-segsize=1"), folder);
+    site.primary.drop_templates();
     let mut ledger = Ledger::create(&site.primary);
     for _ in 0..backups {
         site.backup(&[]).success();
@@ -47,6 +50,14 @@ fn segments(site: &Site) -> Vec<String> {
     found
 }
 
+/// Packs of a backup were stored two days ago, if any are there.
+fn age_packs_of(site: &Site, backup: &str) {
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * 86_400);
+    for pack in fs::read_dir(site.tree().join("packs").join(backup)).into_iter().flatten() {
+        fs::File::options().write(true).open(pack.unwrap().path()).unwrap().set_modified(long_ago).unwrap();
+    }
+}
+
 /// The folders of the repository in which nothing is.
 fn empty_folders(site: &Site) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![site.pgv.repository.join("main")]);
@@ -70,6 +81,47 @@ fn restores(site: &Site, folder: &TestFolder, id: &str, ledger: &Ledger) {
     copy.stop();
     drop(copy);
     fs::remove_dir_all(data).unwrap();
+}
+
+/// Marks are written before a backup goes: what takes none makes room for them.
+#[test]
+fn a_repository_without_any_room_can_be_emptied() {
+    let folder = TestFolder::new("expire-full");
+    let small = SmallFileSystem::mount(&folder, "repository", 128 << 20);
+    let (site, ledger) = site(&folder, 2);
+    let newest = site.backups().pop().unwrap();
+    let filler = small.fill("filler");
+    // WAL and packs that need no mark make room for those that do.
+    let reserve = site.pgv.repository.join(".reserve");
+    fs::remove_file(&reserve).unwrap();
+    small.fill("filler-of-the-reserve");
+    let done = expire(&site, &["--keep", "1", "--apply"]).success();
+    assert!(done.stderr.contains("what goes without them goes first"), "{done}");
+    assert_eq!(site.backups(), [newest.as_str()]);
+    restores(&site, &folder, &newest, &ledger);
+
+    // With nothing that could go without one, there is the reserve.
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), 1 << 20, "it is put back");
+    let remove = |name: &str| fs::remove_file(small.path().join(name)).unwrap();
+    remove("filler-of-the-reserve");
+    fs::remove_file(filler).unwrap();
+    site.backup(&[]).success();
+    let newest = site.backups().pop().unwrap();
+    let filler = small.fill("filler");
+    expire(&site, &["--keep", "1", "--apply"]).success();
+    assert_eq!(site.backups(), [newest.as_str()]);
+    assert!(reserve.exists(), "it is put back");
+    restores(&site, &folder, &newest, &ledger);
+
+    // Without that, it is said what helps.
+    fs::remove_file(filler).unwrap();
+    site.backup(&[]).success();
+    let backups = site.backups();
+    fs::remove_file(&reserve).unwrap();
+    small.fill("filler");
+    let refused = expire(&site, &["--keep", "1", "--apply"]).expect_code(4);
+    assert!(refused.stderr.contains("writes a mark before a backup goes"), "{refused}");
+    assert_eq!(site.backups(), backups);
 }
 
 /// Of two at once one deletes and the other one is told so, or finds nothing left to do; nothing is half gone.
@@ -135,6 +187,8 @@ fn what_retention_keeps_restores_and_the_rest_is_gone() {
     assert!(applied.stdout.contains("pinned: for the auditors") && applied.stdout.contains("were freed"), "{applied}");
     assert_eq!(site.backups(), backups[1..]);
     site.pgv.run("pgv", &["unpin", &backups[1]]).success();
+    // Of the first no folder is there; what the second needed of its packs goes once that is older than a day.
+    age_packs_of(&site, &backups[0]);
     expire(&site, &["--keep", "2", "--apply"]).success();
     assert_eq!(site.backups(), backups[2..]);
     assert_eq!(empty_folders(&site), Vec::<PathBuf>::new());
@@ -181,10 +235,81 @@ fn a_damaged_record_is_refused_and_rules_come_from_the_file() {
     assert_eq!(site.backups(), backups[1..]);
 }
 
+/// A record alone is no backup: without its packs the newest one is not what the others go for.
+#[test]
+fn a_backup_without_its_packs_is_not_the_last_good_one() {
+    let folder = TestFolder::new("expire-packs");
+    let (site, ledger) = site(&folder, 3);
+    let backups = site.backups();
+    let pack = site.tree().join("packs").join(&backups[2]).join("00000000");
+    fs::rename(&pack, folder.join("away")).unwrap();
+    let plan = expire(&site, &["--keep", "1"]).success();
+    for text in [&format!("{} is not good: it lacks pack {}/00000000", backups[2], backups[2]), "not good, and newer"] {
+        assert!(plan.stdout.contains(text), "{text}\n{plan}");
+    }
+    expire(&site, &["--keep", "1", "--apply"]).success();
+    assert_eq!(site.backups(), backups[1..]);
+    restores(&site, &folder, &backups[1], &ledger);
+    // What is left of it serves again once the pack is back, in its folder, which was empty and is gone.
+    fs::create_dir_all(pack.parent().unwrap()).unwrap();
+    TestAccount::get().take_over(pack.parent().unwrap());
+    fs::rename(folder.join("away"), &pack).unwrap();
+    restores(&site, &folder, &backups[2], &ledger);
+}
+
+/// What somebody has moved away for a while is there when he brings it back.
+#[test]
+fn packs_of_folders_that_were_moved_away_stay() {
+    let folder = TestFolder::new("expire-moved");
+    let (site, ledger) = site(&folder, 2);
+    let backups = site.backups();
+    let (all, away) = (site.tree().join("backups"), folder.join("away"));
+    fs::rename(&all, &away).unwrap();
+    expire(&site, &["--keep", "5", "--apply"])
+        .expect_code(5)
+        .expect_stderr("not one backup in \"main/")
+        .expect_stderr("put it back");
+    fs::rename(&away, &all).unwrap();
+    let one = all.join(&backups[0]);
+    fs::rename(&one, &away).unwrap();
+    let young = expire(&site, &["--keep", "5", "--apply"]).success();
+    assert!(young.stdout.contains("of which no folder is there stay: they are younger than a day"), "{young}");
+    age_packs_of(&site, &backups[0]);
+    fs::rename(&away, one.with_extension("bak")).unwrap();
+    let renamed = expire(&site, &["--keep", "5", "--apply"]).success();
+    assert!(renamed.stdout.contains(&format!("\"backups/{}.bak\" is no name of a backup", backups[0])), "{renamed}");
+    fs::rename(one.with_extension("bak"), &one).unwrap();
+    restores(&site, &folder, &backups[0], &ledger);
+}
+
+/// Every file below a directory, with its mode and its content.
+type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
+
+/// What a restore up to the latest gives: the directory, byte by byte, and the WAL behind it, which was read and proven.
+#[derive(Debug, PartialEq)]
+struct Restored {
+    tree: Tree,
+    wal: Value,
+    proof: Value,
+}
+
+impl Restored {
+    #[track_caller]
+    fn assert_is(&self, expected: &Self, what: &str) {
+        let paths = self.tree.keys().chain(expected.tree.keys());
+        let different: Vec<_> =
+            paths.filter(|path| self.tree.get(*path) != expected.tree.get(*path)).take(10).collect();
+        assert!(different.is_empty(), "{what} restores to something else: {different:?}");
+        assert_eq!((&self.wal, &self.proof), (&expected.wal, &expected.proof), "{what}");
+    }
+}
+
 /// A site whose repository is put back before each step.
 struct Scene {
     site: Site,
     ledger: Ledger,
+    /// What each backup gives while nothing was deleted.
+    whole: BTreeMap<String, Restored>,
     folder: TestFolder,
 }
 
@@ -193,28 +318,59 @@ impl Scene {
         let folder = TestFolder::in_memory(name);
         let (site, ledger) = site(&folder, 3);
         put_back(&site.pgv.repository, &folder.join("saved"));
-        Self { site, ledger, folder }
+        let mut scene = Self { site, ledger, whole: BTreeMap::new(), folder };
+        scene.whole = scene.site.backups().into_iter().map(|id| (id.clone(), scene.restored(&id))).collect();
+        assert_eq!(scene.whole.len(), 3);
+        scene
     }
 
     fn command(&self) -> Command {
         self.site.pgv.command("pgv", &["expire", "--keep", "1", "--allow-many", "--apply"])
     }
 
-    fn killed_at(&self, steps: &[Step], restore_every: usize) {
+    /// Restores a backup; the directory is removed.
+    fn restored(&self, id: &str) -> Restored {
+        let data = self.folder.join("copy");
+        let told = answer(&self.site.restore(&data, &["--backup", id, "--output", "json"]).success());
+        let tree = tree_of(&data);
+        assert!(tree.len() > 300 && told["proof"]["records"].as_u64() > Some(10), "{told:#}");
+        fs::remove_dir_all(data).unwrap();
+        Restored { tree, wal: told["wal"].clone(), proof: told["proof"].clone() }
+    }
+
+    /// The ids of all backups that are listed.
+    fn listed(&self) -> Vec<String> {
+        self.site.pgv.run("pgv", &["info"]).success();
+        let info = answer(&self.site.pgv.run("pgv", &["info", "--output", "json"]).success());
+        let listed = info["clusters"][0]["trees"][0]["backups"].as_array().unwrap();
+        listed.iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Kills before each of the steps; then everything that is listed restores, byte by byte. After every so many steps a
+    /// server is started, too, on the oldest, which needs the most WAL.
+    #[allow(clippy::print_stdout)]
+    fn killed_at(&self, steps: &[Step], start_every: usize) {
         let newest = self.site.backups().pop().unwrap();
-        let mut killed = 0;
+        let (mut killed, mut compared, mut of_before) = (0, 0, Tree::new());
         for (number, step) in steps.iter().enumerate() {
             put_back(&self.folder.join("saved"), &self.site.pgv.repository);
             killed += usize::from(kill_before(step, &self.command()).is_none());
             // Everything that is listed is whole, and the next run finishes.
             let verified = self.site.pgv.run("pgv", &["verify"]);
             assert_eq!(verified.code(), 0, "{step}\n{verified}");
-            self.site.pgv.run("pgv", &["info"]).success();
-            let info = answer(&self.site.pgv.run("pgv", &["info", "--output", "json"]).success());
-            let listed = info["clusters"][0]["trees"][0]["backups"].as_array().unwrap().clone();
+            let listed = self.listed();
             assert!(!listed.is_empty(), "{step}");
-            for backup in listed.iter().filter(|_| number % restore_every == 0) {
-                restores(&self.site, &self.folder, backup["id"].as_str().unwrap(), &self.ledger);
+            // Of a repository that is the same to the last byte, all was restored at the step before.
+            let repository = tree_of(&self.site.pgv.repository);
+            if repository != of_before {
+                for id in &listed {
+                    compared += 1;
+                    self.restored(id).assert_is(&self.whole[id], &format!("{step}: {id}"));
+                }
+                of_before = repository;
+            }
+            if number.is_multiple_of(start_every) {
+                restores(&self.site, &self.folder, &listed[0], &self.ledger);
             }
             run(self.command()).success();
             let plan = self.site.pgv.run("pgv", &["expire", "--keep", "1"]).success();
@@ -224,7 +380,9 @@ impl Scene {
             assert!(!verified.stdout.contains("Left over"), "{step}\n{verified}");
             assert_eq!(empty_folders(&self.site), Vec::<PathBuf>::new(), "{step}");
         }
+        println!("{killed} killed of {} steps, {compared} restores", steps.len());
         assert!(killed * 10 >= steps.len() * 8, "{killed} killed of {}", steps.len());
+        assert!(compared > 5, "only {compared} restores");
     }
 }
 
@@ -235,7 +393,7 @@ fn killed_at_its_steps_it_leaves_whole_backups_and_the_next_run_finishes() {
     let changes: Vec<Step> =
         steps.into_iter().filter(|step| matches!(step.call.as_str(), "unlink" | "unlinkat" | "linkat")).collect();
     assert!(changes.len() > 30, "{}", changes.len());
-    scene.killed_at(&spread(&changes, 6), 3);
+    scene.killed_at(&spread(&changes, 10), 4);
 }
 
 #[test]
@@ -287,11 +445,9 @@ fn hold(directory: &Path, kind: &str, seconds: &str) -> Child {
     let mut holder = account.command("/usr/bin/flock");
     holder.args(["--no-fork", kind, "--nonblock"]).arg(directory).args(["sleep", seconds]);
     let holder = holder.spawn().unwrap();
-    let is_held = || {
-        let mut probe = account.command("/usr/bin/flock");
-        probe.args(["--exclusive", "--nonblock"]).arg(directory).arg("true");
-        !run(probe).status.success()
-    };
+    // Asking for the lock may take it from the one who comes: who has it is the next program.
+    let name = format!("/proc/{}/comm", holder.id());
+    let is_held = || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n");
     wait_until("the lock is held", Duration::from_secs(20), is_held);
     holder
 }
@@ -300,9 +456,16 @@ fn hold(directory: &Path, kind: &str, seconds: &str) -> Child {
 fn a_backup_waits_while_wal_is_deleted() {
     let folder = TestFolder::new("expire-waits");
     let (site, _) = site(&folder, 1);
-    let mut holder = hold(&site.pgv.repository.join(".staging"), "--exclusive", "5");
-    site.backup(&[]).success().expect_stderr("waiting for \"pgv expire\", which is deleting WAL");
-    assert!(holder.try_wait().unwrap().is_some(), "it did not wait");
+    let mut holder = hold(&site.pgv.repository.join(".staging"), "--exclusive", "600");
+    let mut backup = site.pgv.command("pgv-basebackup", &["--checkpoint", "fast"]);
+    let mut backup = backup.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(backup.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("waiting for \"pgv expire\", which is deleting WAL")), "it did not wait");
+    assert_eq!(site.backups().len(), 1);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert!(backup.wait().unwrap().success(), "{rest:?}");
     assert_eq!(site.backups().len(), 2);
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct ExpireArgs {
     #[arg(long, value_name = "DAYS")]
     pub(crate) wal_days: Option<String>,
 
-    /// Let a backup that no rule keeps stay for so long all the same
+    /// Let a backup that no rule keeps stay for so long all the same; it goes at once without
     #[arg(long, value_name = "DURATION")]
     pub(crate) grace: Option<String>,
 
@@ -64,7 +64,7 @@ A backup stays when any rule keeps it. The newest good one stays always, and so 
 
 Exit status: 0 shown, or done; 2 usage or configuration, or no rule; 3 refused: the clock is
 wrong, or more than half of the backups would go; 4 not reachable, or a restore is running; 5 a
-record is damaged; 130 ended by a signal.";
+record is damaged, or a history or folder that tells what is needed is missing; 130 ended by a signal.";
 
 impl VerbArgs for ExpireArgs {
     const VERB: Verb = Verb::Expire;

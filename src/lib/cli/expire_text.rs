@@ -8,7 +8,7 @@ use super::printer::escaped;
 use super::size::{bytes_text, utc_second_text};
 use super::table::table;
 use crate::expire::{
-    ExpireReport, Fate, KeepReason, LostTargets, PlannedBackup, PlannedUnfinished, Rules, TreePlan, WalKept,
+    ExpireReport, Fate, KeepReason, LostTargets, PacksKept, PlannedBackup, PlannedUnfinished, Rules, TreePlan, WalKept,
 };
 
 /// WAL ranges and lost targets that are named of one tree.
@@ -65,11 +65,13 @@ fn describe(text: &mut String, tree: &TreePlan) {
         let header = ["id", "ended", "TLI", "stop LSN", "", "why"];
         text.push_str(&table(&header, tree.backups.iter().map(row)));
     }
+    tree.backups.iter().for_each(|backup| not_whole(text, backup));
     tree.backups.iter().for_each(|backup| kept_again(text, backup));
     tree.unfinished.iter().for_each(|backup| unfinished(text, backup));
     for id in &tree.being_deleted {
         let _ = writeln!(text, "  {id}: its deletion was begun before, and is finished");
     }
+    packs_kept(text, tree);
     wal(text, tree);
     for lost in tree.lost_targets.iter().take(NAMED_MAX) {
         let _ = writeln!(text, "  No longer reachable: {}", lost_text(lost));
@@ -92,6 +94,7 @@ fn row(backup: &PlannedBackup) -> Vec<String> {
         Fate::Waits { until: None } => {
             ("waits", "no rule keeps it; is marked now, and goes after the grace".to_owned())
         }
+        Fate::Goes if !backup.lacks.is_empty() => ("GOES", "no rule keeps it; it is not whole".to_owned()),
         Fate::Goes if backup.findings > 0 => ("GOES", "no rule keeps it; it has findings".to_owned()),
         Fate::Goes => ("GOES", "no rule keeps it".to_owned()),
     };
@@ -103,6 +106,16 @@ fn row(backup: &PlannedBackup) -> Vec<String> {
         fate.to_owned(),
         why,
     ]
+}
+
+/// What is not there of it, so that whoever may bring it back looks for it before the backup goes.
+fn not_whole(text: &mut String, backup: &PlannedBackup) {
+    let Some(first) = backup.lacks.first() else { return };
+    let more = match backup.lacks.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let _ = writeln!(text, "  {} is not good: it lacks {first}{more}", backup.id);
 }
 
 /// A mark is never taken back, so the grace is given once.
@@ -134,14 +147,24 @@ fn reason_text(reason: &KeepReason) -> String {
 
 fn unfinished(text: &mut String, backup: &PlannedUnfinished) {
     let fate = if backup.goes { "GOES" } else { "stays" };
+    let state = if backup.given_up { "was given up" } else { "is not finished" };
     let _ = writeln!(
         text,
-        "  {} is not finished, begun on \"{}\" at {}; last stored to at {}: {fate}",
+        "  {} {state}, begun on \"{}\" at {}; last stored to at {}: {fate}",
         backup.id,
         escaped(&backup.host),
         utc_second_text(backup.began),
         utc_second_text(backup.last_stored)
     );
+}
+
+fn packs_kept(text: &mut String, tree: &TreePlan) {
+    let Some(PacksKept { count, strange_folders }) = &tree.packs_kept else { return };
+    let why = match strange_folders.first() {
+        Some(folder) => format!("\"backups/{}\" is no name of a backup, and may be theirs", escaped(folder)),
+        None => "they are younger than a day".to_owned(),
+    };
+    let _ = writeln!(text, "  {count} packs of backups of which no folder is there stay: {why}");
 }
 
 fn wal(text: &mut String, tree: &TreePlan) {
@@ -151,7 +174,10 @@ fn wal(text: &mut String, tree: &TreePlan) {
         }
         Some(WalKept::Locked) => text.push_str("  WAL stays: a backup is running\n"),
         Some(WalKept::NoBackup) => text.push_str("  WAL stays: without a good backup nothing says what is old\n"),
-        _ => {}
+        Some(WalKept::Moved { backup }) => {
+            let _ = writeln!(text, "  WAL stays: packs of backup {backup} are there, and its folder is not");
+        }
+        None => {}
     }
     for range in tree.wal.iter().take(NAMED_MAX) {
         let files = if range.files == 1 { "file" } else { "files" };

@@ -12,6 +12,7 @@ use super::program::Program;
 use crate::config::{Configuration, account_name};
 use crate::fs::read_at_most;
 use crate::pg::shell_quote;
+use crate::repository::ClusterName;
 
 /// Where Debian's packages have the programs of a version.
 const DEBIAN_PROGRAMS: &str = "/usr/lib/postgresql";
@@ -56,6 +57,12 @@ impl Typed {
     /// A program of ours that needs no settings.
     pub(crate) fn program_alone(&self, program: Program, arguments: &str) -> String {
         format!("{}{}{} {arguments}", self.account, self.folder, program.name())
+    }
+
+    /// A program of ours for that cluster, whatever was named here.
+    pub(crate) fn program_for(&self, program: Program, cluster: &ClusterName, arguments: &str) -> String {
+        let options = self.options.split(" --cluster ").next().unwrap_or_default();
+        format!("{}{}{}{options} --cluster {cluster} {arguments}", self.account, self.folder, program.name())
     }
 
     /// `pgv VERB`, whose options name the cluster themselves.

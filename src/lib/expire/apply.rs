@@ -2,8 +2,9 @@
 //!
 //! ORDER: marks (`doubt` or `suspect`); all marks read again; `gone`; then, of each backup that is gone, its record, the
 //! packs that nobody needs, its documents and tables, `begin`, the other marks and pins, `gone` last; then packs that
-//! belong to no backup; then WAL. Whatever the step at which a run ends, every listed backup is whole, and the next run
-//! finds `gone` and goes on.
+//! belong to no backup; then WAL. Without room for a mark the repository's reserve is given up for
+//! them, and when that is not enough, what needs none is deleted before them. Whatever the step at
+//! which a run ends, every listed backup is whole, and the next run finds `gone` and goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +13,15 @@ use jiff::Timestamp;
 use super::error::ExpireError;
 use super::facts::{self, TreeFacts};
 use super::plan::{Going, TreePlan, WalKept};
-use super::report::{HeldBackup, TreeDone};
+use super::report::{HeldBackup, HeldBecause, TreeDone};
 use super::wal;
+use crate::error::{Classified as _, ErrorClass};
 use crate::fs::{Lock, LockKind};
 use crate::pg::{WalFileName, WalSegmentSize};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{
-    BackupId, BackupMark, BackupNote, BackupRecord, BackupState, ClusterRef, DeletionStep, Repository, Writer, hold_of,
+    BackupId, BackupMark, BackupNote, BackupRecord, BackupState, ClusterRef, DeletionStep, Hold, Repository, Writer,
+    hold_of,
 };
 use crate::store::ObjectKey;
 
@@ -52,30 +55,61 @@ pub(super) struct Executor<'a> {
 impl Executor<'_> {
     /// Does what the plan says, as far as it is still right.
     pub(super) fn run(&mut self, planned: &TreePlan) -> Result<(), ExpireError> {
-        let going = &planned.going;
-        for id in going.backups.iter().chain(&going.doubted) {
+        let outcome = self.mark_and_delete(&planned.going);
+        self.done.held.iter().for_each(|held| self.reporter.warn(&held.to_string()));
+        outcome
+    }
+
+    fn mark_and_delete(&mut self, going: &Going) -> Result<(), ExpireError> {
+        let mut marked = self.set_marks(going);
+        if is_no_space(&marked) && self.repository.give_up_reserve()? {
+            self.reporter.step("making room for marks with the reserve of the repository");
+            marked = self.set_marks(going);
+        }
+        match marked {
+            Err(error) if error.class() == ErrorClass::NoSpace => {
+                self.reporter.warn("there is no room for marks: what goes without them goes first");
+                // Like a run of which the plan names no backup; what was marked in time goes.
+                self.delete_going(going)?;
+                if self.done.freed_bytes == 0 {
+                    return Err(error);
+                }
+                self.done.held.clear();
+                self.set_marks(going)?;
+            }
+            marked => marked?,
+        }
+        self.delete_going(going)?;
+        self.done.finished = true;
+        Ok(())
+    }
+
+    /// From here on no new backup builds on what goes; what is gone is listed no more.
+    fn set_marks(&mut self, going: &Going) -> Result<(), ExpireError> {
+        let is_left = |id: &&BackupId| !self.done.backups.contains(id);
+        for id in going.backups.iter().chain(&going.doubted).filter(is_left) {
             self.mark(BackupMark::Doubt, *id, "no rule of retention keeps it")?;
         }
-        // A backup holds its lock until it ends, whatever a clock says of how long it is silent. One that has said itself that
-        // it will not be finished is marked already.
+        // A backup holds its lock until it ends, whatever a clock says of how long it is silent. One that has said itself
+        // that it will not be finished is marked already.
         let silent = &going.unfinished;
-        if !silent.is_empty() && matches!(self.repository.lock(LockKind::Exclusive)?, Lock::Taken) {
-            self.reporter.warn("a backup is running: what was never finished stays for now");
-        } else {
-            silent
-                .iter()
-                .try_for_each(|id| self.mark(BackupMark::Suspect, *id, "it was never finished, and is silent"))?;
+        if silent.is_empty() || !matches!(self.repository.lock(LockKind::Exclusive)?, Lock::Taken) {
+            for id in silent.iter().filter(is_left) {
+                self.mark(BackupMark::Suspect, *id, "it was never finished, and is silent")?;
+            }
         }
-        self.set_gone(going)?;
+        self.set_gone(going)
+    }
+
+    /// Deletes what is marked, and what needs no mark.
+    fn delete_going(&mut self, going: &Going) -> Result<(), ExpireError> {
         // What was finished meanwhile may need packs and WAL, and what was pinned meanwhile stays.
         let facts = self.gather()?;
         for id in &facts.gone {
             self.delete_backup(&facts, *id)?;
         }
         self.delete_strays(&facts, going)?;
-        self.delete_wal(&going.wal)?;
-        self.done.finished = true;
-        Ok(())
+        self.delete_wal(&going.wal)
     }
 
     fn gather(&self) -> Result<TreeFacts, ExpireError> {
@@ -92,21 +126,25 @@ impl Executor<'_> {
     fn set_gone(&mut self, going: &Going) -> Result<(), ExpireError> {
         let (states, parents) = facts::marks(self.repository, self.cluster)?;
         for id in going.backups.iter().chain(&going.unfinished) {
+            if self.done.backups.contains(id) {
+                continue;
+            }
             let parents_of = |id: BackupId| parents.get(&id).map_or(&[][..], Vec::as_slice);
             match hold_of(*id, &states, parents_of) {
                 None => self.mark(BackupMark::Gone, *id, "it is being deleted")?,
+                // Its mark was left out, since a backup is running.
+                Some(Hold::Unmarked) if states.get(id).copied().is_some_and(BackupState::is_unfinished) => {
+                    self.hold(Some(HeldBackup { id: *id, because: HeldBecause::Locked }));
+                }
                 Some(hold) => self.hold(HeldBackup::of(*id, hold)),
             }
         }
         Ok(())
     }
 
-    /// Says that a backup stays; nothing where another run has deleted it.
+    /// Notes that a backup stays; nothing where another run has deleted it.
     fn hold(&mut self, held: Option<HeldBackup>) {
-        if let Some(held) = held {
-            self.reporter.warn(&held.to_string());
-            self.done.held.push(held);
-        }
+        self.done.held.extend(held);
     }
 
     fn delete_backup(&mut self, facts: &TreeFacts, id: BackupId) -> Result<(), ExpireError> {
@@ -115,7 +153,7 @@ impl Executor<'_> {
         let Some(folder) = folders.get(&id) else { return Ok(()) };
         let needed = facts.needed_packs(|_| true);
         // Whether or not it was listed a moment ago.
-        self.delete(&self.repository.record_key(self.cluster, &id)?)?;
+        self.free(&self.repository.record_key(self.cluster, &id)?)?;
         for ordinal in facts.packs.get(&id).into_iter().flatten() {
             if !needed.contains(&(id, *ordinal)) {
                 self.delete_pack(id, *ordinal)?;
@@ -126,9 +164,9 @@ impl Executor<'_> {
         for object in &objects {
             let key = self.repository.backup_object_key(self.cluster, &id, object)?;
             match DeletionStep::of(object).is_data() {
-                true => drop(self.delete(&key)?),
-                false => self.delete_mark(&key)?,
-            }
+                true => self.free(&key)?,
+                false => self.delete(&key)?,
+            };
         }
         self.done.backups.push(id);
         Ok(())
@@ -148,7 +186,7 @@ impl Executor<'_> {
     }
 
     fn delete_pack(&mut self, id: BackupId, ordinal: u32) -> Result<(), ExpireError> {
-        let was_there = self.delete(&self.repository.pack_key(self.cluster, &id, ordinal)?)?;
+        let was_there = self.free(&self.repository.pack_key(self.cluster, &id, ordinal)?)?;
         self.done.packs += u64::from(was_there);
         Ok(())
     }
@@ -160,7 +198,7 @@ impl Executor<'_> {
         for some in names.chunks(WAL_BETWEEN_LOOKS) {
             let Some(lock) = self.lock_and_look(&mut unneeded)? else { return Ok(()) };
             for name in some.iter().filter(|name| unneeded.names.contains(name)) {
-                let was_there = self.delete(&self.repository.wal_key(self.cluster, name)?)?;
+                let was_there = self.free(&self.repository.wal_key(self.cluster, name)?)?;
                 self.done.wal_files += u64::from(was_there);
             }
             drop(lock);
@@ -205,17 +243,17 @@ impl Executor<'_> {
         self.done.wal_kept = Some(because);
     }
 
-    /// Deletes something that takes room; says whether it was there.
-    fn delete(&mut self, key: &ObjectKey) -> Result<bool, ExpireError> {
+    /// Deletes what takes room, and counts that as freed; says whether it was there.
+    fn free(&mut self, key: &ObjectKey) -> Result<bool, ExpireError> {
         let bytes = self.repository.stored_bytes(key)?;
-        self.delete_mark(key)?;
-        self.done.freed_bytes += bytes;
+        let was_there = self.delete(key)?;
+        self.done.freed_bytes += if was_there { bytes } else { 0 };
         let (done_bytes, total_bytes) = (self.done.freed_bytes, Some(self.planned_bytes));
         self.reporter.progress(&Progress { phase: DELETING, done_bytes, total_bytes });
-        Ok(bytes > 0)
+        Ok(was_there)
     }
 
-    fn delete_mark(&self, key: &ObjectKey) -> Result<(), ExpireError> {
+    fn delete(&self, key: &ObjectKey) -> Result<bool, ExpireError> {
         self.check_cancel()?;
         Ok(self.repository.delete_object(key)?)
     }
@@ -223,6 +261,10 @@ impl Executor<'_> {
     fn check_cancel(&self) -> Result<(), ExpireError> {
         if self.cancel.is_cancelled() { Err(ExpireError::Interrupted) } else { Ok(()) }
     }
+}
+
+fn is_no_space(outcome: &Result<(), ExpireError>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.class() == ErrorClass::NoSpace)
 }
 
 /// The stored bytes of all that goes by a plan.

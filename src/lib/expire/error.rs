@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::error::{Classified, ErrorClass};
+use crate::pg::{SystemIdentifier, TimelineId};
 use crate::repository::{BackupId, ClusterName, RepositoryError};
 
 /// Why nothing is deleted.
@@ -25,6 +26,38 @@ pub enum ExpireError {
         /// Why.
         #[source]
         source: Box<RepositoryError>,
+    },
+    /// A folder that is neither a backup nor what is left of one.
+    #[error("backup {backup} has neither \"begin\" nor \"record\" and is not being deleted, so nothing is deleted")]
+    Unexplained {
+        /// Which one.
+        backup: BackupId,
+    },
+    /// Packs, and nothing that says whose they are.
+    #[error(
+        "there are {packs} packs of cluster \"{cluster}\" and not one backup in \"{cluster}/{system_identifier}/backups\", \
+         so nothing is deleted"
+    )]
+    NoFolders {
+        /// How many.
+        packs: u64,
+        /// Whose they are.
+        cluster: ClusterName,
+        /// In which of its trees.
+        system_identifier: SystemIdentifier,
+    },
+    /// A timeline that nobody knows the way to.
+    #[error(
+        "there is WAL of timeline {timeline} of cluster \"{cluster}\", and which backups lead there is not known without \
+         {}.history, so nothing is deleted{problem}", timeline.to_hex()
+    )]
+    UnknownTimeline {
+        /// Which one.
+        timeline: TimelineId,
+        /// Whose it is.
+        cluster: ClusterName,
+        /// What is wrong with its history behind a colon, when there is one.
+        problem: String,
     },
     /// Part of the archive cannot be listed.
     #[error("\"{folder}\" cannot be listed, so nothing is deleted")]
@@ -110,7 +143,10 @@ impl Classified for ExpireError {
             Self::Changed { .. } => ErrorClass::Unavailable,
             Self::ClockBehind { .. } | Self::TooMany { .. } | Self::IsGone { .. } => ErrorClass::Refused,
             Self::UnknownBackup { .. } => ErrorClass::NotFound,
-            Self::NoIdentity { .. } => ErrorClass::Corrupt,
+            Self::NoIdentity { .. }
+            | Self::Unexplained { .. }
+            | Self::NoFolders { .. }
+            | Self::UnknownTimeline { .. } => ErrorClass::Corrupt,
             Self::Interrupted => ErrorClass::Interrupted,
         }
     }

@@ -2,6 +2,7 @@
 //! error: nobody deletes what he cannot judge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -9,8 +10,12 @@ use super::error::ExpireError;
 use crate::pg::{WalFileName, WalSegmentSize};
 use crate::repository::{
     ArchiveFacts, BackupFolder, BackupId, BackupMark, BackupNeeds, BackupRecord, BackupState, ClusterName, ClusterRef,
-    Repository, RepositoryError, WalArchive,
+    Lack, LackSearch, Repository, RepositoryError, WalArchive,
 };
+
+/// How long nothing of a backup without a record is stored before it counts as given up, by the store's clock: longer than the
+/// slowest writer needs for the largest object. So long packs stay of which no folder is there, too.
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A tree.
 #[derive(Debug, Clone)]
@@ -24,6 +29,8 @@ pub(super) struct TreeFacts {
     pub(super) gone: BTreeSet<BackupId>,
     /// The packs that lie there, by the backup that wrote them.
     pub(super) packs: BTreeMap<BackupId, Vec<u32>>,
+    /// Of these, those of which no folder is there.
+    pub(super) strays: Strays,
     pub(super) archive: ArchiveFacts,
     /// Every file of the archive but the histories.
     pub(super) wal: Vec<WalFileName>,
@@ -40,6 +47,49 @@ pub(super) struct ListedBackup {
     pub(super) pins: Vec<String>,
     /// Since when retention wants it gone, by the store's clock.
     pub(super) doubted: Option<Timestamp>,
+    /// What of it is not in the repository as it was stored.
+    pub(super) lacks: Vec<Lack>,
+}
+
+/// Packs of backups of which no folder is there: deleted while a later one needed them, or moved away by somebody.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Strays {
+    /// When the last pack of each was stored, by the store's clock; nothing when that is not known.
+    pub(super) last_stored: BTreeMap<BackupId, Option<Timestamp>>,
+    /// Folders among those of the backups that no backup is called by: one of them may be theirs.
+    pub(super) strange_folders: Vec<String>,
+    /// Whether not one folder of a backup is there.
+    pub(super) has_no_folders: bool,
+}
+
+impl Strays {
+    fn gather(
+        repository: &Repository,
+        cluster: &ClusterRef,
+        packs: &BTreeMap<BackupId, Vec<u32>>,
+        folders: &BTreeMap<BackupId, BackupFolder>,
+    ) -> Result<Self, RepositoryError> {
+        let mut strays = Self { has_no_folders: folders.is_empty(), ..Self::default() };
+        for (id, ordinals) in packs.iter().filter(|(id, _)| !folders.contains_key(id)) {
+            let mut last = None;
+            for ordinal in ordinals {
+                last = last.max(repository.stored_time(&repository.pack_key(cluster, id, *ordinal)?)?);
+            }
+            strays.last_stored.insert(*id, last);
+        }
+        if !strays.last_stored.is_empty() {
+            strays.strange_folders = repository.strange_backup_folders(cluster)?;
+        }
+        Ok(strays)
+    }
+
+    /// Whether the packs of a backup stay although no folder of it is there, so that whoever has moved it finds them.
+    pub(super) fn stay(&self, id: &BackupId, now: Timestamp) -> bool {
+        let is_young =
+            |last: Timestamp| Duration::try_from(now.duration_since(last)).unwrap_or_default() < SILENT_AFTER;
+        let stays = |last: &Option<Timestamp>| last.is_none_or(is_young) || !self.strange_folders.is_empty();
+        self.last_stored.get(id).is_some_and(stays)
+    }
 }
 
 /// A backup without a record.
@@ -77,8 +127,11 @@ impl TreeFacts {
             let time = repository.stored_time(&repository.wal_key(cluster, name)?)?;
             wal_times.extend(time.map(|time| (*name, time)));
         }
-        let (listed, unfinished, gone) = backups(repository, cluster)?;
-        Ok(Self { cluster: cluster.clone(), listed, unfinished, gone, packs, archive: facts, wal, wal_times })
+        let folders = repository.backup_folders(cluster)?;
+        let strays = Strays::gather(repository, cluster, &packs, &folders)?;
+        let (listed, unfinished, gone) = backups(repository, cluster, folders, &packs)?;
+        let cluster = cluster.clone();
+        Ok(Self { cluster, listed, unfinished, gone, packs, strays, archive: facts, wal, wal_times })
     }
 
     /// The packs that some backup needs. Those of the backups on which a running one builds are among them, for such a
@@ -118,10 +171,16 @@ pub(super) fn segment_size(repository: &Repository, cluster: &ClusterRef) -> Res
 
 type Backups = (Vec<ListedBackup>, Vec<UnfinishedFacts>, BTreeSet<BackupId>);
 
-fn backups(repository: &Repository, cluster: &ClusterRef) -> Result<Backups, ExpireError> {
+fn backups(
+    repository: &Repository,
+    cluster: &ClusterRef,
+    folders: BTreeMap<BackupId, BackupFolder>,
+    packs: &BTreeMap<BackupId, Vec<u32>>,
+) -> Result<Backups, ExpireError> {
     let unreadable = |id: BackupId| move |source| ExpireError::Unreadable { backup: id, source: Box::new(source) };
     let (mut listed, mut unfinished, mut gone) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for (id, folder) in repository.backup_folders(cluster)? {
+    let (mut search, mut noted) = (LackSearch::new(repository, cluster), BTreeSet::new());
+    for (id, folder) in folders {
         match folder.state {
             state if state.gone => {
                 gone.insert(id);
@@ -129,7 +188,8 @@ fn backups(repository: &Repository, cluster: &ClusterRef) -> Result<Backups, Exp
             state if state.is_listed() => {
                 // How it began is not needed, but damage there is damage, and a person should look first.
                 repository.backup_begin(cluster, &id).map_err(unreadable(id))?;
-                listed.push(listed_backup(repository, cluster, id, &folder).map_err(unreadable(id))?);
+                let backup = listed_backup(repository, cluster, id, &folder, &mut search);
+                listed.push(backup.map_err(unreadable(id))?);
             }
             state if state.is_unfinished() => {
                 unfinished.push(unfinished_backup(repository, cluster, id, &folder).map_err(unreadable(id))?);
@@ -138,11 +198,25 @@ fn backups(repository: &Repository, cluster: &ClusterRef) -> Result<Backups, Exp
                 let error = repository.backup_begin(cluster, &id).err();
                 return Err(error.map_or(ExpireError::Changed { backup: id }, unreadable(id)));
             }
-            // Neither begin nor record: what was stored behind the back of its deletion.
-            _ => {
-                gone.insert(id);
+            _ if folder.has_notes_alone() => {
+                noted.insert(id);
             }
+            // `gone` goes behind everything, so this is no deletion that was killed.
+            _ => return Err(ExpireError::Unexplained { backup: id }),
         }
+    }
+    // A mark or pin that was set behind the back of its deletion, which left the packs that others need.
+    let needed: BTreeSet<(BackupId, u32)> = listed
+        .iter()
+        .flat_map(|backup: &ListedBackup| &backup.needs.packs)
+        .map(|need| (need.backup, need.ordinal))
+        .collect();
+    for id in noted {
+        let mut left = packs.get(&id).into_iter().flatten();
+        if !left.all(|ordinal| needed.contains(&(id, *ordinal))) {
+            return Err(ExpireError::Unexplained { backup: id });
+        }
+        gone.insert(id);
     }
     listed.sort_by_key(|backup| (backup.record.sequence, backup.record.id));
     Ok((listed, unfinished, gone))
@@ -153,16 +227,18 @@ fn listed_backup(
     cluster: &ClusterRef,
     id: BackupId,
     folder: &BackupFolder,
+    search: &mut LackSearch<'_>,
 ) -> Result<ListedBackup, RepositoryError> {
     let record = repository.record(cluster, &id)?;
     let needs = repository.backup_needs(cluster, &record)?;
+    let lacks = search.with_needs(&record, &needs)?;
     let pins = repository.pins(cluster, &id, folder)?;
     let pins = pins.into_iter().map(|(_, note)| note.map_or_else(|error| error.to_string(), |note| note.reason));
     let doubted = match folder.state.doubt {
         true => Some(repository.marked_at(cluster, &id, BackupMark::Doubt)?),
         false => None,
     };
-    Ok(ListedBackup { record, needs, pins: pins.collect(), doubted })
+    Ok(ListedBackup { record, needs, pins: pins.collect(), doubted, lacks })
 }
 
 fn unfinished_backup(

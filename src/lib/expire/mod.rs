@@ -33,12 +33,13 @@ use facts::TreeFacts;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
+use crate::error::{Classified as _, ErrorClass};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{ClusterName, Repository, Writer, WriterDescription};
 
 pub use error::ExpireError;
 pub use pin::{PinOptions, Pinned, Unpinned, pin, unpin};
-pub use plan::{Fate, PlannedBackup, PlannedUnfinished, PlannedWal, TreePlan, WalKept};
+pub use plan::{Fate, PacksKept, PlannedBackup, PlannedUnfinished, PlannedWal, TreePlan, WalKept};
 pub use reach::LostTargets;
 pub use report::{ExpireReport, ExpiredRepository, HeldBackup, HeldBecause, SCHEMA_VERSION, TreeDone};
 pub use rules::{KeepReason, Rules};
@@ -112,6 +113,7 @@ pub fn apply(
     let (host, now) = (options.host.as_str(), report.now);
     let writer = &writer(repository, host, now);
     report.begin();
+    let mut full = None;
     for tree in &mut report.trees {
         let cluster = &tree.tree();
         if tree.is_empty() {
@@ -128,8 +130,20 @@ pub fn apply(
         tree.freed_bytes = done.freed_bytes;
         report.freed_bytes += done.freed_bytes;
         tree.done = Some(done);
-        outcome?;
+        match outcome {
+            // What goes of the other trees makes room for it, the next time.
+            Err(error) if error.class() == ErrorClass::NoSpace => {
+                full.get_or_insert(error);
+            }
+            outcome => outcome?,
+        }
         repository.tidy(cluster)?;
+    }
+    if let Some(error) = full {
+        return Err(error);
+    }
+    if !repository.keep_reserve()? {
+        reporter.warn("there is no room to keep a reserve for marks: the next run tries again");
     }
     Ok(())
 }

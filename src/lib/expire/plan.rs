@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::ExpireError;
-use super::facts::{ListedBackup, TreeFacts};
+use super::facts::{ListedBackup, SILENT_AFTER, TreeFacts};
 use super::reach::{self, LostTargets};
 use super::report::TreeDone;
 use super::rules::{self, KeepReason, Rules};
@@ -15,9 +15,8 @@ use super::wal;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalFileName, WalSegmentName};
 use crate::repository::{BackupId, BackupRecord, ClusterName, ClusterRef};
 
-/// How long nothing of a backup without a record is stored before it counts as given up, by the store's clock: longer than the
-/// slowest writer needs for the largest object.
-pub(super) const SILENT_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// LIMIT: things that a backup lacks and that are named.
+const LACKS_MAX: usize = 100;
 
 /// What becomes of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,6 +50,8 @@ pub struct PlannedBackup {
     pub stop_lsn: Lsn,
     /// What was found to be wrong with the data.
     pub findings: u64,
+    /// What of it is not in the repository as it was stored, at most 100 of that: with any it cannot be restored.
+    pub lacks: Vec<String>,
     /// When retention first found no rule that keeps it, by the store's clock; `None` while it never did. The grace counts
     /// from then on, whether or not a rule or a pin has kept it since: its mark is never taken back.
     pub marked_at: Option<Timestamp>,
@@ -70,7 +71,9 @@ pub struct PlannedUnfinished {
     pub began: Timestamp,
     /// When the last of its objects was stored, by the store's clock.
     pub last_stored: Timestamp,
-    /// Whether it counts as given up, and goes.
+    /// Whether it will never be finished: its writer has said so, or an earlier run took it for dead.
+    pub given_up: bool,
+    /// Whether it goes: it was given up, or is silent for long, and nobody refers to it.
     pub goes: bool,
 }
 
@@ -102,6 +105,8 @@ pub struct TreePlan {
     pub being_deleted: Vec<BackupId>,
     /// How many packs go.
     pub packs: u64,
+    /// Packs that nobody is known to need, and that stay all the same; nothing when there are none.
+    pub packs_kept: Option<PacksKept>,
     /// WAL that goes.
     pub wal: Vec<PlannedWal>,
     /// Why no WAL goes, when something keeps all of it.
@@ -116,6 +121,53 @@ pub struct TreePlan {
     pub done: Option<TreeDone>,
     #[serde(skip)]
     pub(super) going: Going,
+    #[serde(skip)]
+    pub(super) doubts: Doubts,
+}
+
+/// Packs of backups of which no folder is there, and that stay for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PacksKept {
+    /// How many.
+    pub count: u64,
+    /// Folders among those of the backups that no backup is called by, any of which may be theirs. Where there is none, the
+    /// packs stay since they are younger than a day.
+    pub strange_folders: Vec<String>,
+}
+
+/// What makes the whole tree one that cannot be judged.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Doubts {
+    /// So many packs are there, and not one folder of a backup.
+    pub(super) packs_without_folders: Option<u64>,
+    /// There is WAL of this timeline, and its history cannot be read: why not, when it is there.
+    pub(super) unknown_timeline: Option<(TimelineId, Option<String>)>,
+}
+
+impl Doubts {
+    fn of(facts: &TreeFacts) -> Self {
+        let is_unknown = |timeline: &&TimelineId| facts.archive.history(**timeline).is_none();
+        let unknown = facts.archive.ranges.keys().find(is_unknown).copied();
+        let problem = |timeline| facts.archive.unreadable_histories.get(&timeline).cloned();
+        let packs = facts.packs.values().map(|ordinals| ordinals.len() as u64).sum();
+        Self {
+            packs_without_folders: (facts.strays.has_no_folders && packs > 0).then_some(packs),
+            unknown_timeline: unknown.map(|timeline| (timeline, problem(timeline))),
+        }
+    }
+
+    fn refusal(&self, tree: &ClusterRef) -> Option<ExpireError> {
+        let cluster = tree.name.clone();
+        if let Some(packs) = self.packs_without_folders {
+            return Some(ExpireError::NoFolders { packs, cluster, system_identifier: tree.system_identifier });
+        }
+        let (timeline, problem) = self.unknown_timeline.clone()?;
+        Some(ExpireError::UnknownTimeline {
+            timeline,
+            cluster,
+            problem: problem.map_or_else(String::new, |why| format!(": {why}")),
+        })
+    }
 }
 
 /// Why all WAL stays.
@@ -132,6 +184,11 @@ pub enum WalKept {
     Locked,
     /// There is no good backup, so nothing says what is old.
     NoBackup,
+    /// Packs of a backup are there and its folder is not, which may have been moved away: what WAL it needs is not known.
+    Moved {
+        /// Which one.
+        backup: BackupId,
+    },
 }
 
 /// The names of all that goes.
@@ -164,6 +221,9 @@ impl TreePlan {
 
     /// Why this plan is not carried out.
     pub fn refusal(&self, rules: &Rules) -> Option<ExpireError> {
+        if let Some(doubt) = self.doubts.refusal(&self.tree()) {
+            return Some(doubt);
+        }
         let (count, of) = (self.going.backups.len() + self.going.doubted.len(), self.backups.len());
         let is_too_many = count * 2 > of && !rules.allow_many;
         is_too_many.then(|| ExpireError::TooMany { count, of, cluster: self.cluster.clone() })
@@ -196,10 +256,15 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
     going.unfinished = unfinished.iter().filter(|backup| backup.goes).map(|backup| backup.id).collect();
     let gone: BTreeSet<BackupId> = going.backups.iter().copied().collect();
     let stays = |id: &BackupId| !gone.contains(id);
-    going.packs = packs(facts, &gone, &going.unfinished);
-    let records: Vec<&BackupRecord> =
-        facts.listed.iter().map(|backup| &backup.record).filter(|record| stays(&record.id)).collect();
-    let wal_kept = wal_kept(&unfinished, records.iter().any(|record| rules::is_good(facts, record)));
+    let (staying_strays, going_packs): (Vec<_>, Vec<_>) =
+        packs(facts, &gone, &going.unfinished).into_iter().partition(|(id, _)| facts.strays.stay(id, now));
+    going.packs = going_packs;
+    let staying = || facts.listed.iter().filter(|backup| stays(&backup.record.id));
+    let records: Vec<&BackupRecord> = staying().map(|backup| &backup.record).collect();
+    let wal_kept = wal_kept(&unfinished, staying().any(|backup| rules::is_good(facts, backup)));
+    // Those that a listed backup needs are what an expired one leaves.
+    let moved = staying_strays.first().map(|(id, _)| *id);
+    let wal_kept = wal_kept.or(moved.map(|backup| WalKept::Moved { backup }));
     if wal_kept.is_none() {
         let since = rules.wal_days.map(|days| rules::days_before(now, days));
         // What has no time was stored just now.
@@ -214,6 +279,10 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
         unfinished,
         being_deleted: facts.gone.iter().copied().collect(),
         packs: going.packs.len() as u64,
+        packs_kept: (!staying_strays.is_empty()).then(|| PacksKept {
+            count: staying_strays.len() as u64,
+            strange_folders: facts.strays.strange_folders.clone(),
+        }),
         wal: shown(&going.wal, facts),
         wal_kept,
         lost_targets: reach::lost(facts, stays),
@@ -221,16 +290,18 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
         freed_bytes: 0,
         done: None,
         going,
+        doubts: Doubts::of(facts),
     })
 }
 
-fn planned(ListedBackup { record, doubted, .. }: &ListedBackup, fate: Fate) -> PlannedBackup {
+fn planned(ListedBackup { record, doubted, lacks, .. }: &ListedBackup, fate: Fate) -> PlannedBackup {
     PlannedBackup {
         id: record.id,
         stop_time: record.stop_time,
         timeline: record.stop_timeline,
         stop_lsn: record.stop_lsn,
         findings: record.findings.len() as u64,
+        lacks: lacks.iter().take(LACKS_MAX).map(ToString::to_string).collect(),
         marked_at: *doubted,
         fate,
     }
@@ -265,6 +336,7 @@ fn unfinished(facts: &TreeFacts, now: Timestamp) -> Vec<PlannedUnfinished> {
             host: backup.host.clone(),
             began: backup.began,
             last_stored: backup.last_stored,
+            given_up: backup.is_given_up,
             goes: (backup.is_given_up || silent >= SILENT_AFTER) && !backup.is_pinned && !is_parent,
         }
     };

@@ -48,8 +48,9 @@ pub(super) fn lost(facts: &TreeFacts, is_kept: impl Fn(&BackupId) -> bool) -> Ve
 fn lost_along(facts: &TreeFacts, path: &TimelineHistory, is_kept: &impl Fn(&BackupId) -> bool) -> Vec<LostTargets> {
     let fork = path.parents().next_back().and_then(|parent| path.end_of(parent));
     let mut stretches: Vec<Stretch<'_>> = Vec::new();
-    for record in facts.listed.iter().map(|backup| &backup.record) {
-        if is_on(record, path) && is_good(facts, record) {
+    for backup in &facts.listed {
+        let record = &backup.record;
+        if is_on(record, path) && is_good(facts, backup) {
             let coverage = facts.archive.coverage(path, record.start_lsn, None);
             let to = coverage.end_lsn.max(record.stop_lsn);
             stretches.push(Stretch { record, to, to_time: coverage.end_time });

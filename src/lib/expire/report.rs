@@ -79,6 +79,8 @@ pub enum HeldBecause {
     Pinned,
     /// It was finished after all.
     Finished,
+    /// It is silent and was never finished, and somebody is taking a backup, which may be this one.
+    Locked,
     /// A backup that is running may refer to its packs.
     ParentOf {
         /// That one.
@@ -105,6 +107,9 @@ impl fmt::Display for HeldBackup {
         match because {
             HeldBecause::Pinned => write!(f, "backup {id} stays: it was pinned meanwhile"),
             HeldBecause::Finished => write!(f, "backup {id} stays: it was finished meanwhile"),
+            HeldBecause::Locked => {
+                write!(f, "backup {id} stays for now: a backup is running, and it may be this one")
+            }
             HeldBecause::ParentOf { backup } => {
                 write!(f, "backup {id} stays for now: backup {backup} is running and may refer to it")
             }

@@ -1,8 +1,8 @@
 //! Which backups stay, and by which rule: pure.
 //!
 //! INVARIANT: whatever the rules say, the newest good backup stays, and the newest good one that leads to the newest
-//! timeline; and nothing goes where there is no good one. Good is a backup without findings whose own WAL is in the
-//! archive. Order is that of the records' sequence, not of any clock.
+//! timeline; and nothing goes where there is no good one. Good is a backup without findings that lacks none of its
+//! packs and whose own WAL is in the archive. Order is that of the records' sequence, not of any clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -93,10 +93,10 @@ pub(super) fn is_on(record: &BackupRecord, path: &TimelineHistory) -> bool {
 }
 
 /// Whether nothing is known to be wrong with a backup.
-pub(super) fn is_good(facts: &TreeFacts, record: &BackupRecord) -> bool {
+pub(super) fn is_good(facts: &TreeFacts, ListedBackup { record, lacks, .. }: &ListedBackup) -> bool {
     let Some(path) = facts.archive.history(record.stop_timeline) else { return false };
     let has_wal = facts.archive.missing_between(&path, record.start_lsn, record.stop_lsn, 1).is_empty();
-    record.findings.is_empty() && has_wal && is_on(record, &path)
+    record.findings.is_empty() && lacks.is_empty() && has_wal && is_on(record, &path)
 }
 
 /// Why each backup stays that does.
@@ -109,7 +109,7 @@ pub(super) fn kept(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> BTreeMap
         }
     };
     let good: Vec<&BackupRecord> =
-        facts.listed.iter().map(|backup| &backup.record).filter(|record| is_good(facts, record)).collect();
+        facts.listed.iter().filter(|backup| is_good(facts, backup)).map(|backup| &backup.record).collect();
     match good.last() {
         Some(last) => keep(last.id, KeepReason::LastGood),
         None => facts.listed.iter().for_each(|backup| keep(backup.record.id, KeepReason::NoneGood)),

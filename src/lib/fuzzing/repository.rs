@@ -77,6 +77,14 @@ impl Store for OneObject {
         answer(0)
     }
 
+    fn keep_reserve(&self) -> StoreFuture<'_, ()> {
+        answer(())
+    }
+
+    fn give_up_reserve(&self) -> StoreFuture<'_, bool> {
+        answer(false)
+    }
+
     fn lock<'a>(&'a self, _: LockKind) -> StoreFuture<'a, Lock> {
         answer(Lock::Unsupported)
     }

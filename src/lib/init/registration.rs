@@ -89,6 +89,8 @@ pub fn register(options: &RegistrationOptions<'_>) -> Result<Registration, InitE
     } else {
         Repository::create(store, &RepositoryDescription::new(options.clock))?
     };
+    // Without room for it, retention tries again.
+    repository.keep_reserve()?;
     let other_names = other_names(&repository, options)?;
     let (registered, since) = register_cluster(&repository, options, &other_names)?;
     Ok(Registration { repository, created, probe, registered, since, other_names })

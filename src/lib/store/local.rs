@@ -19,6 +19,7 @@ use crate::fs::{
 mod left_overs;
 mod listing;
 mod probe;
+mod reserve;
 
 use listing::Listing;
 pub use probe::StoreProbe;
@@ -279,6 +280,14 @@ impl Store for LocalStore {
         Box::pin(async move { tidy() })
     }
 
+    fn keep_reserve(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async move { reserve::keep(&self.root).map_err(|error| self.failed(error)) })
+    }
+
+    fn give_up_reserve(&self) -> StoreFuture<'_, bool> {
+        Box::pin(async move { reserve::give_up(&self.root).map_err(|error| self.failed(error)) })
+    }
+
     fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {
         // Not the root: that is locked by those who read for long.
         let staging = self.root.join(STAGING);
@@ -328,6 +337,20 @@ mod tests {
         std::fs::rename(store.root(), temp.path().join("elsewhere")).unwrap();
         let error = block_on(store.delete(&key("a/b"))).unwrap_err();
         assert!(matches!(error, StoreError::RootMissing { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_reserve_is_kept_once_and_is_no_object() {
+        let (_temp, store) = store();
+        assert!(!block_on(store.give_up_reserve()).unwrap());
+        for _ in 0..2 {
+            block_on(store.keep_reserve()).unwrap();
+        }
+        assert_eq!(std::fs::metadata(store.root().join(".reserve")).unwrap().len(), 1 << 20);
+        assert_eq!(block_on(store.list_after("", "", 10)).unwrap(), []);
+        assert_eq!(block_on(store.left_overs(10)).unwrap(), []);
+        assert!(block_on(store.give_up_reserve()).unwrap());
+        assert!(!block_on(store.give_up_reserve()).unwrap());
     }
 
     struct Abandoning(u32);

@@ -113,6 +113,12 @@ pub trait Store: Send + Sync {
     /// behind, where there is such a thing. No harm to whoever creates objects at the same time.
     fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64>;
 
+    /// Keeps some room for those who make room, where a store can be full. Again, it does nothing.
+    fn keep_reserve(&self) -> StoreFuture<'_, ()>;
+
+    /// Gives back the room that is kept. `false` when there is none.
+    fn give_up_reserve(&self) -> StoreFuture<'_, bool>;
+
     /// Asks for the one lock that a store has, without waiting. It ends with the value, and with the process that held
     /// it. A help in front of what must be safe without: not every store has one.
     fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock>;

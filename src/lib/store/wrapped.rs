@@ -28,6 +28,8 @@ pub enum StoreCall<'a> {
     Tidy(&'a str),
     /// [`Store::left_overs`].
     LeftOvers,
+    /// [`Store::keep_reserve`] and [`Store::give_up_reserve`].
+    Reserve,
     /// [`Store::lock`].
     Lock,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for StoreCall<'_> {
             Self::List(prefix) => write!(f, "listing \"{prefix}\""),
             Self::Tidy(prefix) => write!(f, "tidying up \"{prefix}\""),
             Self::LeftOvers => f.write_str("looking for left-overs"),
+            Self::Reserve => f.write_str("looking after the reserve"),
             Self::Lock => f.write_str("locking"),
         }
     }
@@ -106,6 +109,14 @@ impl<A: Around> Store for WrappedStore<A> {
 
     fn tidy<'a>(&'a self, prefix: &'a str) -> StoreFuture<'a, u64> {
         self.around.around(StoreCall::Tidy(prefix), self.store.tidy(prefix))
+    }
+
+    fn keep_reserve(&self) -> StoreFuture<'_, ()> {
+        self.around.around(StoreCall::Reserve, self.store.keep_reserve())
+    }
+
+    fn give_up_reserve(&self) -> StoreFuture<'_, bool> {
+        self.around.around(StoreCall::Reserve, self.store.give_up_reserve())
     }
 
     fn lock<'a>(&'a self, kind: LockKind) -> StoreFuture<'a, Lock> {

@@ -49,6 +49,11 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
                     .to_owned(),
             ]
         }
+        Some(error @ (BackupError::Repository(_) | BackupError::Writer(_) | BackupError::Pack(_)))
+            if error.class() == ErrorClass::NoSpace =>
+        {
+            vec![super::repository::MAKE_ROOM.to_owned()]
+        }
         _ => Vec::new(),
     }
 }

@@ -3,7 +3,9 @@
 use std::error::Error;
 
 use crate::cli::opening::InUse;
+use crate::cli::program::Program;
 use crate::cli::typed::Typed;
+use crate::error::{Classified as _, ErrorClass};
 use crate::expire::ExpireError;
 use crate::fs::LockKind;
 
@@ -21,12 +23,35 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
             "What it needs cannot be known, and would be lost. What is wrong with it: {}",
             typed.verb("verify", &format!("--backup {backup}"))
         ),
+        ExpireError::Unexplained { .. } => {
+            "Put back what was in its folder, from a copy of the repository. Only when nobody can need any of it, move that folder \
+             out of the repository."
+                .to_owned()
+        }
+        ExpireError::NoFolders { .. } => {
+            "That folder was moved away or lost: put it back, from a copy of the repository if need be. Without it \
+             nothing of these packs can be restored."
+                .to_owned()
+        }
+        ExpireError::UnknownTimeline { timeline, cluster, .. } => {
+            let name = format!("{}.history", timeline.to_hex());
+            let command = typed.program_for(Program::Archive, cluster, &format!("/path/to/pg_wal/{name}"));
+            format!(
+                "{name} is in pg_wal of a server that was on that timeline: archive it ({command}). Only when nobody is to recover onto that timeline, move its folder of \
+                 WAL out of the repository."
+            )
+        }
         ExpireError::Hidden { .. } => "Run it as the account that owns the repository.".to_owned(),
         ExpireError::ClockBehind { .. } => {
             "Set the clock right (timedatectl), or wait: a wrong clock makes new backups look old.".to_owned()
         }
         ExpireError::TooMany { .. } => "When that is meant, add --allow-many.".to_owned(),
         ExpireError::Changed { .. } => "Run it again.".to_owned(),
+        ExpireError::Repository(error) if error.class() == ErrorClass::NoSpace => {
+            "It writes a mark before a backup goes, and there was no room for one: free some KiB on that file system beside the \
+             repository, or enlarge it, or wait until a running backup has ended, for then WAL may go; and run it again. Never delete files in the repository by hand."
+                .to_owned()
+        }
         ExpireError::UnknownBackup { .. } => "\"pgv info\" shows the backups that are there.".to_owned(),
         _ => return Vec::new(),
     };

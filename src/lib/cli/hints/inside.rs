@@ -226,5 +226,11 @@ mod tests {
             let room = hints.iter().filter(|hint| hint.starts_with("\"df -h /srv/x\"")).count();
             assert_eq!(room, 1, "{error:?}: {hints:?}");
         }
+        let of_backup = hints(&BackupError::Begun(Box::new(BackupError::Writer(writer()))), &Typed::default());
+        assert!(of_backup.concat().contains("\"pgv expire\" shows"), "{of_backup:?}");
+        let of_fetch = hints(&FetchError::Destination(full()), &Typed::default());
+        assert!(of_fetch.concat().contains("Once there is room, start PostgreSQL again"), "{of_fetch:?}");
+        let of_expire = hints(&ExpireError::Repository(repository()), &Typed::default());
+        assert!(of_expire.concat().contains("writes a mark before a backup goes"), "{of_expire:?}");
     }
 }

@@ -13,7 +13,8 @@ use crate::clock::FixedClock;
 use crate::codec::CompressionLevel;
 use crate::error::Classified as _;
 use crate::expire::{
-    ExpireError, ExpireOptions, ExpireReport, PinOptions, Pinned, Rules, Unpinned, apply, pin, plan, unpin,
+    ExpireError, ExpireOptions, ExpireReport, HeldBackup, HeldBecause, PinOptions, Pinned, Rules, Unpinned, apply, pin,
+    plan, unpin,
 };
 use crate::fs::LockKind;
 use crate::pg::testing::{segment_size, wal_segment};
@@ -353,7 +354,9 @@ fn a_clock_that_is_ahead_takes_no_running_backup_for_dead() {
     let (id, mut writer) = scene.begin(&[]).unwrap();
     let planned = plan(&scene.test.repository, &scene.options(4), &Scene::clock()).unwrap();
     assert!(!planned.is_empty(), "it is not taken for dead");
-    scene.expire(4);
+    let report = scene.expire(4);
+    let held = &report.trees[0].done.as_ref().unwrap().held;
+    assert_eq!(held.as_slice(), [HeldBackup { id, because: HeldBecause::Locked }]);
     let packs = writer.packs(PackOptions::default()).unwrap();
     let content = writer.store_map(Vec::new(), packs).unwrap();
     let mut record = backup_testing::record(&scene.test, id, &writer, &content);
@@ -387,6 +390,75 @@ fn a_backup_that_was_given_up_is_never_reported_as_taken() {
     }
     scene.expire(4);
     scene.all_listed_are_whole();
+}
+
+/// Whatever of it is lost, the newest one that is whole stays, and what is left of the newest.
+#[test]
+fn a_backup_that_is_not_whole_is_never_the_last_good_one() {
+    fn cut(path: &std::path::Path) {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    }
+    let remove = |path: &std::path::Path| std::fs::remove_file(path).unwrap();
+    type Lose<'a> = &'a dyn Fn(&std::path::Path);
+    let losses: [(&str, &str, Lose<'_>); 3] =
+        [("packs", "00000000", &remove), ("packs", "00000001", &cut), ("backups", "root", &remove)];
+    for (folder, object, lose) in losses {
+        let scene = Scene::new();
+        let tree = scene.test.root().join(format!("main/{}", scene.test.cluster.system_identifier));
+        let newest = scene.backups[3].id;
+        lose(&tree.join(folder).join(newest.to_string()).join(object));
+        let report = scene.expire(1);
+        assert_eq!(report.trees[0].backups[3].lacks.len(), 1, "{object}: {report:?}");
+        let listed = scene.test.repository.backups(&scene.test.cluster).unwrap();
+        let listed: Vec<BackupId> = listed.iter().map(|entry| entry.id).collect();
+        assert_eq!(listed, [scene.backups[2].id, newest], "{object}");
+        assert!(scene.has_any_of(3) && scene.lacks_wal_from(8).is_empty(), "{object}");
+    }
+}
+
+/// The folders of backups are not there: their packs are all that is left, or were never anything else.
+#[test]
+fn packs_whose_folders_are_away_are_not_taken_for_strays() {
+    let scene = Scene::new();
+    let tree = scene.test.root().join(format!("main/{}", scene.test.cluster.system_identifier));
+    let (backups, before) = (tree.join("backups"), scene.keys());
+    let of_third = |folder: &str| tree.join(folder).join(scene.backups[2].id.to_string());
+    std::fs::rename(&backups, tree.join("away")).unwrap();
+    let error = scene.expire_in(&scene.test.repository, 5).unwrap_err();
+    assert!(matches!(error, ExpireError::NoFolders { .. }), "{error}");
+    assert_eq!(error.class(), crate::error::ErrorClass::Corrupt);
+    std::fs::rename(tree.join("away"), &backups).unwrap();
+    // One that has another name now; the clock is weeks ahead, so its packs are old.
+    let renamed = of_third("backups").with_extension("bak");
+    std::fs::rename(of_third("backups"), &renamed).unwrap();
+    let report = scene.expire(5);
+    assert_eq!(report.trees[0].packs_kept.as_ref().unwrap().strange_folders.len(), 1, "{report:?}");
+    std::fs::rename(renamed, of_third("backups")).unwrap();
+    // One without begin, record and gone is no deletion that was killed.
+    for object in ["begin", "record"] {
+        std::fs::rename(of_third("backups").join(object), tree.join(object)).unwrap();
+    }
+    let error = scene.expire_in(&scene.test.repository, 1).unwrap_err();
+    assert!(matches!(error, ExpireError::Unexplained { backup } if backup == scene.backups[2].id), "{error}");
+    for object in ["begin", "record"] {
+        std::fs::rename(tree.join(object), of_third("backups").join(object)).unwrap();
+    }
+    assert_eq!(scene.keys(), before);
+    scene.all_listed_are_whole();
+}
+
+/// As when two expires delete one backup, and the one that is late marks it once more.
+#[test]
+fn a_mark_behind_the_back_of_a_deletion_is_taken_away() {
+    let scene = Scene::new();
+    scene.expire(3);
+    scene.mark(scene.backups[2].id, BackupMark::Doubt);
+    scene.expire(1);
+    scene.mark(scene.backups[2].id, BackupMark::Doubt);
+    scene.expire(1);
+    assert!(!scene.has_any_of(2));
+    assert_eq!(scene.all_listed_are_whole(), [scene.backups[3].id]);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What is said to have been done is what was done, whatever came in between.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::doing::{Disturbed, Scene};
 use crate::expire::{ExpireReport, HeldBackup, HeldBecause, TreeDone, WalKept, apply, pin, plan};
+use crate::fs::FileError;
 use crate::report::{Cancel, Progress, Reporter, SilentReporter};
 use crate::repository::{BackupId, Repository};
 use crate::store::StoreError;
@@ -96,5 +99,47 @@ fn a_run_that_ends_early_says_how_far_it_came() {
         assert_eq!(report.freed_bytes, before - bytes(&scene), "after {changes} changes");
         assert!(report.applied && !done(&report).finished, "after {changes} changes: {report:?}");
         assert_eq!(report.trees[0].freed_bytes, report.freed_bytes);
+    }
+}
+
+/// A disk that takes so many marks, and more once something was deleted; and whether it refused one.
+fn full_after(scene: &Scene, marks: usize) -> (Repository, Arc<AtomicBool>) {
+    let (made, freed) = (Mutex::new(BTreeSet::new()), AtomicBool::new(false));
+    let refused = Arc::new(AtomicBool::new(false));
+    let says = Arc::clone(&refused);
+    let repository = Disturbed::repository(scene, move |key| {
+        let mut made = made.lock().unwrap();
+        let is_mark = ["/doubt", "/gone"].iter().any(|mark| key.as_str().ends_with(mark));
+        // A mark is made once, and deleted at its end.
+        if !is_mark || made.contains(key.as_str()) {
+            freed.store(true, Ordering::SeqCst);
+        } else if made.len() >= marks && !freed.load(Ordering::SeqCst) {
+            says.store(true, Ordering::SeqCst);
+            let full = FileError::new("write", Path::new("mark"), io::Error::from(io::ErrorKind::StorageFull));
+            return Err(StoreError::File { root: "/repo".to_owned(), source: full });
+        } else {
+            made.insert(key.as_str().to_owned());
+        }
+        Ok(())
+    });
+    (repository, refused)
+}
+
+/// Of four backups two go, each with two marks; a segment is needed by none.
+#[test]
+fn without_room_for_a_mark_the_rest_goes_first_and_each_backup_once() {
+    for marks in 0..6 {
+        let scene = Scene::new();
+        let (repository, refused) = full_after(&scene, marks);
+        let mut report = planned(&scene, 2);
+        assert!(apply_in(&repository, &scene, &mut report), "after {marks} marks: {report:?}");
+        assert_eq!(refused.load(Ordering::SeqCst), marks < 4, "after {marks} marks");
+        let mut deleted = done(&report).backups.clone();
+        deleted.sort();
+        let mut expected = [scene.backups[0].id, scene.backups[1].id];
+        expected.sort();
+        assert_eq!(deleted, expected, "after {marks} marks");
+        assert_eq!(scene.all_listed_are_whole(), [scene.backups[2].id, scene.backups[3].id]);
+        assert!(scene.expire(2).is_empty(), "after {marks} marks: {:?}", scene.keys());
     }
 }

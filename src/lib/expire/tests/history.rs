@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Span, Timestamp};
 
-use crate::codec::ContentDigest;
-use crate::expire::facts::{ListedBackup, TreeFacts, UnfinishedFacts};
+use crate::codec::{ContentDigest, HEADER_BYTES};
+use crate::expire::facts::{ListedBackup, Strays, TreeFacts, UnfinishedFacts};
 use crate::pg::{Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::backup_testing::bare_record;
 use crate::repository::{
-    ArchiveFacts, BackupId, BackupNeeds, BackupRecord, ClusterName, ClusterRef, PackNeed, WalRange,
+    ArchiveFacts, BackupId, BackupNeeds, BackupRecord, ClusterName, ClusterRef, Lack, PackNeed, WalRange,
 };
 
 pub(super) const SIZE: u64 = 1 << 20;
@@ -62,7 +62,7 @@ pub(super) fn listed(record: BackupRecord, packs: &[(u64, u32)]) -> ListedBackup
         live_bytes: 1,
     };
     let needs = BackupNeeds { packs: (0..).zip(packs).map(need).collect() };
-    ListedBackup { record, needs, pins: Vec::new(), doubted: None }
+    ListedBackup { record, needs, pins: Vec::new(), doubted: None, lacks: Vec::new() }
 }
 
 /// A tree while it grows.
@@ -73,6 +73,10 @@ pub(super) struct History {
     /// The next byte of each timeline.
     pub(super) heads: BTreeMap<u32, u64>,
     segments: BTreeMap<WalSegmentName, Timestamp>,
+    /// When the packs of backups were stored of which no folder is there; long ago, when it is not among them.
+    pub(super) stray_times: BTreeMap<BackupId, Timestamp>,
+    /// Packs that lie there no more, or were cut.
+    lost_packs: BTreeMap<(BackupId, u32), Option<u64>>,
     pub(super) now: Timestamp,
     pub(super) sequence: u64,
 }
@@ -97,6 +101,7 @@ impl History {
             unfinished: Vec::new(),
             gone: BTreeSet::new(),
             packs: BTreeMap::new(),
+            strays: Strays::default(),
             archive,
             wal: Vec::new(),
             wal_times: BTreeMap::new(),
@@ -106,6 +111,8 @@ impl History {
             lines: BTreeMap::from([(1, Vec::new())]),
             heads: BTreeMap::from([(1, SIZE + 0x28)]),
             segments: BTreeMap::new(),
+            stray_times: BTreeMap::new(),
+            lost_packs: BTreeMap::new(),
             now: day(0),
             sequence: 0,
         }
@@ -169,9 +176,41 @@ impl History {
         }
     }
 
+    /// Loses a pack, or all of it but so many bytes.
+    pub(super) fn lose_pack(&mut self, backup: BackupId, ordinal: u32, left: Option<u64>) {
+        self.lost_packs.insert((backup, ordinal), left);
+    }
+
+    /// Whether all packs that a backup needs are there as they were stored.
+    pub(super) fn has_packs_of(&self, backup: &BackupId) -> bool {
+        let listed = self.facts.listed.iter().filter(|listed| listed.record.id == *backup);
+        let mut packs = listed.flat_map(|listed| &listed.needs.packs).map(|need| (need.backup, need.ordinal));
+        packs.all(|pack| !self.lost_packs.contains_key(&pack))
+    }
+
     /// The tree as it is now; `unreadable` and `missing` histories cannot be followed.
     pub(super) fn facts(&self, unreadable: &[u32], missing: &[u32]) -> TreeFacts {
         let mut facts = self.facts.clone();
+        for ((backup, ordinal), _) in self.lost_packs.iter().filter(|(_, left)| left.is_none()) {
+            let ordinals = facts.packs.entry(*backup).or_default();
+            ordinals.retain(|there| there != ordinal);
+        }
+        facts.packs.retain(|_, ordinals| !ordinals.is_empty());
+        let listed: Vec<BackupId> = facts.listed.iter().map(|backup| backup.record.id).collect();
+        let unfinished: Vec<BackupId> = facts.unfinished.iter().map(|backup| backup.id).collect();
+        let has_folder = |id: &BackupId| listed.contains(id) || unfinished.contains(id) || facts.gone.contains(id);
+        for id in facts.packs.keys().filter(|id| !has_folder(id)) {
+            let last = self.stray_times.get(id).copied().unwrap_or(day(-1000));
+            facts.strays.last_stored.insert(*id, Some(last));
+        }
+        facts.strays.has_no_folders = listed.is_empty() && unfinished.is_empty() && facts.gone.is_empty();
+        for backup in &mut facts.listed {
+            for need in &backup.needs.packs {
+                let whole = Some(need.body_bytes + HEADER_BYTES as u64);
+                let stored = self.lost_packs.get(&(need.backup, need.ordinal)).copied().unwrap_or(whole);
+                backup.lacks.extend(Lack::of_pack(need, stored));
+            }
+        }
         let mut ranges: BTreeMap<TimelineId, Vec<WalRange>> = BTreeMap::new();
         for name in self.segments.keys() {
             WalRange::extend(ranges.entry(name.timeline()).or_default(), *name, size());

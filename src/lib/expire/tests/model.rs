@@ -9,8 +9,8 @@ use jiff::{Span, Timestamp};
 use super::history::{History, SIZE, day, id};
 use super::oracle::Path;
 use crate::expire::error::ExpireError;
-use crate::expire::facts::TreeFacts;
-use crate::expire::plan::{Fate, SILENT_AFTER, TreePlan, plan};
+use crate::expire::facts::{SILENT_AFTER, TreeFacts};
+use crate::expire::plan::{Fate, TreePlan, plan};
 use crate::expire::rules::Rules;
 use crate::pg::WalFileName;
 use crate::repository::{BackupId, BackupRecord};
@@ -50,7 +50,7 @@ fn by_chance(chance: &mut Chance) -> (History, Vec<u32>, Vec<u32>) {
         // Mostly the newest, as servers do.
         let newest = *timelines.last().unwrap();
         let timeline = if chance.one_in(4) { *chance.of(&timelines).unwrap() } else { newest };
-        match chance.below(12) {
+        match chance.below(13) {
             0..=3 => history.write(timeline, chance.below(4 * SIZE)),
             4..=8 => backup_by_chance(&mut history, chance, timeline),
             9 => {
@@ -59,6 +59,7 @@ fn by_chance(chance: &mut Chance) -> (History, Vec<u32>, Vec<u32>) {
                 history.fork(timeline, at);
             }
             10 => history.lose(chance.next() as usize),
+            11 => lose_pack_by_chance(&mut history, chance),
             // The clock steps, now and then back.
             _ => {
                 let hours = chance.below(24 * 12) as i64 - if chance.one_in(5) { 48 } else { 0 };
@@ -78,6 +79,14 @@ fn by_chance(chance: &mut Chance) -> (History, Vec<u32>, Vec<u32>) {
         history.sequence += 1;
         history.facts.gone.insert(id(history.sequence));
         history.facts.packs.insert(id(history.sequence), vec![0, 1, 2]);
+    }
+    // The folder of a backup is moved away, and its packs are old or not.
+    if chance.one_in(6) && !history.facts.listed.is_empty() {
+        let away = chance.below(history.facts.listed.len() as u64) as usize;
+        let id = history.facts.listed.remove(away).record.id;
+        history.facts.unfinished.iter_mut().for_each(|running| running.parents.retain(|parent| *parent != id));
+        let age = if chance.one_in(2) { SILENT_AFTER - Duration::from_secs(1) } else { SILENT_AFTER };
+        history.stray_times.insert(id, history.now.checked_sub(age).unwrap());
     }
     let forked: Vec<u32> = history.lines.keys().copied().filter(|timeline| *timeline > 1).collect();
     let unreadable = chance.of(&forked).copied().filter(|_| chance.one_in(12)).into_iter().collect();
@@ -106,6 +115,14 @@ fn backup_by_chance(history: &mut History, chance: &mut Chance, timeline: u32) {
     }
 }
 
+/// Mostly of the newest backup, for that counts.
+fn lose_pack_by_chance(history: &mut History, chance: &mut Chance) {
+    let newest = history.sequence;
+    let backup = if newest == 0 || chance.one_in(2) { newest } else { 1 + chance.below(newest) };
+    let left = chance.one_in(2).then(|| chance.below(500));
+    history.lose_pack(id(backup), chance.below(2) as u32, left);
+}
+
 fn rules_by_chance(chance: &mut Chance) -> Rules {
     let keep = NonZeroU32::new(chance.below(5) as u32);
     let keep_days = (chance.one_in(2) || keep.is_none()).then(|| 1 + chance.below(40) as u32);
@@ -124,6 +141,9 @@ struct Seen {
     behind_clocks: u64,
     branches: u64,
     lost_targets: u64,
+    without_packs: u64,
+    young_strays: u64,
+    unknown_timelines: u64,
 }
 
 #[test]
@@ -144,19 +164,44 @@ fn nothing_needed_is_ever_in_the_plan() {
             Ok(planned) => {
                 assert!(newest.is_none_or(|newest| newest <= history.now), "seed {seed}");
                 let checked = Checked { seed, history: &history, facts: &facts, plan: &planned, rules: &rules };
-                checked.wal(&[unreadable, missing].concat());
+                let unknown = [unreadable, missing].concat();
+                checked.refusal(&unknown, &mut seen);
+                checked.wal(&unknown);
                 checked.packs(&mut seen);
                 checked.rules();
                 checked.moments(&mut seen);
                 seen.backups += planned.going.backups.len() as u64;
                 seen.wal += planned.going.wal.len() as u64;
                 seen.packs += planned.going.packs.len() as u64;
+                seen.without_packs += u64::from(facts.listed.last().is_some_and(|newest| !newest.lacks.is_empty()));
                 seen.branches += u64::from(history.lines.len() > 2);
             }
         }
     }
-    let Seen { backups, wal, packs, shared_packs_kept, behind_clocks, branches, lost_targets } = seen;
-    for count in [backups, wal, packs, shared_packs_kept, behind_clocks, branches, lost_targets] {
+    let Seen {
+        backups,
+        wal,
+        packs,
+        shared_packs_kept,
+        behind_clocks,
+        branches,
+        lost_targets,
+        without_packs,
+        young_strays,
+        unknown_timelines,
+    } = seen;
+    for count in [
+        backups,
+        wal,
+        packs,
+        shared_packs_kept,
+        behind_clocks,
+        branches,
+        lost_targets,
+        without_packs,
+        young_strays,
+        unknown_timelines,
+    ] {
         assert!(count > 150, "{seen:?}");
     }
 }
@@ -185,6 +230,17 @@ impl Checked<'_> {
         known.map(|(timeline, lines)| (*timeline, Path::of(*timeline, lines))).collect()
     }
 
+    /// Where it is not known which backups lead to WAL that is there, nothing is done of what is planned.
+    fn refusal(&self, unknown: &[u32], seen: &mut Seen) {
+        let is_unknown = |name: &WalFileName| matches!(name, WalFileName::Segment(segment) if unknown.contains(&segment.timeline().get()));
+        let is_expected = self.facts.wal.iter().any(is_unknown);
+        let refusal = self.plan.refusal(self.rules);
+        let is_refused = matches!(refusal, Some(ExpireError::UnknownTimeline { .. }));
+        let has_folders = !self.facts.strays.has_no_folders;
+        assert!(!has_folders || is_refused == is_expected, "seed {}: {refusal:?}", self.seed);
+        seen.unknown_timelines += u64::from(is_refused);
+    }
+
     fn wal(&self, unknown: &[u32]) {
         let going: BTreeSet<&WalFileName> = self.plan.going.wal.iter().collect();
         let end = self.history.heads.values().max().unwrap() + SIZE;
@@ -210,6 +266,12 @@ impl Checked<'_> {
 
     fn packs(&self, seen: &mut Seen) {
         let going: BTreeSet<(BackupId, u32)> = self.plan.going.packs.iter().copied().collect();
+        for (id, stored) in &self.history.stray_times {
+            let is_young = self.history.now.duration_since(*stored) < SILENT_AFTER.try_into().unwrap();
+            let goes = going.iter().any(|(backup, _)| backup == id);
+            assert!(!is_young || !goes, "seed {}: packs of {id} without a folder", self.seed);
+            seen.young_strays += u64::from(is_young && self.plan.packs_kept.is_some());
+        }
         let gone = |id: &BackupId| self.plan.going.backups.contains(id) || self.facts.gone.contains(id);
         for backup in &self.facts.listed {
             let id = backup.record.id;
@@ -227,7 +289,7 @@ impl Checked<'_> {
         }
     }
 
-    /// A backup is good when its data and its own WAL are whole.
+    /// A backup is good when its data, its packs and its own WAL are whole.
     fn is_good(&self, record: &BackupRecord) -> bool {
         let known = self.facts.archive.history(record.stop_timeline).is_some();
         let lines = &self.history.lines[&record.stop_timeline.get()];
@@ -238,7 +300,8 @@ impl Checked<'_> {
             self.facts.wal.iter().any(|name| matches!(name, WalFileName::Segment(name) if usable.contains(name)))
         };
         let numbers = record.start_lsn.get() / SIZE..=(record.stop_lsn.get() - 1) / SIZE;
-        known && record.findings.is_empty() && path.leads_through(record) && numbers.into_iter().all(there)
+        let is_sound = record.findings.is_empty() && self.history.has_packs_of(&record.id);
+        known && is_sound && path.leads_through(record) && numbers.into_iter().all(there)
     }
 
     fn rules(&self) {

@@ -73,6 +73,20 @@ fn what_is_not_good_does_not_count_and_goes_with_what_is_around_it() {
 }
 
 #[test]
+fn a_backup_that_lacks_a_pack_is_not_good() {
+    for left in [None, Some(4096)] {
+        let mut history = daily(5);
+        history.lose_pack(id(5), 0, left);
+        let plan = planned(&history, &keep(1));
+        assert_eq!(going(&plan), [1, 2, 3], "the last good one is the fourth; the fifth is newer");
+        assert_eq!((plan.backups[3].lacks.len(), plan.backups[4].lacks.len()), (0, 1), "{left:?}");
+        (1..5).for_each(|backup| history.lose_pack(id(backup), 0, left));
+        let plan = planned(&history, &keep(1));
+        assert_eq!((going(&plan), plan.wal_kept), (vec![], Some(WalKept::NoBackup)), "{left:?}");
+    }
+}
+
+#[test]
 fn the_newest_timeline_keeps_a_backup_that_leads_to_it() {
     let mut history = daily(3);
     // A recovery to between the first backup and the second: the newer two lead elsewhere.
@@ -140,6 +154,41 @@ fn packs_that_others_need_outlive_their_backup() {
     history.now = day(3);
     history.backup(1, 0, &[(3, 0)]);
     assert_eq!(planned(&history, &keep(1)).going.packs, [(id(1), 0), (id(1), 1), (id(2), 0)]);
+}
+
+#[test]
+fn packs_without_a_folder_stay_for_a_day_and_all_of_them_always() {
+    let mut history = daily(3);
+    history.facts.packs.insert(id(9), vec![0, 1]);
+    history.stray_times.insert(id(9), history.now - Duration::from_secs(86_399));
+    let plan = planned(&history, &keep(3));
+    assert_eq!((plan.packs, plan.packs_kept.unwrap().count), (0, 2));
+    history.stray_times.insert(id(9), history.now - Duration::from_secs(86_400));
+    let plan = planned(&history, &keep(3));
+    assert_eq!((plan.going.packs, plan.packs_kept), (vec![(id(9), 0), (id(9), 1)], None));
+    // A folder that no backup is called by may be that of the packs.
+    history.facts.strays.strange_folders.push("20261101T000000Z-00000009.bak".to_owned());
+    assert_eq!(planned(&history, &keep(3)).packs, 0);
+    // Without any folder all of them may have been moved.
+    history.facts.listed.clear();
+    let refusal = planned(&history, &keep(3)).refusal(&keep(3)).unwrap();
+    assert!(matches!(refusal, ExpireError::NoFolders { packs: 5, .. }), "{refusal}");
+    history.facts.packs.clear();
+    assert!(planned(&history, &keep(3)).refusal(&keep(3)).is_none(), "nothing is there");
+}
+
+#[test]
+fn nothing_goes_while_the_way_to_a_timeline_is_not_known() {
+    let mut history = daily(2);
+    let live = history.fork(1, history.facts.listed[1].record.start_lsn.get() - SIZE);
+    history.write(live, 5 * SIZE);
+    let timeline = TimelineId::new(live).unwrap();
+    for (unreadable, missing) in [(vec![], vec![live]), (vec![live], vec![])] {
+        let refusal = plan_of(&history, &unreadable, &missing).refusal(&keep(1)).unwrap();
+        assert!(matches!(&refusal, ExpireError::UnknownTimeline { timeline: it, .. } if *it == timeline), "{refusal}");
+        assert!(refusal.to_string().contains("00000002.history"), "{refusal}");
+    }
+    assert!(plan_of(&history, &[], &[]).refusal(&keep(1)).is_none());
 }
 
 #[test]

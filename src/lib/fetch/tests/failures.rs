@@ -287,7 +287,7 @@ impl Around for Forgetful {
             StoreCall::List(prefix) => {
                 ObjectKey::parse(prefix.trim_end_matches('/')).unwrap_or_else(|_| ObjectKey::parse("root").unwrap())
             }
-            StoreCall::Tidy(_) | StoreCall::LeftOvers | StoreCall::Lock => return answer,
+            StoreCall::Tidy(_) | StoreCall::LeftOvers | StoreCall::Reserve | StoreCall::Lock => return answer,
         };
         if self.calls.fetch_add(1, Ordering::SeqCst) != self.forgets {
             return answer;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::BackupId;
 use super::file_map::{FileMap, MapRoot};
-use super::marks::BackupState;
+use super::marks::{BackupState, DeletionStep};
 use super::record::{BackupBegin, BackupNeeds, BackupRecord, DocumentRef};
 use crate::codec::{ContentDigest, HEADER_BYTES, ObjectKind};
 use crate::repository::error::{Damage, RepositoryError};
@@ -43,6 +43,15 @@ pub(crate) struct BackupFolder {
     pub(crate) state: BackupState,
     /// Their names.
     pub(crate) objects: Vec<String>,
+}
+
+impl BackupFolder {
+    /// Whether nothing is in it but marks and pins, as where one came behind the back of a deletion.
+    pub(crate) fn has_notes_alone(&self) -> bool {
+        self.objects.iter().all(|object| {
+            matches!(DeletionStep::of(object), DeletionStep::Mark | DeletionStep::Pin | DeletionStep::Gone)
+        })
+    }
 }
 
 /// What lies below the backups of a tree.

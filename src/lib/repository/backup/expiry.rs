@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::marks::{BackupMark, BackupNote, BackupState};
 use super::{BackupFolder, BackupId};
 use crate::codec::ObjectKind;
+use crate::error::{Classified as _, ErrorClass};
 use crate::fs::{Lock, LockKind};
 use crate::pg::WalFileName;
 use crate::repository::cluster::ClusterRef;
@@ -90,6 +91,13 @@ impl Repository {
         Ok(packs)
     }
 
+    /// Folders among those of the backups that no backup is called by.
+    pub(crate) fn strange_backup_folders(&self, cluster: &ClusterRef) -> Result<Vec<String>, RepositoryError> {
+        let mut names = self.folders(&layout::backups(cluster))?;
+        names.retain(|name| name.parse::<BackupId>().is_err());
+        Ok(names)
+    }
+
     /// Where the packs lie that a backup has written so far.
     pub(crate) fn packs_of(&self, cluster: &ClusterRef, id: &BackupId) -> Result<Vec<ObjectKey>, RepositoryError> {
         self.list(&format!("{}{id}/", layout::packs(cluster)))
@@ -156,14 +164,27 @@ impl Repository {
         Ok(block_on(self.store().tidy(&layout::tree(cluster)))?)
     }
 
+    /// Keeps some room for the marks of retention, unless it is kept; `false` when there is none.
+    pub(crate) fn keep_reserve(&self) -> Result<bool, RepositoryError> {
+        match block_on(self.store().keep_reserve()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.class() == ErrorClass::NoSpace => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives that room back; `false` when there is none.
+    pub(crate) fn give_up_reserve(&self) -> Result<bool, RepositoryError> {
+        Ok(block_on(self.store().give_up_reserve())?)
+    }
+
     /// Asks for the lock between those who take backups, who share it, and who deletes WAL.
     pub(crate) fn lock(&self, kind: LockKind) -> Result<Lock, RepositoryError> {
         Ok(block_on(self.store().lock(kind))?)
     }
 
-    /// Takes an object away, durably; one that is not there is no error.
-    pub(crate) fn delete_object(&self, key: &ObjectKey) -> Result<(), RepositoryError> {
-        block_on(self.store().delete(key))?;
-        Ok(())
+    /// Takes an object away, durably, and says whether it was there.
+    pub(crate) fn delete_object(&self, key: &ObjectKey) -> Result<bool, RepositoryError> {
+        Ok(block_on(self.store().delete(key))?)
     }
 }
