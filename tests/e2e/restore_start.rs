@@ -165,6 +165,74 @@ fn the_end_of_the_backup_a_stop_and_a_standby_are_ends_too() {
     assert!(restored.stdout.contains("ended at ") && restored.stdout.contains("open for writing"), "{restored}");
 }
 
+/// ALTER SYSTEM leads a copy to files of its original as a line of postgresql.conf does.
+#[test]
+fn a_copy_leaves_the_pid_file_and_the_log_of_its_original_alone() {
+    let folder = TestFolder::new("start-system");
+    let mut site = Site::new(VERSION, &folder);
+    let pid_file = folder.join("external.pid");
+    for (name, value) in [("external_pid_file", pid_file.to_str().unwrap()), ("log_directory", "../log")] {
+        site.primary.query(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+    }
+    site.primary.stop();
+    site.primary.start();
+    let of_original = || std::fs::read_to_string(&pid_file).unwrap_or_default();
+    let pid = of_original();
+    assert!(!pid.is_empty());
+    let (ledger, _) = site.with_history();
+
+    let copy = Copy::at(&site, folder.join("copy"));
+    let report = report_of(&copy.restore(&site, &[]).success());
+    assert_as_proven(&report, "opened");
+    assert_eq!(copy.query(&report, "SELECT count(*) FROM ledger"), ledger.all().len().to_string());
+    assert_eq!(of_original(), pid, "{report}");
+    assert!(copy.data.join("external.pid").exists());
+    assert_eq!(copy.query(&report, "SHOW log_directory"), "log");
+    let risky = report["configuration"]["risky"].as_array().unwrap();
+    assert!(risky.iter().any(|one| one["name"] == "log_directory" && one["value"] == "../log"), "{report}");
+    drop(copy);
+    assert_eq!(of_original(), pid, "it went with the copy");
+}
+
+/// A process that lives while this does.
+struct Alive(std::process::Child);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server that was killed leaves the lock of its socket, and its process number may be somebody else's by now. The copy
+/// goes to another port, and ends at the commit whose position is asked for.
+#[test]
+fn the_lock_of_a_socket_that_was_left_is_a_port_that_is_taken() {
+    let folder = TestFolder::new("start-lock");
+    let mut site = Site::new(VERSION, &folder);
+    let (ledger, middle) = site.with_history();
+    site.primary.stop();
+    let mut sleep = TestAccount::get().command_that_dies_with_us("KILL", "sleep");
+    let other = Alive(sleep.arg("600").spawn().unwrap());
+    let lock = site.primary.socket_folder.join(format!(".s.PGSQL.{}.lock", site.primary.port));
+    std::fs::write(&lock, format!("{}\n/elsewhere\n", other.0.id())).unwrap();
+
+    let point = site.pgv.run("pgv", &["target", "--target-time", &middle.text, "--output", "json"]).success();
+    let point = report_of(&point)["point"].clone();
+    let lsn = point["proof"]["commit_before"]["lsn"].as_str().unwrap().to_owned();
+    let copy = Copy::at(&site, folder.join("copy"));
+    let restored = copy.restore(&site, &["--target-lsn", &lsn]).success();
+    let report = report_of(&restored);
+    assert_as_proven(&report, "paused");
+    assert!(restored.stderr.contains("looking for another one"), "{restored}");
+    assert_ne!(report["start"]["port"], Value::from(site.primary.port));
+    assert_eq!(copy.query(&report, "SELECT count(*) FROM ledger"), ledger.until(&middle).len().to_string());
+    // PostgreSQL does not count the record at an inclusive position among those that were replayed.
+    let proven = report["proof"]["commit_before"]["time"].as_str().unwrap();
+    let told = report["start"]["last_transaction_time"].as_str().unwrap();
+    assert_eq!(told.replace(' ', "T").trim_end_matches("+00"), proven.trim_end_matches('Z'), "{report}");
+}
+
 #[test]
 fn without_a_server_of_that_version_nothing_is_touched() {
     let folder = TestFolder::new("start-none");

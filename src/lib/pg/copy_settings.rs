@@ -4,6 +4,10 @@
 //! resource manager of its own (15 and later) or stands in `pg_hba.conf` (`oauth`, 18). What is in the *database* (functions,
 //! triggers, `ALTER ROLE ... SET`) is none of this: no configuration makes that harmless.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
+
 use serde::Serialize;
 
 use super::config_text::{ConfigEntry, config_value};
@@ -138,7 +142,7 @@ impl Known {
     fn found_in(&self, entries: &[ConfigEntry]) -> Option<RiskySetting> {
         let value = config_value(entries, self.name)?;
         // A directory in the data directory is the copy's own.
-        let is_own = self.name.ends_with("_directory") && !value.starts_with(b"/");
+        let is_own = self.name.ends_with("_directory") && stays_inside(value);
         let is_harmless =
             is_own || value.is_empty() || self.harmless.is_some_and(|harmless| harmless.as_bytes() == value);
         (!is_harmless).then(|| RiskySetting {
@@ -148,6 +152,20 @@ impl Known {
             harmless: self.harmless,
         })
     }
+}
+
+/// Whether a path of the configuration stays in the data directory, as the server reads it.
+fn stays_inside(path: &[u8]) -> bool {
+    let mut depth = 0usize;
+    Path::new(OsStr::from_bytes(path)).components().all(|component| {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
+        }
+        true
+    })
 }
 
 /// As the server reads a boolean: any beginning of a word that is none of another.
@@ -179,9 +197,20 @@ mod tests {
         assert_eq!(names, [("shared_preload_libraries", "b,c")]);
         assert_eq!(found.harmless, [("shared_preload_libraries", ""), (SUBSCRIPTIONS, "0")]);
         assert_eq!(find("", 15).harmless, [(SUBSCRIPTIONS, "0")]);
-        assert_eq!(find("log_directory = 'log2'\n", 15).harmless, [(SUBSCRIPTIONS, "0")]);
-        assert_eq!(find("log_directory = '/var/log/x'\n", 15).harmless[0], ("log_directory", "log"));
         assert_eq!(find("max_logical_replication_workers = 9\n", 15).harmless, [(SUBSCRIPTIONS, "0")]);
+    }
+
+    #[test]
+    fn a_directory_is_the_copys_own_as_long_as_it_stays_in_the_data_directory() {
+        for path in ["log2", "log/a", "./log", "a/../log", "..log"] {
+            assert_eq!(find(&format!("log_directory = '{path}'\n"), 15).harmless, [(SUBSCRIPTIONS, "0")], "{path}");
+        }
+        for path in ["/var/log/x", "..", "../log", "./../log", "a/../../log", "a/b/../../../log"] {
+            let found = find(&format!("log_directory = '{path}'\nstats_temp_directory = '{path}'\n"), 13);
+            let expected = [("stats_temp_directory", "pg_stat_tmp"), ("log_directory", "log"), (SUBSCRIPTIONS, "0")];
+            assert_eq!(found.harmless, expected, "{path}");
+            assert_eq!(found.found.last().unwrap().value, path);
+        }
     }
 
     #[test]

@@ -41,7 +41,9 @@ impl ConfigurationPlace {
             _ => (name, usual, place_of(plan, name, usual)),
         });
         let is_usual = places.iter().all(|(_, usual, place)| *place == plan.directory.join(usual));
-        let leads_away = entries_of(&main).unwrap_or_default().iter().any(|entry| is_set(entry, &LEADING_AWAY));
+        let leads_away = [&main, &plan.directory.join(AUTO_FILE)]
+            .into_iter()
+            .any(|file| entries_of(file).unwrap_or_default().iter().any(|entry| is_set(entry, &LEADING_AWAY)));
         let mut command_line = Vec::new();
         if is_usual && !leads_away {
             return Self { command_line };

@@ -63,6 +63,8 @@ const CAUSES: [(LoggedCause, &[&str]); 7] = [
             "could not create any TCP/IP sockets",
             "could not create any Unix-domain sockets",
             "is already in use",
+            // That of a socket: the one of a data directory is "postmaster.pid".
+            ".lock\" already exists",
         ],
     ),
     (LoggedCause::ResourceManagerMissing, &["resource manager with ID"]),
@@ -172,6 +174,18 @@ mod tests {
             (
                 "FATAL:  could not access file \"timescaledb\": No such file\n",
                 Some(LoggedCause::LibraryMissing),
+                "FATAL:",
+            ),
+            (
+                "FATAL:  lock file \"/run/.s.PGSQL.5432.lock\" already exists\nHINT:  Is another postmaster (PID 7) using \
+                 socket file \"/run/.s.PGSQL.5432\"?\n",
+                Some(LoggedCause::AddressInUse),
+                "FATAL:",
+            ),
+            (
+                "FATAL:  lock file \"postmaster.pid\" already exists\nHINT:  Is another postmaster (PID 7) running in data \
+                 directory \"/srv/a.lock\"?\n",
+                None,
                 "FATAL:",
             ),
             ("LOG:  gestartet\nDIES:  das\n", None, "LOG:  gestartet"),

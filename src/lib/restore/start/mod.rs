@@ -28,7 +28,7 @@ pub use log::{LogExcerpt, LoggedCause};
 pub use programs::ServerPrograms;
 
 use log::LogMark;
-use watch::Watch;
+use watch::{Seen, Watch};
 
 /// In which language the server writes its log, which we read.
 const LANGUAGE: (&str, &str) = ("lc_messages", "C");
@@ -122,16 +122,28 @@ pub fn start(
         Settled::ShutDown => Comparison::of_stopped(expected, seen.replayed, seen.stopped_at_target),
         _ => Comparison::of(expected, seen.replayed),
     };
+    let last_ending = last_ending(plan, comparison, &seen);
     Ok(StartReport {
         settled,
         server: seen.server.filter(|_| settled != Settled::ShutDown),
         expected,
         replayed: seen.replayed,
-        last_ending: seen.last_ending,
+        last_ending,
         comparison,
         took: watch.elapsed(),
         excerpt,
     })
+}
+
+/// What the server says of its last transaction. Where it stopped behind the record at a position that was asked for, it
+/// does not count that one: what was proven does.
+fn last_ending(plan: &RestorePlan, comparison: Comparison, seen: &Seen) -> Option<Timestamp> {
+    let proof = plan.proof.as_ref().filter(|_| comparison == Comparison::AsProven);
+    let of_proof = proof.and_then(|proof| {
+        let commit = proof.commit_before.as_ref()?;
+        (seen.replayed == Some(commit.span.end_lsn)).then_some(commit.time)
+    });
+    of_proof.or(seen.last_ending)
 }
 
 /// The options of `pg_ctl start`, for a shell: as a person pastes them.
