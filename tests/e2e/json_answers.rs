@@ -128,10 +128,9 @@ fn every_field_of_an_answer_is_documented() {
     answers.add("pgv-standby", &run("pgv-standby", &["-d", &site.primary.conninfo()]).success());
 
     // What only a repository with faults says.
-    let wal = site.tree().join("wal/00000001/0000000100000000");
-    let files = std::fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().path());
-    let segments: BTreeSet<_> = files.filter(|path| path.file_name().unwrap().len() == 24).collect();
-    std::fs::rename(segments.iter().nth(1).unwrap(), folder.join("lost")).unwrap();
+    std::fs::write(site.archived_segments().last().unwrap(), "damaged").unwrap();
+    answers.add("pgv target", &run("pgv", &["target", "--drops"]).expect_code(5));
+    std::fs::rename(&site.archived_segments()[1], folder.join("lost")).unwrap();
     folder.write("repository/stray", "");
     std::fs::write(site.tree().join("backups").join(first).join("record"), "damaged").unwrap();
     answers.add("pgv info", &run("pgv", &["info"]).expect_code(5));

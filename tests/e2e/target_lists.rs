@@ -205,3 +205,53 @@ fn holes_between_backups_hide_only_what_lay_in_them() {
     // What may lie in a hole is not called absent.
     site.pgv.run("pgv", &["target", "--target-name", "nowhere"]).expect_code(3).expect_stderr("missing");
 }
+
+/// A damaged segment hides what happened from there to the next backup, and nothing else.
+#[test]
+fn damage_hides_only_what_lies_between_it_and_the_next_backup() {
+    let folder = TestFolder::in_memory("damage");
+    let builder = TestCluster::builder(VERSION, &folder).initdb("--wal-segsize=1").line("autovacuum = off");
+    let site = Site::of(builder, &folder);
+    let primary = &site.primary;
+    let dropped = |name: &str| {
+        primary.query(&format!("CREATE TABLE {name} AS SELECT 1"));
+        let xid = primary.query(&format!("BEGIN; SELECT txid_current(); DROP TABLE {name}; COMMIT"));
+        primary.archive_all();
+        Value::from(xid.parse::<u64>().unwrap())
+    };
+    site.backup(&[]).success();
+    let first = dropped("one");
+    let segment = primary.query("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
+    let filler = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 5000) AS i";
+    primary.query(&format!("SELECT pg_logical_emit_message(false, 'filler', ({filler}))"));
+    primary.archive_all();
+    let hidden = dropped("hidden");
+    site.backup(&[]).success();
+    let last = dropped("two");
+    let time = primary.query("SELECT clock_timestamp()");
+    let stored = site.tree().join("wal").join(&segment[..8]).join(&segment[..16]).join(&segment);
+    let mut bytes = std::fs::read(&stored).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&stored, bytes).unwrap();
+
+    let list = site.pgv.run("pgv", &["target", "--drops", "--output", "json"]).expect_code(5).expect_stderr(&segment);
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let xids: Vec<&Value> = list["removals"].as_array().unwrap().iter().map(|removal| &removal["xid"]).collect();
+    assert_eq!(xids, [&first, &last], "{hidden}: {list}");
+    assert_eq!(list["damaged_segments"], Value::from(vec![segment.clone()]));
+    let text = site.pgv.run("pgv", &["target", "--drops"]).expect_code(5);
+    let text = text.expect_stderr(&format!("WAL segment \"{segment}\" cannot be read: nothing is listed from "));
+    assert_eq!(text.stdout.lines().filter(|line| line.contains("--target-exclusive")).count(), 2, "{text}");
+
+    // From the second backup on, nothing is damaged.
+    let around = ["target", "--output", "json", "--around", &time];
+    let list = site.pgv.run("pgv", &around).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    assert!(list["commits"].to_string().contains(&last.to_string()) && list["damaged_segments"].is_null(), "{list}");
+    let early = [&around[..4], &["2026-01-01 00:00+00"]].concat();
+    let list = site.pgv.run("pgv", &early).expect_code(5);
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let has = |xid: &Value| list["commits"].as_array().unwrap().iter().any(|commit| commit["xid"] == *xid);
+    assert_eq!([&first, &hidden, &last].map(has), [true, false, true], "{list}");
+}

@@ -12,7 +12,7 @@ use super::target_text::{self, Along, Shown};
 use crate::error::Classified;
 use crate::pg::{RecoveryMode, parse_target_time};
 use crate::report::Reporter;
-use crate::restore::{self, ListFrom, PointQuery};
+use crate::restore::{self, ListFrom, PointQuery, RestoreError};
 use crate::wal_search::{AroundSearch, DropSearch};
 
 /// Commits that --around lists on either side when nobody says how many.
@@ -135,5 +135,8 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
     }
     drop(reporter);
     context.answer(&args.output, &shown, || target_text::text(&shown))?;
-    Ok(Outcome::Done)
+    match shown.damage {
+        Some(damage) => Err(RestoreError::from(damage).into()),
+        None => Ok(Outcome::Done),
+    }
 }

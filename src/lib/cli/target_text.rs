@@ -11,7 +11,7 @@ use super::table::table;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory};
 use crate::repository::ClusterRef;
 use crate::restore::{Decision, Listing, OldWalUse, Proof};
-use crate::wal_search::{AroundSearch, DropSearch, Ending, ListedCommit, Removal, RemovedThing};
+use crate::wal_search::{AroundSearch, DropSearch, Ending, ListedCommit, Removal, RemovedThing, WalSearchError};
 
 /// The answer; fields are only ever added.
 #[derive(Serialize)]
@@ -30,7 +30,13 @@ pub(super) struct Shown {
     commits: Option<Vec<Commit>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     removals: Option<Vec<Gone>>,
+    /// Segments that could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged_segments: Vec<String>,
     pub(super) warnings: Vec<String>,
+    /// Why a list is not whole.
+    #[serde(skip)]
+    pub(super) damage: Option<WalSearchError>,
     #[serde(skip)]
     around: Option<Timestamp>,
 }
@@ -82,9 +88,17 @@ impl Shown {
             point: None,
             commits: None,
             removals: None,
+            damaged_segments: Vec::new(),
             warnings,
+            damage: None,
             around: None,
         }
+    }
+
+    /// Where a list has nothing, though there was something.
+    fn with_damage(self, damage: Vec<WalSearchError>) -> Self {
+        let damaged_segments = damage.iter().filter_map(|error| Some(error.segment()?.to_string())).collect();
+        Self { damaged_segments, damage: damage.into_iter().next(), ..self }
     }
 
     /// Where recovery to a target stops.
@@ -109,7 +123,7 @@ impl Shown {
 
     /// The commits around a moment.
     pub(super) fn commits(listing: Listing<AroundSearch>, around: Timestamp, along: Along) -> Self {
-        let Listing { cluster, path, from, to, search, warnings } = listing;
+        let Listing { cluster, path, from, to, search, warnings, damage } = listing;
         let commit = |listed: ListedCommit| {
             let Ending { xid, span, .. } = listed.ending;
             Commit {
@@ -120,12 +134,12 @@ impl Shown {
         };
         let shown = Self::new(&cluster, &path, Some((from, to)), warnings);
         let commits = search.commits().into_iter().map(commit).collect();
-        Self { commits: Some(commits), around: Some(around), ..shown }
+        Self { commits: Some(commits), around: Some(around), ..shown.with_damage(damage) }
     }
 
     /// What was removed.
     pub(super) fn removals(listing: Listing<DropSearch>, along: Along) -> Self {
-        let Listing { cluster, path, from, to, search, warnings } = listing;
+        let Listing { cluster, path, from, to, search, warnings, damage } = listing;
         let gone = |removal: Removal| {
             // A database is gone before its commit, and cannot be connected to before that.
             let xid = match removal.what {
@@ -135,7 +149,7 @@ impl Shown {
             Gone { options_before: along.lead_to(&path, xid, removal.whole_until, TargetBound::Exclusive), removal }
         };
         let shown = Self::new(&cluster, &path, Some((from, to)), warnings);
-        Self { removals: Some(search.removals.into_iter().map(gone).collect()), ..shown }
+        Self { removals: Some(search.removals.into_iter().map(gone).collect()), ..shown.with_damage(damage) }
     }
 }
 

@@ -7,10 +7,11 @@ use super::decision::{PointQuery, gather};
 use super::error::RestoreError;
 use super::old_wal::CombinedSegments;
 use super::refusal::describe_hole;
-use crate::pg::{Lsn, RecoveryTarget, TimelineHistory};
+use crate::error::{Classified as _, ErrorClass};
+use crate::pg::{Lsn, RecoveryTarget, TimelineHistory, WalSegmentSize};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{BackupId, BackupRecord, ClusterRef, WalArchive, WalHole};
-use crate::wal_search::{Search, WalSearch};
+use crate::repository::{ArchiveFacts, BackupId, BackupRecord, ClusterRef, WalArchive, WalHole};
+use crate::wal_search::{Search, WalSearch, WalSearchError};
 
 /// What was found along a path.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Listing<S> {
     pub search: S,
     /// What the person should know.
     pub warnings: Vec<String>,
+    /// What could not be read, in the order of the log: behind each, it goes on with the next backup.
+    pub damage: Vec<WalSearchError>,
 }
 
 /// From where the log is read.
@@ -39,7 +42,7 @@ pub enum ListFrom {
 }
 
 /// Reads the WAL along the path that `query` chooses, from a backup on, and looks for something in it. The target of
-/// the query is not looked at. Behind a hole it goes on with the next backup, and says so.
+/// the query is not looked at. Behind a hole or damage it goes on with the next backup, and says so.
 pub fn list<S: Search>(
     query: &PointQuery<'_>,
     from: ListFrom,
@@ -62,43 +65,122 @@ pub fn list<S: Search>(
     let start = record.map_or(way.record.start_lsn, |record| record.start_lsn);
     let archive = WalArchive::new(query.repository, &gathered.selected.cluster);
     let source = CombinedSegments::new(query.repository, archive, gathered.old.as_ref());
-    let (size, facts) = (gathered.facts.segment_size, &gathered.facts);
     let mut warnings = gathered.warnings;
     warnings.extend(way.warnings);
-    let (mut from, mut to, mut found) = (start, start, None::<S>);
-    loop {
-        let coverage = facts.coverage(&way.path, from, None);
-        if coverage.end_lsn > from {
-            let search = WalSearch::new(&source, &way.path, (from, coverage.end_lsn), size, query.proving.threads())?;
-            let stretch = search.run(&new, reporter, cancel)?;
-            to = stretch.run.next_lsn;
-            match &mut found {
-                None => found = Some(stretch.search),
-                Some(earlier) => earlier.merge(stretch.search),
-            }
-        }
-        if found.as_ref().is_some_and(Search::is_decided) {
-            break;
-        }
-        let Some(hole) = coverage.hole else { break };
-        let next = on_path.iter().find(|record| record.start_lsn > from && record.start_lsn >= hole.reachable_lsn);
-        warnings.push(hole_text(&hole, next.map(|record| record.id)));
-        match next {
-            Some(record) => from = record.start_lsn,
-            None => break,
-        }
-    }
-    let search = found.unwrap_or_else(new);
-    Ok(Listing { cluster: gathered.selected.cluster, path: way.path, from: start, to, search, warnings })
+    let stretches = Stretches {
+        source: &source,
+        path: &way.path,
+        facts: &gathered.facts,
+        backups: &on_path,
+        threads: query.proving.threads(),
+    };
+    let read = stretches.read(start, &new, reporter, cancel)?;
+    warnings.extend(read.gaps);
+    let (search, to, damage) = (read.search.unwrap_or_else(new), read.to, read.damage);
+    Ok(Listing { cluster: gathered.selected.cluster, path: way.path, from: start, to, search, warnings, damage })
 }
 
-/// What a hole keeps from being listed.
-fn hole_text(hole: &WalHole, next: Option<BackupId>) -> String {
-    let what = describe_hole(hole);
-    match next {
-        Some(backup) => {
-            format!("{what}: nothing is listed from {} to the start of backup {backup}", hole.reachable_lsn)
+/// The log along a path, from backups on.
+struct Stretches<'a> {
+    source: &'a CombinedSegments<'a>,
+    path: &'a TimelineHistory,
+    facts: &'a ArchiveFacts,
+    /// Those on the path, in the order of their beginning.
+    backups: &'a [&'a BackupRecord],
+    threads: usize,
+}
+
+/// What was read.
+struct Stretch<S> {
+    /// What was found; none when nothing was read.
+    search: Option<S>,
+    /// Where reading ended.
+    to: Lsn,
+    /// What is not listed, and why.
+    gaps: Vec<String>,
+    damage: Vec<WalSearchError>,
+}
+
+/// What is not listed.
+struct Gap {
+    what: String,
+    from: Lsn,
+    /// A backup that begins there or later leads on.
+    to: Lsn,
+}
+
+impl Stretches<'_> {
+    fn read<S: Search>(
+        &self,
+        mut from: Lsn,
+        new: impl Fn() -> S + Sync,
+        reporter: &dyn Reporter,
+        cancel: &Cancel,
+    ) -> Result<Stretch<S>, RestoreError> {
+        let mut read = Stretch { search: None::<S>, to: from, gaps: Vec::new(), damage: Vec::new() };
+        let size = self.facts.segment_size;
+        loop {
+            let coverage = self.facts.coverage(self.path, from, None);
+            let mut gap = coverage.hole.as_ref().map(Gap::of_hole);
+            let mut damage = None;
+            if coverage.end_lsn > from {
+                let search = WalSearch::new(self.source, self.path, (from, coverage.end_lsn), size, self.threads);
+                let (found, ended) = match search {
+                    Ok(search) => search.run_to_trouble(&new, reporter, cancel),
+                    Err(error) => (None, Err(error)),
+                };
+                read.to = found.as_ref().map_or(from, |found| found.run.next_lsn);
+                read.add(found.map(|found| found.search));
+                if let Err(error) = ended {
+                    if error.class() != ErrorClass::Corrupt {
+                        return Err(error.into());
+                    }
+                    gap = Some(Gap::of_damage(&error, read.to, size));
+                    damage = Some(error);
+                }
+            }
+            let Some(gap) = gap.filter(|_| !read.search.as_ref().is_some_and(Search::is_decided)) else { break };
+            read.damage.extend(damage);
+            let next = self.backups.iter().find(|record| record.start_lsn > from && record.start_lsn >= gap.to);
+            read.gaps.push(gap.text(next.map(|record| record.id)));
+            match next {
+                Some(record) => from = record.start_lsn,
+                None => break,
+            }
         }
-        None => format!("{what}: nothing is listed from {} on", hole.reachable_lsn),
+        Ok(read)
+    }
+}
+
+impl<S: Search> Stretch<S> {
+    fn add(&mut self, later: Option<S>) {
+        match (&mut self.search, later) {
+            (Some(earlier), Some(later)) => earlier.merge(later),
+            (None, later) => self.search = later,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+impl Gap {
+    fn of_hole(hole: &WalHole) -> Self {
+        Self { what: describe_hole(hole), from: hole.reachable_lsn, to: hole.reachable_lsn }
+    }
+
+    /// Where it lies in a segment that is not known, it is behind what was read.
+    fn of_damage(error: &WalSearchError, read_to: Lsn, size: WalSegmentSize) -> Self {
+        let segment = error.segment();
+        let what = segment.map_or_else(|| "WAL".to_owned(), |segment| format!("WAL segment \"{segment}\""));
+        let end = segment.and_then(|segment| segment.end_lsn(size)).unwrap_or(read_to);
+        Self { what: format!("{what} cannot be read"), from: read_to, to: end.max(read_to) }
+    }
+
+    /// What it keeps from being listed.
+    fn text(&self, next: Option<BackupId>) -> String {
+        let Self { what, from, .. } = self;
+        match next {
+            Some(backup) => format!("{what}: nothing is listed from {from} to the start of backup {backup}"),
+            None => format!("{what}: nothing is listed from {from} on"),
+        }
     }
 }
