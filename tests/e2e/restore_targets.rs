@@ -368,6 +368,76 @@ fn a_second_attempt() {
     a_name_used_twice(&scene, &at_first_again, &at_again);
 }
 
+/// By the steps that are printed, and no further: promoted while archiving is off, the server never hands the history of
+/// its timeline over, and no backup has been taken that would store it.
+#[test]
+fn a_copy_that_archives_again_is_followed() {
+    let mut scene = Scene::new(VERSION, "again");
+    scene.commit(2);
+    scene.site.backup(&[]).success();
+    scene.commit(2);
+    scene.site.primary.archive_all();
+    let kept = scene.commit(1);
+    scene.commit(2);
+    scene.site.primary.archive_all();
+    scene.site.primary.stop();
+
+    let options = ["--target-time", &kept.committed_at.text, "--target-action", "promote"];
+    let mut copy = scene.recovers("copy", &options, Settled::Open, &scene.ledger.through(&kept));
+    scene.configure_pgdata(&copy.data);
+    let data = copy.data.to_str().unwrap().to_owned();
+    scene.site.pgv.run("pgv-recovery-conf", &["--clear", "--everything", "-D", &data]).success();
+    copy.stop();
+    assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+    let mut rows = scene.ledger.through(&kept);
+    rows.push(scene.ledger.commit(&copy).id);
+    let row = scene.ledger.rows.last().unwrap().clone();
+    let at_row = rows.clone();
+    rows.push(scene.ledger.commit(&copy).id);
+    copy.archive_all();
+    assert!(scene.archived().contains("00000002.history"), "{:?}", scene.archived());
+    assert!(!copy.log().contains("lacks the history"), "{}", copy.log());
+    let check = scene.site.pgv.run("pgv", &["check", "--output", "json", "--no-switch", "-d", &copy.conninfo()]);
+    let answer = json(&check);
+    let history = answer["checks"].as_array().unwrap().iter().find(|check| check["check"] == "history");
+    assert_eq!(history.unwrap()["state"], "ok", "{answer:#}");
+
+    // The machine is lost, too.
+    copy.kill();
+    let history = scene.folder.join("00000002.history");
+    std::fs::rename(copy.data.join("pg_wal/00000002.history"), &history).unwrap();
+    std::fs::remove_dir_all(&copy.data).unwrap();
+    without_its_history(&scene, &row);
+    let history = history.to_str().unwrap();
+    scene.site.pgv.run("pgv-archive", &["--cluster", "main", history]).success();
+    scene.recovers("latest", &[], Settled::Open, &rows).kill();
+    let options = ["--target-time", &row.committed_at.text, "--target-timeline", "2"];
+    scene.recovers("time", &options, Settled::Paused, &at_row).kill();
+}
+
+/// WAL of the second timeline must not be passed over, unless that is what is asked for.
+fn without_its_history(scene: &Scene, row: &LedgerRow) {
+    std::fs::remove_file(scene.tree().join("history/00000002.history")).unwrap();
+    let words = [
+        "timeline 2 cannot be followed: the archive has its WAL, \"00000002",
+        "and lacks its history",
+        "pg_wal/00000002.history",
+        "To leave that WAL out, --target-timeline N follows one of these: 1;",
+    ];
+    let (time, xid) = (row.committed_at.text.as_str(), row.xid.to_string());
+    for options in [&[][..], &["--target-time", time], &["--target-xid", &xid], &["--target-timeline", "2"]] {
+        scene.refused(options, 3, &words);
+        scene.refused(&[options, &["--no-prove"]].concat(), 3, &words);
+    }
+    // Reading shows that this one lies before.
+    let data = scene.folder.join("dry");
+    let first = &scene.ledger.rows[2].committed_at.text;
+    for options in [&["--target-time", first][..], &["--target-timeline", "1"], &["--target-timeline", "current"]] {
+        let dry = scene.site.restore(&data, &[options, &["--dry-run"]].concat()).success();
+        dry.expect_stderr("timeline 2 has no history in the archive, so it cannot be followed");
+    }
+}
+
 /// The first record behind such an LSN is another one on each timeline; what lies before it is the same.
 fn within_the_last_common_record(scene: &Scene, refused: &Outcome, words: &[&str], rows: &[i64]) {
     let fork = refused.stderr.split("; timeline 2 from ").nth(1).unwrap().split_whitespace().next().unwrap();

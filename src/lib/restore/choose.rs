@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::error::RestoreError;
 use super::paths::{self, Fit, Parting};
+use super::unfollowed::{self, Unfollowed};
 use crate::pg::{
     Lsn, RecoveryTarget, RecoveryTargetTimeline, TargetBound, TimelineHistory, TimelineId, WalSegmentName,
 };
@@ -59,6 +60,10 @@ pub(super) fn choose(
     archive: &ArchiveFacts,
 ) -> Result<Choice, RestoreError> {
     let Way { record, path, mut warnings, parting } = choose_way(request, backups, archive)?;
+    let unfollowed = Unfollowed::beside(&path, request, backups, archive);
+    if let (RecoveryTarget::Latest, Some(unfollowed)) = (&request.target, unfollowed) {
+        return Err(unfollowed.refusal(archive));
+    }
     warnings.extend(doubts(request, &record, backups, archive));
     let mut unread = Vec::new();
     if let (Some(parting), RecoveryTarget::Lsn(lsn, TargetBound::Inclusive)) = (&parting, &request.target) {
@@ -68,7 +73,9 @@ pub(super) fn choose(
             parting.at
         ));
     }
-    let coverage = wal_to_target(request, &Fit { path: &path, record: &record }, backups, archive, &mut unread)?;
+    let fit = Fit { path: &path, record: &record };
+    let coverage = wal_to_target(request, &fit, backups, archive, &mut unread);
+    let coverage = coverage.map_err(|error| unfollowed::or_on_another(error, unfollowed, archive))?;
     let whole = archive.coverage(&path, record.start_lsn, None);
     let has_hole = coverage.hole.is_some() || whole.hole.is_some();
     Ok(Choice { record, path, coverage, has_hole, warnings, doubts: unread, parting })
@@ -164,9 +171,11 @@ fn paths_to_look_at(
     }
 }
 
-fn unknown_timeline(timeline: TimelineId, archive: &ArchiveFacts) -> RestoreError {
+pub(super) fn unknown_timeline(timeline: TimelineId, archive: &ArchiveFacts) -> RestoreError {
     let problem = archive.unreadable_histories.get(&timeline).cloned();
-    RestoreError::UnknownTimeline { timeline, problem, known: archive.timelines() }
+    let ranges = archive.ranges.get(&timeline);
+    let wal = ranges.and_then(|ranges| Some((ranges.first()?.first, ranges.last()?.last)));
+    RestoreError::UnknownTimeline { timeline, wal, problem, known: archive.timelines() }
 }
 
 /// The timeline of the newest backup that could serve, when its history is not there: it must not be passed over.

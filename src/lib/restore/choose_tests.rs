@@ -3,6 +3,7 @@
 use super::choose::{Request, choose};
 use super::error::RestoreError;
 use super::testing::{archive, id, lsn, record, time, tli};
+use super::unfollowed::Unfollowed;
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{RecoveryTarget, RecoveryTargetTimeline, TargetBound};
 use crate::repository::ArchiveFacts;
@@ -258,6 +259,44 @@ fn a_backup_whose_timeline_has_no_history_is_not_passed_over() {
     let choice = choose(&request("at 13:10"), &backups, &archive).unwrap();
     let without = warned(&choice.warnings, "timeline 2 has no history");
     assert_eq!((choice.record.sequence, without), (3, true));
+}
+
+/// A copy that was promoted while archiving was off: its WAL is archived, and its history never was.
+#[test]
+fn wal_whose_timeline_has_no_history_is_not_passed_over() {
+    let archive = archive(&[(1, 1, 9, "2026-11-20T13:30:00Z"), (2, 8, 12, "2026-11-20T15:00:00Z")], &[]);
+    let two: Vec<BackupRecord> = three().into_iter().take(2).collect();
+    for (text, expected) in [
+        ("latest", Err("no history")),
+        // Behind all that timeline 1 has.
+        ("at 14:30", Err("no history")),
+        ("lsn 0/B000000", Err("no history")),
+        // Reading tells whether these lie before it.
+        ("at 11:30", Ok((2, 1))),
+        ("lsn 0/8000000", Ok((2, 1))),
+        ("xid 700", Ok((2, 1))),
+        ("immediate", Ok((2, 1))),
+    ] {
+        assert_eq!(chosen(&request(text), &two, &archive), expected, "{text}");
+    }
+    for timeline in [RecoveryTargetTimeline::Id(tli(1)), RecoveryTargetTimeline::Current] {
+        let named = |text| chosen(&Request { timeline, ..request(text) }, &two, &archive);
+        assert_eq!((named("latest"), named("at 14:30")), (Ok((2, 1)), Err("past")));
+    }
+    let refused = choose(&request("latest"), &two, &archive).unwrap_err();
+    assert_eq!(refused.class(), ErrorClass::Refused);
+    let text = "timeline 2 cannot be followed: the archive has its WAL, \"000000020000000000000008\" to \
+                \"00000002000000000000000C\", and lacks its history";
+    assert_eq!(refused.to_string(), text);
+    let begins = |text| {
+        let request = request(text);
+        let choice = choose(&request, &two, &archive).unwrap();
+        Unfollowed::beside(&choice.path, &request, &two, &archive).map(|one| (one.timeline.get(), one.begins))
+    };
+    let it = Some((2, lsn("0/8000000")));
+    assert_eq!((begins("at 11:30"), begins("lsn 0/8000000"), begins("xid 700")), (it, it, it));
+    // Proven to lie before it: by its position, or by a backup that ended after it and before that one.
+    assert_eq!((begins("lsn 0/7FFFFFF"), begins("at 10:30"), begins("immediate")), (None, None, None));
 }
 
 /// The newest WAL is lost, and the record of a later backup says that it was there.

@@ -13,13 +13,13 @@ use super::proof::{Proof, Prover, Searched, is_behind};
 use super::proof_warnings::proof_warnings;
 use super::refusal::{Nearby, NotFound};
 use super::trees;
+use super::unfollowed::{Unfollowed, or_on_another};
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId, WalSegmentName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::ArchiveFacts;
-use crate::repository::UnlistedWal;
 use crate::repository::{
-    BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, SelectedCluster, WalArchive,
+    ArchiveFacts, BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, SelectedCluster, UnlistedWal,
+    WalArchive,
 };
 use crate::wal_search::StopSide;
 
@@ -134,10 +134,13 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
     let source = CombinedSegments::new(query.repository, archive, old.as_ref());
     let request = Request { target: query.target.clone(), timeline: query.timeline, backup };
     let decided = match query.proving {
-        Proving::Skip => choose::choose(&request, &backups, &facts).map(|mut choice| {
+        Proving::Skip => choose::choose(&request, &backups, &facts).and_then(|mut choice| {
+            if let Some(unfollowed) = Unfollowed::beside(&choice.path, &request, &backups, &facts) {
+                return Err(unfollowed.refusal(&facts));
+            }
             let doubts = std::mem::take(&mut choice.doubts);
             choice.warnings.extend(doubts);
-            (choice, None)
+            Ok((choice, None))
         }),
         Proving::Read { threads } => {
             let archived = old.as_ref().map(|_| &archived);
@@ -258,10 +261,19 @@ pub(super) struct Decider<'a> {
 
 impl Decider<'_> {
     pub(super) fn decide(&self) -> Result<(Choice, Proof), RestoreError> {
+        let (choice, proof) = self.decide_among_known()?;
+        match Unfollowed::beside(&choice.path, self.request, self.backups, self.facts) {
+            Some(unfollowed) if !unfollowed.begins_behind(&proof) => Err(unfollowed.refusal(self.facts)),
+            _ => Ok((choice, proof)),
+        }
+    }
+
+    fn decide_among_known(&self) -> Result<(Choice, Proof), RestoreError> {
         match choose::choose(self.request, self.backups, self.facts) {
             Ok(choice) => {
                 let parting = choice.parting.clone();
-                let proven = self.prove(choice);
+                let unfollowed = Unfollowed::beside(&choice.path, self.request, self.backups, self.facts);
+                let proven = self.prove(choice).map_err(|error| or_on_another(error, unfollowed, self.facts));
                 let (choice, proof) = proven.map_err(|error| self.with_neighbours(error, &[]))?;
                 match parting.filter(|parting| recovers_behind(&proof, parting.at)) {
                     // An LSN within the last record before the fork: the next record is another one on each path.

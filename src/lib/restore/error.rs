@@ -17,8 +17,7 @@ use crate::pg::{
     ControlFileError, DataPath, Lsn, PgMajorVersion, RecoverySettingsError, RecoveryTarget, SystemIdentifier,
     TablespaceMapError, TimelineId, WalSegmentName,
 };
-use crate::repository::WalHole;
-use crate::repository::{BackupId, RepositoryError, SelectionError};
+use crate::repository::{BackupId, RepositoryError, SelectionError, WalHole};
 use crate::wal_search::WalSearchError;
 
 /// A restore that was refused or failed.
@@ -168,10 +167,12 @@ pub enum RestoreError {
         of_backup: TimelineId,
     },
     /// The timeline that was asked for is not in the archive, or its history cannot be read.
-    #[error("{}", describe_timeline(*timeline, problem.as_deref()))]
+    #[error("{}", describe_timeline(*timeline, problem.as_deref(), wal.as_ref()))]
     UnknownTimeline {
         /// The timeline.
         timeline: TimelineId,
+        /// Its first and last segment in the archive.
+        wal: Option<(WalSegmentName, WalSegmentName)>,
         /// Why its history cannot be read, if it is there.
         problem: Option<String>,
         /// The ones that are.

@@ -35,6 +35,7 @@ mod tablespaces;
 mod target_directory;
 mod text_order;
 mod trees;
+mod unfollowed;
 
 #[cfg(test)]
 mod branch_tests;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::pg::{Lsn, RecoveryTarget, TimelineId};
+use crate::pg::{Lsn, RecoveryTarget, TimelineId, WalSegmentName};
 use crate::repository::BackupId;
 use crate::repository::WalHole;
 use crate::wal_search::{Ending, RestorePoint, StopSearch, compared_xid, keep_most_alike};
@@ -159,10 +159,18 @@ pub(super) fn describe_missing(backup: Option<&BackupId>) -> String {
     backup.map_or_else(|| "no backup lies".to_owned(), |id| format!("backup {id} does not lie"))
 }
 
-pub(super) fn describe_timeline(timeline: TimelineId, problem: Option<&str>) -> String {
-    match problem {
-        Some(problem) => format!("the history of timeline {timeline} cannot be read: {problem}"),
-        None => format!("timeline {timeline} is not in the archive"),
+pub(super) fn describe_timeline(
+    timeline: TimelineId,
+    problem: Option<&str>,
+    wal: Option<&(WalSegmentName, WalSegmentName)>,
+) -> String {
+    match (problem, wal) {
+        (Some(problem), _) => format!("the history of timeline {timeline} cannot be read: {problem}"),
+        (None, Some((first, last))) => format!(
+            "timeline {timeline} cannot be followed: the archive has its WAL, \"{first}\" to \"{last}\", and lacks its \
+             history"
+        ),
+        (None, None) => format!("timeline {timeline} is not in the archive"),
     }
 }
 

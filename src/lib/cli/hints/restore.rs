@@ -6,7 +6,7 @@ use crate::cli::program::Program;
 use crate::cli::proof_text;
 use crate::cli::typed::Typed;
 use crate::error::{Classified as _, ErrorClass};
-use crate::pg::{RecoveryTarget, TargetBound, TimelineId, format_target_time};
+use crate::pg::{RecoveryTarget, TargetBound, TimelineId, WalFileName, format_target_time};
 use crate::restore::{Branch, Elsewhere, Nearby, NearbyPoint, OlderBackup, RestoreError, WayOut};
 use crate::wal_search::Ending;
 
@@ -57,7 +57,7 @@ fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
         | RestoreError::BackupWithoutWal { .. } => of_unreachable(error, typed),
         RestoreError::NotOnTimeline { .. }
         | RestoreError::UnknownTimeline { .. }
-        | RestoreError::AmbiguousTimeline { .. } => of_timeline(error),
+        | RestoreError::AmbiguousTimeline { .. } => of_timeline(error, typed),
         _ => of_place(error, typed),
     }
 }
@@ -182,14 +182,23 @@ fn in_pg_wal(segment: &str, typed: &Typed) -> String {
     format!("If a server still has \"{segment}\" in pg_wal, archive it: {command}")
 }
 
-fn of_timeline(error: &RestoreError) -> Vec<String> {
+fn of_timeline(error: &RestoreError, typed: &Typed) -> Vec<String> {
     match error {
         RestoreError::NotOnTimeline { of_backup, .. } => {
             vec![format!("The timeline of the backup: --target-timeline {of_backup}")]
         }
-        RestoreError::UnknownTimeline { known, .. } => {
+        RestoreError::UnknownTimeline { timeline, wal, problem, known } => {
             let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-            vec![format!("--target-timeline N follows one of these: {}", known.join(", "))]
+            let others = format!("--target-timeline N follows one of these: {}", known.join(", "));
+            if wal.is_none() || problem.is_some() {
+                return vec![others];
+            }
+            let history = WalFileName::TimelineHistory(*timeline);
+            let command = typed.program(Program::Archive, &format!("pg_wal/{history}"));
+            vec![
+                format!("Its history lies in pg_wal of the server that wrote that WAL; in that directory: {command}"),
+                format!("To leave that WAL out, {others}; \"current\" is that of the backup."),
+            ]
         }
         RestoreError::AmbiguousTimeline { branches, .. } => branches.iter().map(of_branch).collect(),
         _ => Vec::new(),
