@@ -219,24 +219,25 @@ fn readable_backups(
         match entry.record {
             Ok(record) => readable.push(record),
             Err(source) if query.backup == BackupChoice::Id(entry.id) => {
-                return Err(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(source) });
+                return Err(RestoreError::UnreadableBackup { id: entry.id, older: None, source: Box::new(source) });
             }
             Err(error) => {
                 warnings.push(format!("backup {} cannot be read, so it is not considered: {error}", entry.id));
-                unreadable = Some(RestoreError::UnreadableBackup { id: entry.id, source: Box::new(error) });
+                unreadable =
+                    Some(RestoreError::UnreadableBackup { id: entry.id, older: None, source: Box::new(error) });
             }
         }
     }
     for (id, error) in query.repository.backups_without_begin(cluster)? {
         let source = Box::new(error);
         if query.backup == BackupChoice::Id(id) {
-            return Err(RestoreError::UnreadableBackup { id, source });
+            return Err(RestoreError::UnreadableBackup { id, older: None, source });
         }
         warnings.push(format!(
             "backup {id} is not listed, so it is not considered: its object \"begin\" is missing; put back from a copy of \
              the repository, it counts again"
         ));
-        unreadable = unreadable.or(Some(RestoreError::UnreadableBackup { id, source }));
+        unreadable = unreadable.or(Some(RestoreError::UnreadableBackup { id, older: None, source }));
     }
     // Damage is not absence.
     if let (true, Some(error)) = (readable.is_empty(), unreadable) {

@@ -61,11 +61,13 @@ pub enum RestoreError {
         /// The newest.
         newest: BackupId,
     },
-    /// The record of the backup that was named cannot be read.
+    /// A backup that was named or chosen cannot be read.
     #[error("backup {id} cannot be read")]
     UnreadableBackup {
         /// Which one.
         id: BackupId,
+        /// An older one that can.
+        older: Option<BackupId>,
         /// Why.
         #[source]
         source: Box<RepositoryError>,

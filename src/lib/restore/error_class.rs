@@ -14,6 +14,7 @@ impl Classified for RestoreError {
             Self::OldWal(error) => error.class(),
             Self::Copy(error) => error.class(),
             Self::NoBackup { .. } | Self::UnknownBackup { .. } => ErrorClass::NotFound,
+            Self::UnreadableBackup { older: Some(_), .. } => ErrorClass::Corrupt,
             Self::UnreadableBackup { source, .. } => source.class(),
             Self::UnlistedWal { source, .. } => source.class(),
             Self::TargetBeforeBackup { .. }

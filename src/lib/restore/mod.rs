@@ -22,6 +22,7 @@ mod map_check;
 mod marker;
 mod neighbours;
 mod old_wal;
+mod older;
 mod original;
 mod paths;
 mod places;
@@ -91,6 +92,7 @@ use executor::{Executor, Restored};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use marker::fuzz_marker;
 use old_wal::{Unarchived, check_unarchived};
+use older::Chosen;
 use places::Places;
 use plan::Destination;
 
@@ -217,13 +219,12 @@ pub fn plan(
             .as_ref()
             .map_or(0, |old| (old.segments.len() as u64).saturating_mul(selected.identity.wal_segment_size.bytes())),
     };
-    let what = (options.mode, options.target.clone(), options.action);
     if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
         (&options.original, options.settings.archiving, options.mode)
     {
         choice.warnings.extend(original::refuse_living(original, cluster.system_identifier)?);
     }
-    let mut plan = RestorePlan::new(&options.repository, &cluster, &destination, choice, what)?;
+    let mut plan = plan_of(options, &cluster, &destination, choice)?;
     if let Some(old) = old_wal.as_ref().filter(|old| old.folder.starts_with(&plan.directory))
         && matches!(
             plan.directory_action,
@@ -244,6 +245,20 @@ pub fn plan(
         plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
     }
     Ok((cluster, plan))
+}
+
+/// Decides where everything goes; where the backup is not whole, an older one is named.
+fn plan_of(
+    options: &RestoreOptions,
+    cluster: &ClusterRef,
+    destination: &Destination<'_>,
+    choice: Choice,
+) -> Result<RestorePlan, RestoreError> {
+    let (record, path) = (choice.record.clone(), choice.path.clone());
+    let what = (options.mode, options.target.clone(), options.action);
+    RestorePlan::new(&options.repository, cluster, destination, choice, what).map_err(|error| {
+        Chosen { repository: &options.repository, cluster, record: &record, path: &path }.with_older(error)
+    })
 }
 
 /// WAL on this machine that this restore will not replay; refused where commits would be lost unsaid.
@@ -319,7 +334,9 @@ pub fn run(
         reporter,
         cancel,
     };
-    let Restored { settings, content } = executor.run()?;
+    let (record, path) = (&plan.record, &plan.path);
+    let chosen = Chosen { repository: &options.repository, cluster: &cluster, record, path };
+    let Restored { settings, content } = executor.run().map_err(|error| chosen.with_older(error))?;
     let configuration = ConfigurationPlace::of(&plan);
     Ok(RestoreReport { cluster, plan, configuration, settings, content, took: watch.elapsed() })
 }

@@ -73,6 +73,9 @@ fn of_missing_backup(error: &RestoreError) -> Vec<String> {
         RestoreError::OnlyBackupsWithFindings { newest } => {
             format!("To restore one all the same, name it: --backup {newest}")
         }
+        RestoreError::UnreadableBackup { older: Some(older), .. } => {
+            format!("The newest older one that has all its objects: --backup {older}")
+        }
         _ => "Without --backup, the others are considered.".to_owned(),
     };
     vec![hint]
