@@ -44,6 +44,7 @@ mod restore_old_wal;
 mod restore_oracle;
 mod restore_places;
 mod restore_safety;
+mod restore_siblings;
 mod restore_start;
 mod restore_steps;
 mod restore_targets;

@@ -181,10 +181,11 @@ fn signals_a_second_restore_and_a_vanished_repository_leave_a_marker() {
     wait_for_data(&data);
     kill_process(Pid::from_child(&first), Signal::STOP).unwrap();
     let second = site.restore(&data, &[]);
+    let told = format!("another pgv-restore (process {}) is writing into it", first.id());
     kill_process(Pid::from_child(&first), Signal::CONT).unwrap();
     let output = first.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    second.expect_code(3).expect_stderr("another pgv-restore is writing into it");
+    second.expect_code(3).expect_stderr(&told);
 
     let vanished = folder.join("vanished");
     let child = begin(&site, &vanished);

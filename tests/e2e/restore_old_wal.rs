@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Ledger, Moment, Outcome, PgVersion, Settled, Site, TestCluster, TestFolder};
+use crate::support::{Ledger, Moment, Outcome, PgVersion, Settled, Site, SmallFileSystem, TestCluster, TestFolder};
+
+/// What is said of a folder of which nobody knows what is in it.
+const CANNOT_BE_TOLD: &str = "it cannot be told whether ";
 
 /// What the tests begin with: two rows that are archived, and more that are not, in three segments.
 struct Dead {
@@ -21,6 +24,11 @@ struct Dead {
 impl Dead {
     /// A primary that was killed when it had committed 2 and `rows` rows.
     fn new(version: PgVersion, folder: &TestFolder, rows: usize) -> Self {
+        Self::with(version, folder, rows, None)
+    }
+
+    /// The same, where the first segment that was left has this in it, too.
+    fn with(version: PgVersion, folder: &TestFolder, rows: usize, bulk: Option<&str>) -> Self {
         let builder = TestCluster::builder(version, folder).initdb("--wal-segsize=1").line("autovacuum = off");
         let mut site = Site::of(builder.line("wal_keep_size = '64MB'"), folder);
         let mut ledger = Ledger::create(&site.primary);
@@ -31,6 +39,7 @@ impl Dead {
         site.primary.reload();
         let mut left = Vec::new();
         ledger.commit_many(&site.primary, rows / 3);
+        bulk.into_iter().for_each(|bulk| drop(site.primary.query(bulk)));
         left.push(site.primary.switch_wal());
         ledger.commit_many(&site.primary, rows / 3);
         let middle = site.primary.now();
@@ -129,13 +138,16 @@ fn every_row_comes_back(version: PgVersion) {
     assert!(dead.left.iter().all(|name| !dead.archived(name).exists()) && !latest.exists());
     let outcome = dead.restore_from(&latest, &[]);
     ends_with(&outcome, 0, &["100 commits that the archive lacks", "is not complete"]);
+    let [first, second, last] = dead.left.as_slice() else { panic!("{:?}", dead.left) };
+    // It opens while it does not archive: its server must not take the last one for complete once it does.
+    let status = latest.join("pg_wal/archive_status");
+    let names = std::fs::read_dir(status).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), [format!("{last}.done")]);
     let mut copy = started(&dead, &folder, &latest, Settled::Open);
     Ledger::assert(&copy, &dead.ledger.all());
     copy.query("INSERT INTO ledger VALUES (1000, 'goes on')");
     copy.stop();
-    let [first, second, last] = dead.left.as_slice() else { panic!("{:?}", dead.left) };
     assert!(dead.archived(first).exists() && dead.archived(second).exists());
-    assert!(!dead.archived(last).exists() && !dead.archived(&format!("{last}.partial")).exists());
 
     // In its place, which is moved aside with the pg_wal that is read; it archives, and now the old last segment has its
     // partial name, from the server itself.
@@ -143,11 +155,38 @@ fn every_row_comes_back(version: PgVersion) {
     let options = ["--move-aside", "--keep-archiving", "--old-primary-is-gone"];
     // What was complete is archived by now.
     ends_with(&dead.restore_from(&data, &options), 0, &["34 commits that the archive lacks", ".pgv-"]);
-    let copy = started(&dead, &folder, &data, Settled::Open);
+    let mut copy = started(&dead, &folder, &data, Settled::Open);
     Ledger::assert(&copy, &dead.ledger.all());
     copy.archive_all();
     assert!(!dead.archived(last).exists(), "the last segment was archived under its full name");
     assert!(dead.archived(&format!("{last}.partial")).exists(), "log:\n{}", copy.log());
+    // It is lost, and so is the first segment of its timeline, which begins with what the partial one holds.
+    copy.kill();
+    drop(copy);
+    for entry in std::fs::read_dir(data.parent().unwrap()).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_str().unwrap().starts_with("primary") && entry.path().is_dir() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    std::fs::remove_dir_all(dead.tree().join("wal/00000002")).unwrap();
+    let told = dead.site.pgv.run("pgv", &["target"]);
+    ends_with(&told, 0, &[&format!("\"{last}.partial\" in the archive holds 34 commits after its last segment")]);
+    let again = folder.join("again");
+    // One that cannot be read is not passed over either.
+    let partial = dead.archived(&format!("{last}.partial"));
+    flip(&partial, 100);
+    ends_with(&dead.site.restore(&again, &[]), 3, &["and cannot be read", "--archive-only"]);
+    ends_with(&dead.site.restore(&again, &["--archive-only", "--dry-run"]), 0, &["and cannot be read"]);
+    flip(&partial, 100);
+    let refused = dead.site.restore(&again, &[]);
+    ends_with(&refused, 3, &[&format!("\"{last}.partial\" in the archive holds 34 commits"), "--wal-from FOLDER"]);
+    let fetched = folder.make("fetched").join(format!("{last}.partial"));
+    dead.site.pgv.run("pgv-fetch", &[&format!("{last}.partial"), fetched.to_str().unwrap()]).success();
+    let from = ["--wal-from", fetched.parent().unwrap().to_str().unwrap()];
+    ends_with(&dead.site.restore(&again, &from), 0, &["34 commits that the archive lacks"]);
+    Ledger::assert(&started(&dead, &folder, &again, Settled::Open), &dead.ledger.all());
+    let less = folder.join("less");
+    ends_with(&dead.site.restore(&less, &["--archive-only"]), 0, &["34 commits", "as --archive-only says"]);
 }
 
 #[test]
@@ -184,6 +223,13 @@ fn targets_lie_in_the_old_pg_wal_too() {
     assert!(!counted.stderr.contains("holds"), "{counted}");
     let around = dead.site.pgv.run("pgv", &["target", "--wal-from", &data, "--around", &dead.middle.text]);
     assert!(around.success().stdout.contains(&dead.ledger.rows[10].xid.to_string()));
+
+    // Who is refused a target that lies there hears where.
+    let told = ["holds 9 commits after the end of the archive at ", &format!("--wal-from \"{data}\" reads it")];
+    for target in [["--target-time", &dead.middle.text], ["--target-xid", &xid]] {
+        ends_with(&dead.site.restore(&at_time, &target), 3, &told);
+        ends_with(&dead.site.pgv.run("pgv", &[&["target"], &target[..]].concat()), 3, &told);
+    }
 
     // Only what recovery needs is copied; what is complete of that is archived from then on.
     ends_with(&dead.restore_from(&by_xid, &["--target-xid", &xid]), 0, &["3 commits that the archive"]);
@@ -277,6 +323,8 @@ fn a_timeline_that_was_never_archived_comes_back() {
     ends_with(&named, 3, &["holds 1 commit after the end of the archive at "]);
     let delta = dead.site.restore(&data, &["--delta", "--target-immediate"]);
     let copied = format!("cp -a {} COPY", data.join("pg_wal").display());
+    let read_in_place = dead.site.restore(&data, &["--delta", "--wal-from", data.to_str().unwrap()]);
+    ends_with(&read_in_place, 3, &["that --delta updates, and would be removed", &copied, "--wal-from COPY"]);
     ends_with(&delta, 3, &[words, &copied, "--wal-from COPY --target-timeline 2", "--archive-only"]);
     ends_with(&dead.site.restore(&data, &["--delta", "--archive-only", "--dry-run"]), 0, &[words]);
     let moved = data.with_file_name("primary.pgv-20261121T143000Z");
@@ -321,6 +369,17 @@ fn commits_on_a_timeline_of_which_the_archive_has_nothing_are_told() {
     let words = "holds 3 commits on timeline 2 after the end of the archive at ";
     let refused = site.restore(&new, &[]);
     ends_with(&refused, 3, &[words, "--archive-only", &format!("--wal-from {}", pg_wal.display())]);
+    // Without its history, nobody knows where the timeline comes from.
+    let (history, hidden) = (pg_wal.join("00000002.history"), folder.join("hidden"));
+    std::fs::rename(&history, &hidden).unwrap();
+    let unknown =
+        [CANNOT_BE_TOLD, "is of timeline 2, whose history is not there", "\"00000002.history\"", "--archive-only"];
+    ends_with(&site.restore(&new, &[]), 3, &unknown);
+    ends_with(&site.restore(&new, &["--wal-from", &data.display().to_string()]), 3, &unknown);
+    ends_with(&site.restore(&data, &["--delta", "--target-immediate"]), 3, &unknown);
+    ends_with(&site.restore(&new, &["--dry-run", "--archive-only"]), 0, &[CANNOT_BE_TOLD]);
+    ends_with(&site.restore(&new, &["--dry-run", "--target-timeline", "1"]), 0, &[]);
+    std::fs::rename(&hidden, &history).unwrap();
     // Whether the archive has the history or not.
     let history = pg_wal.join("00000002.history").display().to_string();
     site.pgv.run_in(&data, "pgv-archive", &["--cluster", "main", &history, "00000002.history"]).success();
@@ -363,7 +422,7 @@ fn damage_in_the_old_pg_wal_is_not_taken_for_its_end() {
         let lsn = hint.split_whitespace().next().unwrap();
         ends_with(&dead.restore_from(&data, &["--target-lsn", lsn, "--dry-run"]), 0, &[]);
         // A restore to the latest cannot know what is lost.
-        ends_with(&dead.site.restore(&data, options), 3, &["cannot be read to its end", "--archive-only"]);
+        ends_with(&dead.site.restore(&data, options), 3, &[CANNOT_BE_TOLD, "--archive-only"]);
         std::fs::write(&last, &whole).unwrap();
 
         flip(&first, 300);
@@ -385,6 +444,137 @@ fn damage_in_the_old_pg_wal_is_not_taken_for_its_end() {
     std::fs::write(&last, &cut).unwrap();
     ends_with(&dead.restore_from(&data, &["--dry-run"]), 0, &["commits that the archive lacks"]);
     assert!(!data.exists());
+}
+
+/// What cannot be stored has nothing stored behind it: pgv-fetch would take it for a hole.
+#[test]
+fn a_full_repository_gets_no_hole_and_the_copy_has_all_rows() {
+    let folder = TestFolder::new("old-wal-full");
+    let small = SmallFileSystem::mount(&folder, "repository", 128 << 20);
+    // Some 300 kB that nothing compresses further; there is room for the small segment behind it.
+    let bulk = "SELECT pg_logical_emit_message(false, 'test', string_agg(md5(random()::text), ''))
+        FROM generate_series(1, 18000)";
+    let dead = Dead::with(PgVersion::V15, &folder, 9, Some(bulk));
+    let filler = std::fs::OpenOptions::new().write(true).open(small.fill("filler")).unwrap();
+    let new = folder.join("new");
+    filler.set_len(filler.metadata().unwrap().len() - (160 << 10)).unwrap();
+    let little_room = "has 0 MiB left, and up to 2 MiB of WAL from";
+    ends_with(
+        &dead.restore_from(&new, &["--dry-run"]),
+        0,
+        &[little_room, "recovery takes what does not fit from pg_wal"],
+    );
+    let outcome = dead.restore_from(&new, &[]);
+    let not_stored = format!("{} and the WAL file behind it were not stored in the archive", dead.left[0]);
+    ends_with(&outcome, 0, &[&not_stored, "recovery takes them from pg_wal", "No space left"]);
+    assert!(dead.left.iter().all(|name| !dead.archived(name).exists()));
+    Ledger::assert(&started(&dead, &folder, &new, Settled::Open), &dead.ledger.all());
+    let second = dead.pg_wal().join(&dead.left[1]).display().to_string();
+    dead.site.pgv.run_in(&dead.site.primary.data, "pgv-archive", &[&second, &dead.left[1]]).success();
+}
+
+/// Commits may be where nobody can look: that is refused, like commits that are seen.
+#[test]
+fn what_cannot_be_looked_into_is_refused_too() {
+    let folder = TestFolder::new("old-wal-unjudged");
+    let dead = Dead::new(PgVersion::V15, &folder, 9);
+    let (data, pg_wal, new) = (dead.site.primary.data.clone(), dead.pg_wal(), folder.join("new"));
+    let moved = data.with_file_name("primary.pgv-20261121T143000Z");
+    let restore = |options: &[&str]| dead.site.restore(&new, &[&["--dry-run"], options].concat());
+    let is_refused = |words: &[&str]| {
+        for aside in [false, true] {
+            if aside {
+                std::fs::rename(&data, &moved).unwrap();
+            }
+            ends_with(&restore(&[]), 3, &[words, &[CANNOT_BE_TOLD, "--archive-only"]].concat());
+            if aside {
+                std::fs::rename(&moved, &data).unwrap();
+            }
+        }
+        ends_with(&restore(&["--archive-only"]), 0, &[CANNOT_BE_TOLD, words[0]]);
+        ends_with(&restore(&["--target-immediate"]), 0, &[]);
+    };
+
+    // Its disk is not mounted.
+    let away = folder.join("away");
+    std::fs::rename(&pg_wal, &away).unwrap();
+    std::os::unix::fs::symlink(folder.join("absent"), &pg_wal).unwrap();
+    is_refused(&["is no directory", "mount it"]);
+    ends_with(&restore(&["--wal-from", &away.display().to_string()]), 0, &["9 commits that the archive lacks"]);
+    std::fs::remove_file(&pg_wal).unwrap();
+    std::fs::create_dir(&pg_wal).unwrap();
+    is_refused(&["holds no WAL segment", "mount it"]);
+    // No server of this cluster has written there: without its control file, or with that of another one.
+    let control = data.join("global/pg_control");
+    let whole = std::fs::read(&control).unwrap();
+    let stranger = TestCluster::builder(PgVersion::V15, &folder).name("stranger").initdb("--wal-segsize=1").create();
+    std::fs::write(&control, std::fs::read(stranger.data.join("global/pg_control")).unwrap()).unwrap();
+    ends_with(&restore(&[]), 0, &[]);
+    std::fs::rename(&control, folder.join("hidden")).unwrap();
+    ends_with(&restore(&[]), 0, &[]);
+    std::fs::rename(folder.join("hidden"), &control).unwrap();
+    std::fs::write(&control, &whole).unwrap();
+    std::fs::remove_dir(&pg_wal).unwrap();
+    std::fs::rename(&away, &pg_wal).unwrap();
+
+    // The way to what lies behind is not there.
+    let (first, kept) = (pg_wal.join(&dead.left[0]), std::fs::read(pg_wal.join(&dead.left[0])).unwrap());
+    let unreached = format!("{}\" cannot be reached: \"{}\" before it is not there", dead.left[1], dead.left[0]);
+    std::fs::remove_file(&first).unwrap();
+    is_refused(&[&unreached]);
+    let zeroed: Vec<u8> = std::iter::repeat_n(0, 8192).chain(kept[8192..].iter().copied()).collect();
+    for content in [vec![0; kept.len()], zeroed] {
+        std::fs::write(&first, content).unwrap();
+        is_refused(&[&unreached]);
+        for target in [&["--target-immediate"][..], &[]] {
+            let delta = dead.site.restore(&data, &[&["--delta"], target].concat());
+            ends_with(&delta, 3, &[CANNOT_BE_TOLD, &unreached, "which deletes it: --archive-only"]);
+        }
+        ends_with(&dead.site.restore(&data, &["--delta", "--archive-only", "--dry-run"]), 0, &[CANNOT_BE_TOLD]);
+    }
+    // A file of another cluster in its place; and beside the own ones, which are judged all the same.
+    let foreign: Vec<u8> = kept[..24].iter().copied().chain([1; 8]).chain(kept[32..].iter().copied()).collect();
+    std::fs::write(&first, &foreign).unwrap();
+    is_refused(&[&unreached]);
+    std::fs::write(&first, &kept).unwrap();
+    let beside = format!("primary/pg_wal/{}{:08X}", &dead.left[2][..16], 0xF0);
+    folder.write(&beside, &foreign);
+    ends_with(&restore(&[]), 3, &["holds 9 commits after the end of the archive at "]);
+    for name in &dead.left {
+        std::fs::remove_file(pg_wal.join(name)).unwrap();
+    }
+    is_refused(&["is of system identifier"]);
+    assert!(!new.exists());
+}
+
+/// What was shut down and archived is not missed, nor is what was restored and never started.
+#[test]
+fn nothing_is_missed_where_no_server_wrote_more() {
+    let folder = TestFolder::new("old-wal-not-missed");
+    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1").line("autovacuum = off");
+    let mut site = Site::of(builder, &folder);
+    let mut ledger = Ledger::create(&site.primary);
+    site.backup(&[]).success();
+    ledger.commit_many(&site.primary, 2);
+    site.primary.stop();
+    let (data, new) = (site.primary.data.clone(), folder.join("new"));
+    let is_silent = || {
+        let outcome = site.restore(&new, &["--dry-run"]);
+        ends_with(&outcome, 0, &[]);
+        assert!(!outcome.stderr.contains("it cannot be told"), "{outcome}");
+    };
+    is_silent();
+    std::fs::rename(data.join("pg_wal"), folder.join("away")).unwrap();
+    is_silent();
+    // Restored, and never started, whatever became of it.
+    std::fs::rename(&data, folder.join("original")).unwrap();
+    site.restore(&data, &[]).success();
+    is_silent();
+    std::fs::remove_dir_all(data.join("pg_wal")).unwrap();
+    is_silent();
+    ends_with(&site.restore(&data, &["--delta", "--dry-run"]), 0, &[]);
+    ends_with(&site.restore(&data, &["--move-aside"]), 0, &[]);
+    is_silent();
 }
 
 #[test]

@@ -366,7 +366,9 @@ fn unsafe_targets_are_refused_and_nothing_is_touched() {
     folder.make("locked");
     folder.make("done");
     folder.make("done/global");
-    folder.write(format!("done/{MARKER}"), "");
+    for name in [MARKER, "backup_label", "recovery.signal"] {
+        folder.write(format!("done/{name}"), "");
+    }
     fs::copy(site.primary.data.join("global/pg_control"), at("done/global/pg_control")).unwrap();
     TestAccount::get().take_over(&at("done/global/pg_control"));
     fs::set_permissions(at("locked"), fs::Permissions::from_mode(0o500)).unwrap();

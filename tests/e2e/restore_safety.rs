@@ -133,6 +133,9 @@ fn unsafe_and_unreachable_restores_are_refused_before_anything_is_touched() {
     assert_eq!(unknown.status.code(), Some(1), "{unknown}");
     let archiving = site.restore(&data, &["--keep-archiving"]);
     refused(archiving, "still answers as a primary");
+    // Wherever it is asked for, it is seen in its directory.
+    let elsewhere = site.restore(&data, &["--keep-archiving", "-h", "127.0.0.1", "-p", "1"]);
+    refused(elsewhere, &format!("still answers as a primary at \"{}\"", site.primary.data.display()));
 
     // A hole between the backup and its end, and one behind it.
     site.restore(&data, &["--target-time", &middle.text, "--dry-run"]).success();

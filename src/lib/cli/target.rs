@@ -112,12 +112,13 @@ pub(crate) fn run(args: &TargetQueryArgs, context: &Context) -> Result<Outcome, 
     let reporter = context.reporter();
     let shown = match question {
         Question::Target => {
-            let mut decision = restore::decide(&query, &reporter, context.cancel())?;
-            if let Some(pgdata) = configuration.cluster().ok().and_then(|cluster| cluster.pgdata) {
-                let watched: (&dyn Reporter, _) = (&reporter, context.cancel());
-                let left = restore::unarchived_commits(&query, &decision, &pgdata, watched)?;
-                decision.choice.warnings.extend(left);
-            }
+            let pgdata = configuration.cluster().ok().and_then(|cluster| cluster.pgdata);
+            let watched: (&dyn Reporter, _) = (&reporter, context.cancel());
+            let places: Vec<_> = pgdata.as_deref().into_iter().collect();
+            let mut decision = restore::decide(&query, watched.0, watched.1)
+                .inspect_err(|error| restore::warn_of_unarchived(error, &query, &places, watched))?;
+            let left = restore::unarchived_commits(&query, &decision, &places, watched)?;
+            decision.choice.warnings.extend(left);
             Shown::point(&decision, &target)
         }
         Question::Around(time, count) => {

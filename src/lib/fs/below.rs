@@ -36,9 +36,14 @@ fn subdirectory(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option
     }
 }
 
+/// LIMIT: how often a directory is listed until nothing is left in it; somebody may go on putting things there.
+const REMOVAL_PASSES_MAX: usize = 1000;
+
+/// Removes all but the names to keep. Where something comes into it again and again, that stays: whoever removes the directory
+/// itself, or looks at what is left, is told.
 pub(super) fn remove_below(directory: &OwnedFd, path: &Path, keep: &[&OsStr]) -> Result<(), FileError> {
     // What is removed while a directory is listed may move what was not listed yet to where it is passed over.
-    loop {
+    for _ in 0..REMOVAL_PASSES_MAX {
         let mut has_removed = false;
         each_name(directory, path, &mut |name| {
             if keep.contains(&name) {
@@ -48,9 +53,10 @@ pub(super) fn remove_below(directory: &OwnedFd, path: &Path, keep: &[&OsStr]) ->
             remove_entry(directory, name, &path.join(name))
         })?;
         if !has_removed {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
 pub(super) fn remove_entry(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), FileError> {

@@ -154,7 +154,8 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             Some(span) => Err(CopyError::MinimalWal { lsn: span.lsn }.into()),
             None => Ok((choice, proof)),
         });
-    let decided = decided.map_err(|error| may_be_unlisted(error, &facts));
+    let of_folder = |error| old.iter().fold(error, |error, old| old.of_its_timeline(error, &archived));
+    let decided = decided.map_err(|error| of_folder(may_be_unlisted(error, &facts)));
     let (mut choice, proof) = decided.map_err(|error| trees::with_older_backup(error, query, &selected))?;
     // A server that reads ahead would meet it, and end.
     choice.has_hole |= proof.as_ref().is_some_and(|proof| proof.ends_in_trouble);

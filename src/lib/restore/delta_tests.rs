@@ -272,6 +272,17 @@ fn what_is_not_of_a_killed_restore_is_counted_and_named() {
     let planned = silent(InTheWay::Refuse);
     assert_eq!((planned.removed, planned.removed_paths.as_slice()), (4, others.as_slice()));
     assert!(others.iter().all(|path| path.exists()), "a dry run removes nothing");
+    // Of a backup that retention has taken since, nobody knows what it had.
+    let gone = "20200101T000000Z-00000000";
+    for marker in [data.join(MARKER), space.join(MARKER)] {
+        let mut value: serde_json::Value = serde_json::from_slice(&std::fs::read(&marker).unwrap()).unwrap();
+        value["backup"] = gone.into();
+        std::fs::write(&marker, value.to_string()).unwrap();
+    }
+    let said = CollectingReporter::default();
+    assert_eq!(scene.dry_as(&data, InTheWay::Refuse, &said).removed, 4);
+    let is_told = |line: &String| line.contains(&format!("was of backup {gone}, of which no list of files"));
+    assert!(said.lines().iter().any(is_told), "{:?}", said.lines());
     let said = CollectingReporter::default();
     let done = scene.keeping(&data, InTheWay::Refuse, 2, &Cancel::new(), &said).unwrap();
     scene.assert_restored(&data);

@@ -8,9 +8,10 @@ use super::error::RestoreError;
 use super::places::{Places, STAGED_CONTROL_FILE};
 use super::plan::RestorePlan;
 use super::target_directory::DirectoryAction;
+use crate::error::{Classified as _, ErrorClass};
 use crate::fs::Tree;
 use crate::report::{Cancel, Reporter};
-use crate::repository::{ClusterRef, FileMap, Repository};
+use crate::repository::{BackupId, ClusterRef, FileMap, Repository};
 
 /// LIMIT: names in the warning.
 const NAMED_MAX: usize = 10;
@@ -38,14 +39,26 @@ pub(super) fn others(
         Ok(ContentReport { removed, removed_paths, ..ContentReport::default() })
     };
     // Its backup may be another one, and that may be gone by now.
-    if let Some(id) = plan.killed_backup.filter(|id| *id != plan.record.id)
-        && let Ok(record) = repository.record(cluster, &id)
-        && let Ok(found) =
-            repository.file_map(cluster, &record).map_err(RestoreError::from).and_then(|map| compared(&map))
-    {
-        return Ok(found);
+    if let Some(id) = plan.killed_backup.filter(|id| *id != plan.record.id) {
+        match map_of(repository, cluster, &id).and_then(|map| compared(&map)) {
+            Err(error) if error.class() == ErrorClass::Interrupted => return Err(error),
+            Ok(found) => return Ok(found),
+            Err(_) => reporter.warn(&format!(
+                "the killed restore was of backup {id}, of which no list of files can be read: those that backup {} \
+                 lacks count as not of it",
+                plan.record.id
+            )),
+        }
     }
     compared(&repository.file_map(cluster, &plan.record)?)
+}
+
+fn map_of<'a>(
+    repository: &'a Repository,
+    cluster: &'a ClusterRef,
+    backup: &BackupId,
+) -> Result<FileMap<'a>, RestoreError> {
+    Ok(repository.file_map(cluster, &repository.record(cluster, backup)?)?)
 }
 
 /// What a person must know of it.

@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::codec::CompressionLevel;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::{self, Tree};
-use crate::pg::ControlFile;
+use crate::pg::{ControlFile, RestoredArchiving};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{ClusterRef, DocumentKind, DocumentRef, Repository, RepositoryError, SinkError};
 use crate::server::postmaster_of;
@@ -133,6 +133,7 @@ impl Executor<'_> {
             now: self.clock.now(),
             reporter: self.reporter,
             cancel: self.cancel,
+            archives: self.settings.archiving == RestoredArchiving::Unchanged,
         };
         copy.run()
     }
@@ -222,7 +223,8 @@ impl Executor<'_> {
             Err(RestoreError::UnsafeTarget { path, problem, way_out: WayOut::None })
         };
         if !tree.lock()? {
-            return refused("another pgv-restore is writing into it");
+            let process = fs::lock_holders(path).first().map(|holder| format!(" (process {})", holder.process));
+            return refused(&format!("another pgv-restore{} is writing into it", process.unwrap_or_default()));
         }
         let is_as_planned = match action {
             DirectoryAction::EmptyAndFill => may_be_emptied(path)?,

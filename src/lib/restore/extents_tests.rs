@@ -184,7 +184,8 @@ fn what_changed_since_the_plan_is_refused() {
     let other = Tree::open(&scene.directory).unwrap();
     assert!(other.lock().unwrap());
     let error = scene.restore(&scene.plan(&record)).unwrap_err().to_string();
-    assert!(error.contains("another pgv-restore is writing into it"), "{error}");
+    let told = format!("another pgv-restore (process {}) is writing into it", std::process::id());
+    assert!(error.contains(&told), "{error}");
     drop(other);
     scene.restore(&scene.plan(&record)).unwrap();
     assert_restored(&scene.directory);

@@ -56,7 +56,7 @@ mod target_directory_tests;
 mod testing;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::{Clock, Stopwatch};
@@ -78,7 +78,7 @@ pub use error::RestoreError;
 pub use harmless::{ConfigTrust, CopyConfiguration, CopyError, CopyPlan};
 pub use listing::{ListFrom, Listing, list};
 pub use marker::MARKER;
-pub use old_wal::{OldSegment, OldWalError, OldWalUse, unarchived_commits};
+pub use old_wal::{OldSegment, OldWalError, OldWalUse, unarchived_commits, warn_of_unarchived};
 pub use plan::{RestorePlan, Room};
 pub use proof::Proof;
 pub use refusal::{Branch, Elsewhere, Nearby, NearbyPoint, Nearest, NotFound, WayOut};
@@ -91,7 +91,7 @@ use content::{Content, Touch};
 use executor::{Executor, Restored};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use marker::fuzz_marker;
-use old_wal::{Unarchived, check_unarchived};
+use old_wal::{Unarchived, check_unarchived, last_moved_aside, room_warning};
 use older::Chosen;
 use places::Places;
 use plan::Destination;
@@ -196,9 +196,11 @@ pub fn plan(
         proving: options.proving,
         wal_from: options.wal_from.as_deref(),
     };
-    let decision = decision::decide(&query, reporter, cancel)?;
     let directory = target_directory::absolute(&options.directory, &options.working_directory);
-    let unarchived = left_out(options, &decision, &directory, (reporter, cancel))?;
+    let places: Vec<&Path> = [directory.as_path()].into_iter().chain(options.pgdata.as_deref()).collect();
+    let decision = decision::decide(&query, reporter, cancel)
+        .inspect_err(|error| warn_of_unarchived(error, &query, &places, (reporter, cancel)))?;
+    let unarchived = left_out(options, &decision, (&directory, &places), (reporter, cancel))?;
     let Decision { selected, mut choice, proof, old_wal, last_archived, .. } = decision;
     let cluster = selected.cluster;
     choice.warnings.extend(unarchived);
@@ -222,16 +224,16 @@ pub fn plan(
     if let (Some(original), RestoredArchiving::Unchanged, RecoveryMode::Targeted) =
         (&options.original, options.settings.archiving, options.mode)
     {
+        let pgdata = options.pgdata.as_deref().filter(|pgdata| *pgdata != directory);
+        pgdata.map_or(Ok(()), |pgdata| original::refuse_running(pgdata, cluster.system_identifier))?;
         choice.warnings.extend(original::refuse_living(original, cluster.system_identifier)?);
     }
     let mut plan = plan_of(options, &cluster, &destination, choice)?;
-    if let Some(old) = old_wal.as_ref().filter(|old| old.folder.starts_with(&plan.directory))
-        && matches!(
-            plan.directory_action,
-            DirectoryAction::EmptyAndFill | DirectoryAction::Update | DirectoryAction::Resume
-        )
-    {
-        return Err(OldWalError::InKilledRestore { path: old.folder.clone() }.into());
+    if let Some(old) = &old_wal {
+        refuse_removed(old, &plan)?;
+    }
+    if let (Some(old), Some(root)) = (&old_wal, &options.repository_root) {
+        plan.warnings.extend(room_warning(old, selected.identity.wal_segment_size, root)?);
     }
     plan.warnings.extend(unseen_server(&plan)?);
     plan.warnings.extend(text_order::warning(&plan.record.server, &host_library_versions()));
@@ -245,6 +247,23 @@ pub fn plan(
         plan.target_timeline = RecoveryTargetTimeline::Id(plan.path.timeline());
     }
     Ok((cluster, plan))
+}
+
+/// The old pg_wal must outlive what the restore does to its directory.
+fn refuse_removed(old: &OldWalUse, plan: &RestorePlan) -> Result<(), RestoreError> {
+    if !old.folder.starts_with(&plan.directory) {
+        return Ok(());
+    }
+    let path = old.folder.clone();
+    match plan.directory_action {
+        DirectoryAction::EmptyAndFill | DirectoryAction::Resume => {
+            let moved = last_moved_aside(&plan.directory);
+            Err(OldWalError::InKilledRestore { path, moved }.into())
+        }
+        DirectoryAction::Update => Err(OldWalError::InUpdated { path }.into()),
+        // Nothing is changed there: the directory was not there, or it is renamed.
+        DirectoryAction::MoveAside | DirectoryAction::Create | DirectoryAction::Fill => Ok(()),
+    }
 }
 
 /// Decides where everything goes; where the backup is not whole, an older one is named.
@@ -265,7 +284,7 @@ fn plan_of(
 fn left_out(
     options: &RestoreOptions,
     decision: &Decision,
-    directory: &std::path::Path,
+    (directory, places): (&Path, &[&Path]),
     (reporter, cancel): (&dyn Reporter, &Cancel),
 ) -> Result<Vec<String>, RestoreError> {
     let asked = Unarchived {
@@ -279,8 +298,7 @@ fn left_out(
         reporter,
         cancel,
     };
-    let places = [directory.to_owned()].into_iter().chain(options.pgdata.clone()).collect();
-    check_unarchived(&asked, &places)
+    check_unarchived(&asked, places)
 }
 
 /// Looks at what stands in the directories, and what a plan that keeps some of it, or empties them, would do; touches
@@ -356,7 +374,7 @@ fn unseen_server(plan: &RestorePlan) -> Result<Option<String>, RestoreError> {
 }
 
 /// pgv-archive refuses every directory but the configured one.
-fn other_pgdata(options: &RestoreOptions, directory: &std::path::Path) -> Option<String> {
+fn other_pgdata(options: &RestoreOptions, directory: &Path) -> Option<String> {
     let pgdata = options.pgdata.as_deref()?;
     let is_other = pgdata != directory && crate::fs::real_path(pgdata).ok().as_deref() != Some(directory);
     (options.settings.archiving == RestoredArchiving::Unchanged && is_other).then(|| {

@@ -2,13 +2,14 @@
 //!
 //! INVARIANT: every host is asked, whatever the others answer, and whatever kind of server the settings prefer.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::error::RestoreError;
 use crate::error::chain;
-use crate::pg::SystemIdentifier;
+use crate::pg::{DatabaseState, SystemIdentifier};
 use crate::server::conninfo::{ServerHost, TargetSession};
-use crate::server::{ConnectionSettings, SqlClient};
+use crate::server::{ConnectionSettings, SqlClient, postmaster_of, read_control_file};
 
 /// How long each address of a host may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -32,6 +33,18 @@ pub(super) fn refuse_living(
     expected: SystemIdentifier,
 ) -> Result<Option<String>, RestoreError> {
     ask_all(settings, expected, PATIENCE)
+}
+
+/// Refuses when a primary of this cluster runs in a directory of this host, wherever it listens.
+pub(super) fn refuse_running(pgdata: &Path, expected: SystemIdentifier) -> Result<(), RestoreError> {
+    let Ok(Some(control)) = read_control_file(pgdata) else { return Ok(()) };
+    if control.system_identifier != expected || control.state != DatabaseState::InProduction {
+        return Ok(());
+    }
+    match postmaster_of(pgdata)? {
+        Some(pid) => Err(RestoreError::OriginalIsAlive { server: format!("\"{}\" (process {pid})", pgdata.display()) }),
+        None => Ok(()),
+    }
 }
 
 fn ask_all(

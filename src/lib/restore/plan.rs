@@ -209,13 +209,7 @@ impl RestorePlan {
         let segments = if self.directory_action.keeps_content() { 0 } else { WAL_MARGIN_SEGMENTS };
         let margin = segments * self.record.wal_segment_size.bytes();
         let sorting = Content::spilled_bytes(sizes.extents, sizes.record_bytes);
-        // What stands there is about what the backup has.
-        let listing = match self.directory_action.keeps_content() {
-            true => Content::spilled_bytes(sizes.names, sizes.name_bytes),
-            false => 0,
-        };
-        let bytes =
-            [margin, old_wal_bytes, sorting, listing].into_iter().fold(sizes.data_directory, u64::saturating_add);
+        let bytes = [margin, old_wal_bytes, sorting].into_iter().fold(sizes.data_directory, u64::saturating_add);
         let mut parts = vec![(self.directory.as_path(), bytes, self.directory_action)];
         for tablespace in &self.tablespaces {
             let bytes = sizes.tablespaces.get(&tablespace.oid).copied().unwrap_or_default();
@@ -306,9 +300,6 @@ fn existing_above(path: &Path) -> Result<(PathBuf, PathFacts), RestoreError> {
 struct Sizes {
     data_directory: u64,
     tablespaces: BTreeMap<u32, u64>,
-    /// Names, and the bytes of the records by which these are sorted where they are compared with what stands there.
-    names: u64,
-    name_bytes: u64,
     /// Parts of packs that files are made of.
     extents: u64,
     /// Bytes of the records by which these are sorted.
@@ -337,8 +328,6 @@ fn look_through(
     let (mut sizes, mut files) = (Sizes::default(), ConfigurationFiles::default());
     map.for_each(&mut |path, entry| {
         map_check::check(record, &path, &entry.kind)?;
-        sizes.names += 1;
-        sizes.name_bytes += Content::name_bytes(&path);
         if let FileKind::File { bytes, extents, .. } = &entry.kind {
             sizes.extents += extents.len() as u64;
             sizes.record_bytes += extents.len() as u64 * Content::record_bytes(&path);

@@ -1,8 +1,11 @@
 //! Hints about an old pg_wal that cannot be used, or must not be passed over.
 
+use std::path::Path;
+
+use crate::cli::program::Program;
 use crate::cli::typed::{Typed, shown};
-use crate::pg::TimelineId;
-use crate::restore::OldWalError;
+use crate::pg::{TimelineId, WalFileName};
+use crate::restore::{OldWalError, RestoreError};
 use crate::wal_search::WalSearchError;
 
 pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
@@ -12,6 +15,9 @@ pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
             format!("and read the copy: --wal-from COPY{}", along(*timeline)),
             "To restore without them: --archive-only".to_owned(),
         ],
+        OldWalError::InUpdated { path } => {
+            vec![format!("Copy it first: cp -a {} COPY", shown(path)), "and read the copy: --wal-from COPY".to_owned()]
+        }
         OldWalError::Unarchived { path, beside: Some(_), timeline, .. } => vec![
             format!("To recover them: --wal-from {}{}", shown(path), along(*timeline)),
             "When neither folder has it all, name one that holds the segments of both.".to_owned(),
@@ -21,20 +27,30 @@ pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
             format!("To recover them, too: --wal-from {}{}", shown(path), along(*timeline)),
             "To restore without them: --archive-only".to_owned(),
         ],
-        OldWalError::Unjudged { path, .. } => vec![
-            format!("--wal-from {} says up to where it can be read.", shown(path)),
-            "To restore without it: --archive-only".to_owned(),
+        OldWalError::InPartial { partial, .. } => vec![
+            format!(
+                "A promotion left it, and what came after that was never archived. To recover them, too, fetch it into an \
+                 empty folder: {}",
+                typed.program(Program::Fetch, &format!("{partial}.partial FOLDER/{partial}.partial"))
+            ),
+            "and read that: --wal-from FOLDER".to_owned(),
+            "To restore without them: --archive-only".to_owned(),
         ],
+        OldWalError::PartialUnjudged { .. } => vec!["To restore without it: --archive-only".to_owned()],
+        OldWalError::Unjudged { path, is_removed, source } => of_unjudged((path, *is_removed), source),
         OldWalError::ServerRuns { path, .. } => {
             vec![format!("Stop it first; it archives what it has as it stops: {}", typed.pg_ctl(path, "stop"))]
         }
-        OldWalError::NoWal { .. } => {
+        OldWalError::NoWal { moved: Some(moved), .. } | OldWalError::InKilledRestore { moved: Some(moved), .. } => {
+            vec![format!("A restore has moved aside what stood there: --wal-from {}", shown(moved))]
+        }
+        OldWalError::NoWal { moved: None, .. } => {
             vec!["--wal-from names a pg_wal, or the data directory that it lies in.".to_owned()]
         }
         OldWalError::OtherCluster { .. } | OldWalError::OtherVersion { .. } | OldWalError::OtherSegmentSize { .. } => {
             vec!["--wal-from names the pg_wal of the cluster that is restored.".to_owned()]
         }
-        OldWalError::InKilledRestore { .. } => {
+        OldWalError::InKilledRestore { moved: None, .. } => {
             vec!["The directory that was moved aside has the end .pgv-TIME; its pg_wal is meant.".to_owned()]
         }
         OldWalError::ArchivedMeanwhile { .. } => {
@@ -42,6 +58,29 @@ pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// What makes it readable, and what says up to where it is.
+fn of_unjudged((path, is_removed): (&Path, bool), why: &RestoreError) -> Vec<String> {
+    let read = match (why, is_removed) {
+        (RestoreError::OldWal(OldWalError::NoFolder { .. } | OldWalError::NoWal { .. }), _) => {
+            "If its WAL is on another disk, mount it, or name the folder: --wal-from DIR".to_owned()
+        }
+        (RestoreError::OldWal(OldWalError::Unreached { missing, .. }), _) => {
+            format!("If another place has \"{missing}\", a folder with all of them can be read: --wal-from DIR")
+        }
+        (RestoreError::OldWal(OldWalError::NoHistory { timeline, .. }), _) => {
+            format!(
+                "If another place has \"{}\", copy it into {}. When that timeline is not meant: --target-timeline N, another one.",
+                WalFileName::TimelineHistory(*timeline),
+                shown(path)
+            )
+        }
+        (_, true) => format!("cp -a {} COPY, and --wal-from COPY says up to where it can be read.", shown(path)),
+        (_, false) => format!("--wal-from {} says up to where it can be read.", shown(path)),
+    };
+    let without = if is_removed { "To restore without it, which deletes it" } else { "To restore without it" };
+    vec![read, format!("{without}: --archive-only")]
 }
 
 /// The timeline that they are on, when another one would be followed.

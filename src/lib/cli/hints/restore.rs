@@ -237,8 +237,8 @@ fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
              emptied and restored."
         ),
         RestoreError::NoRoom { .. } => {
-            "Name a directory on a larger file system with -D, or put tablespaces elsewhere with --tablespace-mapping \
-             or --tablespace-dir."
+            "Make room there, or name a directory on a larger file system with -D, or put tablespaces elsewhere with \
+             --tablespace-mapping or --tablespace-dir."
                 .to_owned()
         }
         RestoreError::UnknownTablespace { known, .. } if known.is_empty() => {

@@ -148,11 +148,6 @@ impl<'a> Content<'a> {
         Target::piece_bytes(path)
     }
 
-    /// Bytes of what is sorted for a name that stands at that path.
-    pub(super) fn name_bytes(path: &DataPath) -> u64 {
-        Present::record_bytes(path)
-    }
-
     /// Creates directories, links, empty files and those that come in several pieces; the map is sorted, so parents come
     /// first. Collects the pieces, and removes what the map does not have.
     fn walk(&self) -> Result<Walked<'_>, RestoreError> {

@@ -99,11 +99,6 @@ impl Present {
         }
     }
 
-    /// Bytes of the record of a path.
-    pub(super) fn record_bytes(path: &DataPath) -> u64 {
-        path.as_bytes().len() as u64 + 2
-    }
-
     /// How many names were removed that the map does not have, and the first of them.
     pub(super) fn removed(self) -> (u64, Vec<PathBuf>) {
         self.removed

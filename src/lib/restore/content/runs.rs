@@ -12,7 +12,7 @@ use crate::fs::Sorted;
 use crate::repository::PackReader;
 use crate::restore::error::RestoreError;
 
-/// LIMIT: plain bytes of a run, at least, and of one for each thread; one frame more at most.
+/// LIMIT: plain bytes of a run, and of the runs of all threads, one each; one frame more at most.
 const RUN_BYTES: u64 = 1 << 20;
 const RUNS_BYTES: u64 = 16 << 20;
 /// LIMIT: pieces of a run for each thread; one frame more at most. Each has some 300 bytes, and up to three runs a thread
@@ -72,11 +72,11 @@ impl<'a, 'c> Runs<'a, 'c> {
         let mut needed = self.begun.iter().map(|part| part.piece.from.end).max().unwrap_or_default();
         let threads = self.content.jobs.max(1);
         let (most_bytes, most_pieces) = ((RUNS_BYTES / threads as u64).min(RUN_BYTES), RUNS_PIECES / threads);
-        let is_begun = |frames: &Range<usize>, pieces: usize| {
+        let has_room = |frames: &Range<usize>, pieces: usize| {
             let bytes = pack.offset_of(frames.end).saturating_sub(pack.offset_of(first));
             bytes < most_bytes && (frames.is_empty() || pieces < most_pieces)
         };
-        while is_begun(&frames, self.begun.len()) {
+        while has_room(&frames, self.begun.len()) {
             let (begin, end) = (pack.offset_of(frames.end), pack.offset_of(frames.end + 1));
             let mut is_touched = needed > begin;
             while let Some(piece) = self.take_below(number, end)? {

@@ -23,6 +23,30 @@ pub enum OldWalError {
     NoWal {
         /// The folder.
         path: PathBuf,
+        /// Where an earlier restore has moved what stood there.
+        moved: Option<PathBuf>,
+    },
+    /// The folder of a data directory is not there: its disk may not be mounted.
+    #[error("\"{}\" is no directory", path.display())]
+    NoFolder {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A segment before it is neither there nor in the archive.
+    #[error("WAL segment \"{}\" cannot be reached: \"{missing}\" before it is not there", path.display())]
+    Unreached {
+        /// The file.
+        path: PathBuf,
+        /// The first that is missing.
+        missing: WalSegmentName,
+    },
+    /// Where its timeline comes from is not known.
+    #[error("WAL segment \"{}\" is of timeline {timeline}, whose history is not there", path.display())]
+    NoHistory {
+        /// The file.
+        path: PathBuf,
+        /// Its timeline.
+        timeline: TimelineId,
     },
     /// Its WAL grows, and is archived by its server.
     #[error("a server runs in \"{}\" (process {pid}): its WAL still grows", path.display())]
@@ -99,9 +123,17 @@ pub enum OldWalError {
         /// The file.
         path: PathBuf,
     },
-    /// The directory that is emptied holds it.
-    #[error("\"{}\" lies in the directory that a killed restore left and that is emptied", path.display())]
+    /// A killed restore left the directory that holds it, and what else is there goes with that.
+    #[error("\"{}\" lies in the directory that a killed restore left, and would be removed with that", path.display())]
     InKilledRestore {
+        /// The folder.
+        path: PathBuf,
+        /// Where that restore, or an earlier one, has moved what stood there.
+        moved: Option<PathBuf>,
+    },
+    /// What is not in the backup is removed from the directory that holds it.
+    #[error("\"{}\" lies in the directory that --delta updates, and would be removed", path.display())]
+    InUpdated {
         /// The folder.
         path: PathBuf,
     },
@@ -127,10 +159,35 @@ pub enum OldWalError {
         is_removed: bool,
     },
     /// Nobody can say whether commits would be lost.
-    #[error("\"{}\" holds WAL after the end of the archive that cannot be read to its end", path.display())]
+    #[error("it cannot be told whether \"{}\" holds commits after the end of the archive", path.display())]
     Unjudged {
         /// The folder.
         path: PathBuf,
+        /// Whether the restore would delete it.
+        is_removed: bool,
+        /// Why not.
+        source: Box<RestoreError>,
+    },
+    /// Commits would be lost that the archive has in a file that no recovery asks for.
+    #[error(
+        "\"{partial}.partial\" in the archive holds {} after its last segment, which ends at {archived_end}, the last at {}",
+        commits_text(*commits), time_text(last.time)
+    )]
+    InPartial {
+        /// The segment.
+        partial: WalSegmentName,
+        /// How many.
+        commits: u64,
+        /// The last one.
+        last: Box<Ending>,
+        /// Where the segments end.
+        archived_end: Lsn,
+    },
+    /// Nobody can say whether commits would be lost with such a file.
+    #[error("\"{partial}.partial\" in the archive holds WAL after its last segment, and cannot be read")]
+    PartialUnjudged {
+        /// The segment.
+        partial: WalSegmentName,
         /// Why not.
         source: Box<RestoreError>,
     },
@@ -166,12 +223,14 @@ fn beside_text(beside: Option<&PathBuf>) -> String {
 }
 
 impl OldWalError {
-    /// Whether it says that what lies there is none of this cluster's WAL.
+    /// Whether it says that there is no WAL at all.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::NoWal { .. } | Self::NoFolder { .. })
+    }
+
+    /// Whether it says that a file is none of this cluster's WAL.
     pub(super) fn is_not_ours(&self) -> bool {
-        matches!(
-            self,
-            Self::NoWal { .. } | Self::OtherCluster { .. } | Self::OtherVersion { .. } | Self::OtherSegmentSize { .. }
-        )
+        matches!(self, Self::OtherCluster { .. } | Self::OtherVersion { .. } | Self::OtherSegmentSize { .. })
     }
 }
 
@@ -180,12 +239,18 @@ impl Classified for OldWalError {
         match self {
             Self::File(error) => error.class(),
             Self::NoWal { .. }
+            | Self::NoFolder { .. }
+            | Self::Unreached { .. }
+            | Self::NoHistory { .. }
             | Self::ServerRuns { .. }
             | Self::OtherCluster { .. }
             | Self::OtherVersion { .. }
             | Self::OtherSegmentSize { .. }
             | Self::InKilledRestore { .. }
+            | Self::InUpdated { .. }
             | Self::Unarchived { .. }
+            | Self::InPartial { .. }
+            | Self::PartialUnjudged { .. }
             | Self::Unjudged { .. } => ErrorClass::Refused,
             Self::Size { .. } | Self::History { .. } | Self::NextSegment { .. } | Self::Changed { .. } => {
                 ErrorClass::Corrupt

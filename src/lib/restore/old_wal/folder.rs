@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::OldWalError;
+use super::unarchived::last_moved_aside;
 use crate::fs;
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName, WalSegmentSize};
 use crate::repository::ArchiveFacts;
@@ -32,6 +33,8 @@ pub(in super::super) struct OldWal {
     pub(super) segments: BTreeMap<WalSegmentName, OsString>,
     /// The files that are not: recycled or never written; and damaged ones.
     unused: BTreeMap<WalSegmentName, OsString>,
+    /// Why the first of the files that are of other WAL does not count.
+    pub(super) foreign: Option<OldWalError>,
     pub(super) histories: BTreeMap<TimelineId, OldHistory>,
     /// The last segment of each timeline, here or in the archive.
     last: BTreeMap<TimelineId, WalSegmentName>,
@@ -62,11 +65,22 @@ impl OldWal {
         identity: &ClusterIdentity,
         archived: &ArchiveFacts,
     ) -> Result<Self, OldWalError> {
-        refuse_running(directory, &folder_of(directory)?)?;
-        Self::look(directory, identity, archived)
+        let opened = || {
+            refuse_running(directory, &folder_of(directory)?)?;
+            let mut old = Self::look(directory, identity, archived)?;
+            old.foreign.take().map_or(Ok(old), Err)
+        };
+        opened().map_err(|error| match (error, last_moved_aside(directory)) {
+            (OldWalError::NoWal { path, .. }, moved) => OldWalError::NoWal { path, moved },
+            (OldWalError::File(error), moved @ Some(_)) if error.is_not_found() => {
+                OldWalError::NoWal { path: directory.to_owned(), moved }
+            }
+            (error, _) => error,
+        })
     }
 
-    /// The same, whether or not a server writes there: what it says may be so no more.
+    /// The same, whether or not a server writes there: what it says may be so no more. What is none of the cluster's WAL
+    /// is passed over.
     pub(super) fn look(
         directory: &Path,
         identity: &ClusterIdentity,
@@ -78,6 +92,7 @@ impl OldWal {
             segment_size: archived.segment_size,
             segments: BTreeMap::new(),
             unused: BTreeMap::new(),
+            foreign: None,
             histories: BTreeMap::new(),
             last: archived.ranges.keys().filter_map(|one| Some((*one, archived.last_segment(*one)?))).collect(),
         };
@@ -88,7 +103,10 @@ impl OldWal {
                 Some(Ok(WalFileName::Segment(name) | WalFileName::Partial(name))) => {
                     any_segment = true;
                     if !archived.contains(&name) && !old.segments.contains_key(&name) {
-                        old.take_segment(name, entry.name, identity)?;
+                        match old.take_segment(name, entry.name, identity) {
+                            Err(error) if error.is_not_ours() => drop(old.foreign.get_or_insert(error)),
+                            other => other?,
+                        }
                     }
                 }
                 Some(Ok(WalFileName::TimelineHistory(timeline))) => {
@@ -102,7 +120,7 @@ impl OldWal {
             }
         }
         if !any_segment {
-            return Err(OldWalError::NoWal { path: old.folder });
+            return Err(OldWalError::NoWal { path: old.folder, moved: None });
         }
         Ok(old)
     }

@@ -26,7 +26,7 @@ pub struct OldSegment {
     /// Of its content, when it was checked.
     #[serde(skip)]
     pub(super) digest: ContentDigest,
-    /// Whether the archive has later segments, so that recovery gets there only when it has this one.
+    /// Whether the archive has later segments, or a timeline that left its own behind it, so that recovery gets there only when it has this one.
     #[serde(skip)]
     pub(super) fills_hole: bool,
 }
@@ -140,10 +140,17 @@ fn segments(
             file: file.to_string_lossy().into_owned(),
             complete: name.end_lsn(facts.segment_size).is_some_and(|behind| behind <= end),
             digest,
-            fills_hole: archived.last_segment(name.timeline()).is_some_and(|last| last > name),
+            fills_hole: archived.last_segment(name.timeline()).is_some_and(|last| last > name)
+                || leads_to_another(archived, &name),
         });
     }
     Ok(segments)
+}
+
+/// Whether the archive has the history of a timeline that goes through the whole segment.
+fn leads_to_another(archived: &ArchiveFacts, name: &WalSegmentName) -> bool {
+    let Some(end) = name.end_lsn(archived.segment_size) else { return false };
+    archived.histories.values().any(|history| history.end_of(name.timeline()).is_some_and(|left_at| end <= left_at))
 }
 
 /// The file behind the last segment: a recycled one holds no page of its own place. One that does was damaged.

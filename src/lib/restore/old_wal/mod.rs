@@ -18,15 +18,18 @@ mod copy;
 mod error;
 mod folder;
 mod gain;
+mod owner;
+mod partials;
 mod source;
 mod unarchived;
+mod unread;
 
 pub use error::OldWalError;
 pub use gain::{OldSegment, OldWalUse};
-pub use unarchived::unarchived_commits;
+pub use unarchived::{unarchived_commits, warn_of_unarchived};
 
-pub(super) use copy::OldWalCopy;
+pub(super) use copy::{OldWalCopy, room_warning};
 pub(super) use folder::OldWal;
 pub(super) use gain::{Gain, Reach, find_use};
 pub(super) use source::CombinedSegments;
-pub(super) use unarchived::{Unarchived, check_unarchived};
+pub(super) use unarchived::{Unarchived, check_unarchived, last_moved_aside};

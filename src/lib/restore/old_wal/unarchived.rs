@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::choose::is_on;
-use super::super::decision::{Decision, PointQuery};
+use super::super::decision::{Decision, PointQuery, Proving, decide};
 use super::super::error::RestoreError;
 use super::super::paths::parting;
 use super::super::places::MOVED_ASIDE;
@@ -41,14 +41,12 @@ pub(in super::super) struct Unarchived<'a> {
 
 /// Warns of WAL in these data directories that this restore will not replay. A restore to the latest is refused when
 /// commits are in it, unless the person said that the archive alone is meant; a server that runs will archive them yet.
-pub(in super::super) fn check_unarchived(
-    asked: &Unarchived<'_>,
-    places: &BTreeSet<PathBuf>,
-) -> Result<Vec<String>, RestoreError> {
-    let mut warnings = Vec::new();
-    for place in places {
-        warnings.extend(asked.warning_of(place, true)?);
-        match moved_aside(place) {
+pub(in super::super) fn check_unarchived(asked: &Unarchived<'_>, named: &[&Path]) -> Result<Vec<String>, RestoreError> {
+    let mut warnings: Vec<String> = asked.check_partial()?.into_iter().collect();
+    warnings.extend(asked.left_out_of_named()?);
+    for place in real_places(named) {
+        warnings.extend(asked.warning_of(&place, true)?);
+        match moved_aside(&place) {
             // Of what lies there for long, commits alone matter.
             Ok(moved) => {
                 for place in moved {
@@ -61,51 +59,60 @@ pub(in super::super) fn check_unarchived(
     Ok(warnings)
 }
 
-/// For who asks up to where there is WAL: the commits in the configured data directory, or in one that was moved aside from
-/// there, for which pgv-restore refuses to restore the latest.
+/// For who asks up to where there is WAL: the commits in these data directories, in one that was moved aside from
+/// there, or in a partial segment of the archive, for which pgv-restore refuses to restore the latest.
 pub fn unarchived_commits(
     query: &PointQuery<'_>,
     decision: &Decision,
-    pgdata: &Path,
+    places: &[&Path],
     (reporter, cancel): (&dyn Reporter, &Cancel),
 ) -> Result<Vec<String>, RestoreError> {
     if *query.target != RecoveryTarget::Latest {
         return Ok(Vec::new());
     }
-    let asked = Unarchived {
-        repository: query.repository,
-        decision,
-        is_latest: true,
-        is_any_timeline: query.timeline == RecoveryTargetTimeline::Latest,
-        removed: None,
-        archive_only: false,
-        threads: query.proving.threads(),
-        reporter,
-        cancel,
-    };
-    let mut warnings = Vec::new();
-    let moved = moved_aside(pgdata).unwrap_or_else(|error| {
-        warnings.push(unseen_text(&error));
-        Vec::new()
-    });
-    for place in [pgdata.to_owned()].into_iter().chain(moved) {
-        match asked.warning_of(&place, false) {
-            Ok(warning) => warnings.extend(warning),
-            Err(RestoreError::OldWal(
-                refusal @ (OldWalError::Unarchived { .. } | OldWalError::Unjudged { .. }),
-            )) => warnings.push(format!(
-                "{}; pgv-restore refuses to leave that out unless --archive-only says so: --wal-from \"{}\" reads it",
-                chain(&refusal),
-                place.display()
-            )),
-            Err(error) => return Err(error),
-        }
+    Unarchived::of_latest(query, decision, (reporter, cancel))
+        .told(places, "; pgv-restore refuses to leave that out unless --archive-only says so")
+}
+
+/// Warns who is refused a target that the archive does not have of the WAL in these data directories, or in one that was
+/// moved aside from there, that may have it.
+pub fn warn_of_unarchived(
+    error: &RestoreError,
+    query: &PointQuery<'_>,
+    places: &[&Path],
+    (reporter, cancel): (&dyn Reporter, &Cancel),
+) {
+    let is_not_there = matches!(
+        error,
+        RestoreError::TargetNotFound { .. }
+            | RestoreError::TargetBehindArchive { .. }
+            | RestoreError::TimeBehindArchive { .. }
+    );
+    // Up to its end, the archive was read just now.
+    let latest = PointQuery { target: &RecoveryTarget::Latest, proving: Proving::Skip, ..*query };
+    let Some(Ok(decision)) = is_not_there.then(|| decide(&latest, reporter, cancel)) else { return };
+    // The refusal is what counts.
+    match Unarchived::of_latest(query, &decision, (reporter, cancel)).told(places, "") {
+        Ok(warnings) => warnings.iter().for_each(|warning| reporter.warn(warning)),
+        Err(error) if error.class() == ErrorClass::Interrupted => {}
+        Err(error) => reporter.warn(&format!("could not look for WAL on this machine: {}", chain(&error))),
     }
-    Ok(warnings)
+}
+
+/// Where links lead: what was moved aside stands beside the directory itself, and what was named twice is one.
+fn real_places(named: &[&Path]) -> BTreeSet<PathBuf> {
+    named.iter().map(|place| fs::real_path(place).unwrap_or_else(|_| (*place).to_owned())).collect()
 }
 
 fn unseen_text(error: &FileError) -> String {
     format!("could not look for what was moved aside: {}", chain(error))
+}
+
+/// What the last restore renamed that stood in a data directory, or in that of a pg_wal.
+pub(in super::super) fn last_moved_aside(directory: &Path) -> Option<PathBuf> {
+    let data = if directory.ends_with(PG_WAL) { directory.parent()? } else { directory };
+    let place = fs::real_path(data).unwrap_or_else(|_| data.to_owned());
+    moved_aside(&place).ok()?.pop()
 }
 
 /// What earlier restores renamed that stood there.
@@ -120,7 +127,68 @@ fn moved_aside(place: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(entries.into_iter().map(|entry| folder.join(entry.name)).collect())
 }
 
+impl<'a> Unarchived<'a> {
+    /// For who asks up to where there is WAL, and removes nothing.
+    fn of_latest(
+        query: &PointQuery<'a>,
+        decision: &'a Decision,
+        (reporter, cancel): (&'a dyn Reporter, &'a Cancel),
+    ) -> Self {
+        Self {
+            repository: query.repository,
+            decision,
+            is_latest: true,
+            is_any_timeline: query.timeline == RecoveryTargetTimeline::Latest,
+            removed: None,
+            archive_only: false,
+            threads: query.proving.threads(),
+            reporter,
+            cancel,
+        }
+    }
+}
+
 impl Unarchived<'_> {
+    /// What would be refused, and what reads it, as words.
+    fn told(&self, named: &[&Path], and_then: &str) -> Result<Vec<String>, RestoreError> {
+        let mut warnings = Vec::new();
+        match self.check_partial() {
+            Ok(warning) => warnings.extend(warning),
+            Err(RestoreError::OldWal(
+                refusal @ (OldWalError::InPartial { .. } | OldWalError::PartialUnjudged { .. }),
+            )) => warnings.push(format!("{}{and_then}", chain(&refusal))),
+            Err(error) => return Err(error),
+        }
+        let mut places = real_places(named);
+        let moved: Result<Vec<_>, FileError> = places.iter().map(|place| moved_aside(place)).collect();
+        match moved {
+            Ok(moved) => places.extend(moved.into_iter().flatten()),
+            Err(error) => warnings.push(unseen_text(&error)),
+        }
+        for place in places {
+            match self.warning_of(&place, false) {
+                Ok(warning) => warnings.extend(warning),
+                Err(RestoreError::OldWal(refusal @ OldWalError::Unarchived { .. })) => {
+                    warnings.push(format!("{}{and_then}: --wal-from \"{}\" reads it", chain(&refusal), place.display()))
+                }
+                Err(RestoreError::OldWal(refusal @ OldWalError::Unjudged { .. })) => {
+                    warnings.push(format!("{}{and_then}", chain(&refusal)))
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// WAL of the folder that was named which no path leads to.
+    fn left_out_of_named(&self) -> Result<Option<String>, RestoreError> {
+        let Decision { old: Some(named), facts, .. } = self.decision else { return Ok(None) };
+        match self.without_history(named, facts, false).filter(|_| self.is_latest) {
+            Some(why) => refused_or_told((named.folder.clone(), false), why.into(), self.archive_only),
+            None => Ok(None),
+        }
+    }
+
     /// Segments in which no commit is lost are told `with_segments` alone.
     fn warning_of(&self, place: &Path, with_segments: bool) -> Result<Option<String>, RestoreError> {
         let folder = place.join(PG_WAL);
@@ -130,15 +198,19 @@ impl Unarchived<'_> {
         let known = named.as_ref().map_or_else(|| facts.clone(), |named| facts.without(&named.last_segments()));
         let looked = match fs::is_directory(&folder) {
             Ok(true) => OldWal::look(place, &selected.identity, &known),
-            Ok(false) => return Ok(None),
+            Ok(false) => Err(OldWalError::NoFolder { path: folder.clone() }),
             Err(error) => Err(error.into()),
         };
-        let old = match looked {
+        let mut old = match looked {
             Ok(old) => old,
-            Err(error) if error.is_not_ours() => return Ok(None),
-            Err(error) if counts && !self.archive_only => {
-                return Err(OldWalError::Unjudged { path: folder, source: Box::new(error.into()) }.into());
+            Err(error) if error.is_nothing() => {
+                return match counts.then(|| self.lacks_its_wal(place, &known)) {
+                    Some(Ok(true)) => self.unjudged(place, error.into()),
+                    Some(Err(unseen)) => self.unjudged(place, unseen.into()),
+                    Some(Ok(false)) | None => Ok(None),
+                };
             }
+            Err(error) if counts => return self.unjudged(place, error.into()),
             // Advice about segments must never keep anybody from restoring; only commits do.
             Err(error) => {
                 return Ok(Some(format!("could not look for WAL in \"{}\": {}", folder.display(), chain(&error))));
@@ -147,10 +219,15 @@ impl Unarchived<'_> {
         if named.as_ref().is_some_and(|named| named.folder == old.folder) {
             return Ok(None);
         }
-        if counts && let Some(warning) = self.warning_of_commits((place, &folder), &old, &known)? {
+        if counts && let Some(warning) = self.warning_of_commits(place, &mut old, &known)? {
             return Ok(Some(warning));
         }
         Ok(segments_text(&old, facts, &folder).filter(|_| with_segments))
+    }
+
+    fn unjudged(&self, place: &Path, source: RestoreError) -> Result<Option<String>, RestoreError> {
+        let (path, is_removed) = (place.join(PG_WAL), self.is_removed(place));
+        refused_or_told((path, is_removed), source, self.archive_only)
     }
 
     /// Whether commits count: for a restore to the latest, or one that removes them, in a folder whose server does not
@@ -161,28 +238,38 @@ impl Unarchived<'_> {
     }
 
     /// Whether what does not belong to the backup is removed there, and its WAL with it, whatever the target.
-    fn is_removed(&self, place: &Path) -> bool {
-        self.removed == Some(place)
+    pub(super) fn is_removed(&self, place: &Path) -> bool {
+        self.removed.is_some_and(|removed| removed == place || fs::real_path(removed).is_ok_and(|real| real == place))
     }
 
-    /// Refuses to lose commits, or says which ones are.
+    /// Refuses to lose commits, or WAL in which some may be; or says what is lost.
     fn warning_of_commits(
         &self,
-        (place, folder): (&Path, &Path),
-        old: &OldWal,
+        place: &Path,
+        old: &mut OldWal,
         known: &ArchiveFacts,
     ) -> Result<Option<String>, RestoreError> {
-        let lost = judged(self.lost_in(old, known, self.is_removed(place)), self.archive_only, &old.folder)?;
-        let Some(OldWalUse { commits, archived_end, last_commit: Some(last), .. }) = lost else { return Ok(None) };
+        let is_removed = self.is_removed(place);
+        let lost = match self.lost_in(old, known, is_removed) {
+            Ok(lost) => lost,
+            Err(error) => return self.unjudged(place, error),
+        };
+        let OldWalUse { commits, archived_end, last_commit: Some(last), .. } = lost else {
+            let foreign = old.foreign.take();
+            return match self.unread((place, foreign), old, known) {
+                Ok(Some(why)) | Err(why) => self.unjudged(place, why.into()),
+                Ok(None) => Ok(None),
+            };
+        };
         let Decision { choice, old: named, .. } = self.decision;
         let refusal = OldWalError::Unarchived {
-            path: folder.to_owned(),
+            path: place.join(PG_WAL),
             beside: named.as_ref().map(|named| named.folder.clone()),
             commits,
             timeline: (!choice.path.contains(last.timeline, last.span.lsn)).then_some(last.timeline),
             last: Box::new(last),
             archived_end,
-            is_removed: self.is_removed(place),
+            is_removed,
         };
         match self.archive_only {
             true => Ok(Some(format!("{refusal}; they are left out, as --archive-only says"))),
@@ -221,13 +308,14 @@ impl Unarchived<'_> {
     }
 
     /// The other paths on which the folder has WAL that counts, and from where on it is read.
-    fn other_paths(&self, old: &OldWal, facts: &ArchiveFacts, is_removed: bool) -> Vec<(TimelineHistory, Lsn)> {
+    pub(super) fn other_paths(
+        &self,
+        old: &OldWal,
+        facts: &ArchiveFacts,
+        is_removed: bool,
+    ) -> Vec<(TimelineHistory, Lsn)> {
         let choice = &self.decision.choice;
-        let which = match (is_removed, self.is_any_timeline) {
-            (true, _) => WhichPaths::All,
-            (false, true) => WhichPaths::Meant,
-            (false, false) => return Vec::new(),
-        };
+        let Some(which) = self.which_paths(is_removed) else { return Vec::new() };
         let own: BTreeSet<TimelineId> = old.segments.keys().map(|segment| segment.timeline()).collect();
         let paths = paths_beside((&choice.path, &choice.record), &own, facts, which).into_iter();
         let start_of = |path: &TimelineHistory| match is_on(&choice.record, path) {
@@ -236,20 +324,31 @@ impl Unarchived<'_> {
         };
         paths.filter_map(|path| start_of(&path).map(|start| (path, start))).collect()
     }
+
+    /// Which paths count beside the one that is followed.
+    pub(super) fn which_paths(&self, is_removed: bool) -> Option<WhichPaths> {
+        match (is_removed, self.is_any_timeline) {
+            (true, _) => Some(WhichPaths::All),
+            (false, true) => Some(WhichPaths::Meant),
+            (false, false) => None,
+        }
+    }
 }
 
-/// What is lost; none when that cannot be told and the person wants the archive alone. A signal ends the restore in any
-/// case.
-fn judged(
-    found: Result<OldWalUse, RestoreError>,
+/// Nobody can say whether commits are lost: that is refused, or told when the archive alone is meant. A signal ends the
+/// restore in any case.
+fn refused_or_told(
+    (path, is_removed): (PathBuf, bool),
+    source: RestoreError,
     archive_only: bool,
-    folder: &Path,
-) -> Result<Option<OldWalUse>, RestoreError> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.class() == ErrorClass::Interrupted => Err(error),
-        Err(_) if archive_only => Ok(None),
-        Err(source) => Err(OldWalError::Unjudged { path: folder.to_owned(), source: Box::new(source) }.into()),
+) -> Result<Option<String>, RestoreError> {
+    if source.class() == ErrorClass::Interrupted {
+        return Err(source);
+    }
+    let refusal = OldWalError::Unjudged { path, is_removed, source: Box::new(source) };
+    match archive_only {
+        true => Ok(Some(format!("{}; it is left out, as --archive-only says", chain(&refusal)))),
+        false => Err(refusal.into()),
     }
 }
 
@@ -279,6 +378,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_moved_aside_is_found_behind_a_link() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = fs::real_path(temp.path()).unwrap();
+        let [data, moved, link] = ["data", "data.pgv-20261121T143000Z", "link"].map(|name| root.join(name));
+        for directory in [&data, &moved] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        std::os::unix::fs::symlink("data", &link).unwrap();
+        let places = real_places(&[&data, &link, &root.join("absent")]);
+        assert_eq!(places, BTreeSet::from([root.join("absent"), data.clone()]));
+        assert_eq!(moved_aside(&data).unwrap(), std::slice::from_ref(&moved));
+        for named in [data.clone(), data.join("pg_wal"), link] {
+            assert_eq!(last_moved_aside(&named), Some(moved.clone()));
+        }
+        std::fs::remove_dir(&data).unwrap();
+        assert_eq!(last_moved_aside(&data), Some(moved.clone()));
+        assert_eq!(last_moved_aside(&moved), None);
+    }
+
+    #[test]
     fn the_first_segments_are_named_and_the_others_counted() {
         let segments: Vec<WalSegmentName> =
             (1..=7).map(|number| WalSegmentName::parse(&format!("00000001000000000000000{number}")).unwrap()).collect();
@@ -292,14 +411,15 @@ mod tests {
 
     #[test]
     fn a_signal_is_neither_a_refusal_nor_a_reason_to_go_on() {
-        let folder = Path::new("/data/pg_wal");
-        let cancelled = || Err(RestoreError::Cancelled { path: folder.to_owned() });
+        let folder = || PathBuf::from("/data/pg_wal");
+        let judged = |error: RestoreError, archive_only| refused_or_told((folder(), false), error, archive_only);
         for archive_only in [false, true] {
-            let error = judged(cancelled(), archive_only, folder).unwrap_err();
+            let error = judged(RestoreError::Cancelled { path: folder() }, archive_only).unwrap_err();
             assert_eq!(error.class(), ErrorClass::Interrupted);
         }
-        let unreadable = || Err(OldWalError::Changed { path: folder.to_owned() }.into());
-        assert_eq!(judged(unreadable(), false, folder).unwrap_err().class(), ErrorClass::Refused);
-        assert!(judged(unreadable(), true, folder).unwrap().is_none());
+        let changed = || OldWalError::Changed { path: folder() }.into();
+        assert_eq!(judged(changed(), false).unwrap_err().class(), ErrorClass::Refused);
+        let told = judged(changed(), true).unwrap().unwrap();
+        assert!(told.contains("it cannot be told whether") && told.contains("has changed since"), "{told}");
     }
 }
