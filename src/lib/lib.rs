@@ -31,6 +31,7 @@ pub(crate) mod nearest;
 pub(crate) mod parallel;
 pub mod pg;
 pub mod report;
+pub(crate) mod watchdog;
 
 pub mod server;
 pub mod store;

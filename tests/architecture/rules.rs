@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
     // layer 0, whose own order is: the failure classes, the time, PostgreSQL's vocabulary, then what speaks of them
     &["error"],
     &["report", "clock", "parallel", "nearest", "fuzz_check"],
+    &["watchdog"],
     &["pg"],
     &["fs", "codec"],
     // layer 1

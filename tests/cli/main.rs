@@ -6,6 +6,7 @@
 mod support;
 
 mod archive;
+mod check;
 mod exit_statuses;
 mod fetch;
 mod front_door;

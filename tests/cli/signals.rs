@@ -12,7 +12,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::Host;
-use crate::support::wait_until;
+use crate::support::{SilentFileSystem, wait_until};
+use crate::wal_host::WalHost;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -131,6 +132,24 @@ fn check_ends_on_the_first_signal_while_a_server_keeps_it_waiting() {
         wait_until("it connects", PATIENCE, || {
             connection = server.accept().ok();
             connection.is_some()
+        });
+        check.send(Signal::TERM);
+        assert_eq!(check.ended().code(), Some(status), "{options:?}");
+    }
+}
+
+#[test]
+fn check_ends_on_the_first_signal_while_a_repository_keeps_it_waiting() {
+    let (host, registered) = (Host::new("signals"), WalHost::new("signals"));
+    let _silent = SilentFileSystem::mount(&registered.folder, "repository/.staging");
+    for (options, status) in [(&[][..], 130), (&["--nagios"], 3)] {
+        let mut command = command(&host, "pgv");
+        command.args(["check", "-h", "/none", "--repo"]).arg(&registered.repository).args(options);
+        let mut check = Hanging { child: command.spawn().unwrap(), _reader: None };
+        let tasks = format!("/proc/{}/task", check.child.id());
+        wait_until("it asks the repository", PATIENCE, || {
+            let names = std::fs::read_dir(&tasks).unwrap().map(|task| task.unwrap().path().join("comm"));
+            names.filter_map(|name| std::fs::read_to_string(name).ok()).any(|name| name == "repository\n")
         });
         check.send(Signal::TERM);
         assert_eq!(check.ended().code(), Some(status), "{options:?}");

@@ -45,8 +45,8 @@ fn every_command_of_units_and_cron_lines_is_one_of_ours() {
     let cron = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/pgv.cron")).unwrap();
     for line in cron.lines().filter(|line| !line.starts_with('#')) {
         let (_, command) = line.split_once(" postgres ").unwrap();
-        let command = command.trim().trim_start_matches("umask 077; ");
-        commands.push(command.split('>').next().unwrap().trim().to_owned());
+        let command = command.trim().trim_start_matches("umask 077; ").trim_start_matches("answer=$(");
+        commands.push(command.split(['>', ')']).next().unwrap().trim().to_owned());
     }
     assert_eq!(commands.len(), 10, "{commands:?}");
     for command in commands {
@@ -61,4 +61,19 @@ fn every_command_of_units_and_cron_lines_is_one_of_ours() {
         let outcome = host.sh(&line).expect_code(2);
         assert!(outcome.stderr.contains("does not exist"), "{command}\n{outcome}");
     }
+}
+
+/// Cron mails what a line prints, and takes a percent sign for the end of the line.
+#[test]
+fn the_check_of_the_cron_lines_mails_what_is_not_well_and_nothing_else() {
+    const CHECK: &str = "/usr/local/bin/pgv check --log-level warn";
+    let host = Host::new("units");
+    let cron = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/pgv.cron")).unwrap();
+    assert!(cron.lines().all(|line| line.starts_with('#') || !line.contains('%')), "{cron}");
+    let (_, line) = cron.lines().find(|line| line.contains(CHECK)).unwrap().split_once(" postgres ").unwrap();
+    let mailed = host.sh(&line.replace(CHECK, "pgv check --repo @/none -h @")).success();
+    assert!(mailed.stdout.contains("  critical  repository       "), "{mailed}");
+    assert!(mailed.stdout.contains("  critical  server           "), "{mailed}");
+    let well = host.sh(&line.replace(CHECK, "echo all is well")).success();
+    assert_eq!((well.stdout.as_str(), well.stderr.as_str()), ("", ""));
 }

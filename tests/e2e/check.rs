@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::support::{Outcome, PgVersion, Site, SmallFileSystem, TestAccount, TestCluster, TestFolder, wait_until};
+use crate::support::{
+    Outcome, PgVersion, SilentFileSystem, Site, SmallFileSystem, TestAccount, TestCluster, TestFolder, wait_until,
+};
 
 const VERSION: PgVersion = PgVersion::V15;
 
@@ -111,7 +113,7 @@ fn faults_of_server_and_archive_are_named() {
             std::fs::File::options().write(true).open(&entry).unwrap().set_modified(hour_ago).unwrap();
         }
     }
-    assert_line(&check(&site, &["--no-switch"]), "waiting_wal", "critical", &["wait, the oldest for 1 h"]);
+    assert_line(&check(&site, &["--no-switch"]), "waiting_wal", "critical", &["wait", "for 1 h"]);
     site.primary.configure(&[&command]);
     site.primary.reload();
     site.primary.archive_all();
@@ -175,6 +177,15 @@ fn faults_of_the_repository_are_named() {
         assert_line(&looked(), "repository", state, &[&format!("mode 0{bits:o}")]);
     }
     mode(&site.pgv.repository, 0o700);
+    let tree = site.tree();
+    let newest = segments(&site).pop().unwrap();
+    let newest = newest.parent().unwrap();
+    let changed = [(tree.parent().unwrap(), 0o777), (&tree.join("wal"), 0o777), (&tree.join("backups"), 0o770)];
+    for (path, bits) in changed.into_iter().chain([(newest, 0o500), (&site.pgv.repository.join(".staging"), 0o500)]) {
+        mode(path, bits);
+        assert_line(&looked(), "repository", "critical", &[&format!("\"{}\" has mode 0{bits:o}", path.display())]);
+        mode(path, 0o700);
+    }
     let link = folder.join("link");
     std::os::unix::fs::symlink(&site.pgv.repository, &link).unwrap();
     let behind_link = check(&site, &["--no-switch", "--repo", link.to_str().unwrap()]);
@@ -223,6 +234,19 @@ fn faults_of_the_repository_are_named() {
     assert_line(&looked(), "catalog", "critical", &[&backups[1]]);
     std::fs::write(&record, whole).unwrap();
 
+    // A pack of the newest backup that is gone, and one that was cut.
+    let pack = site.tree().join("packs").join(&backups[1]).join("00000000");
+    std::fs::rename(&pack, &hidden).unwrap();
+    let name = format!("{}/00000000", backups[1]);
+    for _ in 0..2 {
+        let told = looked();
+        assert_line(&told, "last_backup", "critical", &[&backups[0], &backups[1], "newer, lacks pack", &name]);
+        assert_line(&told, "catalog", "critical", &[&backups[1], &name]);
+        std::fs::write(&pack, [0; 4096]).unwrap();
+        TestAccount::get().take_over(&pack);
+    }
+    std::fs::rename(&hidden, &pack).unwrap();
+
     // Numbers for monitoring: readable for the collector's account, replaced as a whole.
     let metrics = folder.join("pgv.prom");
     let plugin = ["check", "--no-switch", "--nagios", "--metrics", metrics.to_str().unwrap()];
@@ -235,6 +259,22 @@ fn faults_of_the_repository_are_named() {
         assert!(series.contains("{cluster=\"main\",system_identifier=\"") && value.parse::<u64>().is_ok(), "{line}");
     }
     assert!(text.contains(",check=\"last_backup\"} 0\n") && text.contains("# TYPE pgv_check_status gauge\n"), "{text}");
+
+    // An archive that hangs: told in time, and the rest as ever.
+    site.primary.configure(&["archive_command = 'false'"]);
+    site.primary.reload();
+    let (wal, away) = (site.tree().join("wal"), folder.join("wal-away"));
+    std::fs::rename(&wal, &away).unwrap();
+    let silent = SilentFileSystem::mount(&folder, wal.strip_prefix(folder.path()).unwrap().to_str().unwrap());
+    let hanging = check(&site, &["--stall-timeout", "2s"]);
+    let silence = "the repository does not answer: nothing moved for 2s while reading";
+    assert_line(&hanging, "archiving", "unknown", &[silence]);
+    assert_line(&hanging, "repository", "critical", &[silence]);
+    assert_line(&hanging, "repository_room", "ok", &["free at"]);
+    assert_line(&hanging, "server", "ok", &["primary"]);
+    drop(silent);
+    std::fs::remove_dir(&wal).unwrap();
+    std::fs::rename(&away, &wal).unwrap();
 
     // Of a plugin, every failure is 3: a wrong option, a configuration that is not there.
     let usage = site.pgv.run("pgv", &["check", "--nagios", "--nonsense"]).expect_code(3);

@@ -1,16 +1,15 @@
 //! What a check looks at, as values: gathered by `probe`, judged by `judge`.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::error::chain;
+use super::finding::{Cause, Unreadable, Untried};
 use crate::fs::FileSystemRoom;
 use crate::pg::{Lsn, TimelineId, WalSegmentName, WalSegmentSize};
-use crate::repository::{BackupId, ClusterRef, CostlyHole};
+use crate::repository::{BackupId, ClusterRef, CostlyHole, Lack};
 use crate::server::{ServerHealth, ServerSetting};
 
 /// From when on something is worth a word.
@@ -22,106 +21,102 @@ pub struct Thresholds {
     pub backup_critical: Duration,
 }
 
-/// Why something could not be looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// In words, with every cause.
-    pub text: String,
-    /// What a person can do about it, as whichever program meets that error says it.
-    pub hints: Vec<String>,
-}
-
-impl Problem {
-    /// An error as a check tells it.
-    pub fn new(error: &(dyn Error + 'static), hints: Vec<String>) -> Self {
-        Self { text: chain(error), hints }
-    }
-
-    /// The hints, else this.
-    pub(super) fn advice(&self, otherwise: &str) -> String {
-        if self.hints.is_empty() { otherwise.to_owned() } else { self.hints.join(" ") }
-    }
-}
-
 /// All that is known of a cluster and its repository.
 #[derive(Debug, Clone)]
-pub(super) struct CheckFacts {
+pub(crate) struct CheckFacts {
     /// This host's clock.
-    pub(super) now: Timestamp,
-    pub(super) configuration_file: Option<PathBuf>,
+    pub(crate) now: Timestamp,
+    pub(crate) configuration_file: Option<PathBuf>,
     /// What is known of the repository, or why nothing is.
-    pub(super) repository: Result<RepositoryFacts, Problem>,
+    pub(crate) repository: Result<RepositoryFacts, Cause>,
     /// What is known of the cluster's tree in it, or why nothing is.
-    pub(super) tree: Option<Result<TreeFacts, Problem>>,
+    pub(crate) tree: Option<Result<TreeFacts, Cause>>,
     /// What is known of the server, or why nothing is.
-    pub(super) server: Result<ServerPart, Problem>,
-    pub(super) trial: Trial,
-    pub(super) thresholds: Thresholds,
+    pub(crate) server: Result<ServerPart, Cause>,
+    pub(crate) trial: Trial,
+    pub(crate) thresholds: Thresholds,
 }
 
 /// The directory of a repository.
 #[derive(Debug, Clone)]
-pub(super) struct RepositoryFacts {
-    pub(super) path: PathBuf,
-    pub(super) owner: u32,
-    pub(super) mode: u32,
+pub(crate) struct RepositoryFacts {
+    pub(crate) directory: FolderFacts,
+    /// The folders in it that the cluster's writers need, as far as they are there; or why nothing is known of them.
+    pub(crate) below: Result<Vec<FolderFacts>, Cause>,
+    pub(crate) room: FileSystemRoom,
+}
+
+/// A folder of a repository.
+#[derive(Debug, Clone)]
+pub(crate) struct FolderFacts {
+    pub(crate) path: PathBuf,
+    pub(crate) owner: u32,
+    pub(crate) mode: u32,
     /// Whether it belongs to the account that looks, and that one cannot write to it all the same.
-    pub(super) is_read_only: bool,
-    pub(super) room: FileSystemRoom,
+    pub(crate) is_read_only: bool,
 }
 
 /// What a repository holds of one cluster.
 #[derive(Debug, Clone)]
-pub(super) struct TreeFacts {
-    pub(super) cluster: ClusterRef,
-    pub(super) segment_size: WalSegmentSize,
+pub(crate) struct TreeFacts {
+    pub(crate) cluster: ClusterRef,
+    pub(crate) segment_size: WalSegmentSize,
     /// In the order in which they were taken.
-    pub(super) backups: Vec<BackupFacts>,
-    /// Objects of backups, or folders, that cannot be read, and why.
-    pub(super) unreadable: Vec<String>,
+    pub(crate) backups: Vec<BackupFacts>,
+    /// What of it cannot be read, and why.
+    pub(crate) unreadable: Vec<Unreadable>,
     /// The newest timeline with archived WAL, its last segment, and when that was archived.
-    pub(super) last_segment: Option<(WalSegmentName, Option<Timestamp>)>,
+    pub(crate) last_segment: Option<(WalSegmentName, Option<Timestamp>)>,
     /// Where the newest timeline ends in the archive.
-    pub(super) end_lsn: Option<Lsn>,
-    pub(super) holes: Vec<CostlyHole>,
+    pub(crate) end_lsn: Option<Lsn>,
+    pub(crate) holes: Vec<CostlyHole>,
     /// Timelines with WAL or backups whose history file is not there.
-    pub(super) missing_histories: Vec<TimelineId>,
-    pub(super) rate: Option<WalRate>,
+    pub(crate) missing_histories: Vec<TimelineId>,
+    pub(crate) rate: Option<WalRate>,
 }
 
 /// A listed backup.
 #[derive(Debug, Clone)]
-pub(super) struct BackupFacts {
-    pub(super) id: BackupId,
-    pub(super) stop_time: Timestamp,
-    pub(super) timeline: TimelineId,
-    pub(super) stored_bytes: u64,
+pub(crate) struct BackupFacts {
+    pub(crate) id: BackupId,
+    pub(crate) stop_time: Timestamp,
+    pub(crate) timeline: TimelineId,
+    pub(crate) stored_bytes: u64,
     /// Whether something was found to be wrong with the data.
-    pub(super) has_findings: bool,
+    pub(crate) has_findings: bool,
     /// How many segments that it needs the archive lacks; counted up to a bound.
-    pub(super) missing_wal: usize,
+    pub(crate) missing_wal: usize,
+    /// What of it is not in the repository as it was stored.
+    pub(crate) lacks: Vec<Lack>,
+    /// Whether its table of packs can be read: without it nobody knows which they are.
+    pub(crate) are_packs_known: bool,
 }
 
 impl BackupFacts {
+    /// Whether its packs and its root are there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lacks.is_empty() && self.are_packs_known
+    }
+
     /// Whether it can be restored to a sound database.
-    pub(super) fn is_good(&self) -> bool {
-        !self.has_findings && self.missing_wal == 0
+    pub(crate) fn is_good(&self) -> bool {
+        !self.has_findings && self.missing_wal == 0 && self.is_whole()
     }
 }
 
 /// How fast WAL comes, by the last segments of the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct WalRate {
+pub(crate) struct WalRate {
     /// Segments that were archived in `span`.
-    pub(super) segments: u64,
-    pub(super) span: Duration,
+    pub(crate) segments: u64,
+    pub(crate) span: Duration,
     /// Bytes that one of them takes in the repository, on average.
-    pub(super) stored_bytes: u64,
+    pub(crate) stored_bytes: u64,
 }
 
 impl WalRate {
     /// How long `room` lasts when each segment takes `each` bytes of it.
-    pub(super) fn lasts(&self, room: u64, each: u64) -> Option<Duration> {
+    pub(crate) fn lasts(&self, room: u64, each: u64) -> Option<Duration> {
         let per_second = u128::from(self.segments) * u128::from(each) / u128::from(self.span.as_secs().max(1));
         let seconds = u128::from(room).checked_div(per_second)?;
         Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)))
@@ -130,30 +125,41 @@ impl WalRate {
 
 /// A server that answered.
 #[derive(Debug, Clone)]
-pub(super) struct ServerPart {
+pub(crate) struct ServerPart {
     /// As messages name it.
-    pub(super) endpoint: String,
+    pub(crate) endpoint: String,
     /// Its version in its own words.
-    pub(super) version: String,
-    pub(super) role: String,
-    pub(super) health: ServerHealth,
+    pub(crate) version: String,
+    pub(crate) role: String,
+    pub(crate) health: ServerHealth,
     /// The settings that matter for archiving and recovery, as far as the role may see them.
-    pub(super) settings: BTreeMap<String, ServerSetting>,
+    pub(crate) settings: BTreeMap<String, ServerSetting>,
     /// Its `pg_wal`, when that is on this host.
-    pub(super) wal_directory: Option<(PathBuf, FileSystemRoom)>,
+    pub(crate) wal_directory: Option<(PathBuf, FileSystemRoom)>,
     /// The account that owns its data directory, when that is on this host.
-    pub(super) owner: Option<u32>,
+    pub(crate) owner: Option<u32>,
+}
+
+impl ServerPart {
+    /// Whether its settings say that it archives nothing; what the role may not see says nothing.
+    pub(crate) fn is_archiving_off(&self) -> bool {
+        let is = |name: &str, value: &str| self.settings.get(name).is_some_and(|setting| setting.value == value);
+        let has_library = self.settings.get("archive_library").is_some_and(|setting| !setting.value.is_empty());
+        is("archive_mode", "off") || (is("archive_command", "") && !has_library)
+    }
 }
 
 /// Whether a segment of the server arrives in the archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trial {
+#[derive(Debug, Clone)]
+pub(crate) enum Trial {
     /// It was not tried, and why.
-    NotMade(&'static str),
+    NotMade(Untried),
     /// It arrived.
     Arrived { segment: WalSegmentName, took: Duration },
     /// It did not.
     Missing { segment: WalSegmentName, waited: Duration },
+    /// The role may not have the server end one.
+    Denied(Cause),
     /// It could not be tried.
-    Failed { problem: String, is_permission_denied: bool },
+    Failed(Cause),
 }

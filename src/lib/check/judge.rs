@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::facts::CheckFacts;
+use super::finding::Finding;
 use super::report::{CheckItem, CheckName, CheckState};
 use crate::pg::WalSegmentSize;
 
@@ -16,7 +17,7 @@ pub(super) use server::setting_names;
 
 /// One line for each thing, in the order in which a person would look. INVARIANT: always the same ones; what was not
 /// seen is unknown, so that nobody who watches a line takes its silence for health.
-pub(super) fn judge(facts: &CheckFacts) -> Vec<CheckItem> {
+pub(crate) fn judge(facts: &CheckFacts) -> Vec<CheckItem> {
     let mut items = vec![storage::configuration(facts), storage::repository(facts), storage::repository_room(facts)];
     items.extend(server::all(facts));
     items.extend(backups::all(facts));
@@ -24,32 +25,29 @@ pub(super) fn judge(facts: &CheckFacts) -> Vec<CheckItem> {
     items
 }
 
-fn ok(check: CheckName, found: impl Into<String>) -> CheckItem {
-    CheckItem { check, state: CheckState::Ok, found: found.into(), advice: None }
+fn item(check: CheckName, state: CheckState, finding: impl Into<Finding>) -> CheckItem {
+    CheckItem { check, state, finding: finding.into() }
 }
 
-fn unknown(check: CheckName, found: impl Into<String>, advice: impl Into<String>) -> CheckItem {
-    CheckItem { check, state: CheckState::Unknown, found: found.into(), advice: Some(advice.into()) }
+fn ok(check: CheckName, finding: impl Into<Finding>) -> CheckItem {
+    item(check, CheckState::Ok, finding)
 }
 
-const NOT_LOOKED_AT: &str = "not looked at";
+fn unknown(check: CheckName, finding: impl Into<Finding>) -> CheckItem {
+    item(check, CheckState::Unknown, finding)
+}
 
-/// What stands for advice where another line tells the cause.
-fn see(cause: CheckName) -> String {
-    format!("See the line of {}.", cause.word())
+fn warning(check: CheckName, finding: impl Into<Finding>) -> CheckItem {
+    item(check, CheckState::Warning, finding)
+}
+
+fn critical(check: CheckName, finding: impl Into<Finding>) -> CheckItem {
+    item(check, CheckState::Critical, finding)
 }
 
 /// What could not be looked at, because of what another line tells.
 fn unseen(checks: &[CheckName], cause: CheckName) -> Vec<CheckItem> {
-    checks.iter().map(|check| unknown(*check, NOT_LOOKED_AT, see(cause))).collect()
-}
-
-fn warning(check: CheckName, found: impl Into<String>, advice: impl Into<String>) -> CheckItem {
-    CheckItem { check, state: CheckState::Warning, found: found.into(), advice: Some(advice.into()) }
-}
-
-fn critical(check: CheckName, found: impl Into<String>, advice: impl Into<String>) -> CheckItem {
-    CheckItem { check, state: CheckState::Critical, found: found.into(), advice: Some(advice.into()) }
+    checks.iter().map(|check| unknown(*check, Finding::NotLookedAt(cause))).collect()
 }
 
 /// Less is little whatever the rate, which may rise: room for so many segments.
@@ -63,6 +61,3 @@ fn low_room(size: WalSegmentSize) -> u64 {
 pub(super) fn age(now: Timestamp, time: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(time)).unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests;

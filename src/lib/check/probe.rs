@@ -1,46 +1,45 @@
-//! Gathers what a check looks at: the repository first, then the server, then whether a segment makes its way.
+//! Gathers what a check looks at: the server, the repository, whether a segment makes its way, then what is archived.
 
 use std::error::Error;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::facts::{CheckFacts, Problem, RepositoryFacts, ServerPart, Thresholds, Trial};
+use super::asked::{AskedRepository, OpenRepository, Patience, Selected};
+use super::facts::{CheckFacts, ServerPart, Thresholds, Trial};
+use super::finding::{Cause, Untried};
 use super::judge::{judge, setting_names};
 use super::metrics;
-use super::report::{CheckReport, CheckState, SCHEMA_VERSION, cluster_text};
-use super::tree::tree;
-use crate::clock::{Clock, Deadline, Stopwatch, wait};
-use crate::error::{Classified, ErrorClass, chain};
+use super::report::{CheckReport, CheckState};
+use crate::clock::Clock;
+use crate::error::{Classified, ErrorClass};
 use crate::fs;
-use crate::pg::{SystemIdentifier, WalFileName, WalSegmentName};
-use crate::report::{Cancel, Reporter};
-use crate::repository::{ClusterSelection, Repository, SelectedCluster, WalArchive};
-use crate::server::{ConnectionSettings, LocalDirectory, ServerError, SqlClient, drive};
-
-/// How often it is looked whether a segment arrived.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+use crate::pg::{SystemIdentifier, WalSegmentName};
+use crate::report::{Activity, Cancel, Reporter};
+use crate::repository::ClusterSelection;
+use crate::server::{ConnectionSettings, LocalDirectory, ServerError, ServerFacts, ServerHealth, SqlClient, drive};
 
 /// What to look at.
-pub struct CheckOptions<'a> {
-    /// The repository, or why it could not be opened.
-    pub repository: Result<Repository, Problem>,
+pub struct CheckOptions {
+    /// Opens the repository.
+    pub open_repository: OpenRepository,
     /// Its directory.
     pub repository_path: PathBuf,
     /// Which cluster is meant.
     pub selection: ClusterSelection,
     /// How to reach its server, or why that is not known.
-    pub connection: Result<ConnectionSettings, Problem>,
+    pub connection: Result<ConnectionSettings, Cause>,
     /// The configuration file in use.
     pub configuration_file: Option<PathBuf>,
     /// How long to wait for a segment to arrive; when absent, the server is not asked to end one.
     pub switch: Option<Duration>,
+    /// How long the server may take for an answer, and for how long nothing may move in the repository.
+    pub stall_timeout: Duration,
     /// From when on something is worth a word.
     pub thresholds: Thresholds,
-    /// What a person can do about an error.
-    pub hints: &'a dyn Fn(&(dyn Error + 'static)) -> Vec<String>,
 }
 
 /// There is no answer.
@@ -49,6 +48,9 @@ pub enum CheckError {
     /// There can be no runtime for the connection.
     #[error("could not prepare to connect")]
     Runtime(#[source] std::io::Error),
+    /// There can be no thread for the repository.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
     /// A signal came.
     #[error("ended by a signal")]
     Interrupted,
@@ -57,40 +59,49 @@ pub enum CheckError {
 impl Classified for CheckError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Runtime(error) => ErrorClass::of_io(error),
+            Self::Runtime(error) | Self::Thread(error) => ErrorClass::of_io(error),
             Self::Interrupted => ErrorClass::Interrupted,
         }
     }
 }
 
-/// Looks at everything and judges it. What cannot be looked at is part of the answer, and no error.
+/// An error as a finding has it.
+pub(super) fn cause(error: impl Error + Send + Sync + 'static) -> Cause {
+    Arc::new(error)
+}
+
+/// Looks at everything and judges it. What cannot be looked at is part of the answer, and no error. A repository that
+/// does not answer is left to a thread: the caller ends the process.
 pub fn check(
-    options: &CheckOptions<'_>,
+    options: CheckOptions,
     clock: &dyn Clock,
     reporter: &dyn Reporter,
     cancel: &Cancel,
 ) -> Result<CheckReport, CheckError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(CheckError::Runtime)?;
-    let probe = Probe { options, runtime, reporter, cancel };
-    let facts = probe.gather(clock)?;
+    let patience = Patience { limit: options.stall_timeout, cancel };
+    let probe = Probe { runtime, repository: AskedRepository::new(patience), patience, reporter };
+    let gathered = probe.gather(options, clock);
+    // A name that is still being looked up would be waited for.
+    probe.runtime.shutdown_background();
+    let facts = gathered?;
     let checks = judge(&facts);
-    let cluster = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok()).map(|tree| cluster_text(&tree.cluster));
+    let cluster = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok()).map(|tree| tree.cluster.clone());
     Ok(CheckReport {
-        schema_version: SCHEMA_VERSION,
         checked_at: facts.now,
-        configuration_file: options.configuration_file.clone(),
         cluster,
         state: checks.iter().map(|item| item.state).max().unwrap_or(CheckState::Unknown),
         metrics: metrics::of(&facts, &checks),
         checks,
+        configuration_file: facts.configuration_file,
     })
 }
 
 struct Probe<'a> {
-    options: &'a CheckOptions<'a>,
     runtime: Runtime,
+    repository: AskedRepository<'a>,
+    patience: Patience<'a>,
     reporter: &'a dyn Reporter,
-    cancel: &'a Cancel,
 }
 
 /// A server that answers.
@@ -101,142 +112,138 @@ struct Connected {
 }
 
 impl Probe<'_> {
-    fn gather(&self, clock: &dyn Clock) -> Result<CheckFacts, CheckError> {
-        let connected = self.connect()?;
-        let repository = self.repository();
+    fn gather(&self, options: CheckOptions, clock: &dyn Clock) -> Result<CheckFacts, CheckError> {
+        let connected = self.connect(options.connection)?;
         let system_identifier = connected.as_ref().ok().and_then(|connected| connected.system_identifier);
-        let selected = self.options.repository.as_ref().ok().map(|repository| {
-            let selected = repository.select_cluster(&self.options.selection, system_identifier);
-            let selected = selected.map_err(|error| self.problem(&error));
-            selected.map(|selected| (repository, selected))
-        });
-        let trial = match (&selected, &connected) {
-            (Some(Ok((repository, selected))), Ok(connected)) => self.trial(repository, selected, connected)?,
-            _ => Trial::NotMade("not tried"),
-        };
         let of_server = connected.as_ref().ok().and_then(|connected| connected.part.health.timeline);
+        let opened = self.repository.open(
+            options.open_repository,
+            options.repository_path.clone(),
+            options.selection,
+            system_identifier,
+        )?;
+        let (mut repository, selected) = match opened {
+            Ok(opened) => (opened.facts, Some(opened.selected)),
+            Err(cause) => (Err(cause), None),
+        };
+        let trial = match (&selected, &connected, options.switch) {
+            (Some(Ok(selected)), Ok(connected), Some(limit)) => self.trial(selected, connected, limit)?,
+            _ => Trial::NotMade(Untried::NotAsked),
+        };
         self.check_cancel()?;
-        let tree = selected.map(|selected| {
-            let (repository, selected) = selected?;
-            tree(repository, &selected, of_server).map_err(|error| self.problem(&error))
-        });
+        let tree = match selected {
+            Some(Ok(selected)) => {
+                let tree = self.repository.tree(Arc::clone(&selected), of_server)?;
+                if let Ok(repository) = &mut repository {
+                    repository.below = self.repository.folders_below(options.repository_path, selected)?;
+                }
+                Some(tree)
+            }
+            Some(Err(cause)) => Some(Err(cause)),
+            None => None,
+        };
         let server = connected.map(|connected| {
             self.runtime.block_on(connected.client.close());
             connected.part
         });
         Ok(CheckFacts {
             now: clock.now(),
-            configuration_file: self.options.configuration_file.clone(),
+            configuration_file: options.configuration_file,
             repository,
             tree,
             server,
             trial,
-            thresholds: self.options.thresholds,
+            thresholds: options.thresholds,
         })
     }
 
-    fn problem(&self, error: &(dyn Error + 'static)) -> Problem {
-        Problem::new(error, (self.options.hints)(error))
-    }
-
     fn check_cancel(&self) -> Result<(), CheckError> {
-        if self.cancel.is_cancelled() { Err(CheckError::Interrupted) } else { Ok(()) }
+        if self.patience.cancel.is_cancelled() { Err(CheckError::Interrupted) } else { Ok(()) }
     }
 
     /// Waits for the server, unless a signal comes.
     fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, CheckError> {
-        drive(&self.runtime, self.cancel, future).ok_or(CheckError::Interrupted)
+        drive(&self.runtime, self.patience.cancel, future).ok_or(CheckError::Interrupted)
     }
 
     /// Asks the server, if it can be reached.
-    fn connect(&self) -> Result<Result<Connected, Problem>, CheckError> {
-        let settings = match &self.options.connection {
+    fn connect(&self, settings: Result<ConnectionSettings, Cause>) -> Result<Result<Connected, Cause>, CheckError> {
+        let mut settings = match settings {
             Ok(settings) => settings,
-            Err(problem) => return Ok(Err(problem.clone())),
+            Err(cause) => return Ok(Err(cause)),
         };
+        let limit = self.patience.limit;
+        // Each of several hosts and addresses has this time of its own.
+        settings.connect_timeout = Some(settings.connect_timeout.map_or(limit, |own| own.min(limit)));
         self.wait(async {
-            let client = SqlClient::connect(settings).await.map_err(|error| self.problem(&error))?;
-            let (part, system_identifier) = server(&client).await.map_err(|error| self.problem(&error))?;
-            Ok(Connected { client, part, system_identifier })
-        })
+            let mut client = SqlClient::connect(&settings).await.map_err(cause)?;
+            client.set_query_timeout(limit);
+            let answers = answers(&client).await.map_err(cause)?;
+            Ok((client, answers))
+        })?
+        .map_or_else(|cause| Ok(Err(cause)), |(client, answers)| self.with_directory(client, answers).map(Ok))
     }
 
-    fn repository(&self) -> Result<RepositoryFacts, Problem> {
-        self.options.repository.as_ref().map_err(Clone::clone)?;
-        let path = &self.options.repository_path;
-        // A link to it has neither its owner nor its mode.
-        let real = fs::real_path(path).unwrap_or_else(|_| path.clone());
-        let looked = fs::look_at(&real).and_then(|facts| Ok((facts, fs::room_at(&real)?)));
-        let (facts, room) = looked.map_err(|error| self.problem(&error))?;
-        let gone = || Problem { text: format!("there is nothing at \"{}\"", path.display()), hints: Vec::new() };
-        let facts = facts.ok_or_else(gone)?;
-        let is_own = rustix::process::geteuid().as_raw() == facts.owner;
-        Ok(RepositoryFacts {
-            path: path.clone(),
-            owner: facts.owner,
-            mode: facts.mode,
-            is_read_only: is_own && !facts.is_writable,
-            room,
-        })
+    /// Adds what can be seen of the server's directory from here; nothing of one that does not answer.
+    fn with_directory(&self, client: SqlClient, answers: Answers) -> Result<Connected, CheckError> {
+        let Answers { facts, role, health } = answers;
+        let (endpoint, told) = (client.endpoint().clone(), facts.data_directory);
+        let identifier = facts.system_identifier;
+        let seen = self.patience.watch("data directory", &Activity::default(), move |activity| {
+            activity.begin("looking at the data directory".to_owned());
+            let local = identifier.map(|identifier| LocalDirectory::find(&endpoint, told.as_deref(), identifier));
+            let directory = local.as_ref().and_then(LocalDirectory::proven);
+            let owner = directory.and_then(|path| Some(fs::look_at(path).ok()??.owner));
+            (directory.and_then(wal_directory), owner)
+        })?;
+        let (wal_directory, owner) = seen.unwrap_or_else(|silent| {
+            self.reporter.warn(&silent.to_string());
+            (None, None)
+        });
+        let part = ServerPart {
+            endpoint: client.endpoint().to_string(),
+            version: client.version_text().unwrap_or("unknown").to_owned(),
+            role,
+            health,
+            settings: facts.settings,
+            wal_directory,
+            owner,
+        };
+        Ok(Connected { client, part, system_identifier: identifier })
     }
 
     /// Has the server end a segment, and waits for it in the archive.
-    fn trial(
-        &self,
-        repository: &Repository,
-        selected: &SelectedCluster,
-        server: &Connected,
-    ) -> Result<Trial, CheckError> {
-        let Some(limit) = self.options.switch else { return Ok(Trial::NotMade("not tried")) };
+    fn trial(&self, selected: &Arc<Selected>, server: &Connected, limit: Duration) -> Result<Trial, CheckError> {
         if server.part.health.in_recovery {
-            return Ok(Trial::NotMade("a standby ends no segments; check its primary, too"));
+            return Ok(Trial::NotMade(Untried::Standby));
+        }
+        if server.part.is_archiving_off() {
+            return Ok(Trial::NotMade(Untried::ArchivingOff));
         }
         let (end, timeline) = match self.wait(server.client.switch_wal())? {
             Ok(switched) => switched,
-            Err(error) => {
-                return Ok(Trial::Failed {
-                    is_permission_denied: error.is_permission_denied(),
-                    problem: chain(&error),
-                });
-            }
+            Err(error) if error.is_permission_denied() => return Ok(Trial::Denied(cause(error))),
+            Err(error) => return Ok(Trial::Failed(cause(error))),
         };
-        let size = selected.identity.wal_segment_size;
+        let size = selected.cluster.identity.wal_segment_size;
         let segment = WalSegmentName::containing_previous_byte(timeline, end, size);
-        let archive = WalArchive::new(repository, &selected.cluster);
         self.reporter.step(&format!("waiting for segment {segment} to arrive in the archive"));
-        let (watch, deadline) = (Stopwatch::start(), Deadline::after(limit));
-        loop {
-            match archive.look_up(&WalFileName::Segment(segment)) {
-                Ok(Some(_)) => return Ok(Trial::Arrived { segment, took: watch.elapsed() }),
-                Ok(None) if deadline.has_passed() => return Ok(Trial::Missing { segment, waited: limit }),
-                Ok(None) => self.check_cancel()?,
-                Err(error) => return Ok(Trial::Failed { problem: chain(&error), is_permission_denied: false }),
-            }
-            wait(LOOK_EVERY);
-        }
+        self.repository.wait_for(selected, segment, limit)
     }
 }
 
-/// What the server says of itself, and its system identifier, if the role may know it.
-async fn server(client: &SqlClient) -> Result<(ServerPart, Option<SystemIdentifier>), ServerError> {
+/// What the server says of itself.
+struct Answers {
+    facts: ServerFacts,
+    role: String,
+    health: ServerHealth,
+}
+
+async fn answers(client: &SqlClient) -> Result<Answers, ServerError> {
     let facts = client.server_facts(&setting_names()).await?;
     let rights = client.role_rights().await?;
     let health = client.health().await?;
-    let local = match facts.system_identifier {
-        Some(identifier) => LocalDirectory::find(client.endpoint(), facts.data_directory.as_deref(), identifier),
-        None => LocalDirectory::Elsewhere,
-    };
-    let directory = local.proven();
-    let part = ServerPart {
-        endpoint: client.endpoint().to_string(),
-        version: client.version_text().unwrap_or("unknown").to_owned(),
-        role: rights.role,
-        health,
-        settings: facts.settings,
-        wal_directory: directory.and_then(wal_directory),
-        owner: directory.and_then(|path| Some(fs::look_at(path).ok()??.owner)),
-    };
-    Ok((part, facts.system_identifier))
+    Ok(Answers { facts, role: rights.role, health })
 }
 
 fn wal_directory(data_directory: &Path) -> Option<(PathBuf, fs::FileSystemRoom)> {

@@ -1,28 +1,23 @@
-//! What `pgv check` answers, as `--output json` prints it.
-//!
-//! COMPAT: schema version 1. Fields and checks are added, never renamed or removed, while the version stays the same.
+//! What `pgv check` answers, as values.
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::finding::Finding;
+use super::metrics::Metric;
 use crate::repository::ClusterRef;
 
-/// The version of this schema.
-pub const SCHEMA_VERSION: u32 = 1;
-
 /// The whole answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone)]
 pub struct CheckReport {
-    /// Version of this schema: 1.
-    pub schema_version: u32,
     /// When it was looked, by this host's clock.
     pub checked_at: Timestamp,
     /// The configuration file in use.
     pub configuration_file: Option<PathBuf>,
-    /// The cluster, when it was found; as `main/7312345678901234567`.
-    pub cluster: Option<String>,
+    /// The cluster, when it was found.
+    pub cluster: Option<ClusterRef>,
     /// The worst of all.
     pub state: CheckState,
     /// One for each thing that was looked at.
@@ -32,16 +27,14 @@ pub struct CheckReport {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone)]
 pub struct CheckItem {
     /// What.
     pub check: CheckName,
     /// How it is.
     pub state: CheckState,
-    /// What was found, as a clause.
-    pub found: String,
-    /// What to do; absent when all is well.
-    pub advice: Option<String>,
+    /// What was found.
+    pub(crate) finding: Finding,
 }
 
 /// How something is; the later the worse.
@@ -130,23 +123,4 @@ names! {
     History = "history",
     /// Whether server, archive and newest backup are on one timeline.
     Timeline = "timeline",
-}
-
-/// A number, as Prometheus' text format has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Metric {
-    /// Its name; the unit is its last word.
-    pub name: &'static str,
-    /// What it means.
-    #[serde(skip)]
-    pub help: &'static str,
-    /// A label beside the cluster's.
-    pub label: Option<(&'static str, String)>,
-    /// The value.
-    pub value: u64,
-}
-
-/// The cluster as the report names it.
-pub(super) fn cluster_text(cluster: &ClusterRef) -> String {
-    format!("{}/{}", cluster.name, cluster.system_identifier)
 }

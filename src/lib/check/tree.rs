@@ -1,13 +1,15 @@
 //! What a repository holds of a cluster: its backups, its WAL, its histories.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::facts::{BackupFacts, TreeFacts, WalRate};
-use crate::error::chain;
+use super::finding::Unreadable;
 use crate::pg::{TimelineId, WalFileName, WalSegmentName};
 use crate::repository::{
-    ArchiveFacts, BackupId, BackupSpan, Repository, RepositoryError, SelectedCluster, WalArchive, wal_summary,
+    ArchiveFacts, BackupEntry, BackupId, BackupSpan, ClusterRef, Lack, LackSearch, Repository, RepositoryError,
+    SelectedCluster, WalArchive, wal_summary,
 };
 
 /// By how many of the last segments the rate of WAL is measured.
@@ -30,20 +32,22 @@ pub(super) fn tree(
     let listed = repository.backups(cluster)?;
     let begin_problems = repository.begin_problems(cluster)?;
     let wal = ArchiveFacts::gather(&archive, selected.identity.wal_segment_size)?;
+    let lacks = lacks_of(repository, cluster, &listed);
     let is_deleted =
         |id: BackupId| repository.backup_state(cluster, &id).is_ok_and(|state| state.gone || !state.record);
-    let mut unreadable: Vec<String> =
-        wal.unlisted.iter().map(|folder| format!("\"{}\" cannot be listed", folder.folder)).collect();
+    let mut unreadable: Vec<Unreadable> =
+        wal.unlisted.iter().map(|folder| Unreadable::Folder(folder.error.clone())).collect();
     let mut records = Vec::new();
     for entry in listed.into_iter().filter(|entry| !is_deleted(entry.id)) {
         match entry.record {
             Ok(record) => records.push(record),
-            Err(error) => unreadable.push(format!("backup {}: {}", entry.id, chain(&error))),
+            Err(error) => unreadable.push(Unreadable::Backup { id: entry.id, cause: Arc::new(error) }),
         }
     }
     for (id, error) in begin_problems.into_iter().filter(|(id, _)| !is_deleted(*id)) {
-        unreadable.push(format!("backup {id}: {}", chain(&error)));
+        unreadable.push(Unreadable::Backup { id, cause: Arc::new(error) });
     }
+    unreadable.extend(records.iter().filter_map(|record| not_whole(record.id, lacks.get(&record.id)?)));
     let spans: Vec<BackupSpan> = records.iter().map(BackupSpan::of).collect();
     let backups = records.iter().zip(&spans).map(|(record, span)| BackupFacts {
         id: record.id,
@@ -52,6 +56,8 @@ pub(super) fn tree(
         stored_bytes: record.sizes.stored_bytes,
         has_findings: !record.findings.is_empty(),
         missing_wal: wal_summary::missing(&wal, span).len(),
+        lacks: lacks.get(&record.id).and_then(|lacks| lacks.as_ref().ok().cloned()).unwrap_or_default(),
+        are_packs_known: lacks.get(&record.id).is_none_or(|lacks| lacks.is_ok()),
     });
     let last = wal.ranges.keys().next_back().and_then(|timeline| wal.last_segment(*timeline));
     let last_segment = last.map(|segment| (segment, wal.archived_at.get(&segment).copied()));
@@ -63,9 +69,11 @@ pub(super) fn tree(
         .collect();
     missing_histories.sort();
     missing_histories.dedup();
-    let unreadable_histories =
-        wal.unreadable_histories.iter().map(|(timeline, why)| format!("{}.history: {why}", timeline.to_hex()));
-    unreadable.extend(unreadable_histories);
+    let unreadable_histories = wal.unreadable_histories.iter();
+    unreadable.extend(
+        unreadable_histories
+            .map(|(timeline, problem)| Unreadable::History { timeline: *timeline, problem: problem.clone() }),
+    );
     Ok(TreeFacts {
         cluster: cluster.clone(),
         segment_size: wal.segment_size,
@@ -77,6 +85,23 @@ pub(super) fn tree(
         rate: last.and_then(|last| rate(&archive, &wal, last)),
         last_segment,
     })
+}
+
+/// What each backup lacks whose record can be read, or why that cannot be known.
+type Lacks = BTreeMap<BackupId, Result<Vec<Lack>, Arc<RepositoryError>>>;
+
+fn lacks_of(repository: &Repository, cluster: &ClusterRef, listed: &[BackupEntry]) -> Lacks {
+    let mut search = LackSearch::new(repository, cluster);
+    let records = listed.iter().filter_map(|entry| entry.record.as_ref().ok());
+    records.map(|record| (record.id, search.of(record).map_err(Arc::new))).collect()
+}
+
+fn not_whole(id: BackupId, lacks: &Result<Vec<Lack>, Arc<RepositoryError>>) -> Option<Unreadable> {
+    match lacks {
+        Ok(lacks) if lacks.is_empty() => None,
+        Ok(lacks) => Some(Unreadable::NotWhole { id, lacks: lacks.clone() }),
+        Err(error) => Some(Unreadable::Backup { id, cause: error.clone() }),
+    }
 }
 
 /// The rate of WAL, by the last segments without a hole.

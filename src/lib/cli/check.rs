@@ -1,24 +1,22 @@
 //! `pgv check`: the command line of the look at a cluster and its repository.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 
 use super::args::{CommonArgs, OutputFormat, ServerVerbArgs};
+use super::check_text::CheckAnswer;
 use super::context::{Context, Outcome, VerbArgs};
-use super::hints::hints;
 use super::printer::json_answer;
 use super::program::{Program, Verb};
-use super::typed::Typed;
 use super::{check_text, opening};
-use crate::check::{CheckOptions, CheckState, Problem, Thresholds, check, write_metrics};
+use crate::check::{Cause, CheckOptions, CheckState, Thresholds, check, write_metrics};
 use crate::clock::SystemClock;
 use crate::config::Overrides;
 use crate::error::{Classified, chain};
 use crate::report::{Reporter as _, duration_text};
-use crate::repository::{RepositoryError, SelectionError};
 
 /// Says whether backups and archiving of a cluster work, and what to do where they do not
 #[derive(Debug, Clone, Parser)]
@@ -31,6 +29,10 @@ pub(crate) struct CheckArgs {
     /// How long a segment may take to the archive [default: 60s]
     #[arg(long, value_name = "DURATION", conflicts_with = "no_switch", allow_hyphen_values = true)]
     pub(crate) archive_timeout: Option<String>,
+
+    /// How long the server or the repository may leave a question without an answer [default: 30s]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub(crate) stall_timeout: Option<String>,
 
     /// Age of the last good backup from which on there is a warning [default: 8d]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
@@ -76,6 +78,7 @@ impl VerbArgs for CheckArgs {
         overrides.set("check.backup_warning", "--backup-warning", self.backup_warning.as_deref());
         overrides.set("check.backup_critical", "--backup-critical", self.backup_critical.as_deref());
         overrides.set("check.archive_timeout", "--archive-timeout", self.archive_timeout.as_deref());
+        overrides.set("check.stall_timeout", "--stall-timeout", self.stall_timeout.as_deref());
         overrides
     }
 
@@ -91,20 +94,20 @@ impl VerbArgs for CheckArgs {
 /// Runs the verb.
 pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
     let configuration = context.configuration();
-    let repo = configuration.repo()?;
+    let repo = configuration.repo()?.clone();
+    let repository_path = repo.path.clone();
     let settings = configuration.check();
     let switch: Option<Duration> = (!args.no_switch).then_some(settings.archive_timeout);
-    let hints = |error: &(dyn Error + 'static)| hints_of(error, context.typed());
     let connection = opening::connection(configuration, &args.shared.connection, Program::Pgv);
     let options = CheckOptions {
-        repository: opening::open_repository(repo).map_err(|error| Problem::new(&error, hints(&error))),
-        repository_path: repo.path.clone(),
+        open_repository: Box::new(move || opening::open_repository(&repo)),
+        repository_path,
         selection: opening::selection(configuration),
-        connection: connection.map_err(|error| Problem::new(&error, hints(&error))),
+        connection: connection.map_err(|error| -> Cause { Arc::new(error) }),
         configuration_file: configuration.source().map(Path::to_owned),
         switch,
+        stall_timeout: settings.stall_timeout,
         thresholds: Thresholds { backup_warning: settings.backup_warning, backup_critical: settings.backup_critical },
-        hints: &hints,
     };
     let reporter = context.reporter();
     if settings.backup_warning > settings.backup_critical {
@@ -114,14 +117,15 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
             duration_text(settings.backup_critical)
         ));
     }
-    let report = check(&options, &SystemClock, &reporter, context.cancel())?;
+    let report = check(options, &SystemClock, &reporter, context.cancel())?;
     drop(reporter);
+    let answer = CheckAnswer::of(&report, context.typed());
     let text = match args.shared.output.output {
-        _ if args.nagios => check_text::plugin_line(&report),
-        OutputFormat::Text => check_text::render(&report),
-        OutputFormat::Json => json_answer(&report)?,
+        _ if args.nagios => check_text::plugin_line(&answer),
+        OutputFormat::Text => check_text::render(&answer),
+        OutputFormat::Json => json_answer(&answer)?,
     };
-    let written = args.metrics.as_deref().map_or(Ok(()), |path| write_metrics(path, &report));
+    let written = args.metrics.as_deref().map_or(Ok(()), |path| write_metrics(path, &report, settings.stall_timeout));
     if args.nagios && report.state == CheckState::Ok {
         // A plugin says one line: that its numbers are lost, unless there is worse to say.
         written?;
@@ -138,35 +142,4 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
         CheckState::Ok => Outcome::Done,
         CheckState::Unknown | CheckState::Warning | CheckState::Critical => Outcome::NegativeAnswer,
     })
-}
-
-/// The hints of all programs; and here, where a server was asked, it may be the wrong one.
-fn hints_of(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
-    let mut found = hints(error, typed);
-    if let Some(
-        SelectionError::UnknownSystem { .. } | SelectionError::Repository(RepositoryError::OtherSystem { .. }),
-    ) = error.downcast_ref()
-    {
-        found.push("If this server is not the one that is meant: -h, -p or -d reach another.".to_owned());
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pg::SystemIdentifier;
-
-    #[test]
-    fn a_server_of_another_cluster_may_be_the_wrong_one() {
-        let error = SelectionError::Repository(RepositoryError::OtherSystem {
-            cluster: "main".to_owned(),
-            store: "\"/srv/pgv\"".to_owned(),
-            registered: Vec::new(),
-            found: SystemIdentifier::new(7).unwrap(),
-        });
-        let hints = hints_of(&error, &Typed::default());
-        assert!(hints[0].ends_with("pgv init --cluster main --upgraded"), "{hints:?}");
-        assert!(hints[1].contains("-h, -p or -d"), "{hints:?}");
-    }
 }

@@ -20,6 +20,7 @@ mod backup;
 mod backup_from;
 mod check;
 mod check_text;
+mod check_words;
 mod completions;
 mod context;
 mod copy_server;

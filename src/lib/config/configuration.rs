@@ -149,6 +149,8 @@ pub struct CheckSettings {
     pub backup_critical: Duration,
     /// How long a segment may take to the archive.
     pub archive_timeout: Duration,
+    /// How long a question may stay without an answer.
+    pub stall_timeout: Duration,
 }
 
 /// `[restore]`

@@ -57,6 +57,7 @@ pub(super) fn resolve(merged: Merged) -> Result<Configuration, ConfigError> {
         backup_warning: values.required("check.backup_warning", age_below(AGE_LIMIT))?,
         backup_critical: values.required("check.backup_critical", age_below(AGE_LIMIT))?,
         archive_timeout: values.required("check.archive_timeout", duration_below(WAIT_LIMIT))?,
+        stall_timeout: values.required("check.stall_timeout", duration_below(WAIT_LIMIT))?,
     };
     let restore = RestoreSettings {
         tablespace_dir: values.optional("restore.tablespace_dir", absolute_path)?,

@@ -220,6 +220,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "how long pgv check waits for a segment to arrive in the archive"
     ),
     setting!(
+        "check.stall_timeout",
+        "PGV_CHECK_STALL_TIMEOUT",
+        CHECK,
+        Text,
+        Some("30s"),
+        "how long the server or the repository may leave a question of pgv check without an answer"
+    ),
+    setting!(
         "restore.tablespace_dir",
         "PGV_RESTORE_TABLESPACE_DIR",
         RESTORE,

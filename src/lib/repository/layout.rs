@@ -99,6 +99,23 @@ pub(crate) fn backups(cluster: &ClusterRef) -> String {
     format!("{}backups/", tree(cluster))
 }
 
+/// A folder that the writers of a cluster need.
+pub(crate) struct NeededFolder {
+    /// Its path in the store.
+    pub(crate) relative: String,
+    /// Whether it is that of the WAL.
+    pub(crate) is_wal: bool,
+}
+
+/// The folders that the writers of a cluster need, from the outermost on.
+pub(crate) fn folders_of(of: &ClusterRef) -> Vec<NeededFolder> {
+    let wal = wal_timelines(of);
+    let folders = [cluster(&of.name), writers(&of.name), tree(of), histories(of), wal.clone(), backups(of), packs(of)];
+    let needed =
+        |folder: String| NeededFolder { is_wal: folder == wal, relative: folder.trim_end_matches('/').to_owned() };
+    folders.into_iter().map(needed).collect()
+}
+
 /// What to call a document among the objects of its backup.
 pub(crate) fn document(name: &str) -> String {
     format!("documents/{name}")

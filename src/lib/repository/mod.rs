@@ -44,6 +44,7 @@ pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
 pub use file_object::ReadSeek;
+pub(crate) use layout::folders_of;
 pub use lost_wal::LostWal;
 pub use object::{ObjectSpec, Stored};
 pub(crate) use object_reader::HEADER_COPY;

@@ -1,13 +1,16 @@
 //! The server: its settings, its archiver, what waits, its slots, and the room for its WAL.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{age, critical, low_room, ok, unknown, unseen, warning};
-use crate::check::facts::{CheckFacts, ServerPart, Trial};
+use super::{age, critical, item, low_room, ok, unknown, unseen, warning};
+use crate::check::facts::{CheckFacts, ServerPart, TreeFacts, Trial};
+use crate::check::finding::{
+    ArchiverFailure, ArchivingFinding, Behind, Broken, ServerFinding, SettingFinding, SlotFlaw, Untried,
+};
 use crate::check::report::{CheckItem, CheckName, CheckState};
 use crate::pg::setting_value::{is_archiving, is_enough_wal, is_on, is_positive, runs_pgv_archive};
-use crate::report::{bytes_text, duration_text};
-use crate::server::{CHECK_FUNCTIONS, grant_execute};
+use crate::server::SlotFacts;
 
 /// WAL that waits this long is not being archived, or too slowly.
 const WAITING_WARNING: Duration = Duration::from_secs(300);
@@ -19,9 +22,11 @@ const WAITING_COUNT_CRITICAL: u64 = 512;
 const WAL_ROOM_CRITICAL: Duration = Duration::from_secs(4 * 3600);
 /// While all is well, it should outlast a short outage of the repository.
 const WAL_ROOM_WARNING: Duration = Duration::from_secs(3600);
+/// What was written within less says nothing of a rate.
+const UNARCHIVED_SPAN_MIN: Duration = Duration::from_secs(60);
 /// Where no rate is known: percent of the file system.
 const WAL_ROOM_PERCENT: u64 = 5;
-/// An unused slot that keeps more was forgotten.
+/// A slot that keeps more was forgotten, or who uses it does not keep up.
 const SLOT_WARNING: u64 = 1 << 30;
 /// An archive this many segments behind is behind, whatever the server says.
 const BEHIND_SEGMENTS: u64 = 3;
@@ -29,8 +34,7 @@ const BEHIND_SEGMENTS: u64 = 3;
 pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
     let server = match &facts.server {
         Ok(server) => server,
-        Err(problem) => {
-            let advice = problem.advice("Is it running, and is the connection right?");
+        Err(cause) => {
             let unseen_checks = [
                 CheckName::Settings,
                 CheckName::Archiving,
@@ -40,13 +44,17 @@ pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
                 CheckName::Slots,
             ];
             let mut items = unseen(&unseen_checks, CheckName::Server);
-            items.push(critical(CheckName::Server, problem.text.as_str(), advice));
+            items.push(critical(CheckName::Server, ServerFinding::Unreachable(cause.clone())));
             return items;
         }
     };
-    let role = if server.health.in_recovery { "standby" } else { "primary" };
+    let answers = ServerFinding::Answers {
+        endpoint: server.endpoint.clone(),
+        version: server.version.clone(),
+        in_recovery: server.health.in_recovery,
+    };
     vec![
-        ok(CheckName::Server, format!("{}, PostgreSQL {}, {role}", server.endpoint, server.version)),
+        ok(CheckName::Server, answers),
         settings(server),
         archiving(facts, server),
         waiting(server),
@@ -60,44 +68,32 @@ pub(super) fn all(facts: &CheckFacts) -> Vec<CheckItem> {
 struct Rule {
     name: &'static str,
     accepts: fn(&str) -> bool,
-    problem: &'static str,
+    breaks: Broken,
     state: CheckState,
     /// Whether it matters on a standby before that is promoted.
     of_standby: bool,
 }
 
 const RULES: [Rule; 9] = [
-    rule("wal_level", is_enough_wal, "recovery cannot cross its WAL", CheckState::Critical, true),
-    rule("fsync", is_on, "a crash of the host damages the database and its WAL", CheckState::Critical, true),
-    rule("archive_mode", is_archiving, "nothing is archived", CheckState::Critical, false),
-    rule("archive_library", str::is_empty, "archive_command is not run", CheckState::Critical, false),
-    rule("archive_command", is_ours, "WAL does not come to this repository", CheckState::Critical, false),
-    rule("max_wal_senders", is_positive, "no base backup can be streamed", CheckState::Warning, true),
-    rule(
-        "full_page_writes",
-        is_on,
-        "pages torn by a crash stay so; backups of standbys fail",
-        CheckState::Warning,
-        true,
-    ),
-    rule(
-        "archive_timeout",
-        is_positive,
-        "what was committed last waits until a segment is full",
-        CheckState::Warning,
-        false,
-    ),
-    rule("data_checksums", is_on, "pages that the disk changed are not noticed", CheckState::Ok, true),
+    rule("wal_level", is_enough_wal, Broken::Recovery, CheckState::Critical, true),
+    rule("fsync", is_on, Broken::CrashSafety, CheckState::Critical, true),
+    rule("archive_mode", is_archiving, Broken::Archiving, CheckState::Critical, false),
+    rule("archive_library", str::is_empty, Broken::ArchiveCommand, CheckState::Critical, false),
+    rule("archive_command", is_ours, Broken::ThisRepository, CheckState::Critical, false),
+    rule("max_wal_senders", is_positive, Broken::StreamedBackups, CheckState::Warning, true),
+    rule("full_page_writes", is_on, Broken::TornPages, CheckState::Warning, true),
+    rule("archive_timeout", is_positive, Broken::LastCommits, CheckState::Warning, false),
+    rule("data_checksums", is_on, Broken::DamageNoticed, CheckState::Ok, true),
 ];
 
 const fn rule(
     name: &'static str,
     accepts: fn(&str) -> bool,
-    problem: &'static str,
+    breaks: Broken,
     state: CheckState,
     of_standby: bool,
 ) -> Rule {
-    Rule { name, accepts, problem, state, of_standby }
+    Rule { name, accepts, breaks, state, of_standby }
 }
 
 /// The settings that are judged.
@@ -118,127 +114,91 @@ fn settings(server: &ServerPart) -> CheckItem {
         let Some(setting) = server.settings.get(rule.name) else { continue };
         if (rule.accepts)(&setting.value) {
             if setting.pending_restart {
-                notes.push(format!("{} was changed and waits for a restart", rule.name));
+                notes.push(SettingFinding::Waits { name: rule.name });
                 state = state.max(CheckState::Warning);
             }
             continue;
         }
-        let text = format!("{} = '{}': {}", rule.name, setting.value, rule.problem);
+        let breaks = SettingFinding::Breaks { name: rule.name, value: setting.value.clone(), what: rule.breaks };
         if rule.state == CheckState::Ok {
-            notes.push(text)
+            notes.push(breaks)
         } else {
-            problems.push(text)
+            problems.push(breaks)
         }
         state = state.max(rule.state);
     }
     problems.extend(notes);
-    let found = if problems.is_empty() { "none breaks archiving or recovery".to_owned() } else { problems.join("; ") };
-    let advice = "pgv init prints each line, the file that it belongs in, and whether it takes a restart.";
-    let advice = (state != CheckState::Ok).then(|| advice.to_owned());
-    CheckItem { check: CheckName::Settings, state, found, advice }
+    item(CheckName::Settings, state, ServerFinding::Settings(problems))
 }
 
 fn archiving(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
+    use ArchivingFinding::{Arrived, Denied, Failed, Missing};
     let check = CheckName::Archiving;
     match &facts.trial {
-        Trial::Arrived { segment, took } => {
-            ok(check, format!("segment {segment} arrived in {}.{} s", took.as_secs(), took.subsec_millis() / 100))
+        Trial::Arrived { segment, took } => ok(check, Arrived { segment: *segment, took: *took }),
+        Trial::Missing { segment, waited } => critical(check, Missing { segment: *segment, waited: *waited }),
+        Trial::Denied(cause) => unknown(check, Denied { cause: cause.clone(), role: server.role.clone() }),
+        Trial::Failed(cause) => unknown(check, Failed(cause.clone())),
+        Trial::NotMade(why @ Untried::ArchivingOff) => {
+            CheckItem { state: CheckState::Critical, ..untried(facts, server, *why) }
         }
-        Trial::Missing { segment, waited } => {
-            let found = format!("segment {segment} did not arrive within {} s", waited.as_secs());
-            critical(check, found, "The server's log has what pgv-archive said; pg_stat_archiver the last failure.")
-        }
-        Trial::Failed { problem, is_permission_denied: true } => {
-            unknown(check, problem.clone(), format!("{} or look only, with --no-switch", grant(server)))
-        }
-        Trial::Failed { problem, .. } => unknown(check, problem.clone(), "Try again, or look only, with --no-switch."),
-        Trial::NotMade(why) => behind(facts, server, why),
+        Trial::NotMade(why) => untried(facts, server, *why),
     }
-}
-
-/// The SQL that `pgv init` prints, too.
-fn grant(server: &ServerPart) -> String {
-    grant_execute(&CHECK_FUNCTIONS, &format!("\"{}\"", server.role.replace('"', "\"\"")))
 }
 
 /// Without a trial: how far the archive is behind the server.
-fn behind(facts: &CheckFacts, server: &ServerPart, why: &str) -> CheckItem {
+fn untried(facts: &CheckFacts, server: &ServerPart, why: Untried) -> CheckItem {
     let check = CheckName::Archiving;
+    let finding = |behind| ArchivingFinding::Untried { why, behind };
     let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
-    let Some(tree) = tree else {
-        return unknown(check, why, "What is archived cannot be read: see the line of repository.");
-    };
-    let Some(archive_end) = tree.end_lsn else {
-        return critical(check, format!("{why}; no WAL is archived"), "Is archive_command set? pgv init prints it.");
-    };
-    let Some(server_end) = server.health.end_lsn else {
-        let found = format!("{why}; the server does not say where its WAL ends");
-        return unknown(check, found, "A standby says so once it has replayed something.");
-    };
+    let Some(tree) = tree else { return unknown(check, finding(Behind::ArchiveUnread)) };
+    let Some(archive_end) = tree.end_lsn else { return critical(check, finding(Behind::NothingArchived)) };
+    let Some(server_end) = server.health.end_lsn else { return unknown(check, finding(Behind::ServerUnknown)) };
     let bytes = server_end.distance_from(archive_end).unwrap_or_default();
-    let last = tree.last_segment.and_then(|(_, archived)| archived);
-    let stored =
-        last.map_or_else(String::new, |time| format!(", last stored {} ago", duration_text(age(facts.now, time))));
-    let found = format!("{why}; the archive ends {} behind the server{stored}", bytes_text(bytes));
-    let is_old = last.is_none_or(|time| age(facts.now, time) > WAITING_WARNING);
+    let stored = tree.last_segment.and_then(|(_, archived)| archived).map(|time| age(facts.now, time));
+    let is_old = stored.is_none_or(|stored| stored > WAITING_WARNING);
     if bytes > BEHIND_SEGMENTS * tree.segment_size.bytes() && is_old {
-        return critical(
-            check,
-            found,
-            "The server's log has what pgv-archive said; pg_stat_archiver the last failure.",
-        );
+        return critical(check, finding(Behind::Bytes { bytes, stored }));
     }
-    ok(check, found)
+    ok(check, finding(Behind::Bytes { bytes, stored }))
 }
 
 fn archiver(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
     let check = CheckName::Archiver;
     let archiver = &server.health.archiver;
-    let ago = |time| duration_text(age(server.health.now, time));
-    let failed = archiver.last_failed_at.map(|time| {
-        format!("it failed {} ago at {}", ago(time), archiver.last_failed.as_deref().unwrap_or("an unknown file"))
-    });
+    let ago = |time| age(server.health.now, time);
+    let failed =
+        archiver.last_failed_at.map(|time| ArchiverFailure { ago: ago(time), file: archiver.last_failed.clone() });
     // What was archived after the failure mended it; a trial that arrived did, too.
+    let has_arrived = matches!(facts.trial, Trial::Arrived { .. });
     let is_mended = archiver.last_archived_at > archiver.last_failed_at
-        || matches!((&facts.trial, archiver.last_failed_at), (Trial::Arrived { .. }, Some(time))
-            if age(server.health.now, time) > Duration::from_secs(60));
+        || (has_arrived && failed.as_ref().is_some_and(|failed| failed.ago > Duration::from_secs(60)));
     match (failed, archiver.last_archived_at) {
-        (Some(failed), _) if !is_mended => {
-            let advice =
-                "The server's log says why, with pgv-archive's own words; docs/exit-statuses.md has each status.";
-            critical(check, format!("{failed}, and has archived nothing since"), advice)
-        }
-        (failed, Some(time)) => {
-            let before = failed.map_or_else(String::new, |failed| format!("; {failed}, and works again"));
-            ok(check, format!("last archived {} ago{before}", ago(time)))
-        }
+        (Some(failed), _) if !is_mended => critical(check, ArchivingFinding::ArchiverFails(failed)),
+        (failed, Some(time)) => ok(check, ArchivingFinding::Archived { ago: ago(time), failed }),
         // Only one of archive_mode = always would.
-        (_, None) if server.health.in_recovery => ok(check, "a standby, whose archiver has nothing to do"),
-        (_, None) if matches!(facts.trial, Trial::Arrived { .. }) => ok(check, "it has archived that segment alone"),
-        (_, None) => {
-            let found = "it has archived nothing and failed at nothing since its statistics were reset";
-            unknown(check, found, "Without --no-switch, pgv check gives it a segment to archive.")
-        }
+        (_, None) if server.health.in_recovery => ok(check, ArchivingFinding::ArchiverIdle),
+        (_, None) if has_arrived => ok(check, ArchivingFinding::ArchivedTrial),
+        (_, None) => unknown(check, ArchivingFinding::ArchiverUntried),
     }
 }
 
 fn waiting(server: &ServerPart) -> CheckItem {
     let check = CheckName::WaitingWal;
     let Some(waiting) = server.health.waiting else {
-        return unknown(check, "the role may not see what waits", grant(server));
+        return unknown(check, ArchivingFinding::WaitingUnseen { role: server.role.clone() });
     };
+    let count = waiting.count;
     let oldest = waiting.oldest.map(|time| age(server.health.now, time)).unwrap_or_default();
-    if waiting.count == 0 {
-        return ok(check, "nothing waits to be archived");
-    }
-    let found = format!("{} files wait, the oldest for {}", waiting.count, duration_text(oldest));
-    let advice = "Is the archiver failing (see there), or is the repository slower than the WAL comes?";
-    if oldest >= WAITING_CRITICAL || waiting.count >= WAITING_COUNT_CRITICAL {
-        critical(check, found, advice)
-    } else if oldest >= WAITING_WARNING || waiting.count >= WAITING_COUNT_WARNING {
-        warning(check, found, advice)
+    let finding = ArchivingFinding::Waiting { count, oldest };
+    if count == 0 {
+        ok(check, finding)
+    } else if oldest >= WAITING_CRITICAL || count >= WAITING_COUNT_CRITICAL {
+        critical(check, finding)
+    } else if oldest >= WAITING_WARNING || count >= WAITING_COUNT_WARNING {
+        warning(check, finding)
     } else {
-        ok(check, found)
+        ok(check, finding)
     }
 }
 
@@ -248,64 +208,71 @@ fn is_piling_up(facts: &CheckFacts, server: &ServerPart) -> bool {
     is_bad(&archiver(facts, server)) || is_bad(&waiting(server)) || matches!(facts.trial, Trial::Missing { .. })
 }
 
+/// How long so much room lasts in `pg_wal`: at the rate of what was archived, or of what should have been since.
+fn lasts(facts: &CheckFacts, server: &ServerPart, tree: &TreeFacts, available_bytes: u64) -> Option<Duration> {
+    let archived = tree.rate.and_then(|rate| rate.lasts(available_bytes, tree.segment_size.bytes()));
+    let seconds = unarchived(facts, server, tree).and_then(|(bytes, span)| {
+        let seconds = (u128::from(available_bytes) * u128::from(span.as_secs())).checked_div(u128::from(bytes))?;
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)))
+    });
+    archived.into_iter().chain(seconds).min()
+}
+
+/// How much the server wrote since the archive got its last, and in how long. None while that is just now and the
+/// archiver does not fail: what waits is then being archived.
+fn unarchived(facts: &CheckFacts, server: &ServerPart, tree: &TreeFacts) -> Option<(u64, Duration)> {
+    let bytes = server.health.end_lsn?.distance_from(tree.end_lsn?)?;
+    let stored = age(facts.now, tree.last_segment?.1?);
+    let stands_still = stored >= UNARCHIVED_SPAN_MIN || server.health.archiver.fails();
+    stands_still.then(|| (bytes, stored.max(UNARCHIVED_SPAN_MIN)))
+}
+
 fn wal_room(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
     let check = CheckName::WalRoom;
     let Some((path, room)) = &server.wal_directory else {
-        let advice = "Run pgv check on the database host, with a role that has pg_read_all_settings.";
-        return unknown(check, "where pg_wal is cannot be seen from here", advice);
+        return unknown(check, ServerFinding::WalDirectoryUnseen);
     };
     let tree = facts.tree.as_ref().and_then(|tree| tree.as_ref().ok());
-    let lasts = tree.and_then(|tree| tree.rate?.lasts(room.available_bytes, tree.segment_size.bytes()));
-    let free = format!("{} free at \"{}\"", bytes_text(room.available_bytes), path.display());
+    let available_bytes = room.available_bytes;
+    let lasts = tree.and_then(|tree| lasts(facts, server, tree, available_bytes));
     let is_piling_up = is_piling_up(facts, server);
-    let found = match lasts {
-        Some(lasts) if is_piling_up => {
-            format!("{free}, full in {} at the present rate: WAL is not leaving it", duration_text(lasts))
-        }
-        Some(lasts) => format!("{free}, enough for {} if archiving stopped", duration_text(lasts)),
-        None => free,
-    };
-    let advice = "A full pg_wal stops the server. Mend archiving, drop unused slots, or enlarge the file system; \
-                  never remove files from pg_wal by hand.";
-    let percent = room.available_bytes.saturating_mul(100) / room.total_bytes.max(1);
+    let percent = available_bytes.saturating_mul(100) / room.total_bytes.max(1);
     let sooner = |limit| lasts.is_some_and(|lasts| lasts < limit);
     let has_rate = tree.is_some_and(|tree| tree.rate.is_some());
-    let is_low = tree.is_some_and(|tree| room.available_bytes < low_room(tree.segment_size))
+    let is_low = tree.is_some_and(|tree| available_bytes < low_room(tree.segment_size))
         || (!has_rate && percent < WAL_ROOM_PERCENT);
-    let is_full = tree.is_some_and(|tree| room.available_bytes < tree.segment_size.bytes());
+    let is_full = tree.is_some_and(|tree| available_bytes < tree.segment_size.bytes());
+    let finding = ServerFinding::WalRoom { path: path.clone(), available_bytes, lasts, is_piling_up };
     if is_full || (is_piling_up && (sooner(WAL_ROOM_CRITICAL) || is_low)) {
-        critical(check, found, advice)
+        critical(check, finding)
     } else if is_piling_up || sooner(WAL_ROOM_WARNING) || is_low {
-        warning(check, found, advice)
+        warning(check, finding)
     } else {
-        ok(check, found)
+        ok(check, finding)
     }
 }
 
 fn slots(server: &ServerPart) -> CheckItem {
     let check = CheckName::Slots;
     let slots = &server.health.slots;
-    let status = |slot: &&crate::server::SlotFacts, word: &str| slot.wal_status.as_deref() == Some(word);
-    let describe = |slot: &crate::server::SlotFacts| {
-        let use_text = if slot.active { "in use" } else { "not in use" };
-        format!("\"{}\" ({use_text}) keeps {}", slot.name, bytes_text(slot.kept_bytes.unwrap_or_default()))
-    };
-    if let Some(lost) = slots.iter().find(|slot| status(slot, "lost")) {
-        let advice = format!("Who used it must be made anew. SELECT pg_drop_replication_slot('{}');", lost.name);
-        return warning(check, format!("\"{}\" has lost WAL that it should keep", lost.name), advice);
-    }
-    let largest = slots.iter().max_by_key(|slot| (!slot.active, slot.kept_bytes));
-    let Some(largest) = largest else { return ok(check, "there are none") };
-    let kept = largest.kept_bytes.unwrap_or_default();
     let room = server.wal_directory.as_ref().map(|(_, room)| room.available_bytes);
-    let advice = format!("If nobody will use it any more: SELECT pg_drop_replication_slot('{}');", largest.name);
-    let found = describe(largest);
-    if room.is_some_and(|room| kept > room) && !largest.active {
-        return critical(check, format!("{found}, more than the file system has left"), advice);
+    let flaws = slots.iter().filter_map(|slot| Some((slot.clone(), slot_flaw(slot, room)?)));
+    let mut wrong: Vec<(SlotFacts, SlotFlaw)> = flaws.collect();
+    wrong.sort_by_key(|(_, flaw)| Reverse(*flaw));
+    match wrong.first() {
+        None => ok(check, ServerFinding::Slots(slots.clone())),
+        Some((_, SlotFlaw::KeepsMoreThanRoom)) => critical(check, ServerFinding::WrongSlots(wrong)),
+        Some(_) => warning(check, ServerFinding::WrongSlots(wrong)),
     }
-    if kept > SLOT_WARNING && !largest.active {
-        return warning(check, found, advice);
+}
+
+/// Who uses a slot may be stuck: that it is in use is no excuse.
+fn slot_flaw(slot: &SlotFacts, room: Option<u64>) -> Option<SlotFlaw> {
+    let kept = slot.kept_bytes.unwrap_or_default();
+    match slot.wal_status.as_deref() {
+        Some("lost") => Some(SlotFlaw::Lost),
+        _ if room.is_some_and(|room| kept > room) => Some(SlotFlaw::KeepsMoreThanRoom),
+        Some("unreserved") => Some(SlotFlaw::MayLose),
+        _ => (kept > SLOT_WARNING).then_some(SlotFlaw::KeepsMuch),
     }
-    let all: Vec<String> = slots.iter().map(describe).collect();
-    ok(check, all.join("; "))
 }

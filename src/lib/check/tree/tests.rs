@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::codec::CompressionLevel;
+use crate::error::chain;
 use crate::pg::Lsn;
 use crate::pg::testing::{segment_size, wal_segment};
 use crate::repository::testing::{TestRepository, with_real_cluster_in_memory};
@@ -56,6 +57,7 @@ fn expire(test: &TestRepository, backup: &BackupRecord) {
     let note = BackupNote { id: backup.id, host: "one".to_owned(), set: backup.stop_time, reason: "test".to_owned() };
     test.repository.mark_backup(&test.cluster, BackupMark::Gone, &note, &test.writer).unwrap();
     test.repository.delete_object(&test.repository.record_key(&test.cluster, &backup.id).unwrap()).unwrap();
+    test.repository.delete_object(&test.repository.pack_key(&test.cluster, &backup.id, 0).unwrap()).unwrap();
     let segment = WalSegmentName::containing(TimelineId::FIRST, backup.start_lsn, segment_size());
     let key = test.repository.wal_key(&test.cluster, &WalFileName::Segment(segment)).unwrap();
     test.repository.delete_object(&key).unwrap();
@@ -81,12 +83,12 @@ fn missing(seen: &TreeFacts) -> Vec<(BackupId, usize)> {
 
 #[test]
 fn what_is_deleted_while_it_is_looked_at_is_no_fault() {
-    for before in ["/record", "/begin", "/wal/", "/history"] {
+    for before in ["/record", "/begin", "/needs", "/packs/", "/wal/", "/history"] {
         let test = Arc::new(with_real_cluster_in_memory());
         let (old, new) = (back_up(&test, 2), back_up(&test, 5));
         let deleting = test.clone();
         let seen = seen(&test, before, move || expire(&deleting, &old));
-        assert_eq!(seen.unreadable, Vec::<String>::new(), "before {before}");
+        assert!(seen.unreadable.is_empty(), "before {before}: {seen:?}");
         assert_eq!(missing(&seen), [(new.id, 0)], "before {before}");
     }
 }
@@ -102,6 +104,22 @@ fn what_is_finished_while_it_is_looked_at_lacks_nothing() {
     }
 }
 
+/// Whoever is to mend it must know what is wrong with it.
+#[test]
+fn a_folder_that_cannot_be_listed_is_named_with_the_cause() {
+    let test = Arc::new(with_real_cluster_in_memory());
+    let backup = back_up(&test, 2);
+    let segment = WalFileName::Segment(WalSegmentName::containing(TimelineId::FIRST, backup.start_lsn, segment_size()));
+    let path = test.root().join(test.repository.wal_key(&test.cluster, &segment).unwrap().as_str());
+    let folder = path.parent().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder).unwrap();
+    let seen = seen(&test, "/wal/", || {});
+    let [Unreadable::Folder(cause)] = &seen.unreadable[..] else { panic!("{seen:?}") };
+    let (text, name) = (chain(cause), folder.file_name().unwrap().to_str().unwrap());
+    assert!(text.starts_with("could not list \"") && text.contains(name) && cause.source().is_some(), "{text}");
+}
+
 #[test]
 fn what_is_damaged_stays_a_fault() {
     let test = Arc::new(with_real_cluster_in_memory());
@@ -109,5 +127,26 @@ fn what_is_damaged_stays_a_fault() {
     let path = test.root().join(test.repository.record_key(&test.cluster, &old.id).unwrap().as_str());
     std::fs::write(path, b"nothing of ours").unwrap();
     let seen = seen(&test, "/wal/", || {});
-    assert!(seen.unreadable.len() == 1 && seen.unreadable[0].contains(&old.id.to_string()), "{seen:?}");
+    assert!(matches!(&seen.unreadable[..], [Unreadable::Backup { id, .. }] if *id == old.id), "{seen:?}");
+}
+
+/// A record alone is no backup: what it needs must be there, too.
+#[test]
+fn a_backup_without_its_packs_or_its_root_is_not_good() {
+    for lost in ["packs/{id}/00000000", "backups/{id}/root", "backups/{id}/needs"] {
+        let test = Arc::new(with_real_cluster_in_memory());
+        let (old, new) = (back_up(&test, 2), back_up(&test, 5));
+        let tree = test.root().join(format!("main/{}", test.cluster.system_identifier));
+        std::fs::remove_file(tree.join(lost.replace("{id}", &new.id.to_string()))).unwrap();
+        let seen = seen(&test, "/wal/", || {});
+        let good: Vec<BackupId> =
+            seen.backups.iter().filter(|backup| backup.is_good()).map(|backup| backup.id).collect();
+        assert_eq!(good, [old.id], "{lost}: {seen:?}");
+        let told = match &seen.unreadable[..] {
+            [Unreadable::NotWhole { id, .. }] => !lost.ends_with("needs") && *id == new.id,
+            [Unreadable::Backup { id, .. }] => lost.ends_with("needs") && *id == new.id,
+            _ => false,
+        };
+        assert!(told, "{lost}: {seen:?}");
+    }
 }

@@ -4,6 +4,7 @@
 //! An error that shows another one in its place (`#[error(transparent)]`) hides it from the chain: `inside` knows them.
 
 mod backup;
+mod check;
 mod configuration;
 mod copy;
 mod expire;
@@ -56,6 +57,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     }
     let of_modules = [
         backup::hint,
+        check::hint,
         configuration::hint,
         expire::hint,
         init::hint,

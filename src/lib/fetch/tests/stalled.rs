@@ -43,7 +43,7 @@ fn waiting_between_tries_is_no_stall() {
 /// Takes its time for each answer.
 struct Slow;
 
-const EACH: Duration = Duration::from_millis(150);
+const EACH: Duration = Duration::from_millis(400);
 
 impl Around for Slow {
     fn around<'a, T: Send + 'a>(&'a self, _: StoreCall<'a>, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T> {

@@ -90,7 +90,13 @@ impl<'a> LackSearch<'a> {
         Self { repository, cluster, stored: BTreeMap::new() }
     }
 
-    /// What a backup lacks, of which the table of packs was read.
+    /// What a backup lacks. Without its table of packs nobody knows what it needs: that is an error.
+    pub(crate) fn of(&mut self, record: &BackupRecord) -> Result<Vec<Lack>, RepositoryError> {
+        let needs = self.repository.backup_needs(self.cluster, record)?;
+        self.with_needs(record, &needs)
+    }
+
+    /// The same, where its table of packs was read.
     pub(crate) fn with_needs(
         &mut self,
         record: &BackupRecord,
