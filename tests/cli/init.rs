@@ -43,6 +43,10 @@ fn the_first_run_creates_everything_and_the_second_says_so() {
     for text in ["Repository", "created, id", "Cluster \"main\" registered", &identifier, "PostgreSQL 15", "16.0 MiB"] {
         assert!(first.stdout.contains(text), "{text}\n{first}");
     }
+    // The control file says which functions a role of few rights needs on that version.
+    for line in ["  CREATE ROLE pgv LOGIN REPLICATION;", "pg_catalog.pg_backup_start(text,boolean)"] {
+        assert!(first.stdout.contains(line), "{line}\n{first}");
+    }
     let (root, config) = (host.folder.join("repo"), host.folder.join(".config/pgv/pgv.toml"));
     assert_eq!((mode(&root), mode(&config), mode(config.parent().unwrap())), (0o700, 0o600, 0o700));
     let text = std::fs::read_to_string(&config).unwrap();
@@ -57,7 +61,8 @@ fn the_first_run_creates_everything_and_the_second_says_so() {
     assert!(text.contains("\nid = \""), "{text}");
 
     let second = host.sh(INIT).success();
-    for text in ["is there already", "is registered already, since", "in use"] {
+    assert!(!second.stdout.contains("CREATE ROLE"), "{second}");
+    for text in ["is there already", "is registered already, since", "in use", "\"role_sql\" of --output json"] {
         assert!(second.stdout.contains(text), "{text}\n{second}");
     }
     assert!(!second.stdout.contains("needs these lines"), "{second}");

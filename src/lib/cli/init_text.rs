@@ -66,7 +66,8 @@ fn what_was_done(text: &mut String, report: &InitReport) {
 fn what_is_missing(text: &mut String, report: &InitReport) {
     let server = &report.server;
     let findings = &server.findings;
-    match (server.asked, findings.is_empty()) {
+    let (optional, missing): (Vec<&Finding>, _) = findings.iter().partition(|one| one.need == Need::Optional);
+    match (server.asked, missing.is_empty()) {
         (true, true) => text.push_str("\nThe server is set up: nothing is missing.\n"),
         (false, true) => text.push_str("\nThe server was not asked; nothing seems to be missing.\n"),
         (true, false) => text.push_str("\nWhat the server still lacks:\n\n"),
@@ -74,31 +75,53 @@ fn what_is_missing(text: &mut String, report: &InitReport) {
             text.push_str("\nThe server was not asked. It needs this, unless its configuration has it already:\n\n")
         }
     }
-    if !findings.is_empty() {
-        text.push_str(&overview(findings));
+    if !missing.is_empty() {
+        text.push_str(&overview(&missing));
     }
-    lines_by_file(text, findings);
-    sql(text, findings);
+    if !optional.is_empty() {
+        text.push_str("\nIt may have besides, as you like:\n\n");
+        text.push_str(&overview(&optional));
+    }
+    // Apart: whoever copies what is needed does not take what is not.
+    lines_by_file(text, &missing, "Put");
+    sql(text, &missing, "Run");
     other_commands(text, findings);
-    let role = escaped(server.role.as_deref().unwrap_or_default());
-    if report.cluster.registered == Registered::Before && !server.role_sql.is_empty() {
-        // Nothing is missing: it was offered when the cluster was registered.
-        let _ = write!(
+    lines_by_file(text, &optional, "If you like, put");
+    sql(text, &optional, "If you like, run");
+    smaller_role(text, report);
+}
+
+/// The SQL of a role that may do no more than backups need; once, when the cluster is registered.
+fn smaller_role(text: &mut String, report: &InitReport) {
+    const NEED_LESS: &str = "A role of its own, in SQL, in the database that it will\nconnect to (postgres):";
+    let server = &report.server;
+    if server.role_sql.is_empty() {
+        return;
+    }
+    let superuser = server.role.as_deref().map(|role| format!("\"{}\"", escaped(role)));
+    let is_first = report.cluster.registered != Registered::Before;
+    let _ = match (&superuser, is_first) {
+        (Some(role), true) => {
+            write!(text, "\nRole {role} is a superuser, and backups need less. {NEED_LESS}\n\n")
+        }
+        (None, true) => write!(text, "\nBackups need a role, and no superuser. {NEED_LESS}\n\n"),
+        // It was offered before.
+        (Some(role), false) => write!(
             text,
-            "\nBackups run as the superuser \"{role}\". The SQL of a role with less is in \"role_sql\" of --output json.\n"
-        );
-    } else if !server.role_sql.is_empty() {
-        let _ = write!(
-            text,
-            "\nRole \"{role}\" is a superuser, and backups need less. A role of its own, in SQL, in the database that it will\n\
-             connect to (postgres):\n\n"
-        );
+            "\nBackups run as the superuser {role}. The SQL of a role with less is in \"role_sql\" of --output json.\n"
+        ),
+        (None, false) => {
+            text.push_str("\nThe SQL of a role for backups is in \"role_sql\" of --output json.\n");
+            Ok(())
+        }
+    };
+    if is_first {
         server.role_sql.iter().for_each(|line| indented(text, line));
     }
 }
 
-fn overview(findings: &[Finding]) -> String {
-    let row = |finding: &Finding| {
+fn overview(findings: &[&Finding]) -> String {
+    let row = |finding: &&Finding| {
         let need = match finding.need {
             Need::Required => "required",
             Need::Advised => "advised",
@@ -121,7 +144,7 @@ fn overview(findings: &[Finding]) -> String {
 }
 
 /// The lines for configuration files, together by file.
-fn lines_by_file(text: &mut String, findings: &[Finding]) {
+fn lines_by_file(text: &mut String, findings: &[&Finding], put: &str) {
     let mut by_file: BTreeMap<Option<&Path>, Vec<&Finding>> = BTreeMap::new();
     for finding in findings.iter().filter(|finding| finding.line.is_some() && finding.command.is_none()) {
         by_file.entry(finding.file.as_deref()).or_default().push(finding);
@@ -130,7 +153,7 @@ fn lines_by_file(text: &mut String, findings: &[Finding]) {
         let file = file.map_or("postgresql.conf (its place is not shown to this role)".to_owned(), quoted);
         let restart = findings.iter().any(|finding| finding.action == FindingAction::Restart);
         let then = if restart { "restart the server" } else { "reload the server (SELECT pg_reload_conf();)" };
-        let _ = write!(text, "\nPut into {file}, then {then}:\n\n");
+        let _ = write!(text, "\n{put} into {file}, then {then}:\n\n");
         for finding in findings {
             let _ = writeln!(text, "  # {}: {}", finding.what, escaped(&finding.reason));
             indented(text, finding.line.as_deref().unwrap_or_default());
@@ -139,8 +162,8 @@ fn lines_by_file(text: &mut String, findings: &[Finding]) {
 }
 
 /// The commands for psql.
-fn sql(text: &mut String, findings: &[Finding]) {
-    let commands: Vec<&Finding> = findings
+fn sql(text: &mut String, findings: &[&Finding], run: &str) {
+    let commands: Vec<&&Finding> = findings
         .iter()
         .filter(|finding| finding.command.is_some() && finding.action != FindingAction::Offline)
         .collect();
@@ -154,7 +177,7 @@ fn sql(text: &mut String, findings: &[Finding]) {
         (false, true) => ", then reload it (SELECT pg_reload_conf();)",
         (false, false) => "",
     };
-    let _ = write!(text, "\nRun in SQL, as a superuser, in the database that pgv connects to{then}:\n\n");
+    let _ = write!(text, "\n{run} in SQL, as a superuser, in the database that pgv connects to{then}:\n\n");
     for finding in commands {
         let _ = writeln!(text, "  -- {}: {}", finding.what, escaped(&finding.reason));
         indented(text, finding.command.as_deref().unwrap_or_default());

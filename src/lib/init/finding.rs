@@ -35,7 +35,7 @@ pub enum Need {
     Required,
     /// They work, and are worth less.
     Advised,
-    /// A choice with a price.
+    /// A choice with a price: nothing is missing without it.
     Optional,
 }
 

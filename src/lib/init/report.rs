@@ -96,6 +96,7 @@ pub struct InitServer {
     pub archive_command: String,
     /// What it lacks; nothing when all is well.
     pub findings: Vec<Finding>,
-    /// SQL that makes a role with the rights that backups need and no others, when it was asked as a superuser.
+    /// SQL that makes a role with the rights that backups need and no others, when it was asked as a superuser or not at
+    /// all.
     pub role_sql: Vec<String>,
 }

@@ -57,10 +57,11 @@ pub(super) fn assess(state: &ServerState) -> Vec<Finding> {
     findings
 }
 
-/// SQL that makes a role with the rights that backups and `pgv check` need and no others; none when there is no need for one.
+/// SQL that makes a role with the rights that backups and `pgv check` need and no others; none when there is no need for
+/// one. There may be of a server that was not asked.
 pub fn create_role_sql(state: &ServerState) -> Vec<String> {
-    let is_superuser = state.rights.as_ref().is_some_and(|rights| rights.superuser);
-    if !is_superuser || state.has_proposed_role {
+    let has_enough = state.rights.as_ref().is_some_and(|rights| !rights.superuser);
+    if has_enough || state.has_proposed_role {
         return Vec::new();
     }
     let nothing = RoleRights {
@@ -115,7 +116,7 @@ fn needed(rights: &RoleRights, state: &ServerState) -> Vec<Right> {
     needed.push(right(rights.begin_backups, "direct backups", Optional, BEGIN_BACKUPS, sql));
     if has_configuration_outside(state) {
         let may_read = grant_execute(&["pg_read_binary_file(text, bigint, bigint, boolean)"], &role);
-        let held = rights.read_server_files && rights.read_binary_file;
+        let held = rights.reads_files();
         let sql = format!("GRANT pg_read_server_files TO {role}; {may_read}");
         needed.push(right(held, "pg_read_server_files", Optional, READ_FILES, sql));
     }

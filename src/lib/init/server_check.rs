@@ -32,7 +32,7 @@ pub fn assess(state: &ServerState, command: &ArchiveCommand) -> Vec<Finding> {
 
 fn expectations<'a>(state: &ServerState, command: &'a str) -> Vec<Expectation<'a>> {
     use FindingAction::{Reload, Restart};
-    use Need::{Advised, Required};
+    use Need::{Advised, Optional, Required};
     let expect =
         |name, wanted, action, need, reason, accepts| Expectation { name, wanted, action, need, reason, accepts };
     let own_command: &dyn Fn(&str) -> bool = &runs_pgv_archive;
@@ -48,10 +48,15 @@ fn expectations<'a>(state: &ServerState, command: &'a str) -> Vec<Expectation<'a
         let reason = "with a library set, the server does not run archive_command";
         expectations.push(expect("archive_library", "", Reload, Required, reason, &str::is_empty));
     }
+    if state.version.get() >= 17 {
+        expectations.push(expect("summarize_wal", "on", Reload, Optional, SUMMARIES, &is_on));
+    }
     expectations
 }
 
 const AN_IDLE_SERVER: &str = "without it, what was last committed reaches the repository only when a segment is full";
+
+const SUMMARIES: &str = "nothing in pgv uses it yet; pg_basebackup --incremental needs it";
 
 /// Whether the value in force will do, and the one in the files too, for that is what the next restart brings.
 fn judge(state: &ServerState, expected: &Expectation<'_>) -> Option<Finding> {

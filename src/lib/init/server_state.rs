@@ -9,7 +9,7 @@ use crate::pg::{ControlFile, DatabaseState, PgMajorVersion, config_value, parse_
 use crate::server::{FileSetting, RoleRights, ServerError, ServerFacts, ServerSetting, SqlClient};
 
 /// The settings that are judged.
-pub(super) const JUDGED_SETTINGS: [&str; 7] = [
+pub(super) const JUDGED_SETTINGS: [&str; 8] = [
     "wal_level",
     "archive_mode",
     "archive_command",
@@ -17,6 +17,7 @@ pub(super) const JUDGED_SETTINGS: [&str; 7] = [
     "archive_timeout",
     "max_wal_senders",
     "full_page_writes",
+    "summarize_wal",
 ];
 
 /// The file that `ALTER SYSTEM` writes; it goes before every other.

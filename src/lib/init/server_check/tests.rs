@@ -50,6 +50,7 @@ fn good(version: u32) -> ServerState {
         ("archive_timeout", "60"),
         ("max_wal_senders", "10"),
         ("full_page_writes", "on"),
+        ("summarize_wal", "on"),
     ] {
         settings.insert(name.to_owned(), setting(value));
     }
@@ -108,6 +109,7 @@ fn each_setting_has_its_line_file_and_action() {
         ("archive_timeout", "0", format!("0 -> archive_timeout = 60s @ {CONFIG} (Reload, Advised)")),
         ("max_wal_senders", "0", format!("0 -> max_wal_senders = 10 @ {CONFIG} (Restart, Required)")),
         ("full_page_writes", "off", format!("off -> full_page_writes = on @ {CONFIG} (Reload, Advised)")),
+        ("summarize_wal", "off", format!("off -> summarize_wal = on @ {CONFIG} (Reload, Optional)")),
     ] {
         let mut state = good(17);
         state.settings.insert(name.to_owned(), setting(value));
@@ -122,10 +124,12 @@ fn each_setting_has_its_line_file_and_action() {
 
 #[test]
 fn settings_that_a_version_lacks_are_not_asked_for() {
-    for (version, expected) in [(14, 0), (15, 1), (16, 1), (17, 1)] {
-        let mut state = good(version);
-        state.settings.insert("archive_library".to_owned(), setting("x"));
-        assert_eq!(found(&state).len(), expected, "{version}");
+    for (name, value, since) in [("archive_library", "x", 15), ("summarize_wal", "off", 17)] {
+        for version in 13..=18 {
+            let mut state = good(version);
+            state.settings.insert(name.to_owned(), setting(value));
+            assert_eq!(found(&state).len(), usize::from(version >= since), "{name} {version}");
+        }
     }
 }
 
@@ -233,6 +237,8 @@ fn a_role_is_given_what_it_lacks_and_no_more() {
 fn a_superuser_is_offered_a_smaller_role_once() {
     let mut state = good(15);
     let sql = create_role_sql(&state);
+    // Of a server that is not asked, the version is known all the same.
+    assert_eq!(create_role_sql(&ServerState { rights: None, ..state.clone() }), sql);
     assert_eq!(sql[0], "CREATE ROLE pgv LOGIN REPLICATION;");
     assert!(!sql.iter().any(|line| line.starts_with("ALTER ROLE")), "{sql:?}");
     assert!(sql.iter().any(|line| line.starts_with("-- optional")), "{sql:?}");
