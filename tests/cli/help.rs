@@ -74,5 +74,14 @@ fn completions_are_shell_text_and_pages_are_written_for_everybody() {
         assert!(names.lines().any(|line| line == format!("{name}.1")), "{names}");
     }
     host.sh("pgv man pgv-restor").expect_code(2).expect_stderr("Did you mean \"pgv-restore\"?");
-    host.sh("pgv man --dir nowhere").expect_code(4).expect_stderr("nowhere");
+    host.sh("touch page");
+    for (directory, error, hint) in [
+        ("no/where", "No such file or directory", "Make it first: mkdir -p no/where"),
+        ("page", "Not a directory", "Name a directory."),
+    ] {
+        let refused = host.sh(&format!("pgv man --dir {directory}")).expect_code(4).expect_stderr(hint);
+        let line = format!("could not write the manual pages into \"{directory}\": {error}");
+        refused.expect_stderr(&line);
+    }
+    host.sh("$(pgv man --dir no/where 2>&1 | sed -n 's/.*mkdir/mkdir/p') && pgv man --dir no/where").success();
 }

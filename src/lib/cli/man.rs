@@ -1,13 +1,13 @@
 //! `pgv man`: the manual pages of all programs, made from their command lines.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
 use super::context::{Context, Outcome, VerbArgs};
 use super::program::{Program, Verb, program_command};
-use crate::error::Classified;
-use crate::fs::StagedFile;
+use crate::error::{Classified, ErrorClass};
+use crate::fs::{FileError, StagedFile};
 
 /// Prints the manual page of a program, or writes all of them into a directory
 #[derive(Debug, Clone, Parser)]
@@ -26,6 +26,21 @@ const EXAMPLES: &str = "\
 Examples:
   pgv man pgv-restore | man -l -
   pgv man --dir /usr/local/share/man/man1";
+
+/// Pages that cannot be written. The names under which they are staged say nothing to anybody.
+#[derive(Debug, thiserror::Error)]
+#[error("could not write the manual pages into \"{}\"", directory.display())]
+pub(crate) struct PagesNotWritten {
+    pub(crate) directory: PathBuf,
+    #[source]
+    pub(crate) source: std::io::Error,
+}
+
+impl Classified for PagesNotWritten {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::of_io(&self.source)
+    }
+}
 
 impl VerbArgs for ManArgs {
     const VERB: Verb = Verb::Man;
@@ -46,10 +61,8 @@ pub(crate) fn run(args: ManArgs, context: &Context) -> Result<Outcome, Box<dyn C
         // Pages are for everybody, unlike all else that is written.
         rustix::process::umask(0o022.into());
         for (name, command) in pages {
-            let target = dir.join(format!("{name}.1"));
-            let mut file = StagedFile::create_beside(&target, 0o644)?;
-            file.write_all(render(command).as_bytes())?;
-            file.replace(&target)?;
+            write(&dir.join(format!("{name}.1")), &render(command))
+                .map_err(|error| PagesNotWritten { directory: dir.clone(), source: error.source })?;
         }
         return Ok(Outcome::Done);
     }
@@ -61,6 +74,12 @@ pub(crate) fn run(args: ManArgs, context: &Context) -> Result<Outcome, Box<dyn C
     };
     context.printer().answer(&render(command.clone()))?;
     Ok(Outcome::Done)
+}
+
+fn write(path: &Path, page: &str) -> Result<(), FileError> {
+    let mut file = StagedFile::create_beside(path, 0o644)?;
+    file.write_all(page.as_bytes())?;
+    file.replace(path)
 }
 
 /// Every page there is: the programs, and the verbs that have no program of their own.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::OutputFormat;
-use super::printer::{OutputError, json_answer};
+use super::printer::{OutputError, escaped, json_answer};
 use super::typed::Typed;
 use crate::pg::{ClearScope, RecoveryMode, RecoveryTarget};
 use crate::recovery_conf::{ClearPlan, WritePlan};
@@ -190,6 +190,5 @@ impl ClearAnswer<'_> {
 
 /// A path on one line, so that the rest of it can be no line of its own.
 fn shown(path: &Path) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    path.display().to_string().chars().map(escape).collect()
+    escaped(&path.display().to_string())
 }

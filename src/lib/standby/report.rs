@@ -229,3 +229,23 @@ pub fn follower_of<'s>(survey: &'s Survey, facts: &ReplicationFacts) -> Option<(
     let name = receiver.application_name.as_ref();
     by_slot.or_else(|| name.and_then(|name| only(&|follower| follower.application_name.as_ref() == Some(name))))
 }
+
+#[cfg(test)]
+mod tests {
+    /// Whoever reads the JSON finds each word that it may meet.
+    #[test]
+    fn every_code_is_documented() {
+        let document = include_str!("../../../docs/json.md");
+        let section = document.split("\n## ").find(|section| section.starts_with("pgv-standby\n")).unwrap();
+        let mut codes = 0;
+        for source in [include_str!("report.rs"), include_str!("reason.rs")] {
+            let arms = source.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" => \""));
+            // Sentences are for people.
+            for (variant, code) in arms.filter(|(_, code)| !code.contains(' ')) {
+                assert!(section.contains(&format!("`{code}`")), "{variant} is \"{code}\", which docs/json.md has not");
+                codes += 1;
+            }
+        }
+        assert!(codes > 20, "{codes}");
+    }
+}

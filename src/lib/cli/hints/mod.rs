@@ -10,6 +10,7 @@ mod copy;
 mod expire;
 mod init;
 mod inside;
+mod man;
 mod old_wal;
 mod recovery_conf;
 mod repository;
@@ -61,6 +62,7 @@ fn hints_of_one(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
         configuration::hint,
         expire::hint,
         init::hint,
+        man::hint,
         recovery_conf::hint,
         repository::hint,
         restore::hint,
