@@ -78,13 +78,17 @@ impl WalReader {
                 break;
             };
             header.check(start, self.run.last.map(|last| last.lsn), self.format.major)?;
-            let crc = crc32c::crc32c(rest);
-            let mut content = ContentDecoder::of(&header, self.format.major);
-            if let Some(content) = &mut content {
-                content.feed(rest);
-            }
+            header.check_crc(start, crc32c::crc32c(rest))?;
             taken += rest.len();
-            self.complete(start, &header, crc, content, end.saturating_add(rest.len() as u64), sink)?;
+            let end = end.saturating_add(rest.len() as u64);
+            // Most records say nothing of interest: nothing is made and moved for them.
+            match ContentDecoder::of(&header, self.format.major) {
+                None => self.hand_out(start, &header, WalContent::Other, end, sink)?,
+                Some(mut decoder) => {
+                    decoder.feed(rest);
+                    self.hand_out(start, &header, decoder.content_of(start, &header)?, end, sink)?;
+                }
+            }
         }
         Ok(taken)
     }
@@ -107,7 +111,15 @@ impl WalReader {
     /// With the last byte of an open record read.
     fn close(&mut self, end: u64, sink: &mut impl FnMut(WalRecord)) -> Result<(), WalFault> {
         match std::mem::replace(&mut self.phase, Phase::Between) {
-            Phase::Rest(open) => self.complete(open.start, &open.header, open.crc, open.content, end, sink),
+            Phase::Rest(open) => {
+                let OpenRecord { start, header, crc, content, .. } = *open;
+                header.check_crc(start, crc)?;
+                let content = match content {
+                    Some(decoder) => decoder.content_of(start, &header)?,
+                    None => WalContent::Other,
+                };
+                self.hand_out(start, &header, content, end, sink)
+            }
             other => {
                 self.phase = other;
                 Ok(())
@@ -115,21 +127,15 @@ impl WalReader {
         }
     }
 
-    fn complete(
+    /// With all of a record read and its CRC right.
+    fn hand_out(
         &mut self,
         start: Lsn,
         header: &RecordHeader,
-        crc: u32,
-        content: Option<ContentDecoder>,
+        content: WalContent,
         end: u64,
         sink: &mut impl FnMut(WalRecord),
     ) -> Result<(), WalFault> {
-        header.check_crc(start, crc)?;
-        let (resource_manager, info) = (header.resource_manager, header.info);
-        let content = match content {
-            Some(decoder) => decoder.finish().ok_or(WalFault::Content { record: start, resource_manager, info })?,
-            None => WalContent::Other,
-        };
         let out_of_range = WalFault::OutOfRange { record: start };
         let unit = if header.is_switch() { self.format.segment() } else { ALIGNMENT };
         let end = end.checked_next_multiple_of(unit).and_then(Lsn::new).ok_or(out_of_range)?;
@@ -146,8 +152,8 @@ impl WalReader {
             timeline: self.timeline_of(start),
             xid: Some(header.xid).filter(|xid| *xid != 0),
             total_bytes: header.total_bytes,
-            resource_manager,
-            info,
+            resource_manager: header.resource_manager,
+            info: header.info,
             content,
         });
         self.expect_record(end.get());
@@ -171,6 +177,14 @@ impl WalReader {
 
     fn timeline_of(&self, lsn: Lsn) -> TimelineId {
         self.page_timeline.unwrap_or_else(|| self.path.timeline_at(lsn))
+    }
+}
+
+impl ContentDecoder {
+    /// What a record says of which all was fed, or that it is not laid out as it should be.
+    fn content_of(self, record: Lsn, header: &RecordHeader) -> Result<WalContent, WalFault> {
+        let RecordHeader { resource_manager, info, .. } = *header;
+        self.finish().ok_or(WalFault::Content { record, resource_manager, info })
     }
 }
 
