@@ -108,7 +108,8 @@ fn what_is_no_server_is_named_and_waited_for_no_longer_than_the_deadline() {
         let line = outcome.stdout.lines().find(|line| line.starts_with(&format!("  {name} ")));
         assert!(line.is_some_and(|line| line.contains(problem)), "{name}: {line:?}\n{outcome}");
     }
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    let silent = rows.iter().filter(|(_, _, problem)| *problem == "no answer within 1s").count();
+    assert!(took.as_secs_f64() < silent as f64, "one after the other: {took:?}");
 }
 
 /// Welcome, and a row of two gigabytes as the answer to the first question.

@@ -668,13 +668,13 @@ fn silence(scene: &mut Scene) {
     let took_by_many = begun.elapsed();
     scene.streaming.signal(Signal::CONT);
     many.expect(Some("s0"), &[]);
-    assert!(took_by_many < Duration::from_secs(2), "{took_by_many:?}");
+    assert!(took_by_many < Duration::from_secs(3), "one after the other: {took_by_many:?}");
     let slowest = many.0["nodes"].as_array().unwrap().iter().map(|node| node["probe_seconds"].as_f64().unwrap());
-    assert!(slowest.fold(0.0, f64::max) < 1.1, "{:#}", many.0);
+    assert!(slowest.fold(0.0, f64::max) < 1.5, "{:#}", many.0);
     report.expect(Some("s2"), &[("s1", &["unreachable"])]);
     let message = report.node("s1")["reasons"][0]["message"].as_str().unwrap();
     assert_eq!(message, "no answer within 1s");
-    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(2), "{took:?}");
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
 }
 
 fn without_primary(scene: &mut Scene) {
