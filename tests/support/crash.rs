@@ -88,7 +88,7 @@ impl Moments {
         if !was_running {
             self.lasts = moment;
         } else if moment > self.lasts * 9 / 10 {
-            self.lasts = self.lasts * 11 / 10;
+            self.lasts = self.lasts * 3 / 2;
         }
         was_running
     }
