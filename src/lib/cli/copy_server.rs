@@ -7,17 +7,29 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::front_door::is_executable;
-use super::typed::server_program;
+use super::typed::{server_program, version_of};
 use crate::fs::{self, PathFacts};
 use crate::pg::shell_quote;
-use crate::restore::RestorePlan;
 use crate::restore::start::{ServerPrograms, Settled, StartReport, pg_ctl_options};
+use crate::restore::{ConfigurationPlace, RestorePlan};
 
 /// LIMIT: ports that are tried for a copy beside its original.
 const PORTS_TRIED: usize = 100;
 /// LIMIT: bytes of the path of a socket's directory; with its name, the system takes 107.
 const SOCKET_FOLDER_BYTES_MAX: usize = 88;
 const SOCKETS: &str = "unix_socket_directories";
+/// Where servers listen whose configuration names no place: PostgreSQL's own, and that of Debian's packages.
+const DEFAULT_PORT: u16 = 5432;
+const DEFAULT_SOCKETS: &str = "/tmp, /var/run/postgresql";
+
+/// Where a server lies, and where it would listen.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    directory: &'a Path,
+    version: Option<u32>,
+    port: Option<u16>,
+    sockets: Option<&'a str>,
+}
 
 /// The server of a restored directory.
 #[derive(Debug, Clone)]
@@ -47,7 +59,35 @@ impl CopyServer {
         programs: Option<&ServerPrograms>,
         failed_ports: &[u16],
     ) -> Self {
-        let version = Some(plan.record.major_version.get());
+        let recorded = |name| plan.record.setting(name);
+        let places = Places {
+            directory: &plan.directory,
+            version: Some(plan.record.major_version.get()),
+            port: recorded("port").and_then(|port| port.parse().ok()),
+            sockets: recorded(SOCKETS),
+        };
+        Self::at(&places, command_line, programs, failed_ports)
+    }
+
+    /// That of a directory of which only its own files are known, whose configuration lies there.
+    pub(super) fn of_directory(directory: &Path, configuration: &ConfigurationPlace) -> Self {
+        let found = |name| configuration.settings.get(name).map(String::as_str);
+        let places = Places {
+            directory,
+            version: version_of(directory),
+            port: Some(found("port").and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_PORT)),
+            sockets: found(SOCKETS),
+        };
+        Self::at(&places, &configuration.command_line, None, &[])
+    }
+
+    fn at(
+        places: &Places<'_>,
+        command_line: &[(String, String)],
+        programs: Option<&ServerPrograms>,
+        failed_ports: &[u16],
+    ) -> Self {
+        let &Places { directory, version, port: own_port, sockets } = places;
         // A directory of server programs need not have clients.
         let program = |name: &str| match programs.map(|programs| programs.path(name)).filter(|path| is_executable(path))
         {
@@ -59,25 +99,22 @@ impl CopyServer {
             settings.retain(|(setting, _)| setting != name);
             settings.push((name.to_owned(), value.to_owned()));
         };
-        let recorded = |name| plan.record.setting(name);
-        let recorded_port = recorded("port").and_then(|port| port.parse().ok());
-        let other_port =
-            recorded_port.and_then(|port| other_port(port, recorded(SOCKETS).unwrap_or_default(), failed_ports));
+        let other_port = own_port.and_then(|port| other_port(port, sockets.unwrap_or(DEFAULT_SOCKETS), failed_ports));
         if let Some(port) = other_port {
             replace("port", &port.to_string());
         }
-        let other_folder = recorded(SOCKETS).and_then(|folders| other_socket_folder(folders, &plan.directory));
+        let other_folder = sockets.and_then(|folders| other_socket_folder(folders, directory));
         if let Some(folder) = &other_folder {
             replace(SOCKETS, folder);
         }
-        let folders = other_folder.as_deref().or(recorded(SOCKETS)).unwrap_or_default();
+        let folders = other_folder.as_deref().or(sockets).unwrap_or_default();
         Self {
             settings,
-            log: log_place(&plan.directory),
-            port: other_port.or(recorded_port),
+            log: log_place(directory),
+            port: other_port.or(own_port),
             socket_directory: socket_folders(folders).next().map(PathBuf::from),
             settled: None,
-            directory: plan.directory.clone(),
+            directory: directory.to_owned(),
             pg_ctl: program("pg_ctl"),
             psql: program("psql"),
         }

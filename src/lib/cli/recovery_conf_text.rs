@@ -5,10 +5,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::OutputFormat;
+use super::copy_server::CopyServer;
 use super::printer::{OutputError, escaped, json_answer};
 use super::typed::Typed;
 use crate::pg::{ClearScope, RecoveryMode, RecoveryTarget};
 use crate::recovery_conf::{ClearPlan, WritePlan};
+use crate::restore::ConfigurationPlace;
 
 /// The answer to `--write`, and to a call that only shows.
 pub(crate) struct WriteAnswer<'a> {
@@ -105,9 +107,15 @@ impl WriteAnswer<'_> {
         if let Some(removed) = &plan.removed_signal_file {
             text += &format!("removed {}\n", shown(removed));
         }
-        let start = match &plan.data_directory {
-            Some(directory) if plan.has_main_file => self.typed.pg_ctl(directory, "start"),
-            _ => "start the server".to_owned(),
+        let configured = plan
+            .data_directory
+            .as_ref()
+            .and_then(|directory| Some((directory, ConfigurationPlace::in_directory(directory)?)));
+        let start = match configured {
+            Some((directory, configuration)) => {
+                self.typed.other(&CopyServer::of_directory(directory, &configuration).start_command())
+            }
+            None => "start the server".to_owned(),
         };
         text += &format!("next: {start}  ({})\n", self.what_follows());
         text

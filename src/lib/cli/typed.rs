@@ -78,10 +78,15 @@ impl Typed {
 
     /// The command that starts or stops the server of a data directory.
     pub(crate) fn pg_ctl(&self, directory: &Path, action: &str) -> String {
-        let version = read_at_most(&directory.join("PG_VERSION"), VERSION_FILE_BYTES_MAX).unwrap_or_default();
-        let version: Option<u32> = String::from_utf8_lossy(&version).trim().parse().ok();
-        self.other(&format!("{} -D {} {action}", server_program(version, "pg_ctl"), shell_quote(&shown(directory))))
+        let program = server_program(version_of(directory), "pg_ctl");
+        self.other(&format!("{program} -D {} {action}", shell_quote(&shown(directory))))
     }
+}
+
+/// The version of a data directory.
+pub(crate) fn version_of(directory: &Path) -> Option<u32> {
+    let version = read_at_most(&directory.join("PG_VERSION"), VERSION_FILE_BYTES_MAX).unwrap_or_default();
+    String::from_utf8_lossy(&version).trim().parse().ok()
 }
 
 /// A program of a server's version, where Debian has it, else by its name alone.

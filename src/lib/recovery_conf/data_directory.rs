@@ -67,7 +67,7 @@ impl DataDirectory {
         if self.has_main_file()? { read_config_file(&self.path.join(MAIN_FILE)).map(Some) } else { Ok(None) }
     }
 
-    pub(super) fn has_main_file(&self) -> Result<bool, FileError> {
+    fn has_main_file(&self) -> Result<bool, FileError> {
         fs::is_present(&self.path.join(MAIN_FILE))
     }
 

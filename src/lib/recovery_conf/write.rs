@@ -51,8 +51,6 @@ pub struct WritePlan {
     pub signal_file: PathBuf,
     /// A signal file that goes.
     pub removed_signal_file: Option<PathBuf>,
-    /// Whether the server finds its `postgresql.conf` there: with Debian's packages it lies elsewhere.
-    pub has_main_file: bool,
     /// The timeline that stays as it was.
     pub kept_timeline: Option<RecoveryTargetTimeline>,
     /// What the person should know.
@@ -75,7 +73,6 @@ pub fn plan_print(options: &RecoveryConfOptions) -> Result<WritePlan, RecoveryCo
         lines: shown_lines(&settings)?,
         signal_file: PathBuf::from(settings.mode.signal_file()),
         removed_signal_file: None,
-        has_main_file: false,
         kept_timeline: None,
         warnings: no_target_warning(&settings).into_iter().collect(),
         settings,
@@ -104,7 +101,6 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
             None
         }
     };
-    let has_main_file = directory.has_main_file()?;
     let mut settings = options.settings.clone();
     // Where the other files are not known, they may set any target.
     settings.unset_targets = main_entries.as_deref().map_or(EXCLUSIVE_TARGET_SETTINGS.to_vec(), foreign_targets);
@@ -135,7 +131,6 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
         lines: shown_lines(&settings)?,
         signal_file: directory.path().join(settings.mode.signal_file()),
         removed_signal_file: has_other_signal.then_some(other_signal_file),
-        has_main_file,
         kept_timeline,
         warnings,
         new_text: apply_recovery_settings(&text, &settings)?,

@@ -3,6 +3,7 @@
 //! INVARIANT: a restored server reads no configuration of its original: what lay outside is put below
 //! [`OUTSIDE_FOLDER`], what is not stored is written anew, and the command line names each file.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +12,7 @@ use super::error::RestoreError;
 use super::includes::resolved;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
-use crate::pg::{ConfigEntry, ConfigEntryKind, config_lines, parse_config};
+use crate::pg::{ConfigEntry, ConfigEntryKind, config_lines, config_value, parse_config};
 use crate::repository::{BackupRecord, ClusterRef, DocumentKind, Repository};
 use crate::server::read_config_file;
 
@@ -25,11 +26,19 @@ pub(super) const FILES: [(&str, &str); 3] =
     [("config_file", MAIN_FILE), ("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")];
 /// Settings of a configuration file that lead a restored server to its original's places.
 const LEADING_AWAY: [&str; 4] = ["data_directory", "hba_file", "ident_file", "external_pid_file"];
+/// The settings that say where a server listens.
+const PLACES: [&str; 2] = ["port", "unix_socket_directories"];
+/// LIMIT: folders below each other in which a `postgresql.conf` is looked for.
+const FOLDERS_DEEP_MAX: usize = 12;
+
 /// Where the configuration of the restored server lies.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ConfigurationPlace {
     /// Settings for the command line of `postgres`; empty when the data directory has all that it needs.
     pub command_line: Vec<(String, String)>,
+    /// Where its own files say that it listens; empty when that is known by the backup.
+    #[serde(skip)]
+    pub settings: BTreeMap<&'static str, String>,
 }
 
 impl ConfigurationPlace {
@@ -40,29 +49,80 @@ impl ConfigurationPlace {
             "config_file" => (name, usual, main.clone()),
             _ => (name, usual, place_of(plan, name, usual)),
         });
-        let is_usual = places.iter().all(|(_, usual, place)| *place == plan.directory.join(usual));
-        let leads_away = [&main, &plan.directory.join(AUTO_FILE)]
-            .into_iter()
-            .any(|file| entries_of(file).unwrap_or_default().iter().any(|entry| is_set(entry, &LEADING_AWAY)));
-        let mut command_line = Vec::new();
-        if is_usual && !leads_away {
-            return Self { command_line };
-        }
-        let mut add = |name: &str, value: String| command_line.push((name.to_owned(), value));
-        // On Debian the file itself says where production's data directory is, so everything is said here.
-        add("data_directory", plan.directory.display().to_string());
-        for (name, _, place) in &places {
-            add(name, place.display().to_string());
-        }
-        for name in ["port", "unix_socket_directories"] {
-            if let Some(value) = plan.record.setting(name) {
-                add(name, value.to_owned());
-            }
-        }
-        // Its original's is not its own, and an empty one the server cannot open.
-        add("external_pid_file", plan.directory.join("external.pid").display().to_string());
-        Self { command_line }
+        let recorded = |name| plan.record.setting(name).map(str::to_owned);
+        let command_line = command_line(&plan.directory, &places, &recorded);
+        Self { command_line, settings: BTreeMap::new() }
     }
+
+    /// Where that of a directory lies which was restored before, or came by other means; none when it has no
+    /// `postgresql.conf` that is known from here.
+    pub fn in_directory(directory: &Path) -> Option<Self> {
+        let outside = directory.join(OUTSIDE_FOLDER);
+        let mut found = Vec::new();
+        find_main_files(&outside, FOLDERS_DEEP_MAX, &mut found);
+        let main = match found.as_slice() {
+            [only] => only.clone(),
+            _ => Some(directory.join(MAIN_FILE)).filter(|file| matches!(fs::is_present(file), Ok(true)))?,
+        };
+        let is_there = |path: &PathBuf| matches!(fs::is_present(path), Ok(true));
+        let places = FILES.map(|(name, usual)| match name {
+            "config_file" => (name, usual, main.clone()),
+            _ => {
+                let candidates = [main.with_file_name(usual), outside.join(usual)];
+                let place = candidates.into_iter().find(is_there).unwrap_or_else(|| directory.join(usual));
+                (name, usual, place)
+            }
+        });
+        let entries: Vec<ConfigEntry> =
+            [&main, &directory.join(AUTO_FILE)].into_iter().filter_map(|file| entries_of(file)).flatten().collect();
+        let value = |name: &str| Some(String::from_utf8_lossy(config_value(&entries, name)?).into_owned());
+        let settings = PLACES.into_iter().filter_map(|name| Some((name, value(name)?))).collect();
+        Some(Self { command_line: command_line(directory, &places, &value), settings })
+    }
+}
+
+/// The `postgresql.conf` files below a folder, which holds whole paths.
+fn find_main_files(folder: &Path, deep: usize, found: &mut Vec<PathBuf>) {
+    for entry in fs::sorted_entries(folder).unwrap_or_default() {
+        let path = folder.join(&entry.name);
+        if entry.name == MAIN_FILE && !entry.is_directory {
+            found.push(path);
+        } else if let (true, Some(deeper)) = (entry.is_directory, deep.checked_sub(1)) {
+            find_main_files(&path, deeper, found);
+        }
+    }
+}
+
+/// What the command line of the server must say of its files, which lie there.
+fn command_line(
+    directory: &Path,
+    places: &[(&str, &str, PathBuf); 3],
+    setting: &dyn Fn(&'static str) -> Option<String>,
+) -> Vec<(String, String)> {
+    let is_usual = places.iter().all(|(_, usual, place)| *place == directory.join(usual));
+    let main = places.iter().find(|(name, ..)| *name == "config_file").map(|(.., place)| place.clone());
+    let leads_away = main
+        .into_iter()
+        .chain([directory.join(AUTO_FILE)])
+        .any(|file| entries_of(&file).unwrap_or_default().iter().any(|entry| is_set(entry, &LEADING_AWAY)));
+    let mut command_line = Vec::new();
+    if is_usual && !leads_away {
+        return command_line;
+    }
+    let mut add = |name: &str, value: String| command_line.push((name.to_owned(), value));
+    // On Debian the file itself says where production's data directory is, so everything is said here.
+    add("data_directory", directory.display().to_string());
+    for (name, _, place) in places {
+        add(name, place.display().to_string());
+    }
+    for name in PLACES {
+        if let Some(value) = setting(name) {
+            add(name, value);
+        }
+    }
+    // Its original's is not its own, and an empty one the server cannot open.
+    add("external_pid_file", directory.join("external.pid").display().to_string());
+    command_line
 }
 
 /// The main file of the restored server: where its original's was, if the backup has it.
