@@ -176,6 +176,46 @@ fn a_crash_before_the_clear_is_no_second_recovery() {
     assert!(!auto_text(&copy.data).contains("recovery_target"));
 }
 
+/// A copy that was opened goes on from there: a target behind it is refused, and one that was written all the same, by
+/// hand or by an older pgv, is taken out again with its signal file.
+#[test]
+fn a_copy_that_was_opened_gets_no_earlier_target() {
+    let scene = Scene::new(PgVersion::V15, "conf-opened");
+    let mut copy = scene.copy();
+    scene.conf(&["--write", "--target-name", "before the release", "--target-action", "promote"]).success();
+    let with_target = auto_text(&copy.data);
+    assert_eq!(copy.start_and_settle(), Settled::Open);
+    copy.query("INSERT INTO ledger VALUES (2001, 'since')");
+    copy.stop();
+    let opened = auto_text(&copy.data);
+    let refused = |options: &[&str]| {
+        let outcome = scene.conf(options).expect_code(3);
+        let outcome = outcome.expect_stderr("was opened for writing (pg_control says \"shut down\"");
+        assert_eq!(auto_text(&copy.data), opened);
+        assert!(!copy.data.join("recovery.signal").exists());
+        outcome.stderr.clone()
+    };
+    for options in [&["--target-name", "before the release"] as &[_], &["--target-time", "2026-11-20 14:30:00+00"]] {
+        let said = refused(&[&["--write"], options].concat());
+        assert!(said.contains(" -D ") && said.contains(" --delta --target-"), "{said}");
+    }
+    // Nor without the marks of a copy, by the time alone.
+    scene.conf(&["--clear", "--everything"]).success();
+    scene
+        .conf(&["--write", "--target-time", "2026-11-20 14:30:00+00"])
+        .expect_code(3)
+        .expect_stderr("--delta --target-time");
+
+    // What an older one wrote: PostgreSQL refuses it, and so does it no more once it is cleared.
+    scene.folder.write("copy/postgresql.auto.conf", with_target);
+    scene.folder.write("copy/recovery.signal", "");
+    assert!(matches!(copy.start_and_settle(), Settled::Ended(_)), "log:\n{}", copy.log());
+    let cleared = scene.conf(&["--clear"]).success();
+    assert!(cleared.stdout.contains("recovery.signal: the server starts as it was"), "{cleared}");
+    assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+    assert_eq!(copy.query("SELECT count(*) FROM ledger WHERE id = 2001"), "1");
+}
+
 /// `--clear` must never stop the server: no status above 125, whatever it meets and whoever asks it to end.
 #[test]
 fn clear_never_has_a_status_that_stops_the_server() {

@@ -23,6 +23,8 @@ impl Scene {
         let cluster = TestCluster::builder(version, &folder).create();
         let programs = folder.make(name);
         let config = folder.write(format!("{name}/pgv.toml"), "[[repo]]\nurl = \"/srv/pgv\"\n");
+        // What a recovery has yet to begin from.
+        folder.write("primary/backup_label", "");
         let scene = Self { cluster, programs, config, folder };
         let fetch = scene.folder.write("fetch", FETCH);
         scene.install("pgv-fetch", &fetch);

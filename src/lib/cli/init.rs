@@ -20,7 +20,7 @@ use crate::init::{
     ArchiveCommand, ClusterFacts, FindingAction, InitCluster, InitError, InitReport, InitRepository, InitServer,
     Registration, RegistrationOptions, assess, check_configuration_places, create_role_sql, register,
 };
-use crate::pg::{ClearScope, clear_recovery_settings, shell_quote};
+use crate::pg::{has_switched_off, shell_quote};
 use crate::repository::ClusterName;
 use crate::server::{ConnectError, SqlClient};
 
@@ -184,7 +184,7 @@ fn two_of_one_system(
 /// Whether archiving was switched off there by a restore.
 fn is_switched_off(directory: &Path) -> bool {
     let text = read_at_most(&directory.join("postgresql.auto.conf"), AUTO_CONF_BYTES_MAX).unwrap_or_default();
-    clear_recovery_settings(&text, ClearScope::Recovery) != clear_recovery_settings(&text, ClearScope::Everything)
+    has_switched_off(&text)
 }
 
 /// The cluster that was named, else the only configured one, else "main".

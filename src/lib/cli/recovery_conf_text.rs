@@ -56,6 +56,7 @@ struct ClearJson<'a> {
     file: String,
     changed: bool,
     removed_settings: &'a [String],
+    removed_signal_file: Option<String>,
     warnings: &'a [String],
 }
 
@@ -177,6 +178,7 @@ impl ClearAnswer<'_> {
             file: self.plan.file.to_string_lossy().into_owned(),
             changed: self.plan.changes_anything(),
             removed_settings: &self.plan.removed_settings,
+            removed_signal_file: self.plan.removed_signal_file.as_ref().map(|path| path.to_string_lossy().into_owned()),
             warnings: &self.plan.warnings,
         }
     }
@@ -192,7 +194,11 @@ impl ClearAnswer<'_> {
             (ClearScope::Recovery, _) | (_, true) => "",
             _ => "the values of the configuration count again, from the next start on\n",
         };
-        format!("{verb} from {file}: {removed}\n{what_counts}")
+        let signal_file = match &self.plan.removed_signal_file {
+            Some(path) => format!("{verb} {}: the server starts as it was before it was written\n", shown(path)),
+            None => String::new(),
+        };
+        format!("{verb} from {file}: {removed}\n{signal_file}{what_counts}")
     }
 }
 

@@ -86,6 +86,7 @@ pub use recovery_end_command::{LongCommandError, chained_end_command, end_comman
 pub use recovery_settings::{
     ALL_TARGET_SETTINGS, ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
     RestoredArchiving, WalReadAhead, apply_recovery_settings, clear_recovery_settings, foreign_targets,
+    has_recovery_settings, has_switched_off,
 };
 pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,

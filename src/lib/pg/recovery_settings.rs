@@ -268,6 +268,16 @@ pub fn clear_recovery_settings(text: &[u8], scope: ClearScope) -> Vec<u8> {
     remove_settings(&cleared, &ALL_TARGET_SETTINGS)
 }
 
+/// Whether the text of `postgresql.auto.conf` has the settings of a recovery between our marks.
+pub fn has_recovery_settings(text: &[u8]) -> bool {
+    RECOVERY_MARKS.remove_from(text) != text
+}
+
+/// Whether it has, between our marks, what a restore switches off: archiving, or what makes a copy harmful.
+pub fn has_switched_off(text: &[u8]) -> bool {
+    [ARCHIVING_MARKS, HARMLESS_MARKS].iter().any(|marks| marks.remove_from(text) != text)
+}
+
 impl Marks {
     fn around(&self, lines: &str) -> String {
         format!("{}\n{lines}{}\n", self.begin, self.end)

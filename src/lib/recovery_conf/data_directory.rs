@@ -6,13 +6,18 @@ use std::time::Duration;
 use super::RecoveryConfError;
 use crate::clock::Clock;
 use crate::fs::{self, FileError};
-use crate::pg::{ConfigEntry, ControlFile, PgMajorVersion, PgVersionError, RecoveryMode};
-use crate::server::{CONFIG_FILE_BYTES_MAX, ConfigFilesError, read_config_file, running_postmaster};
+use crate::pg::{ConfigEntry, ControlFile, DatabaseState, PgMajorVersion, PgVersionError, RecoveryMode};
+use crate::server::{
+    CONFIG_FILE_BYTES_MAX, ConfigFilesError, ControlFileReadError, read_config_file, read_control_file,
+    running_postmaster,
+};
 
 const VERSION_FILE: &str = "PG_VERSION";
 /// LIMIT: bytes of PG_VERSION; it holds one number.
 const VERSION_FILE_BYTES_MAX: u64 = 64;
 const MAIN_FILE: &str = "postgresql.conf";
+/// What a backup has until a recovery begins from it.
+const LABEL_FILE: &str = "backup_label";
 /// The file that PostgreSQL reads last and `ALTER SYSTEM` writes.
 pub(super) const AUTO_FILE: &str = "postgresql.auto.conf";
 
@@ -90,15 +95,26 @@ impl DataDirectory {
         if fs::is_present(&path)? { Err(RecoveryConfError::RecoveryConf { path }) } else { Ok(()) }
     }
 
-    pub(super) fn refuse_signal_files(&self) -> Result<(), RecoveryConfError> {
-        for mode in [RecoveryMode::Targeted, RecoveryMode::Standby] {
-            let path = self.path.join(mode.signal_file());
-            // A link counts wherever it leads: the server would follow it.
-            if fs::look_at(&path)?.is_some() {
-                return Err(RecoveryConfError::SignalFile { path });
-            }
+    /// The control file of a directory that a server had open for writing when it was stopped, crashed or copied: it
+    /// goes on from there, and never back. `None` for a backup, and for what recovers or follows.
+    pub(super) fn opened(&self) -> Result<Option<ControlFile>, ControlFileReadError> {
+        if fs::look_at(&self.path.join(LABEL_FILE))?.is_some() {
+            return Ok(None);
         }
-        Ok(())
+        let was_open = |control: &ControlFile| match control.state {
+            DatabaseState::ShutDown
+            | DatabaseState::ShuttingDown
+            | DatabaseState::InCrashRecovery
+            | DatabaseState::InProduction => true,
+            DatabaseState::Startup | DatabaseState::ShutDownInRecovery | DatabaseState::InArchiveRecovery => false,
+        };
+        Ok(read_control_file(&self.path)?.filter(was_open))
+    }
+
+    /// A signal file. A link counts wherever it leads: the server would follow it.
+    pub(super) fn signal_file(&self, mode: RecoveryMode) -> Result<Option<PathBuf>, FileError> {
+        let path = self.path.join(mode.signal_file());
+        Ok(fs::look_at(&path)?.map(|_| path))
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
-use crate::pg::{LongCommandError, PgVersionError, RecoverySettingsError};
+use crate::pg::{
+    DatabaseState, LongCommandError, Lsn, PgVersionError, RecoverySettingsError, RecoveryTarget, TimelineId,
+};
 
 /// Why recovery configuration cannot be written or cleared.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,29 @@ pub enum RecoveryConfError {
         /// The file.
         path: PathBuf,
     },
+    /// A server never goes back to where it has been.
+    #[error(
+        "data directory \"{}\" was opened for writing (pg_control says \"{state}\"; checkpoint at {lsn} on timeline \
+         {timeline}): no server recovers in it to {target}", path.display()
+    )]
+    Opened {
+        /// The directory.
+        path: PathBuf,
+        /// What its control file says of it.
+        state: DatabaseState,
+        /// Where recovery would begin.
+        lsn: Lsn,
+        /// On which timeline.
+        timeline: TimelineId,
+        /// What was asked for.
+        target: RecoveryTarget,
+    },
+    /// What it would do to a server that was opened nobody knows but who wrote it.
+    #[error("\"{}\" exists in a directory that was opened for writing, and pgv has no settings there that go with it", path.display())]
+    ForeignSignalFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// With ours before it the user's command is too long.
     #[error(transparent)]
     LongCommand(#[from] LongCommandError),
@@ -74,7 +99,9 @@ impl Classified for RecoveryConfError {
             Self::NoDataDirectory { .. }
             | Self::ServerRuns { .. }
             | Self::RecoveryConf { .. }
-            | Self::SignalFile { .. } => ErrorClass::Refused,
+            | Self::SignalFile { .. }
+            | Self::Opened { .. }
+            | Self::ForeignSignalFile { .. } => ErrorClass::Refused,
             Self::Version { .. } => ErrorClass::Unsupported,
             Self::Owner { .. } => ErrorClass::PermissionDenied,
             Self::LongCommand(error) => error.class(),

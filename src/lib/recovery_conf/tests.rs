@@ -16,6 +16,10 @@ use crate::pg::{
 const CLOCK: FixedClock = FixedClock(Timestamp::UNIX_EPOCH);
 const OURS: &str = "/usr/bin/pgv-recovery-conf --clear -D .";
 
+const RECOVERING: &[u8] = include_bytes!("../../../tests/data/postgres-15/pg_control-in-recovery");
+/// Of a server that was shut down.
+const OPENED: &[u8] = include_bytes!("../../../tests/data/postgres-15/pg_control");
+
 /// The least that counts as a data directory.
 struct Scene(tempfile::TempDir);
 
@@ -23,7 +27,12 @@ impl Scene {
     fn new() -> Self {
         let scene = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(scene.path("global")).unwrap();
-        scene.put("global/pg_control", "").put("PG_VERSION", "15\n")
+        scene.control(RECOVERING).put("PG_VERSION", "15\n")
+    }
+
+    fn control(self, bytes: &[u8]) -> Self {
+        std::fs::write(self.path("global/pg_control"), bytes).unwrap();
+        self
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -345,4 +354,74 @@ fn lines_can_be_had_for_any_directory() {
     let mut broken = recovery();
     broken.settings.restore_command = Some("a\nb".to_owned());
     assert_eq!(plan_print(&broken).unwrap_err().class(), ErrorClass::Usage);
+}
+
+/// What was open behind the target, or is a copy whose recovery has ended, does not get another target.
+#[test]
+fn a_directory_that_was_opened_gets_no_target_behind_it() {
+    let control = crate::pg::ControlFile::decode(OPENED).unwrap();
+    let time = |seconds: i64| {
+        let time = control.checkpoint.time.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        RecoveryTarget::Time(time, crate::pg::TargetBound::Inclusive)
+    };
+    let lsn = |lsn| RecoveryTarget::Lsn(lsn, crate::pg::TargetBound::Inclusive);
+    let before = lsn(crate::pg::Lsn::new(control.checkpoint.redo_lsn.get() - 1).unwrap());
+    let is_refused = |scene: &Scene, target: &RecoveryTarget| {
+        let names = scene.names();
+        match scene.write(&options(RecoveryMode::Targeted, target.clone())) {
+            Ok(plan) => {
+                assert!(plan.warnings.iter().any(|warning| warning.contains("was open for writing")), "{plan:?}");
+                false
+            }
+            Err(error @ RecoveryConfError::Opened { .. }) => {
+                assert_eq!(error.class(), ErrorClass::Refused);
+                assert_eq!(scene.names(), names);
+                true
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let opened = || Scene::new().control(OPENED);
+    for (target, refused) in [
+        (time(-1), true),
+        (time(1), false),
+        (before.clone(), true),
+        (lsn(control.checkpoint.redo_lsn), false),
+        (RecoveryTarget::Immediate, false),
+    ] {
+        assert_eq!(is_refused(&opened(), &target), refused, "{target}");
+        opened().write(&options(RecoveryMode::Standby, RecoveryTarget::Latest)).unwrap();
+    }
+    // A backup, and one that recovers, have yet to get there.
+    opened().put("backup_label", "").write(&options(RecoveryMode::Targeted, before.clone())).unwrap();
+    Scene::new().write(&options(RecoveryMode::Targeted, before)).unwrap();
+    // A copy that was opened: with the signal file the recovery has yet to begin.
+    let copy = opened();
+    assert!(!is_refused(&copy, &time(1)));
+    assert!(!is_refused(&copy, &time(2)));
+    copy.end_recovery();
+    assert!(!is_refused(&copy, &time(1)), "a write that was killed goes on");
+    copy.end_recovery();
+    copy.clear(ClearScope::Recovery).unwrap();
+    assert!(is_refused(&copy, &time(1)) && is_refused(&copy, &RecoveryTarget::Immediate));
+}
+
+/// What was written into a directory that had been opened comes out again, with the signal file.
+#[test]
+fn clear_takes_the_signal_file_of_a_recovery_that_cannot_begin() {
+    let scene = Scene::new().control(OPENED).put("postgresql.auto.conf", USERS);
+    scene.write(&recovery()).unwrap();
+    let plan = scene.clear(ClearScope::Everything).unwrap();
+    assert_eq!(plan.removed_signal_file, Some(std::fs::canonicalize(scene.0.path()).unwrap().join("recovery.signal")));
+    assert!(plan.changes_anything() && !scene.has("recovery.signal"));
+    assert_eq!(scene.auto_text(), USERS);
+    // Not ours: it is named, and stays.
+    let scene = scene.put("recovery.signal", "");
+    let error = scene.clear(ClearScope::Recovery).unwrap_err();
+    assert!(matches!(&error, RecoveryConfError::ForeignSignalFile { .. }), "{error}");
+    assert!(scene.has("recovery.signal"));
+    // A backup recovers yet.
+    let scene = scene.put("backup_label", "");
+    scene.write(&recovery()).unwrap();
+    assert!(matches!(scene.clear(ClearScope::Recovery).unwrap_err(), RecoveryConfError::SignalFile { .. }));
 }

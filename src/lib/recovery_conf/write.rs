@@ -8,9 +8,10 @@ use crate::clock::Clock;
 use crate::error::chain;
 use crate::fs::{self, FileError, PRIVATE_FILE_MODE};
 use crate::pg::{
-    ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError, RecoveryTarget,
-    RecoveryTargetTimeline, RestoredArchiving, apply_recovery_settings, chained_end_command, clear_recovery_settings,
-    config_value, end_command_of, foreign_targets, parse_config, written_minimums,
+    ControlCheckpoint, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
+    RecoveryTarget, RecoveryTargetTimeline, RestoredArchiving, apply_recovery_settings, chained_end_command,
+    config_value, end_command_of, foreign_targets, has_recovery_settings, has_switched_off, parse_config,
+    written_minimums,
 };
 use crate::server::conninfo::{holds_secret, without_secrets};
 
@@ -94,6 +95,9 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
     directory.refuse_recovery_conf()?;
     let text = directory.auto_text()?.unwrap_or_default();
     let mut warnings: Vec<String> = no_target_warning(&options.settings).into_iter().collect();
+    if options.settings.mode == RecoveryMode::Targeted {
+        warnings.extend(refuse_passed(&directory, &text, &options.settings.target)?);
+    }
     let main_entries = match directory.main_entries() {
         Ok(entries) => entries,
         Err(error) => {
@@ -168,13 +172,52 @@ pub fn write(plan: &WritePlan, clock: &dyn Clock) -> Result<(), RecoveryConfErro
 }
 
 fn archiving(choice: ArchivingChoice, text: &[u8]) -> RestoredArchiving {
-    let was_switched_off =
-        || clear_recovery_settings(text, ClearScope::Recovery) != clear_recovery_settings(text, ClearScope::Everything);
     match choice {
         ArchivingChoice::Off => RestoredArchiving::Off,
-        ArchivingChoice::AsItIs if was_switched_off() => RestoredArchiving::Off,
+        ArchivingChoice::AsItIs if has_switched_off(text) => RestoredArchiving::Off,
         ArchivingChoice::Own | ArchivingChoice::AsItIs => RestoredArchiving::Unchanged,
     }
+}
+
+/// Refuses where a server was open behind the target, or opened what had been restored. Of a snapshot of a primary that
+/// is before its target, recovery goes on from there.
+fn refuse_passed(
+    directory: &DataDirectory,
+    auto_text: &[u8],
+    target: &RecoveryTarget,
+) -> Result<Option<String>, RecoveryConfError> {
+    let path = directory.path();
+    let control = match directory.opened() {
+        Ok(Some(control)) => control,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            let unknown = "whether a server has opened this directory for writing, and passed the target, is not known";
+            return Ok(Some(format!("{unknown}: {}", chain(&error))));
+        }
+    };
+    let ControlCheckpoint { lsn, redo_lsn, timeline, time, .. } = control.checkpoint;
+    let is_passed = match target {
+        RecoveryTarget::Time(target, _) => *target < time,
+        RecoveryTarget::Lsn(target, _) => *target < redo_lsn,
+        RecoveryTarget::Latest
+        | RecoveryTarget::Immediate
+        | RecoveryTarget::TransactionId(..)
+        | RecoveryTarget::RestorePoint(_) => false,
+    };
+    // The end of a recovery takes the signal file and its settings, and leaves what makes a copy harmless.
+    let is_ended_copy = has_switched_off(auto_text)
+        && !has_recovery_settings(auto_text)
+        && directory.signal_file(RecoveryMode::Targeted)?.is_none();
+    if is_passed || is_ended_copy {
+        let (path, target) = (path.to_owned(), target.clone());
+        return Err(RecoveryConfError::Opened { path, state: control.state, lsn, timeline, target });
+    }
+    Ok(Some(format!(
+        "\"{}\" was open for writing (pg_control says \"{}\"): recovery goes on from {redo_lsn} on timeline {timeline}, and \
+         reaches nothing before it",
+        path.display(),
+        control.state
+    )))
 }
 
 /// The timeline that a recovery or standby which is there already follows, unless it follows the latest: pgv-restore

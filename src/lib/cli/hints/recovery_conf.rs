@@ -1,8 +1,12 @@
 //! What to do when a data directory does not get or lose its recovery configuration.
 
 use std::error::Error;
+use std::path::Path;
 
+use crate::cli::program::Program;
+use crate::cli::proof_text::target_options;
 use crate::cli::typed::Typed;
+use crate::pg::{RecoveryTarget, shell_quote};
 use crate::recovery_conf::RecoveryConfError;
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
@@ -25,6 +29,11 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
              with --write."
                 .to_owned()
         }
+        RecoveryConfError::Opened { path, target, .. } => return of_opened(path, target, typed),
+        RecoveryConfError::ForeignSignalFile { path } => {
+            let remove = typed.other(&format!("rm {}", shell_quote(&path.to_string_lossy())));
+            format!("If no recovery is to begin there: {remove}; then the same command again.")
+        }
         RecoveryConfError::LongCommand(_) => {
             "Put the recovery_end_command that you have into a script with a short path.".to_owned()
         }
@@ -32,4 +41,17 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
         _ => return Vec::new(),
     };
     vec![hint]
+}
+
+/// No server goes back: what it wrote since must go, or the target must be reached elsewhere.
+fn of_opened(path: &Path, target: &RecoveryTarget, typed: &Typed) -> Vec<String> {
+    let target = target_options(target);
+    let restore = format!("-D {} --delta {target}", shell_quote(&path.to_string_lossy()));
+    vec![
+        format!(
+            "Restore once more: {}  (-D OTHER without --delta leaves this directory as it is.)",
+            typed.program(Program::Restore, restore.trim_end())
+        ),
+        "To have it follow a primary instead: --standby.".to_owned(),
+    ]
 }
