@@ -206,12 +206,22 @@ fn a_copy_that_was_opened_gets_no_earlier_target() {
         .expect_code(3)
         .expect_stderr("--delta --target-time");
 
-    // What an older one wrote: PostgreSQL refuses it, and so does it no more once it is cleared.
-    scene.folder.write("copy/postgresql.auto.conf", with_target);
-    scene.folder.write("copy/recovery.signal", "");
-    assert!(matches!(copy.start_and_settle(), Settled::Ended(_)), "log:\n{}", copy.log());
+    // What was written all the same: it comes out again, with its signal file.
+    let write = || {
+        scene.folder.write("copy/postgresql.auto.conf", &with_target);
+        scene.folder.write("copy/recovery.signal", "");
+    };
+    write();
     let cleared = scene.conf(&["--clear"]).success();
     assert!(cleared.stdout.contains("recovery.signal: the server starts as it was"), "{cleared}");
+    assert!(!copy.data.join("recovery.signal").exists() && !auto_text(&copy.data).contains("recovery_target"));
+    // Once PostgreSQL has begun with it, pg_control is that of any recovery: the person decides.
+    write();
+    assert!(matches!(copy.start_and_settle(), Settled::Ended(_)), "log:\n{}", copy.log());
+    let remove = format!("rm {}", copy.data.join("recovery.signal").display());
+    scene.conf(&["--clear"]).expect_code(3).expect_stderr("recovery has not ended").expect_stderr(&remove);
+    std::fs::remove_file(copy.data.join("recovery.signal")).unwrap();
+    scene.conf(&["--clear"]).success();
     assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
     assert_eq!(copy.query("SELECT count(*) FROM ledger WHERE id = 2001"), "1");
 }

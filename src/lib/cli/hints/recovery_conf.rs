@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli::program::Program;
 use crate::cli::proof_text::target_options;
 use crate::cli::typed::Typed;
-use crate::pg::{RecoveryTarget, shell_quote};
+use crate::pg::{RecoveryMode, RecoveryTarget, shell_quote};
 use crate::recovery_conf::RecoveryConfError;
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
@@ -24,15 +24,10 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
         RecoveryConfError::RecoveryConf { .. } => {
             "It is of PostgreSQL 11 or earlier: keep what you need of it elsewhere, and remove it.".to_owned()
         }
-        RecoveryConfError::SignalFile { .. } => {
-            "The server removes it when recovery ends, and clears the settings then. For another target, write that \
-             with --write."
-                .to_owned()
-        }
+        RecoveryConfError::SignalFile { path } => return of_signal_file(path, typed),
         RecoveryConfError::Opened { path, target, .. } => return of_opened(path, target, typed),
         RecoveryConfError::ForeignSignalFile { path } => {
-            let remove = typed.other(&format!("rm {}", shell_quote(&path.to_string_lossy())));
-            format!("If no recovery is to begin there: {remove}; then the same command again.")
+            format!("If no recovery is to begin there: {}", removal(path, typed))
         }
         RecoveryConfError::LongCommand(_) => {
             "Put the recovery_end_command that you have into a script with a short path.".to_owned()
@@ -41,6 +36,21 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
         _ => return Vec::new(),
     };
     vec![hint]
+}
+
+fn removal(path: &Path, typed: &Typed) -> String {
+    let remove = typed.other(&format!("rm {}", shell_quote(&path.to_string_lossy())));
+    format!("{remove}; then the same command again.")
+}
+
+fn of_signal_file(path: &Path, typed: &Typed) -> Vec<String> {
+    let usual = "The server removes it when recovery ends, and clears the settings then. For another target, write that with \
+                 --write.";
+    let is_targeted = path.ends_with(RecoveryMode::Targeted.signal_file());
+    let in_vain = is_targeted.then(|| {
+        format!("If that never ends, since the server had been opened before it was written: {}", removal(path, typed))
+    });
+    [usual.to_owned()].into_iter().chain(in_vain).collect()
 }
 
 /// No server goes back: what it wrote since must go, or the target must be reached elsewhere.
