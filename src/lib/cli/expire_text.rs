@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::printer::escaped;
 use super::size::{bytes_text, utc_second_text};
 use super::table::table;
+use crate::error::chain;
 use crate::expire::{
     ExpireReport, Fate, KeepReason, LostTargets, PacksKept, PlannedBackup, PlannedUnfinished, Rules, TreePlan, WalKept,
 };
@@ -20,12 +21,24 @@ pub(crate) fn render(report: &ExpireReport, applies: bool) -> String {
     let path = escaped(&report.repository.path.to_string_lossy());
     let _ = writeln!(text, "Repository \"{path}\", id {}", report.repository.id);
     let _ = writeln!(text, "Kept: {}. Times are UTC.", rules_text(&report.rules));
+    let refusal = report.refusal();
+    if let Some(refusal) = &refusal {
+        let _ = writeln!(
+            text,
+            "\nREFUSED: nothing is deleted while this stands: {}.\nWhat follows is what would go without it.",
+            escaped(&chain(refusal))
+        );
+    }
     report.trees.iter().for_each(|tree| describe(&mut text, tree));
     text.push('\n');
     if report.is_empty() {
         text.push_str("Nothing is to be deleted.\n");
     } else {
-        let what = if applies || report.refusal().is_some() { "" } else { "; --apply does it" };
+        let what = match (&refusal, applies) {
+            (Some(_), _) => ", were it not refused",
+            (None, true) => "",
+            (None, false) => "; --apply does it",
+        };
         let _ = writeln!(text, "{} would be freed{what}.", bytes_text(report.planned_bytes));
     }
     text
