@@ -138,6 +138,8 @@ pub(crate) struct ServerPart {
     pub(crate) wal_directory: Option<(PathBuf, FileSystemRoom)>,
     /// The account that owns its data directory, when that is on this host.
     pub(crate) owner: Option<u32>,
+    /// Its data directory, when a restore switched archiving off there.
+    pub(crate) switched_off: Option<PathBuf>,
 }
 
 impl ServerPart {

@@ -121,6 +121,8 @@ pub(crate) enum SettingFinding {
     Breaks { name: &'static str, value: String, what: Broken },
     /// It was changed and waits for a restart.
     Waits { name: &'static str },
+    /// A restore switched archiving off in this data directory.
+    SwitchedOff { directory: PathBuf },
 }
 
 /// What the value of a setting breaks.
@@ -168,6 +170,8 @@ pub(crate) enum ArchivingFinding {
     Failed(Cause),
     /// There was no trial; how far the archive is behind the server is known without.
     Untried { why: Untried, behind: Behind },
+    /// There was no trial: a restore switched archiving off in this data directory.
+    SwitchedOff { directory: PathBuf },
     /// This role may not see what waits.
     WaitingUnseen { role: String },
     /// Files that wait to be archived, and for how long the oldest has.

@@ -14,13 +14,20 @@ use super::finding::{Cause, Untried};
 use super::judge::{judge, setting_names};
 use super::metrics;
 use super::report::{CheckReport, CheckState};
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline, wait};
 use crate::error::{Classified, ErrorClass};
 use crate::fs;
-use crate::pg::{SystemIdentifier, WalSegmentName};
+use crate::pg::{SystemIdentifier, WalSegmentName, has_switched_off};
 use crate::report::{Activity, Cancel, Reporter};
 use crate::repository::ClusterSelection;
-use crate::server::{ConnectionSettings, LocalDirectory, ServerError, ServerFacts, ServerHealth, SqlClient, drive};
+use crate::server::{
+    CONFIG_FILE_BYTES_MAX, ConnectionSettings, LocalDirectory, ServerError, ServerFacts, ServerHealth, SqlClient, drive,
+};
+
+/// How long the archiver may take to tell that it has archived what has arrived.
+const ARCHIVER_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is asked.
+const ARCHIVER_ASKED_EVERY: Duration = Duration::from_millis(100);
 
 /// What to look at.
 pub struct CheckOptions {
@@ -113,7 +120,7 @@ struct Connected {
 
 impl Probe<'_> {
     fn gather(&self, options: CheckOptions, clock: &dyn Clock) -> Result<CheckFacts, CheckError> {
-        let connected = self.connect(options.connection)?;
+        let mut connected = self.connect(options.connection)?;
         let system_identifier = connected.as_ref().ok().and_then(|connected| connected.system_identifier);
         let of_server = connected.as_ref().ok().and_then(|connected| connected.part.health.timeline);
         let opened = self.repository.open(
@@ -130,6 +137,9 @@ impl Probe<'_> {
             (Some(Ok(selected)), Ok(connected), Some(limit)) => self.trial(selected, connected, limit)?,
             _ => Trial::NotMade(Untried::NotAsked),
         };
+        if let (Trial::Arrived { .. }, Ok(connected)) = (&trial, &mut connected) {
+            self.ask_archiver_again(connected)?;
+        }
         self.check_cancel()?;
         let tree = match selected {
             Some(Ok(selected)) => {
@@ -194,11 +204,12 @@ impl Probe<'_> {
             let local = identifier.map(|identifier| LocalDirectory::find(&endpoint, told.as_deref(), identifier));
             let directory = local.as_ref().and_then(LocalDirectory::proven);
             let owner = directory.and_then(|path| Some(fs::look_at(path).ok()??.owner));
-            (directory.and_then(wal_directory), owner)
+            let switched_off = directory.filter(|path| is_switched_off(path)).map(Path::to_owned);
+            (directory.and_then(wal_directory), owner, switched_off)
         })?;
-        let (wal_directory, owner) = seen.unwrap_or_else(|silent| {
+        let (wal_directory, owner, switched_off) = seen.unwrap_or_else(|silent| {
             self.reporter.warn(&silent.to_string());
-            (None, None)
+            (None, None, None)
         });
         let part = ServerPart {
             endpoint: client.endpoint().to_string(),
@@ -208,6 +219,7 @@ impl Probe<'_> {
             settings: facts.settings,
             wal_directory,
             owner,
+            switched_off,
         };
         Ok(Connected { client, part, system_identifier: identifier })
     }
@@ -230,6 +242,27 @@ impl Probe<'_> {
         self.reporter.step(&format!("waiting for segment {segment} to arrive in the archive"));
         self.repository.wait_for(selected, segment, limit)
     }
+
+    /// What failed and waited before a trial that arrived, the trial has mended, if the archiver says so: that is a
+    /// moment after the segment has arrived.
+    fn ask_archiver_again(&self, server: &mut Connected) -> Result<(), CheckError> {
+        let health = &mut server.part.health;
+        let waits = |health: &ServerHealth| health.waiting.is_some_and(|waiting| waiting.count > 0);
+        let deadline = Deadline::after(ARCHIVER_PATIENCE);
+        while health.archiver.fails() || waits(health) {
+            let answers = self.wait(async {
+                Ok::<_, ServerError>((server.client.archiver().await?, server.client.waiting_wal().await?))
+            })?;
+            // What was known before counts.
+            let Ok((archiver, waiting)) = answers else { return Ok(()) };
+            (health.archiver, health.waiting) = (archiver, waiting);
+            if deadline.has_passed() {
+                return Ok(());
+            }
+            wait(ARCHIVER_ASKED_EVERY);
+        }
+        Ok(())
+    }
 }
 
 /// What the server says of itself.
@@ -244,6 +277,12 @@ async fn answers(client: &SqlClient) -> Result<Answers, ServerError> {
     let rights = client.role_rights().await?;
     let health = client.health().await?;
     Ok(Answers { facts, role: rights.role, health })
+}
+
+/// Whether a restore switched archiving off there, and nobody has given it back.
+fn is_switched_off(data_directory: &Path) -> bool {
+    let file = data_directory.join("postgresql.auto.conf");
+    fs::read_at_most(&file, CONFIG_FILE_BYTES_MAX).is_ok_and(|text| has_switched_off(&text))
 }
 
 fn wal_directory(data_directory: &Path) -> Option<(PathBuf, fs::FileSystemRoom)> {

@@ -139,7 +139,8 @@ impl SqlClient {
         })
     }
 
-    async fn waiting_wal(&self) -> Result<Option<WaitingWal>, ServerError> {
+    /// What waits to be archived; none where the role may not see that.
+    pub async fn waiting_wal(&self) -> Result<Option<WaitingWal>, ServerError> {
         const ACTION: &str = "list what waits to be archived";
         let sql = format!(
             "SELECT count(*), {} FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'",

@@ -128,6 +128,10 @@ fn settings(server: &ServerPart) -> CheckItem {
         state = state.max(rule.state);
     }
     problems.extend(notes);
+    if let Some(directory) = server.switched_off.clone().filter(|_| !server.health.in_recovery) {
+        problems.push(SettingFinding::SwitchedOff { directory });
+        state = state.max(CheckState::Warning);
+    }
     item(CheckName::Settings, state, ServerFinding::Settings(problems))
 }
 
@@ -140,6 +144,9 @@ fn archiving(facts: &CheckFacts, server: &ServerPart) -> CheckItem {
         Trial::Denied(cause) => unknown(check, Denied { cause: cause.clone(), role: server.role.clone() }),
         Trial::Failed(cause) => unknown(check, Failed(cause.clone())),
         Trial::NotMade(why @ Untried::ArchivingOff) => {
+            if let Some(directory) = server.switched_off.clone() {
+                return critical(check, ArchivingFinding::SwitchedOff { directory });
+            }
             CheckItem { state: CheckState::Critical, ..untried(facts, server, *why) }
         }
         Trial::NotMade(why) => untried(facts, server, *why),

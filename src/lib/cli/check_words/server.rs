@@ -1,12 +1,16 @@
 //! Of the server, and of the way of its WAL into the archive.
 
+use std::path::Path;
+
 use super::{Words, free_at, hints_or};
 use crate::check::{
     ArchiverFailure, ArchivingFinding, Behind, Broken, ServerFinding, SettingFinding, SlotFlaw, Untried,
 };
+use crate::cli::program::Program;
 use crate::cli::size::{bytes_text, duration_text};
 use crate::cli::typed::Typed;
 use crate::error::chain;
+use crate::pg::shell_quote;
 use crate::server::{CHECK_FUNCTIONS, SlotFacts, grant_execute};
 
 const SEE_LOG: &str = "The server's log has what pgv-archive said; pg_stat_archiver the last failure.";
@@ -22,7 +26,7 @@ pub(super) fn of_server(finding: &ServerFinding, typed: &Typed) -> Words {
         }
         ServerFinding::Settings(found) if found.is_empty() => Words::of("none breaks archiving or recovery"),
         ServerFinding::Settings(found) => {
-            Words::of(found.iter().map(setting_text).collect::<Vec<_>>().join("; ")).then(setting_advice(found))
+            Words::of(found.iter().map(setting_text).collect::<Vec<_>>().join("; ")).then(setting_advice(found, typed))
         }
         ServerFinding::WalDirectoryUnseen => Words::of("where pg_wal is cannot be seen from here")
             .then("Run pgv check on the database host, with a role that has pg_read_all_settings."),
@@ -52,6 +56,9 @@ pub(super) fn of_server(finding: &ServerFinding, typed: &Typed) -> Words {
 fn setting_text(finding: &SettingFinding) -> String {
     let (name, value, what) = match finding {
         SettingFinding::Waits { name } => return format!("{name} was changed and waits for a restart"),
+        SettingFinding::SwitchedOff { directory } => {
+            return format!("a restore switched archiving off in \"{}\"", directory.display());
+        }
         SettingFinding::Breaks { name, value, what } => (name, value, what),
     };
     let what = match what {
@@ -68,13 +75,22 @@ fn setting_text(finding: &SettingFinding) -> String {
     format!("{name} = '{value}': {what}")
 }
 
-fn setting_advice(found: &[SettingFinding]) -> String {
+fn setting_advice(found: &[SettingFinding], typed: &Typed) -> String {
+    let switched_off = found.iter().find_map(|finding| match finding {
+        SettingFinding::SwitchedOff { directory } => Some(directory),
+        SettingFinding::Breaks { .. } | SettingFinding::Waits { .. } => None,
+    });
+    if let Some(directory) = switched_off {
+        return give_back(directory, typed);
+    }
     let (mut breaks_crash_safety, mut is_for_init) = (false, false);
     for finding in found {
         match finding {
             SettingFinding::Breaks { what: Broken::CrashSafety, .. } => breaks_crash_safety = true,
             // Checksums cannot be had by a line in a file.
-            SettingFinding::Waits { .. } | SettingFinding::Breaks { what: Broken::DamageNoticed, .. } => {}
+            SettingFinding::Waits { .. }
+            | SettingFinding::SwitchedOff { .. }
+            | SettingFinding::Breaks { what: Broken::DamageNoticed, .. } => {}
             SettingFinding::Breaks { .. } => is_for_init = true,
         }
     }
@@ -133,6 +149,10 @@ pub(super) fn of_archiving(finding: &ArchivingFinding, typed: &Typed) -> Words {
             Words::of(chain(cause)).then(hints_or(cause, typed, "Try again, or look only, with --no-switch."))
         }
         ArchivingFinding::Untried { why, behind } => untried(*why, *behind),
+        ArchivingFinding::SwitchedOff { directory } => {
+            Words::of("the server archives nothing, so it was not asked to end a segment")
+                .then(give_back(directory, typed))
+        }
         ArchivingFinding::WaitingUnseen { role } => Words::of("the role may not see what waits").then(grant(role)),
         ArchivingFinding::Waiting { count: 0, .. } => Words::of("nothing waits to be archived"),
         ArchivingFinding::Waiting { count, oldest } => {
@@ -158,6 +178,13 @@ pub(super) fn of_archiving(finding: &ArchivingFinding, typed: &Typed) -> Words {
                 .then("Without --no-switch, pgv check gives it a segment to archive.")
         }
     }
+}
+
+/// What a restore switched off comes back by this alone.
+fn give_back(directory: &Path, typed: &Typed) -> String {
+    let clear = format!("--clear --everything -D {}", shell_quote(&directory.to_string_lossy()));
+    let clear = typed.program_alone(Program::RecoveryConf, &clear);
+    format!("If this copy takes its original's place: {clear}; then restart it.")
 }
 
 /// Without a trial: how far the archive is behind the server.

@@ -88,6 +88,7 @@ fn sound() -> CheckFacts {
             settings: BTreeMap::new(),
             wal_directory: Some((PathBuf::from("/data/pg_wal"), room)),
             owner: Some(100),
+            switched_off: None,
         }),
         trial: Trial::NotMade(Untried::NotAsked),
         thresholds: Thresholds {
