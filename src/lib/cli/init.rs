@@ -7,20 +7,19 @@ use clap::Parser;
 use super::args::{CommonArgs, ConnectionArgs, ServerVerbArgs};
 use super::context::{Context, NeedsConfiguration, Outcome, VerbArgs};
 use super::init_configuration::{ConfigurationInput, settle_configuration};
+use super::init_findings::findings;
 use super::init_text;
 use super::opening;
 use super::program::{Program, Verb};
-use super::typed::{Typed, server_program, switch_to};
+use super::typed::switch_to;
 use super::usage::UsageError;
 use crate::clock::SystemClock;
 use crate::config::{ClusterSettings, ConfigError, Configuration, account_name};
 use crate::error::{Classified, ErrorClass};
-use crate::fs::read_at_most;
 use crate::init::{
-    ArchiveCommand, ClusterFacts, FindingAction, InitCluster, InitError, InitReport, InitRepository, InitServer,
-    Registration, RegistrationOptions, assess, check_configuration_places, create_role_sql, register,
+    ArchiveCommand, ClusterFacts, Finding, InitCluster, InitError, InitReport, InitRepository, InitServer,
+    Registration, RegistrationOptions, check_configuration_places, create_role_sql, register,
 };
-use crate::pg::{has_switched_off, shell_quote};
 use crate::repository::ClusterName;
 use crate::server::{ConnectError, SqlClient};
 
@@ -70,8 +69,6 @@ impl VerbArgs for InitArgs {
     }
 }
 
-/// LIMIT: bytes of `postgresql.auto.conf` that are read.
-const AUTO_CONF_BYTES_MAX: u64 = 1 << 20;
 /// The cluster's name when nobody said another.
 const DEFAULT_CLUSTER: &str = "main";
 
@@ -146,19 +143,14 @@ pub(crate) fn run(args: InitArgs, context: &Context) -> Result<Outcome, Box<dyn 
     if let Some(original) = original {
         warnings.push(two_of_one_system(&cluster.name, original, &command, &command_of(Some(original))?)?);
     }
-    if let Some(directory) = args.pgdata.as_deref().filter(|directory| is_switched_off(directory)) {
-        let clear = format!("--clear --everything -D {}", shell_quote(&directory.to_string_lossy()));
-        warnings.push(format!(
-            "pgv has switched off archiving in this directory. Once it is open for writing, before all of the above: {}",
-            context.typed().program_alone(Program::RecoveryConf, &clear)
-        ));
-    }
+    let configured = configuration.source().map(|file| (file, configuration));
+    let findings = findings(&facts, &command, configured, (&cluster.name, context.typed()));
     let report = InitReport {
         schema_version: 1,
         repository: repository_part(&repo.url, &repo.path, &registration),
         cluster: cluster_part(&cluster.name, &facts, &registration),
         configuration: settled,
-        server: server_part(&facts, &command, context.typed()),
+        server: server_part(&facts, &command, findings),
         warnings,
     };
     context.answer(&args.shared.output, &report, || init_text::render(&report))?;
@@ -179,12 +171,6 @@ fn two_of_one_system(
         of_original.line()?,
         command.line()?
     ))
-}
-
-/// Whether archiving was switched off there by a restore.
-fn is_switched_off(directory: &Path) -> bool {
-    let text = read_at_most(&directory.join("postgresql.auto.conf"), AUTO_CONF_BYTES_MAX).unwrap_or_default();
-    has_switched_off(&text)
 }
 
 /// The cluster that was named, else the only configured one, else "main".
@@ -255,17 +241,7 @@ fn cluster_part(name: &ClusterName, facts: &ClusterFacts, registration: &Registr
     }
 }
 
-fn server_part(facts: &ClusterFacts, command: &ArchiveCommand, typed: &Typed) -> InitServer {
-    let mut findings = assess(&facts.state, command);
-    // PostgreSQL's own programs are not in PATH everywhere, and refuse root.
-    for command in
-        findings.iter_mut().filter(|one| one.action == FindingAction::Offline).filter_map(|one| one.command.as_mut())
-    {
-        if let Some((program, arguments)) = command.split_once(' ') {
-            let program = server_program(Some(facts.state.version.get()), program);
-            *command = typed.other(&format!("{program} {arguments}"));
-        }
-    }
+fn server_part(facts: &ClusterFacts, command: &ArchiveCommand, findings: Vec<Finding>) -> InitServer {
     InitServer {
         asked: facts.state.rights.is_some(),
         in_recovery: facts.state.in_recovery,

@@ -82,6 +82,7 @@ fn what_is_missing(text: &mut String, report: &InitReport) {
         text.push_str("\nIt may have besides, as you like:\n\n");
         text.push_str(&overview(&optional));
     }
+    first_of_all(text, findings);
     // Apart: whoever copies what is needed does not take what is not.
     lines_by_file(text, &missing, "Put");
     sql(text, &missing, "Run");
@@ -134,6 +135,8 @@ fn overview(findings: &[&Finding]) -> String {
             FindingAction::Offline => "stopped server",
             FindingAction::StartOption => "start command",
             FindingAction::Move => "shorter paths",
+            FindingAction::GiveBack => "command, restart",
+            FindingAction::Configuration => "pgv's own file",
         };
         let found = finding.found.as_deref().unwrap_or("(unknown)");
         let found = if found.is_empty() { "(empty)" } else { found };
@@ -146,7 +149,10 @@ fn overview(findings: &[&Finding]) -> String {
 /// The lines for configuration files, together by file.
 fn lines_by_file(text: &mut String, findings: &[&Finding], put: &str) {
     let mut by_file: BTreeMap<Option<&Path>, Vec<&Finding>> = BTreeMap::new();
-    for finding in findings.iter().filter(|finding| finding.line.is_some() && finding.command.is_none()) {
+    let is_line = |finding: &&&Finding| {
+        finding.line.is_some() && finding.command.is_none() && finding.action != FindingAction::Configuration
+    };
+    for finding in findings.iter().filter(is_line) {
         by_file.entry(finding.file.as_deref()).or_default().push(finding);
     }
     for (file, findings) in by_file {
@@ -165,7 +171,9 @@ fn lines_by_file(text: &mut String, findings: &[&Finding], put: &str) {
 fn sql(text: &mut String, findings: &[&Finding], run: &str) {
     let commands: Vec<&&Finding> = findings
         .iter()
-        .filter(|finding| finding.command.is_some() && finding.action != FindingAction::Offline)
+        .filter(|finding| {
+            finding.command.is_some() && !matches!(finding.action, FindingAction::Offline | FindingAction::GiveBack)
+        })
         .collect();
     if commands.is_empty() {
         return;
@@ -181,6 +189,25 @@ fn sql(text: &mut String, findings: &[&Finding], run: &str) {
     for finding in commands {
         let _ = writeln!(text, "  -- {}: {}", finding.what, escaped(&finding.reason));
         indented(text, finding.command.as_deref().unwrap_or_default());
+    }
+}
+
+/// What goes before every line for the server.
+fn first_of_all(text: &mut String, findings: &[Finding]) {
+    for finding in findings {
+        let reason = escaped(&finding.reason);
+        match (finding.action, &finding.command, &finding.line) {
+            (FindingAction::GiveBack, Some(command), _) => {
+                let _ = write!(text, "\nFirst ({reason}):\n\n");
+                indented(text, command);
+            }
+            (FindingAction::Configuration, _, Some(line)) => {
+                let file = finding.file.as_deref().map_or("the configuration file".to_owned(), quoted);
+                let _ = write!(text, "\nPut into {file}, in place of its {} ({reason}):\n\n", finding.what);
+                indented(text, line);
+            }
+            _ => {}
+        }
     }
 }
 

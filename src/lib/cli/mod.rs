@@ -36,6 +36,7 @@ mod info_backups;
 mod info_text;
 mod init;
 mod init_configuration;
+mod init_findings;
 mod init_text;
 mod logging;
 mod man;

@@ -55,4 +55,8 @@ pub enum FindingAction {
     StartOption,
     /// Another place for a file.
     Move,
+    /// The command, which gives a restored copy back what was switched off, and a restart of the server.
+    GiveBack,
+    /// The line, in the configuration of pgv, in place of the one that is there.
+    Configuration,
 }

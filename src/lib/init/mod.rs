@@ -8,6 +8,7 @@ mod configuration_file;
 mod error;
 mod facts;
 mod finding;
+mod given_back;
 mod registration;
 mod report;
 mod role_check;
@@ -21,6 +22,7 @@ pub use configuration_file::{
 pub use error::InitError;
 pub use facts::{ClusterFacts, FactSource};
 pub use finding::{Finding, FindingAction, Need};
+pub use given_back::given_back;
 pub use registration::{Registered, Registration, RegistrationOptions, register};
 pub use report::{InitCluster, InitConfiguration, InitReport, InitRepository, InitServer};
 pub use role_check::create_role_sql;

@@ -23,7 +23,7 @@ pub(super) const JUDGED_SETTINGS: [&str; 8] = [
 /// The file that `ALTER SYSTEM` writes; it goes before every other.
 pub(super) const AUTO_CONF: &str = "postgresql.auto.conf";
 /// LIMIT: bytes of it that are read.
-const AUTO_CONF_BYTES_MAX: u64 = 1 << 20;
+pub(super) const AUTO_CONF_BYTES_MAX: u64 = 1 << 20;
 
 /// What `SHOW archive_command` says instead of its value while `archive_mode` is off.
 const HIDDEN_COMMAND: &str = "(disabled)";
