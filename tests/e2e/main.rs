@@ -13,6 +13,7 @@ mod backup_whole;
 mod canaries;
 mod check;
 mod clone;
+mod comfort;
 mod connection;
 mod connection_hosts;
 mod connection_oracle;

@@ -313,7 +313,9 @@ fn a_target_that_may_lie_on_two_branches_is_refused() {
         ("immediate", "backup 1 on 1"),
     ]);
     let latest = second_attempt().choose("latest").unwrap();
-    assert!(latest.warnings.iter().any(|text| text.contains("timeline 1 went on up to 0/8000000")));
+    let [left] = latest.left_behind.as_slice() else { panic!("{latest:?}") };
+    assert!(left.warning(None).starts_with("timeline 1 went on up to 0/8000000 after it was left at 0/5800000"));
+    assert!(left.warning(Some(2)).starts_with("timeline 1 went on up to 0/8000000, with 2 commits, after"));
 
     // A backup that ended before the fork proves that what was before its end was before the fork.
     let proven = second_attempt().backup(1, "0/4000028", "0/4000100", "09:30:00");

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use super::error::RestoreError;
+use super::left_behind::LeftBehind;
 use super::paths::{self, Fit, Parting};
 use super::unfollowed::{self, Unfollowed};
 use crate::pg::{
@@ -39,6 +40,8 @@ pub struct Choice {
     pub has_hole: bool,
     /// What the person should know.
     pub warnings: Vec<String>,
+    /// Timelines that went on beside the path.
+    pub(super) left_behind: Vec<LeftBehind>,
     /// What the person should know unless the WAL is read.
     pub(super) doubts: Vec<String>,
     /// Where the path parts from others that could be meant.
@@ -49,7 +52,7 @@ pub struct Choice {
 pub(super) struct Way {
     pub(super) record: BackupRecord,
     pub(super) path: TimelineHistory,
-    pub(super) warnings: Vec<String>,
+    pub(super) left_behind: Vec<LeftBehind>,
     pub(super) parting: Option<Parting>,
 }
 
@@ -59,12 +62,12 @@ pub(super) fn choose(
     backups: &[BackupRecord],
     archive: &ArchiveFacts,
 ) -> Result<Choice, RestoreError> {
-    let Way { record, path, mut warnings, parting } = choose_way(request, backups, archive)?;
+    let Way { record, path, left_behind, parting } = choose_way(request, backups, archive)?;
     let unfollowed = Unfollowed::beside(&path, request, backups, archive);
     if let (RecoveryTarget::Latest, Some(unfollowed)) = (&request.target, unfollowed) {
         return Err(unfollowed.refusal(archive));
     }
-    warnings.extend(doubts(request, &record, backups, archive));
+    let warnings = doubts(request, &record, backups, archive);
     let mut unread = Vec::new();
     if let (Some(parting), RecoveryTarget::Lsn(lsn, TargetBound::Inclusive)) = (&parting, &request.target) {
         unread.push(format!(
@@ -78,7 +81,7 @@ pub(super) fn choose(
     let coverage = coverage.map_err(|error| unfollowed::or_on_another(error, unfollowed, archive))?;
     let whole = archive.coverage(&path, record.start_lsn, None);
     let has_hole = coverage.hole.is_some() || whole.hole.is_some();
-    Ok(Choice { record, path, coverage, has_hole, warnings, doubts: unread, parting })
+    Ok(Choice { record, path, coverage, has_hole, warnings, left_behind, doubts: unread, parting })
 }
 
 /// Chooses a backup and a path, whatever WAL there is along it.
@@ -102,8 +105,8 @@ pub(super) fn choose_way(
     if fits.is_empty() {
         return Err(nothing_fits(request, &candidates, &paths));
     }
-    let (fit, warnings, parting) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
-    Ok(Way { record: fit.record.clone(), path: fit.path.clone(), warnings, parting })
+    let (fit, left_behind, parting) = paths::the_one(&request.target, fits, &candidates, backups, archive)?;
+    Ok(Way { record: fit.record.clone(), path: fit.path.clone(), left_behind, parting })
 }
 
 /// The backups that may be used: the one that was named, else all in which nothing wrong was found.

@@ -8,6 +8,7 @@ use super::BackupChoice;
 use super::choose::{self, Choice, Request, is_on};
 use super::error::RestoreError;
 use super::harmless::CopyError;
+use super::left_behind::left_behind_warnings;
 use super::old_wal::{CombinedSegments, Gain, OldWal, OldWalUse, Reach, find_use};
 use super::proof::{Proof, Prover, Searched, is_behind};
 use super::proof_warnings::proof_warnings;
@@ -17,10 +18,8 @@ use super::unfollowed::{Unfollowed, or_on_another};
 use crate::error::{Classified, ErrorClass};
 use crate::pg::{Lsn, RecoveryMode, RecoveryTarget, RecoveryTargetTimeline, TimelineId, WalSegmentName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{
-    ArchiveFacts, BackupId, BackupRecord, ClusterRef, ClusterSelection, Repository, SelectedCluster, UnlistedWal,
-    WalArchive,
-};
+use crate::repository::{ArchiveFacts, BackupId, BackupRecord, ClusterRef, ClusterSelection};
+use crate::repository::{Repository, SelectedCluster, UnlistedWal, WalArchive};
 use crate::wal_search::StopSide;
 
 /// Whether the target is looked for in the WAL.
@@ -138,8 +137,7 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
             if let Some(unfollowed) = Unfollowed::beside(&choice.path, &request, &backups, &facts) {
                 return Err(unfollowed.refusal(&facts));
             }
-            let doubts = std::mem::take(&mut choice.doubts);
-            choice.warnings.extend(doubts);
+            choice.warnings.append(&mut choice.doubts);
             Ok((choice, None))
         }),
         Proving::Read { threads } => {
@@ -160,11 +158,13 @@ pub fn decide(query: &PointQuery<'_>, reporter: &dyn Reporter, cancel: &Cancel) 
     // A server that reads ahead would meet it, and end.
     choice.has_hole |= proof.as_ref().is_some_and(|proof| proof.ends_in_trouble);
     warnings.append(&mut choice.warnings);
+    let read = (&source as _, facts.segment_size);
+    warnings.extend(left_behind_warnings(&choice.left_behind, query.proving, read, (reporter, cancel))?);
     warnings.extend(proof.iter().flat_map(|proof| proof_warnings(proof, choice.path.timeline())));
     choice.warnings = warnings;
-    let threads = query.proving.threads();
     let old_wal = match &old {
         Some(old) => {
+            let threads = query.proving.threads();
             let gain = Gain { old, source: &source, archived: &archived, facts: &facts, behind: None, threads };
             let reach = reach_of(&choice, proof.as_ref());
             let read = proof.as_ref().and_then(|proof| proof.gain.as_ref());

@@ -62,6 +62,7 @@ impl Scene {
         let coverage = WalCoverage { first, last: Some(first), count: 1, end_lsn, end_time: None, hole: None };
         let path = TimelineHistory::first();
         let choice = Choice {
+            left_behind: Vec::new(),
             record: record.clone(),
             path,
             coverage,

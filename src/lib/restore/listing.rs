@@ -66,7 +66,7 @@ pub fn list<S: Search>(
     let archive = WalArchive::new(query.repository, &gathered.selected.cluster);
     let source = CombinedSegments::new(query.repository, archive, gathered.old.as_ref());
     let mut warnings = gathered.warnings;
-    warnings.extend(way.warnings);
+    warnings.extend(way.left_behind.iter().map(|one| one.warning(None)));
     let stretches = Stretches {
         source: &source,
         path: &way.path,

@@ -16,6 +16,7 @@ mod error_class;
 mod executor;
 mod harmless;
 mod includes;
+mod left_behind;
 mod listing;
 mod manifest;
 mod map_check;

@@ -5,6 +5,7 @@
 use jiff::{Span, Timestamp};
 
 use super::error::RestoreError;
+use super::left_behind::LeftBehind;
 use super::refusal::Branch;
 use crate::pg::{Lsn, RecoveryTarget, TargetBound, TimelineHistory, TimelineId, WalSegmentName};
 use crate::repository::ArchiveFacts;
@@ -32,22 +33,22 @@ pub(super) struct Parting {
     pub branches: Vec<Branch>,
 }
 
-/// The one of `fits` (not empty, oldest timeline first) that the target can lie on, with warnings, and where it parts from
-/// the others.
+/// The one of `fits` (not empty, oldest timeline first) that the target can lie on, with what is left behind, and where it parts
+/// from the others.
 pub(super) fn the_one<'a>(
     target: &RecoveryTarget,
     mut fits: Vec<Fit<'a>>,
     candidates: &[&BackupRecord],
     backups: &[BackupRecord],
     archive: &ArchiveFacts,
-) -> Result<(Fit<'a>, Vec<String>, Option<Parting>), RestoreError> {
-    let mut warnings = Vec::new();
+) -> Result<(Fit<'a>, Vec<LeftBehind>, Option<Parting>), RestoreError> {
+    let mut left_behind = Vec::new();
     if *target == RecoveryTarget::Latest {
         let all = fits.clone();
         fits = latest(&all, candidates);
         let kept: Vec<TimelineId> = fits.iter().map(|fit| fit.path.timeline()).collect();
         let left = all.iter().filter(|fit| !kept.contains(&fit.path.timeline()));
-        warnings.extend(left.filter_map(|fit| left_behind(fit.path, &fits, archive)));
+        left_behind.extend(left.filter_map(|fit| left_behind_by(fit.path, &fits, archive)));
     } else {
         let all = fits.clone();
         fits.retain(|fit| !all.iter().any(|other| holds_all_of(other.path, fit.path, archive)));
@@ -61,7 +62,7 @@ pub(super) fn the_one<'a>(
     let is_told = fork.is_none_or(|fork| paths.iter().any(|path| lies_before(target, fork, path, backups)));
     let branches = paths.into_iter().map(|path| branch(path, archive)).collect();
     match fits.last() {
-        Some(newest) if is_told => Ok((*newest, warnings, fork.map(|at| Parting { at, branches }))),
+        Some(newest) if is_told => Ok((*newest, left_behind, fork.map(|at| Parting { at, branches }))),
         _ => Err(RestoreError::AmbiguousTimeline { target: target.to_string(), branches }),
     }
 }
@@ -77,18 +78,17 @@ fn latest<'a>(fits: &[Fit<'a>], candidates: &[&BackupRecord]) -> Vec<Fit<'a>> {
     kept.copied().collect()
 }
 
-/// What to say of a timeline that went on after another one had left it.
-fn left_behind(path: &TimelineHistory, kept: &[Fit<'_>], archive: &ArchiveFacts) -> Option<String> {
+/// A timeline that went on after those that are kept had left it.
+fn left_behind_by(path: &TimelineHistory, kept: &[Fit<'_>], archive: &ArchiveFacts) -> Option<LeftBehind> {
     let timeline = path.timeline();
     let left_at = kept.iter().filter_map(|fit| fit.path.end_of(timeline)).max()?;
     let end = archive.end_of(timeline)?;
     // The segment in which it was left may have been filled by a record that was never complete.
     let own_last = archive.last_segment(timeline)?;
-    (own_last > WalSegmentName::containing(timeline, left_at, archive.segment_size)).then(|| {
-        format!(
-            "timeline {timeline} went on up to {end} after it was left at {left_at}; that is not restored \
-             (--target-timeline {timeline} would)"
-        )
+    (own_last > WalSegmentName::containing(timeline, left_at, archive.segment_size)).then(|| LeftBehind {
+        path: path.clone(),
+        left_at,
+        end,
     })
 }
 

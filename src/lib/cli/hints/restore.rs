@@ -12,6 +12,9 @@ use crate::wal_search::Ending;
 
 /// What a server that died still has.
 const FROM_DEAD: &str = "If that server is dead: --wal-from PGDATA";
+/// What was committed last may not be archived yet.
+const SWITCH: &str =
+    "If the original still runs: SELECT pg_switch_wal(); on it archives what it has written so far; then try again.";
 /// How many restore points are named beside one that is not there.
 const SHOWN_RESTORE_POINTS: usize = 5;
 
@@ -38,6 +41,9 @@ fn of_restore(error: &RestoreError, typed: &Typed) -> Vec<String> {
             let mut hints = of_nearby(target, not_found.timeline, &not_found.nearby);
             if let RecoveryTarget::Time(..) = target {
                 hints.push("Without a target, everything in the archive is restored.".to_owned());
+            }
+            if not_found.nearby.after.is_none() && not_found.nearby.elsewhere.is_none() {
+                hints.push(SWITCH.to_owned());
             }
             hints.push("\"pgv target --around TIME\" lists the transactions of a time.".to_owned());
             hints
@@ -119,10 +125,7 @@ fn of_unreachable(error: &RestoreError, typed: &Typed) -> Vec<String> {
 }
 
 fn behind_archive(target: &RecoveryTarget, timeline: TimelineId, nearby: &Nearby) -> Vec<String> {
-    let others = [
-        "Without a target, everything in the archive is restored.",
-        "If the original still runs, SELECT pg_switch_wal() there archives what it has written so far.",
-    ];
+    let others = ["Without a target, everything in the archive is restored.", SWITCH];
     of_nearby(target, timeline, nearby).into_iter().chain(others.map(str::to_owned)).collect()
 }
 

@@ -18,6 +18,7 @@ mod copy;
 mod error;
 mod folder;
 mod gain;
+mod left_out;
 mod owner;
 mod partials;
 mod source;

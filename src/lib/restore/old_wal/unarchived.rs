@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::choose::is_on;
 use super::super::decision::{Decision, PointQuery, Proving, decide};
 use super::super::error::RestoreError;
+use super::super::original::refuse_running as refuse_running_original;
 use super::super::paths::parting;
 use super::super::places::MOVED_ASIDE;
 use super::beside::{WhichPaths, paths_beside};
@@ -13,15 +14,12 @@ use super::folder::refuse_running;
 use super::{CombinedSegments, Gain, OldWal, OldWalError, OldWalUse, Reach, find_use};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::fs::{self, FileError};
-use crate::pg::{Lsn, RecoveryTarget, RecoveryTargetTimeline, TimelineHistory, TimelineId, WalSegmentName};
+use crate::pg::{Lsn, RecoveryTarget, RecoveryTargetTimeline, TimelineHistory, TimelineId};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{ArchiveFacts, Repository, WalArchive};
 
 /// The folder of WAL in a data directory.
-const PG_WAL: &str = "pg_wal";
-/// LIMIT: names of segments in one warning.
-const NAMED_SEGMENTS_MAX: usize = 5;
-
+pub(super) const PG_WAL: &str = "pg_wal";
 /// What is asked.
 pub(in super::super) struct Unarchived<'a> {
     pub(in super::super) repository: &'a Repository,
@@ -91,6 +89,17 @@ pub fn warn_of_unarchived(
     // Up to its end, the archive was read just now.
     let latest = PointQuery { target: &RecoveryTarget::Latest, proving: Proving::Skip, ..*query };
     let Some(Ok(decision)) = is_not_there.then(|| decide(&latest, reporter, cancel)) else { return };
+    for place in real_places(places) {
+        // One that cannot be looked at is told of below.
+        if let Err(RestoreError::OriginalIsAlive { server }) =
+            refuse_running_original(&place, decision.selected.cluster.system_identifier)
+        {
+            reporter.warn(&format!(
+                "the original runs in {server}: SELECT pg_switch_wal(); there archives what it has written so far; then try \
+                 again"
+            ));
+        }
+    }
     // The refusal is what counts.
     match Unarchived::of_latest(query, &decision, (reporter, cancel)).told(places, "") {
         Ok(warnings) => warnings.iter().for_each(|warning| reporter.warn(warning)),
@@ -189,7 +198,7 @@ impl Unarchived<'_> {
         }
     }
 
-    /// Segments in which no commit is lost are told `with_segments` alone.
+    /// What is not refused is told `with_segments` alone, where commits are in it, or where that cannot be told.
     fn warning_of(&self, place: &Path, with_segments: bool) -> Result<Option<String>, RestoreError> {
         let folder = place.join(PG_WAL);
         let Decision { selected, facts, old: named, .. } = self.decision;
@@ -219,10 +228,11 @@ impl Unarchived<'_> {
         if named.as_ref().is_some_and(|named| named.folder == old.folder) {
             return Ok(None);
         }
-        if counts && let Some(warning) = self.warning_of_commits(place, &mut old, &known)? {
-            return Ok(Some(warning));
+        match counts {
+            true => self.warning_of_commits(place, &mut old, &known),
+            false if with_segments => self.told_of_segments(place, &mut old, &known),
+            false => Ok(None),
         }
-        Ok(segments_text(&old, facts, &folder).filter(|_| with_segments))
     }
 
     fn unjudged(&self, place: &Path, source: RestoreError) -> Result<Option<String>, RestoreError> {
@@ -279,7 +289,12 @@ impl Unarchived<'_> {
 
     /// What the WAL there would add to what is `known`, along the path that is followed or along another one: that which
     /// adds most.
-    fn lost_in(&self, old: &OldWal, known: &ArchiveFacts, is_removed: bool) -> Result<OldWalUse, RestoreError> {
+    pub(super) fn lost_in(
+        &self,
+        old: &OldWal,
+        known: &ArchiveFacts,
+        is_removed: bool,
+    ) -> Result<OldWalUse, RestoreError> {
         let Decision { selected, choice, old: named, old_wal, .. } = self.decision;
         let archive = WalArchive::new(self.repository, &selected.cluster);
         let source = CombinedSegments::new(self.repository, archive, [old].into_iter().chain(named));
@@ -352,27 +367,6 @@ fn refused_or_told(
     }
 }
 
-/// Names the segments that the archive lacks, when there are any.
-fn segments_text(old: &OldWal, facts: &ArchiveFacts, folder: &Path) -> Option<String> {
-    let lacking: Vec<&WalSegmentName> = old.segments.keys().filter(|name| !facts.contains(name)).collect();
-    (!lacking.is_empty()).then(|| {
-        format!(
-            "\"{}\" holds WAL that the archive lacks, and this restore will not replay it: {}",
-            folder.display(),
-            names_text(&lacking)
-        )
-    })
-}
-
-/// The first of them, and how many more there are.
-fn names_text(segments: &[&WalSegmentName]) -> String {
-    let named: Vec<String> = segments.iter().take(NAMED_SEGMENTS_MAX).map(ToString::to_string).collect();
-    match segments.len().saturating_sub(named.len()) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,18 +389,6 @@ mod tests {
         std::fs::remove_dir(&data).unwrap();
         assert_eq!(last_moved_aside(&data), Some(moved.clone()));
         assert_eq!(last_moved_aside(&moved), None);
-    }
-
-    #[test]
-    fn the_first_segments_are_named_and_the_others_counted() {
-        let segments: Vec<WalSegmentName> =
-            (1..=7).map(|number| WalSegmentName::parse(&format!("00000001000000000000000{number}")).unwrap()).collect();
-        let segments: Vec<&WalSegmentName> = segments.iter().collect();
-        let two = "000000010000000000000001, 000000010000000000000002";
-        let five = format!("{two}, 000000010000000000000003, 000000010000000000000004, 000000010000000000000005");
-        assert_eq!(names_text(&segments[..2]), two);
-        assert_eq!(names_text(&segments[..5]), five);
-        assert_eq!(names_text(&segments), format!("{five} and 2 more"));
     }
 
     #[test]
