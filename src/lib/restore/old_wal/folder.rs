@@ -103,7 +103,7 @@ impl OldWal {
                 Some(Ok(WalFileName::Segment(name) | WalFileName::Partial(name))) => {
                     any_segment = true;
                     if !archived.contains(&name) && !old.segments.contains_key(&name) {
-                        match old.take_segment(name, entry.name, identity) {
+                        match old.take_segment(name, entry.name, (identity, archived)) {
                             Err(error) if error.is_not_ours() => drop(old.foreign.get_or_insert(error)),
                             other => other?,
                         }
@@ -129,7 +129,7 @@ impl OldWal {
         &mut self,
         name: WalSegmentName,
         file: OsString,
-        identity: &ClusterIdentity,
+        (identity, archived): (&ClusterIdentity, &ArchiveFacts),
     ) -> Result<(), OldWalError> {
         let path = self.folder.join(&file);
         let beginning = match fs::read_range(&path, 0, WalSegmentHeader::LENGTH) {
@@ -153,7 +153,7 @@ impl OldWal {
             let (expected, found) = (self.segment_size, header.segment_size);
             return Err(OldWalError::OtherSegmentSize { path, expected, found });
         }
-        if header.check_name(&name).is_err() {
+        if header.check_name(&name).is_err() || self.is_of_another_timeline(&header, &name, archived) {
             self.unused.insert(name, file);
             return Ok(());
         }
@@ -165,6 +165,23 @@ impl OldWal {
         let last = self.last.entry(name.timeline()).or_insert(name);
         *last = name.max(*last);
         Ok(())
+    }
+
+    /// Whether the server that began the timeline gave a segment that it recycled this name: of the WAL behind its fork,
+    /// which recovery had fetched too, even the address fits. A copy of the segment of the fork begins with that of its
+    /// parent.
+    fn is_of_another_timeline(
+        &self,
+        header: &WalSegmentHeader,
+        name: &WalSegmentName,
+        archived: &ArchiveFacts,
+    ) -> bool {
+        // Their names come before those of segments.
+        let own = self.histories.get(&name.timeline()).map(|old| &old.history);
+        let history = own.or_else(|| archived.histories.get(&name.timeline()));
+        history.zip(self.start_of(name)).is_some_and(|(history, start)| {
+            header.timeline != name.timeline() && !history.contains(header.timeline, start)
+        })
     }
 
     fn take_history(&mut self, timeline: TimelineId, file: &OsString) -> Result<(), OldWalError> {

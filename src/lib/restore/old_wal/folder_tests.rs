@@ -133,6 +133,28 @@ fn histories_count_where_the_archive_lacks_them() {
     assert_eq!(old.histories[&tli(2)].text, text);
 }
 
+/// A promoted server recycles what recovery had fetched of the old timeline: a segment of its future may begin with the
+/// very address that its name says, on the old timeline.
+#[test]
+fn a_segment_that_was_recycled_across_a_fork_does_not_count() {
+    let mut of_two = own(6);
+    of_two[4] = 2;
+    let files: [(&str, &[u8]); 4] = [
+        ("00000002.history", b"1\t0/5000100\tbefore 2026-11-20 10:00:00+00\n"),
+        ("000000020000000000000005", &own(5)),
+        ("000000020000000000000006", &of_two),
+        ("000000020000000000000007", &own(7)),
+    ];
+    let temp = data(&files);
+    let facts = archive(&[(1, 4)]);
+    let old = opened(temp.path(), &facts).unwrap();
+    assert_eq!(old.segments.keys().copied().collect::<Vec<_>>(), [name(2, 5), name(2, 6)]);
+    assert!(old.is_last(&name(2, 6)) && old.unused_path(&name(2, 7)).is_some());
+    // Without its history nobody knows.
+    let without = data(&files[1..]);
+    assert_eq!(opened(without.path(), &facts).unwrap().segments.len(), 3);
+}
+
 #[test]
 fn what_does_not_belong_is_refused() {
     let facts = archive(&[(1, 4)]);
