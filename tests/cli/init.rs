@@ -217,7 +217,7 @@ fn json_is_one_object_with_the_documented_keys() {
         keys.join(" ")
     };
     assert_eq!(keys(""), "cluster configuration repository schema_version server warnings");
-    assert_eq!(keys("/repository"), "available_bytes created hard_links id path promises url");
+    assert_eq!(keys("/repository"), "available_bytes created hard_links id path promises rebuilt url");
     assert_eq!(
         keys("/cluster"),
         "data_directory major_version name registered since source system_identifier wal_segment_bytes"

@@ -77,3 +77,33 @@ fn what_cannot_be_read_is_status_4_and_stops_nothing() {
     std::fs::remove_dir_all(wal.repository.join(".staging")).unwrap();
     assert_eq!(host.sh("pgv verify").expect_code(4).stdout, "");
 }
+
+#[test]
+fn a_repository_json_and_an_identity_that_were_lost_are_damage_and_come_back() {
+    let (host, wal, _) = host("verify-lost");
+    let path = wal.repository.join("repository.json");
+    let sound = std::fs::read_to_string(&path).unwrap();
+    let id = sound.split('"').find(|text| text.len() == 32).unwrap().to_owned();
+    let other = format!("{}{}", &id[1..], &id[..1]);
+    let told = |what: &str| {
+        let outcome = host.sh("pgv verify").expect_code(5);
+        assert!(outcome.to_string().contains("pgv init") && outcome.to_string().contains(what), "{outcome}");
+        host.sh("pgv info").expect_code(5);
+    };
+    for damaged in [sound.replace(&id, &other), sound.replace(':', ";"), String::new()] {
+        std::fs::write(&path, damaged).unwrap();
+        told("move it out of the repository");
+    }
+    std::fs::remove_file(&path).unwrap();
+    told("it is missing");
+    let again = host.sh(&format!("pgv init --pgdata {}", wal.data.display())).success();
+    assert!(again.stdout.contains("written anew as its other objects say"), "{again}");
+    assert!(again.stdout.contains(&id), "{again}");
+    host.sh("pgv verify").success();
+
+    std::fs::remove_file(wal.tree().join("identity")).unwrap();
+    told("identity");
+    let again = host.sh(&format!("pgv init --pgdata {}", wal.data.display())).success();
+    assert!(again.stdout.contains("has its \"identity\" again"), "{again}");
+    host.sh("pgv verify").success();
+}

@@ -44,7 +44,7 @@ impl VerbArgs for InfoArgs {
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
         let configuration = context.configuration();
         let repo = configuration.repo()?;
-        let repository = opening::open_repository(repo)?;
+        let (repository, _) = opening::open_to_look(repo)?;
         let cluster = configuration.named_cluster().cloned();
         let report = gather(
             &repository,

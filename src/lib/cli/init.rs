@@ -222,6 +222,7 @@ fn repository_part(url: &str, path: &Path, registration: &Registration) -> InitR
         path: path.to_owned(),
         id: registration.repository.id(),
         created: registration.created,
+        rebuilt: registration.rebuilt,
         promises: vec!["create_only", "sync"],
         hard_links: registration.probe.hard_links,
         available_bytes: registration.probe.available_bytes,

@@ -34,7 +34,11 @@ pub(crate) fn render(report: &InitReport) -> String {
 
 fn what_was_done(text: &mut String, report: &InitReport) {
     let (repository, cluster) = (&report.repository, &report.cluster);
-    let state = if repository.created { "created" } else { "is there already" };
+    let state = match (repository.created, repository.rebuilt) {
+        (true, _) => "created",
+        (false, true) => "has its \"repository.json\" again, written anew as its other objects say",
+        (false, false) => "is there already",
+    };
     let _ = writeln!(text, "Repository {} {state}, id {}.", quoted(&repository.path), repository.id);
     let room = bytes_text(repository.available_bytes);
     let links = if repository.hard_links { "hard links" } else { "renames, for want of hard links" };
@@ -47,6 +51,7 @@ fn what_was_done(text: &mut String, report: &InitReport) {
         Registered::Now => "registered".to_owned(),
         Registered::Before => format!("is registered already, since {:.0}", cluster.since),
         Registered::Upgraded => "registered beside its earlier ones".to_owned(),
+        Registered::Rebuilt => "has its \"identity\" again, written anew; its backups and WAL agree with it".to_owned(),
     };
     let _ = writeln!(
         text,
@@ -100,7 +105,7 @@ fn smaller_role(text: &mut String, report: &InitReport) {
         return;
     }
     let superuser = server.role.as_deref().map(|role| format!("\"{}\"", escaped(role)));
-    let is_first = report.cluster.registered != Registered::Before;
+    let is_first = !matches!(report.cluster.registered, Registered::Before | Registered::Rebuilt);
     let _ = match (&superuser, is_first) {
         (Some(role), true) => {
             write!(text, "\nRole {role} is a superuser, and backups need less. {NEED_LESS}\n\n")

@@ -22,6 +22,12 @@ pub(crate) fn open_repository(settings: &RepoSettings) -> Result<Repository, Rep
     Repository::open(Arc::new(LocalStore::open(&settings.path)?), settings.id)
 }
 
+/// The same for a verb that looks whether all is well.
+pub(crate) fn open_to_look(settings: &RepoSettings) -> Result<(Repository, Arc<LocalStore>), RepositoryError> {
+    let store = Arc::new(LocalStore::open(&settings.path)?);
+    Ok((Repository::open_to_look(Arc::<LocalStore>::clone(&store), settings.id)?, store))
+}
+
 /// Opens the configured repository, and the store that it lies in.
 pub(crate) fn open_with_store(settings: &RepoSettings) -> Result<(Repository, Arc<LocalStore>), RepositoryError> {
     let store = Arc::new(LocalStore::open(&settings.path)?);

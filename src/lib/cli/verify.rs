@@ -79,7 +79,7 @@ impl VerbArgs for VerifyArgs {
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
         let configuration = context.configuration();
         let repo = configuration.repo()?;
-        let (repository, store) = opening::open_with_store(repo)?;
+        let (repository, store) = opening::open_to_look(repo)?;
         // What is deleted on the way would look like damage.
         let _shared = opening::share(context)?;
         let depth = match (self.quick, self.sample) {

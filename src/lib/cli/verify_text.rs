@@ -93,7 +93,9 @@ fn cost_text(cost: &Cost) -> String {
             format!("backup {backup} is not listed, so it is never chosen; put back, the object brings it back")
         }
         Cost::Cluster => {
-            "nothing of this cluster can be restored, fetched or archived until the object is put back".to_owned()
+            "nothing of this cluster can be restored, fetched or archived until the object is put back, or \"pgv init\" on its server's \
+             host has written it anew"
+                .to_owned()
         }
         Cost::Unknown => "what this costs cannot be said until it can be read".to_owned(),
         Cost::Nothing { reason } => format!("nothing is lost: {reason}"),

@@ -91,7 +91,8 @@ impl Gatherer<'_> {
         let object = || format!("registration of cluster {cluster}");
         let identity: Option<Option<ClusterIdentity>> = self.noted(object, self.repository.identity(cluster));
         if identity == Some(None) {
-            let reason = "it is missing, so nothing of this cluster can be restored, fetched or archived".to_owned();
+            let reason = "it is missing, so nothing of this cluster can be restored, fetched or archived; \"pgv init\" on its server's host writes it anew"
+                .to_owned();
             self.problems.push(InfoProblem { object: object(), reason, class: ErrorClass::Corrupt });
         }
         let identity = identity.flatten();

@@ -6,7 +6,7 @@ use crate::codec::RepositoryId;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{ConfigValueError, PgVersionError, SystemIdentifier, WalSegmentSizeError};
-use crate::repository::{ClusterName, RepositoryError};
+use crate::repository::{ClusterName, ClusterRef, RepositoryError};
 use crate::server::{ControlFileReadError, ServerError};
 use crate::store::StoreError;
 
@@ -67,6 +67,31 @@ pub enum InitError {
         /// The directory.
         root: PathBuf,
         /// One of the names in it.
+        found: String,
+    },
+    /// What lies there is of more than one repository.
+    #[error(
+        "directory \"{}\" has no \"repository.json\", and holds objects of two repositories, {one} and {other}",
+        root.display()
+    )]
+    SeveralRepositories {
+        /// The directory.
+        root: PathBuf,
+        /// One of them.
+        one: RepositoryId,
+        /// Another one.
+        other: RepositoryId,
+    },
+    /// The identity was lost, and what lies in the tree is of another kind of cluster.
+    #[error("cluster {cluster} has no \"identity\", and its \"{object}\" is of {stored}, while this is {found}")]
+    OtherCluster {
+        /// The cluster.
+        cluster: ClusterRef,
+        /// The object that says so.
+        object: String,
+        /// What it says.
+        stored: String,
+        /// What there is.
         found: String,
     },
     /// Backups would go down with what they are backups of.
@@ -133,7 +158,11 @@ impl Classified for InitError {
             Self::NoPlaceForConfiguration => ErrorClass::Usage,
             Self::Untold { .. } => ErrorClass::PermissionDenied,
             Self::Version { .. } | Self::SegmentSize { .. } => ErrorClass::Unsupported,
-            Self::NotEmpty { .. } | Self::InsideDataDirectory { .. } | Self::OtherName { .. } => ErrorClass::Refused,
+            Self::NotEmpty { .. }
+            | Self::InsideDataDirectory { .. }
+            | Self::OtherName { .. }
+            | Self::SeveralRepositories { .. }
+            | Self::OtherCluster { .. } => ErrorClass::Refused,
             Self::PinnedMissing { .. } => ErrorClass::Unavailable,
             Self::ConfigurationAppeared { .. } => ErrorClass::Conflict,
         }

@@ -13,11 +13,12 @@ use super::facts::ClusterFacts;
 use crate::clock::Clock;
 use crate::codec::RepositoryId;
 use crate::fs;
+use crate::pg::{PgMajorVersion, WalSegmentSize};
 use crate::repository::{
-    ClusterIdentity, ClusterName, ClusterRef, Repository, RepositoryDescription, RepositoryError, Writer,
+    ClusterIdentity, ClusterName, ClusterRef, Repository, RepositoryDescription, RepositoryError, TreeTrace, Writer,
     WriterDescription,
 };
-use crate::store::{LocalStore, StoreProbe};
+use crate::store::{LocalStore, Store, StoreProbe};
 
 /// What may be in a directory that becomes a repository: a file system's own folder, and what we make first.
 const HARMLESS_NAMES: [&str; 2] = ["lost+found", LocalStore::STAGING];
@@ -52,6 +53,8 @@ pub enum Registered {
     Before,
     /// It was registered beside another system identifier of its name.
     Upgraded,
+    /// Its registration was lost, and was written anew, as its backups and its WAL say.
+    Rebuilt,
 }
 
 /// A repository in which the cluster is registered.
@@ -61,6 +64,8 @@ pub struct Registration {
     pub repository: Repository,
     /// Whether it was created now.
     pub created: bool,
+    /// Whether its `repository.json` was lost, and was written anew, as its other objects say.
+    pub rebuilt: bool,
     /// What was found out about its file system.
     pub probe: StoreProbe,
     /// What registering came to.
@@ -77,39 +82,72 @@ pub fn register(options: &RegistrationOptions<'_>) -> Result<Registration, InitE
     if let Some(pgdata) = &options.facts.local_data_directory {
         refuse_nesting(root, pgdata)?;
     }
-    let is_repository = examine(root)?;
-    if let Some(id) = options.pinned.filter(|_| !is_repository) {
-        return Err(InitError::PinnedMissing { root: root.to_owned(), id });
+    let place = examine(root)?;
+    match (&place, options.pinned) {
+        (Place::Free, Some(id)) => return Err(InitError::PinnedMissing { root: root.to_owned(), id }),
+        (Place::Lost(lost), Some(expected)) if lost.id != expected => {
+            let store = LocalStore::open(root)?.describe();
+            return Err(RepositoryError::OtherRepository { store, expected, found: lost.id }.into());
+        }
+        _ => {}
     }
     let store = LocalStore::create(root)?;
     let probe = store.probe()?;
     let store = Arc::new(store);
-    let (repository, created) = if is_repository {
-        (Repository::open(store, options.pinned)?, false)
-    } else {
-        Repository::create(store, &RepositoryDescription::new(options.clock))?
+    let rebuilt = matches!(place, Place::Lost(_));
+    let (repository, created) = match place {
+        Place::Repository => (Repository::open(store, options.pinned)?, false),
+        Place::Free => Repository::create(store, &RepositoryDescription::new(options.clock))?,
+        Place::Lost(description) => (Repository::create(store, &description)?.0, false),
     };
     // Without room for it, retention tries again.
     repository.keep_reserve()?;
     let other_names = other_names(&repository, options)?;
     let (registered, since) = register_cluster(&repository, options, &other_names)?;
-    Ok(Registration { repository, created, probe, registered, since, other_names })
+    Ok(Registration { repository, created, rebuilt, probe, registered, since, other_names })
 }
 
-/// Whether the directory is a repository. One with anything else in it is refused.
-fn examine(root: &Path) -> Result<bool, InitError> {
+/// What a directory is before it becomes a repository.
+enum Place {
+    Repository,
+    /// Nothing is in it, or nothing to speak of.
+    Free,
+    /// A repository without its `repository.json`, of which the other objects say all that it said.
+    Lost(RepositoryDescription),
+}
+
+/// What the directory is. One with anything else in it is refused.
+fn examine(root: &Path) -> Result<Place, InitError> {
     let entries = match fs::sorted_entries(root) {
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => return Ok(Place::Free),
         entries => entries?,
     };
     if entries.iter().any(|entry| entry.name == RepositoryDescription::NAME) {
-        return Ok(true);
+        return Ok(Place::Repository);
     }
     match entries.iter().find(|entry| HARMLESS_NAMES.iter().all(|name| entry.name != *name)) {
-        None => Ok(false),
-        Some(entry) => {
-            let found = entry.name.to_string_lossy().into_owned();
-            Err(InitError::NotEmpty { root: root.to_owned(), found })
+        None => Ok(Place::Free),
+        Some(entry) => match lost_description(root)? {
+            Some(description) => Ok(Place::Lost(description)),
+            None => {
+                let found = entry.name.to_string_lossy().into_owned();
+                Err(InitError::NotEmpty { root: root.to_owned(), found })
+            }
+        },
+    }
+}
+
+/// What `repository.json` must have said; nothing where no other object says it, or they differ.
+fn lost_description(root: &Path) -> Result<Option<RepositoryDescription>, InitError> {
+    // A directory of something else has no place for what is being written.
+    let Ok(store) = LocalStore::open(root) else { return Ok(None) };
+    let store: Arc<dyn Store> = Arc::new(store);
+    let traces = Repository::traces(&store)?;
+    match traces.iter().collect::<Vec<_>>().as_slice() {
+        [] => Ok(None),
+        [(id, created)] => Ok(Some(RepositoryDescription::of_traces(**id, **created))),
+        [(one, _), (other, _), ..] => {
+            Err(InitError::SeveralRepositories { root: root.to_owned(), one: **one, other: **other })
         }
     }
 }
@@ -145,12 +183,13 @@ fn register_cluster(
     if let Some(known) = trees.iter().find(|tree| tree.system_identifier == facts.system_identifier) {
         return Ok((Registered::Before, known.since));
     }
-    if !trees.is_empty() && !options.upgraded {
+    let traces = traces(repository, options)?;
+    if traces.is_empty() && !trees.is_empty() && !options.upgraded {
         let registered = trees.iter().map(|tree| tree.system_identifier).collect();
         let (cluster, store) = (name.to_string(), repository.describe());
         return Err(RepositoryError::OtherSystem { cluster, store, registered, found: facts.system_identifier }.into());
     }
-    if let Some(registered) = other_names.first().filter(|_| !options.name_given) {
+    if let Some(registered) = other_names.first().filter(|_| !options.name_given && traces.is_empty()) {
         let (name, registered, store) = (name.clone(), registered.clone(), repository.describe());
         let system_identifier = facts.system_identifier;
         return Err(InitError::OtherName { name, registered, system_identifier, store });
@@ -159,7 +198,9 @@ fn register_cluster(
     // By it the newest tree of a name is known, which this one shall be, whatever this host's clock says.
     let newest = trees.iter().map(|tree| tree.since).max();
     let after_newest = newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok());
-    let since = after_newest.map_or(now, |after| now.max(after));
+    // One that was lost was there before all that lies in its tree.
+    let since = traces.iter().map(|trace| trace.created).min();
+    let since = since.unwrap_or_else(|| after_newest.map_or(now, |after| now.max(after)));
     let identity = ClusterIdentity {
         cluster: name.clone(),
         system_identifier: facts.system_identifier,
@@ -175,7 +216,33 @@ fn register_cluster(
         repository.introduce(name, &writer)?;
     }
     repository.register(&identity, &writer)?;
-    Ok((if trees.is_empty() { Registered::Now } else { Registered::Upgraded }, since))
+    let registered = match (traces.is_empty(), trees.is_empty()) {
+        (false, _) => Registered::Rebuilt,
+        (true, true) => Registered::Now,
+        (true, false) => Registered::Upgraded,
+    };
+    Ok((registered, since))
+}
+
+/// What lies in the cluster's tree, whose identity is not there, and agrees with the cluster; nothing in one that is new.
+fn traces(repository: &Repository, options: &RegistrationOptions<'_>) -> Result<Vec<TreeTrace>, InitError> {
+    let (name, facts) = (options.name.clone(), options.facts);
+    let cluster = ClusterRef { name, system_identifier: facts.system_identifier };
+    let traces = repository.tree_traces(&cluster)?;
+    let (version, size) = (facts.state.version, facts.wal_segment_size);
+    let differs = |trace: &&TreeTrace| trace.major_version != version || trace.wal_segment_size != size;
+    if let Some(trace) = traces.iter().find(differs) {
+        let what = |version: PgMajorVersion, size: WalSegmentSize| {
+            format!("PostgreSQL {version} with WAL segments of {} bytes", size.bytes())
+        };
+        return Err(InitError::OtherCluster {
+            cluster,
+            object: trace.object.clone(),
+            stored: what(trace.major_version, trace.wal_segment_size),
+            found: what(version, size),
+        });
+    }
+    Ok(traces)
 }
 
 /// Other names of the same cluster: those of copies, which have its system identifier.

@@ -42,6 +42,8 @@ pub struct InitRepository {
     pub id: RepositoryId,
     /// Whether it was created now.
     pub created: bool,
+    /// Whether its `repository.json` was missing, and was written anew, as its other objects say.
+    pub rebuilt: bool,
     /// The promises that were tried and held: `create_only` (a second writer cannot replace a file) and `sync` (files and
     /// directories can be made durable). What does not hold is an error.
     pub promises: Vec<&'static str>,
@@ -64,7 +66,7 @@ pub struct InitCluster {
     pub wal_segment_bytes: u64,
     /// Its data directory, when that is on this host.
     pub data_directory: Option<PathBuf>,
-    /// `now`, `before` or `upgraded`: what registering came to.
+    /// `now`, `before`, `upgraded` or `rebuilt`: what registering came to.
     pub registered: Registered,
     /// When it was registered.
     pub since: jiff::Timestamp,

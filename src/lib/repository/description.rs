@@ -33,10 +33,15 @@ impl RepositoryDescription {
     /// The name of the object that makes a directory a repository.
     pub const NAME: &str = layout::DESCRIPTION;
 
+    /// That of a repository of which other objects say what it was.
+    pub fn of_traces(id: RepositoryId, created: Timestamp) -> Self {
+        Self { format: FORMAT, required_features: Vec::new(), id, created }
+    }
+
     /// A description with a new random id.
     pub fn new(clock: &dyn Clock) -> Self {
         let id = RepositoryId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
-        Self { format: FORMAT, required_features: Vec::new(), id, created: clock.now() }
+        Self::of_traces(id, clock.now())
     }
 }
 
@@ -48,7 +53,7 @@ struct FormatOnly {
     required_features: Vec<String>,
 }
 
-fn key(store: &dyn Store) -> Result<ObjectKey, RepositoryError> {
+pub(super) fn key(store: &dyn Store) -> Result<ObjectKey, RepositoryError> {
     layout::description().map_err(|source| StoreError::InvalidKey { store: store.describe(), source }.into())
 }
 

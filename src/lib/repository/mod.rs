@@ -19,6 +19,7 @@ mod object_reader;
 mod pack;
 mod selection;
 mod stored_object;
+mod traces;
 mod wal;
 mod wal_coverage;
 mod wal_range;
@@ -59,6 +60,7 @@ pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, Select
 pub(crate) use stored_object::{BackupPart, StoredObject};
 pub use wal::{ArchivedWal, WalArchive, WalFileContent};
 pub(crate) use wal::{ListedWal, UnlistedWal};
+pub use traces::{RepositoryTraces, TreeTrace};
 
 pub(crate) use wal_coverage::ArchiveFacts;
 pub use wal_coverage::{WalCoverage, WalHole};

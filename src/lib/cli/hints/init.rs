@@ -24,6 +24,14 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
         }
         InitError::Store(error) => return super::repository::hint(error, typed),
         InitError::NotEmpty { .. } => "Name a directory of its own; pgv creates it.".to_owned(),
+        InitError::SeveralRepositories { .. } => {
+            "Take out of it what belongs to another repository, or put \"repository.json\" back from a copy.".to_owned()
+        }
+        InitError::OtherCluster { .. } => {
+            "Name the server or data directory that these backups are of, or put \"identity\" back from a copy of the \
+             repository."
+                .to_owned()
+        }
         InitError::InsideDataDirectory { .. } => {
             "Name a directory outside of it, best on another machine's disks.".to_owned()
         }

@@ -7,8 +7,8 @@ use crate::cli::typed::Typed;
 use crate::error::{Classified as _, ErrorClass};
 use crate::fs;
 use crate::pg::shell_quote;
-use crate::repository::{RepositoryError, SelectionError, WriterDescription};
-use crate::store::StoreError;
+use crate::repository::{RepositoryError, SelectionError, StoredObject, WriterDescription};
+use crate::store::{ObjectKey, StoreError};
 
 const MOUNTED: &str = "Is its file system mounted? A new repository is created by \"pgv init\" and nothing else.";
 
@@ -108,8 +108,19 @@ fn of_repository(error: &RepositoryError, typed: &Typed) -> Vec<String> {
         RepositoryError::OtherRepository { .. } => {
             "If another repository is meant now, correct url and id of [[repo]] in pgv.toml.".to_owned()
         }
-        RepositoryError::NewerFormat { .. }
-        | RepositoryError::UnknownFeature { .. }
+        RepositoryError::NewerFormat { .. } => {
+            "Install the version of pgv that wrote it, or a newer one. If none ever wrote there, \"repository.json\" is \
+             damaged: docs/pitr.md says how to get it back."
+                .to_owned()
+        }
+        RepositoryError::Damaged { key, .. } => match StoredObject::of_key(key) {
+            Some(StoredObject::Description) => anew(key, &typed.verb("init", "")),
+            Some(StoredObject::Identity(cluster)) => {
+                anew(key, &typed.verb("init", &format!("--cluster {}", cluster.name)))
+            }
+            _ => return Vec::new(),
+        },
+        RepositoryError::UnknownFeature { .. }
         | RepositoryError::NewerObject { .. } => "Install the version of pgv that wrote it, or a newer one.".to_owned(),
         RepositoryError::OtherSystem { cluster, .. } => {
             format!("After pg_upgrade or a rebuild: {}", typed.verb("init", &format!("--cluster {cluster} --upgraded")))
@@ -120,6 +131,14 @@ fn of_repository(error: &RepositoryError, typed: &Typed) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![hint]
+}
+
+/// How an object comes back of which the others say all that it said.
+fn anew(key: &ObjectKey, init: &str) -> String {
+    format!(
+        "If \"{key}\" is still there, move it out of the repository; then \"{}\", on the server's host, writes it anew.",
+        init.trim_end()
+    )
 }
 
 /// Both writers, and how to be archiving again at once.

@@ -147,3 +147,74 @@ fn a_repository_that_the_configuration_remembers_is_never_created_anew() {
     let error = scene.run_with(&scene.root(), Some(other), "main", &scene.facts, false).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Refused);
 }
+
+#[test]
+fn a_description_that_was_lost_is_written_anew_as_the_other_objects_say() {
+    let scene = Scene::new();
+    let id = scene.run("main", &scene.facts, false).unwrap().repository.id();
+    let path = scene.root().join("repository.json");
+    for pinned in [None, Some(id)] {
+        std::fs::remove_file(&path).unwrap();
+        let again = scene.run_with(&scene.root(), pinned, "main", &scene.facts, false).unwrap();
+        assert!(again.rebuilt && !again.created && again.registered == Registered::Before);
+        assert_eq!(again.repository.id(), id);
+        assert!(!scene.run("main", &scene.facts, false).unwrap().rebuilt);
+    }
+    std::fs::remove_file(&path).unwrap();
+    let other = RepositoryId::from_bytes([7; 16]);
+    let error = scene.run_with(&scene.root(), Some(other), "main", &scene.facts, false).unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert!(error.to_string().contains(&id.to_string()) && error.to_string().contains(&other.to_string()), "{error}");
+    // Of two repositories, nobody can say which one it was.
+    let second = Scene::new();
+    second.run("other", &second.other_system(), false).unwrap();
+    std::fs::rename(second.root().join("other"), scene.root().join("other")).unwrap();
+    let error = scene.run("main", &scene.facts, false).unwrap_err();
+    assert!(matches!(error, InitError::SeveralRepositories { .. }), "{error}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_identity_that_was_lost_is_written_anew_unless_what_is_stored_says_otherwise() {
+    use crate::codec::CompressionLevel;
+    use crate::pg::testing as real;
+    use crate::pg::{WalFileName, WalSegmentSize};
+    use crate::repository::testing::with_real_cluster;
+    use crate::repository::{WalArchive, WalFileContent};
+    let test = with_real_cluster();
+    let segment = "000000010000000000000003";
+    let content = real::wal_segment(segment, 0);
+    WalArchive::new(&test.repository, &test.cluster)
+        .store(
+            &WalFileName::parse(segment).unwrap(),
+            WalFileContent::Whole(&content),
+            CompressionLevel::DEFAULT,
+            &test.writer,
+        )
+        .unwrap();
+    let sound = test.repository.identity(&test.cluster).unwrap().unwrap();
+    let path = test.root().join(format!("main/{}/identity", test.cluster.system_identifier));
+    let (control, scene) = (real::control_file(), Scene::new());
+    let facts = ClusterFacts {
+        system_identifier: control.system_identifier,
+        wal_segment_size: control.wal_segment_size,
+        state: ServerState::of_control_file(&control, scene.temp.path()),
+        ..scene.facts.clone()
+    };
+    let run = |facts: &ClusterFacts| scene.run_with(&test.root(), None, "main", facts, false);
+    std::fs::remove_file(&path).unwrap();
+    let other_version = ClusterFacts { state: scene.facts.state.clone(), ..facts.clone() };
+    let other_size = ClusterFacts { wal_segment_size: WalSegmentSize::new(64 << 20).unwrap(), ..facts.clone() };
+    for (other, value) in [(other_version, "PostgreSQL 15"), (other_size, "67108864")] {
+        let error = run(&other).unwrap_err();
+        assert!(matches!(error, InitError::OtherCluster { .. }), "{error}");
+        for text in ["PostgreSQL 13", "1048576", value, segment] {
+            assert!(error.to_string().contains(text), "{text}: {error}");
+        }
+        assert!(!path.exists());
+    }
+    assert_eq!(run(&facts).unwrap().registered, Registered::Rebuilt);
+    let rebuilt = test.repository.identity(&test.cluster).unwrap().unwrap();
+    assert_eq!(ClusterIdentity { since: sound.since, ..rebuilt }, sound);
+    assert_eq!(run(&facts).unwrap().registered, Registered::Before);
+}
