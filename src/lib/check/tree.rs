@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::facts::{BackupFacts, TreeFacts, WalRate};
 use super::finding::Unreadable;
+use crate::clock::{Clock as _, SystemClock};
 use crate::pg::{TimelineId, WalFileName, WalSegmentName};
 use crate::repository::{
     ArchiveFacts, BackupEntry, BackupId, BackupSpan, ClusterRef, Lack, LackSearch, Repository, RepositoryError,
@@ -47,6 +48,8 @@ pub(super) fn tree(
     for (id, error) in begin_problems.into_iter().filter(|(id, _)| !is_deleted(*id)) {
         unreadable.push(Unreadable::Backup { id, cause: Arc::new(error) });
     }
+    let lost = repository.lost_records(cluster, &records.iter().collect::<Vec<_>>(), SystemClock.now())?;
+    unreadable.extend(lost.into_iter().map(|(id, error)| Unreadable::Backup { id, cause: Arc::new(error) }));
     unreadable.extend(records.iter().filter_map(|record| not_whole(record.id, lacks.get(&record.id)?)));
     let spans: Vec<BackupSpan> = records.iter().map(BackupSpan::of).collect();
     let backups = records.iter().zip(&spans).map(|(record, span)| BackupFacts {

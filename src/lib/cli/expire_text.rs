@@ -160,7 +160,11 @@ fn reason_text(reason: &KeepReason) -> String {
 
 fn unfinished(text: &mut String, backup: &PlannedUnfinished) {
     let fate = if backup.goes { "GOES" } else { "stays" };
-    let state = if backup.given_up { "was given up" } else { "is not finished" };
+    let state = match (backup.record_missing, backup.given_up) {
+        (true, _) => "is whole but for its record, which is missing",
+        (false, true) => "was given up",
+        (false, false) => "is not finished",
+    };
     let _ = writeln!(
         text,
         "  {} {state}, begun on \"{}\" at {}; last stored to at {}: {fate}",

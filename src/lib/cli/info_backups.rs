@@ -133,7 +133,11 @@ fn describe_others(text: &mut String, tree: &InfoTree) {
         let _ = writeln!(text, "  {}: its record cannot be read, see below", unreadable.id);
     }
     for unfinished in tree.unfinished_backups.iter().take(OTHERS_MAX) {
-        let state = if unfinished.given_up { "given up" } else { "not finished" };
+        let state = match (unfinished.record_missing, unfinished.given_up) {
+            (true, _) => "its record is missing, see below",
+            (false, true) => "given up",
+            (false, false) => "not finished",
+        };
         let _ = write!(text, "  {}: {state}", unfinished.id);
         if let (Some(host), Some(began)) = (&unfinished.host, unfinished.began) {
             let _ = write!(text, "; begun on \"{}\" at {}", escaped(host), utc_second_text(began));

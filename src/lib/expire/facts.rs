@@ -10,12 +10,8 @@ use super::error::ExpireError;
 use crate::pg::{WalFileName, WalSegmentSize};
 use crate::repository::{
     ArchiveFacts, BackupFolder, BackupId, BackupMark, BackupNeeds, BackupRecord, BackupState, ClusterName, ClusterRef,
-    Lack, LackSearch, Repository, RepositoryError, WalArchive,
+    Lack, LackSearch, Repository, RepositoryError, SILENT_AFTER, WalArchive,
 };
-
-/// How long nothing of a backup without a record is stored before it counts as given up, by the store's clock: longer than the
-/// slowest writer needs for the largest object. So long packs stay of which no folder is there, too.
-pub(super) const SILENT_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A tree.
 #[derive(Debug, Clone)]
@@ -104,6 +100,8 @@ pub(super) struct UnfinishedFacts {
     pub(super) is_pinned: bool,
     /// Its writer has said that it ended, or an earlier run took it for dead: it will never be finished.
     pub(super) is_given_up: bool,
+    /// Whether nothing but the record is to come.
+    pub(super) has_all_else: bool,
 }
 
 impl TreeFacts {
@@ -248,14 +246,7 @@ fn unfinished_backup(
     folder: &BackupFolder,
 ) -> Result<UnfinishedFacts, RepositoryError> {
     let begin = repository.backup_begin(cluster, &id)?;
-    let packs = repository.packs_of(cluster, &id)?;
-    let mut last_stored = None;
-    for object in &folder.objects {
-        last_stored = last_stored.max(repository.stored_time(&repository.backup_object_key(cluster, &id, object)?)?);
-    }
-    for key in &packs {
-        last_stored = last_stored.max(repository.stored_time(key)?);
-    }
+    let last_stored = repository.last_stored(cluster, &id, folder)?;
     Ok(UnfinishedFacts {
         id,
         host: begin.host,
@@ -264,6 +255,7 @@ fn unfinished_backup(
         last_stored: last_stored.unwrap_or(begin.began),
         is_pinned: folder.state.pinned,
         is_given_up: folder.state.suspect,
+        has_all_else: folder.has_all_but_record(),
     })
 }
 

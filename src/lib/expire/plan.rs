@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::ExpireError;
-use super::facts::{ListedBackup, SILENT_AFTER, TreeFacts};
+use super::facts::{ListedBackup, TreeFacts};
 use super::reach::{self, LostTargets};
 use super::report::TreeDone;
 use super::rules::{self, KeepReason, Rules};
 use super::wal;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalFileName, WalSegmentName};
-use crate::repository::{BackupId, BackupRecord, ClusterName, ClusterRef};
+use crate::repository::{BackupId, BackupRecord, ClusterName, ClusterRef, Recordless, SILENT_AFTER};
 
 /// LIMIT: things that a backup lacks and that are named.
 const LACKS_MAX: usize = 100;
@@ -73,6 +73,8 @@ pub struct PlannedUnfinished {
     pub last_stored: Timestamp,
     /// Whether it will never be finished: its writer has said so, or an earlier run took it for dead.
     pub given_up: bool,
+    /// Whether it had a record that is missing: damage, and no left-over.
+    pub record_missing: bool,
     /// Whether it goes: it was given up, or is silent for long, and nobody refers to it.
     pub goes: bool,
 }
@@ -337,10 +339,20 @@ fn unfinished(facts: &TreeFacts, now: Timestamp) -> Vec<PlannedUnfinished> {
             began: backup.began,
             last_stored: backup.last_stored,
             given_up: backup.is_given_up,
+            record_missing: recordless(backup).had_record(facts.listed.iter().map(|listed| &listed.record), now),
             goes: (backup.is_given_up || silent >= SILENT_AFTER) && !backup.is_pinned && !is_parent,
         }
     };
     facts.unfinished.iter().map(planned).collect()
+}
+
+fn recordless(backup: &super::facts::UnfinishedFacts) -> Recordless {
+    Recordless {
+        id: backup.id,
+        has_all_else: backup.has_all_else,
+        is_given_up: backup.is_given_up,
+        last_stored: Some(backup.last_stored),
+    }
 }
 
 /// The packs that nobody needs of those that were written by backups that go, or that are there no more.

@@ -7,6 +7,7 @@ use super::report::{
     InfoBackup, InfoCluster, InfoNode, InfoPin, InfoProblem, InfoRange, InfoReport, InfoRepository, InfoTimeline,
     InfoTree, InfoUnfinished, InfoUnreadable, InfoWriter, SCHEMA_VERSION,
 };
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{
@@ -117,7 +118,7 @@ impl Gatherer<'_> {
             }
             backups
         };
-        self.unfinished(cluster, &mut tree);
+        self.unfinished(cluster, &records, &mut tree);
         let from_backup = || records.last().map(|record| record.wal_segment_size);
         let size = identity.map(|identity| identity.wal_segment_size).or_else(from_backup);
         tree.wal_segment_bytes = size.map(WalSegmentSize::bytes);
@@ -240,11 +241,18 @@ impl Gatherer<'_> {
         self.repository.record(cluster, &record.id).is_err_and(|error| error.is_not_found())
     }
 
-    fn unfinished(&mut self, cluster: &ClusterRef, tree: &mut InfoTree) {
+    fn unfinished(&mut self, cluster: &ClusterRef, records: &[BackupRecord], tree: &mut InfoTree) {
+        let records: Vec<&BackupRecord> = records.iter().collect();
+        let lost = self.repository.lost_records(cluster, &records, SystemClock.now());
+        let lost = self.noted(|| format!("unfinished backups of cluster {cluster}"), lost).unwrap_or_default();
+        for (id, error) in &lost {
+            self.note(format!("record of backup \"{id}\""), error);
+        }
         let unfinished = self.repository.unfinished_backups(cluster);
         for backup in self.noted(|| format!("backups of cluster {cluster}"), unfinished).unwrap_or_default() {
             let (id, given_up) = (backup.id, backup.is_given_up);
-            let unfinished = InfoUnfinished { id, given_up, host: None, began: None, reason: None };
+            let record_missing = lost.iter().any(|(lost, _)| *lost == id);
+            let unfinished = InfoUnfinished { id, given_up, record_missing, host: None, began: None, reason: None };
             tree.unfinished_backups.push(match backup.begin {
                 Ok(begin) => InfoUnfinished { host: Some(begin.host), began: Some(begin.began), ..unfinished },
                 Err(error) => {

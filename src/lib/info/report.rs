@@ -160,6 +160,8 @@ pub struct InfoUnfinished {
     pub id: BackupId,
     /// Whether it will not be finished: it has failed, or was silent for long.
     pub given_up: bool,
+    /// Whether it had a record that is missing: damage, which is among the problems, too.
+    pub record_missing: bool,
     /// The host that takes it.
     pub host: Option<String>,
     /// When it began, by that host's clock.

@@ -40,7 +40,9 @@ pub use backup::{
     MapRoot, MapWriter, NodeDescription, PreviousRecord, ServerDescription, StoredContent, TablespaceRef,
     UnfinishedBackup,
 };
-pub(crate) use backup::{BackupFolder, BackupState, DeletionStep, Hold, LackSearch, hold_of, pack_name};
+pub(crate) use backup::{
+    BackupFolder, BackupState, DeletionStep, Hold, LackSearch, Recordless, SILENT_AFTER, hold_of, pack_name,
+};
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
 pub use error::{Damage, RepositoryError};
@@ -58,9 +60,9 @@ pub use pack::{
 pub(crate) use pack::{FRAME_BYTES, add_extent};
 pub use selection::{ClusterSelection, ConfiguredCluster, SelectedCluster, SelectionError};
 pub(crate) use stored_object::{BackupPart, StoredObject};
+pub use traces::{RepositoryTraces, TreeTrace};
 pub use wal::{ArchivedWal, WalArchive, WalFileContent};
 pub(crate) use wal::{ListedWal, UnlistedWal};
-pub use traces::{RepositoryTraces, TreeTrace};
 
 pub(crate) use wal_coverage::ArchiveFacts;
 pub use wal_coverage::{WalCoverage, WalHole};

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::finding::{Findings, Subject, problem_of};
 use super::{VerifyError, VerifyOptions};
+use crate::clock::{Clock as _, SystemClock};
 use crate::codec::ContentDigest;
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::TimelineId;
@@ -46,6 +47,8 @@ impl ListedBackup {
 pub(super) struct Unfinished {
     pub(super) host: Option<String>,
     pub(super) began: Option<Timestamp>,
+    /// Whether it had a record: then it is damaged, and no left-over.
+    pub(super) record_missing: bool,
 }
 
 impl Tree {
@@ -202,11 +205,20 @@ impl Gatherer<'_> {
         for backup in self.repository.unfinished_backups(self.cluster)? {
             let unfinished = backup.begin.map_or_else(
                 |_| Unfinished::default(),
-                |begin| Unfinished { host: Some(begin.host), began: Some(begin.began) },
+                |begin| Unfinished { host: Some(begin.host), began: Some(begin.began), record_missing: false },
             );
             tree.unfinished.insert(backup.id, unfinished);
         }
         self.chain_of_records(tree);
+        let records: Vec<&BackupRecord> = tree.backups.iter().map(|backup| &backup.record).collect();
+        for (id, error) in self.repository.lost_records(self.cluster, &records, SystemClock.now())? {
+            let is_told =
+                tree.backups.iter().any(|backup| backup.record.previous.as_ref().is_some_and(|it| it.id == id));
+            if !is_told {
+                self.findings.add_error(&self.part(&id, BackupPart::Record), &error);
+            }
+            tree.unfinished.entry(id).or_default().record_missing = true;
+        }
         self.agreement_on_packs(tree);
         Ok(())
     }

@@ -48,6 +48,9 @@ impl LeftOvers {
         for ((cluster, backup), objects) in std::mem::take(&mut self.unfinished) {
             let tree = trees.iter().find(|tree| tree.cluster == cluster);
             let unfinished = tree.and_then(|tree| tree.unfinished.get(&backup));
+            if unfinished.is_some_and(|unfinished| unfinished.record_missing) {
+                continue;
+            }
             let host = unfinished.and_then(|unfinished| unfinished.host.as_ref());
             let object = match host {
                 Some(host) => format!("backup {backup} of cluster {cluster}, begun on \"{host}\""),

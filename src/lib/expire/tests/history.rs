@@ -159,6 +159,7 @@ impl History {
 
     pub(super) fn unfinished(&mut self, number: u64, parents: &[BackupId], last_stored: Timestamp) {
         self.facts.unfinished.push(UnfinishedFacts {
+            has_all_else: false,
             id: id(number),
             host: "db1".to_owned(),
             began: last_stored,

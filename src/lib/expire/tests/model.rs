@@ -9,10 +9,11 @@ use jiff::{Span, Timestamp};
 use super::history::{History, SIZE, day, id};
 use super::oracle::Path;
 use crate::expire::error::ExpireError;
-use crate::expire::facts::{SILENT_AFTER, TreeFacts};
+use crate::expire::facts::TreeFacts;
 use crate::expire::plan::{Fate, TreePlan, plan};
 use crate::expire::rules::Rules;
 use crate::pg::WalFileName;
+use crate::repository::SILENT_AFTER;
 use crate::repository::{BackupId, BackupRecord};
 
 const HISTORIES: u64 = 10_000;

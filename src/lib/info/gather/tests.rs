@@ -1,7 +1,6 @@
 use std::path::Path;
 
 use super::*;
-use crate::clock::{Clock as _, SystemClock};
 use crate::codec::CompressionLevel;
 use crate::error::ErrorClass;
 use crate::pg::{Lsn, PgMajorVersion};
@@ -343,4 +342,40 @@ fn the_json_schema_is_stable() {
     assert_eq!(backup["start_time"], "2026-11-21T00:00:00Z");
     assert_eq!((&backup["timeline"], &backup["method"]), (&1.into(), &"stream".into()));
     assert_eq!(value["clusters"][0]["trees"][0]["system_identifier"], "7000000000000000001");
+}
+
+/// All that was stored of a backup was stored a day before.
+fn a_day_ago(folder: &Path) {
+    let time = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        std::fs::File::open(entry.unwrap().path()).unwrap().set_modified(time).unwrap();
+    }
+}
+
+#[test]
+fn a_backup_that_lost_its_record_alone_is_damaged_and_not_unfinished() {
+    let test = testing::repository();
+    register(&test);
+    archive(&test, 1..=3);
+    let id = back_up(&test, 1, 1);
+    let tree = test.root().join(format!("main/{}", test.cluster.system_identifier));
+    let folder = tree.join(format!("backups/{id}"));
+    std::fs::remove_file(folder.join("record")).unwrap();
+    let report = info(&test, None);
+    let unfinished = &report.clusters[0].trees[0].unfinished_backups;
+    // It may be waiting for its WAL.
+    assert!(!unfinished[0].record_missing && report.problems.is_empty(), "{report:?}");
+    a_day_ago(&folder);
+    a_day_ago(&tree.join(format!("packs/{id}")));
+    let report = info(&test, None);
+    assert!(report.clusters[0].trees[0].unfinished_backups[0].record_missing, "{report:?}");
+    let problem = &report.problems[0];
+    assert_eq!(
+        (problem.object.as_str(), problem.class),
+        (format!("record of backup \"{id}\"").as_str(), ErrorClass::Corrupt)
+    );
+    // One that has begun and stored nothing else is none.
+    let other = begin(&test).id();
+    a_day_ago(&tree.join(format!("backups/{other}")));
+    assert_eq!(info(&test, None).problems.len(), 1);
 }

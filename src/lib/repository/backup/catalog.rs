@@ -89,6 +89,14 @@ impl Repository {
         }
     }
 
+    /// Whatever there is of each backup that can be listed.
+    pub(super) fn backup_folders_readable(
+        &self,
+        cluster: &ClusterRef,
+    ) -> Result<BTreeMap<BackupId, BackupFolder>, RepositoryError> {
+        Ok(self.backup_objects(cluster)?.backups)
+    }
+
     /// How a backup began.
     pub(crate) fn backup_begin(&self, cluster: &ClusterRef, id: &BackupId) -> Result<BackupBegin, RepositoryError> {
         let (key, spec) = self.backup_object(cluster, id, layout::BEGIN, ObjectKind::Begin)?;
