@@ -624,3 +624,51 @@ fn holes_are_filled_and_what_does_not_belong_is_refused() {
     ends_with(&dead.site.restore(&other, &["--dry-run"]), 0, &words);
     assert!(!other.exists());
 }
+
+/// The segment in which a killed server's log goes on is lost: its control file says that there was one.
+#[test]
+fn a_last_segment_that_is_lost_is_not_taken_for_the_end_of_the_log() {
+    let folder = TestFolder::new("old-wal-last");
+    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1").line("autovacuum = off");
+    let mut site = Site::of(builder, &folder);
+    let mut ledger = Ledger::create(&site.primary);
+    site.backup(&[]).success();
+    ledger.commit_many(&site.primary, 2);
+    site.primary.archive_all();
+    site.primary.configure(&["archive_command = 'false'"]);
+    site.primary.reload();
+    // A page of the segment without a commit.
+    site.primary.query("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000))");
+    ledger.commit_many(&site.primary, 3);
+    site.primary.query("CHECKPOINT");
+    let last = site.primary.query("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    site.primary.kill();
+    let (data, new) = (site.primary.data.clone(), folder.join("new"));
+    let (path, from) = (data.join("pg_wal").join(&last), data.display().to_string());
+    let whole = std::fs::read(&path).unwrap();
+    let restore = |options: &[&str]| site.restore(&new, &[&["--dry-run"], options].concat());
+    ends_with(&restore(&[]), 3, &["holds 3 commits after the end of the archive"]);
+
+    let names = format!("in segment \"{last}\", that is not there or cannot be read");
+    let is_refused = || {
+        ends_with(&restore(&[]), 3, &[CANNOT_BE_TOLD, "global/pg_control", &names, "--archive-only"]);
+        ends_with(&restore(&["--archive-only"]), 0, &[CANNOT_BE_TOLD, &names]);
+        ends_with(&restore(&["--target-immediate"]), 0, &[]);
+        ends_with(&restore(&["--wal-from", &from]), 0, &[&names, "commits may be lost"]);
+    };
+    std::fs::remove_file(&path).unwrap();
+    is_refused();
+    std::fs::write(&path, vec![0; whole.len()]).unwrap();
+    is_refused();
+    // All but its first page, on which there is no commit.
+    let cut: Vec<u8> = whole[..8192].iter().copied().chain(std::iter::repeat_n(0, whole.len() - 8192)).collect();
+    std::fs::write(&path, cut).unwrap();
+    is_refused();
+    // What a folder beside it has is not lost.
+    std::fs::create_dir(folder.join("copy")).unwrap();
+    std::fs::write(folder.join("copy").join(&last), &whole).unwrap();
+    let copy = folder.join("copy").display().to_string();
+    let with_copy = restore(&["--wal-from", &copy]);
+    ends_with(&with_copy, 0, &["3 commits that the archive lacks"]);
+    assert!(!with_copy.stderr.contains(CANNOT_BE_TOLD), "{with_copy}");
+}

@@ -66,7 +66,12 @@ fn of_unjudged((path, is_removed): (&Path, bool), why: &RestoreError) -> Vec<Str
         (RestoreError::OldWal(OldWalError::NoFolder { .. } | OldWalError::NoWal { .. }), _) => {
             "If its WAL is on another disk, mount it, or name the folder: --wal-from DIR".to_owned()
         }
-        (RestoreError::OldWal(OldWalError::Unreached { missing, .. }), _) => {
+        (
+            RestoreError::OldWal(
+                OldWalError::Unreached { missing, .. } | OldWalError::EndsEarly { segment: missing, .. },
+            ),
+            _,
+        ) => {
             format!("If another place has \"{missing}\", a folder with all of them can be read: --wal-from DIR")
         }
         (RestoreError::OldWal(OldWalError::NoHistory { timeline, .. }), _) => {

@@ -40,6 +40,16 @@ pub enum OldWalError {
         /// The first that is missing.
         missing: WalSegmentName,
     },
+    /// The log seems to end before what its server had written.
+    #[error("\"{}\" names WAL at {lsn}, in segment \"{segment}\", that is not there or cannot be read", path.display())]
+    EndsEarly {
+        /// The control file.
+        path: PathBuf,
+        /// The segment.
+        segment: WalSegmentName,
+        /// Which byte of the log.
+        lsn: Lsn,
+    },
     /// Where its timeline comes from is not known.
     #[error("WAL segment \"{}\" is of timeline {timeline}, whose history is not there", path.display())]
     NoHistory {
@@ -241,6 +251,7 @@ impl Classified for OldWalError {
             Self::NoWal { .. }
             | Self::NoFolder { .. }
             | Self::Unreached { .. }
+            | Self::EndsEarly { .. }
             | Self::NoHistory { .. }
             | Self::ServerRuns { .. }
             | Self::OtherCluster { .. }

@@ -24,13 +24,13 @@ impl Unarchived<'_> {
         let Some(text) = segments_text(old, &self.decision.facts, &place.join(PG_WAL)) else { return Ok(None) };
         let foreign = old.foreign.take();
         match self.lost_in(old, known, self.is_removed(place)) {
-            Ok(OldWalUse { commits: 0, .. }) => {
+            Ok((OldWalUse { commits: 0, .. }, end)) => {
                 // WAL that cannot be read to its end may hold some.
-                let is_read = matches!(self.unread((place, foreign), old, known), Ok(None));
+                let is_read = matches!(self.unread((place, foreign), (old, end), known), Ok(None));
                 Ok((!is_read).then_some(text))
             }
-            Ok(OldWalUse { commits: 1, .. }) => Ok(Some(format!("{text} (1 commit)"))),
-            Ok(OldWalUse { commits, .. }) => Ok(Some(format!("{text} ({commits} commits)"))),
+            Ok((OldWalUse { commits: 1, .. }, _)) => Ok(Some(format!("{text} (1 commit)"))),
+            Ok((OldWalUse { commits, .. }, _)) => Ok(Some(format!("{text} ({commits} commits)"))),
             Err(error) if error.class() == ErrorClass::Interrupted => Err(error),
             Err(_) => Ok(Some(text)),
         }

@@ -189,9 +189,16 @@ impl Unarchived<'_> {
         Ok(warnings)
     }
 
-    /// WAL of the folder that was named which no path leads to.
+    /// WAL of the folder that was named which no path leads to, or that its server had written and that is not there.
     fn left_out_of_named(&self) -> Result<Option<String>, RestoreError> {
-        let Decision { old: Some(named), facts, .. } = self.decision else { return Ok(None) };
+        let Decision { old: Some(named), old_wal, choice, facts, .. } = self.decision else { return Ok(None) };
+        let data = named.folder.parent().filter(|_| named.folder.ends_with(PG_WAL) && self.is_latest);
+        let end = old_wal.as_ref().map_or(choice.record.stop_lsn, |used| used.end_lsn);
+        if let Some(data) = data
+            && let Some(early) = self.ends_early(data, (named, end), false)?
+        {
+            return Ok(Some(format!("{early}: commits may be lost with it")));
+        }
         match self.without_history(named, facts, false).filter(|_| self.is_latest) {
             Some(why) => refused_or_told((named.folder.clone(), false), why.into(), self.archive_only),
             None => Ok(None),
@@ -260,13 +267,13 @@ impl Unarchived<'_> {
         known: &ArchiveFacts,
     ) -> Result<Option<String>, RestoreError> {
         let is_removed = self.is_removed(place);
-        let lost = match self.lost_in(old, known, is_removed) {
-            Ok(lost) => lost,
+        let (lost, end) = match self.lost_in(old, known, is_removed) {
+            Ok(found) => found,
             Err(error) => return self.unjudged(place, error),
         };
         let OldWalUse { commits, archived_end, last_commit: Some(last), .. } = lost else {
             let foreign = old.foreign.take();
-            return match self.unread((place, foreign), old, known) {
+            return match self.unread((place, foreign), (old, end), known) {
                 Ok(Some(why)) | Err(why) => self.unjudged(place, why.into()),
                 Ok(None) => Ok(None),
             };
@@ -288,13 +295,13 @@ impl Unarchived<'_> {
     }
 
     /// What the WAL there would add to what is `known`, along the path that is followed or along another one: that which
-    /// adds most.
+    /// adds most. With it, where the log ends along the path that is followed.
     pub(super) fn lost_in(
         &self,
         old: &OldWal,
         known: &ArchiveFacts,
         is_removed: bool,
-    ) -> Result<OldWalUse, RestoreError> {
+    ) -> Result<(OldWalUse, Lsn), RestoreError> {
         let Decision { selected, choice, old: named, old_wal, .. } = self.decision;
         let archive = WalArchive::new(self.repository, &selected.cluster);
         let source = CombinedSegments::new(self.repository, archive, [old].into_iter().chain(named));
@@ -308,6 +315,7 @@ impl Unarchived<'_> {
         let start = choice.record.start_lsn;
         let behind = old_wal.as_ref().map(|used| used.end_lsn);
         let mut most = added(&choice.path, start, behind)?;
+        let end = behind.map_or(most.end_lsn, |behind| behind.max(most.end_lsn));
         let reached = known.coverage(&choice.path, start, None).end_lsn;
         let reached = behind.map_or(reached, |behind| behind.max(reached));
         for (path, start) in self.other_paths(old, &with_old, is_removed) {
@@ -319,7 +327,7 @@ impl Unarchived<'_> {
                 most = other;
             }
         }
-        Ok(most)
+        Ok((most, end))
     }
 
     /// The other paths on which the folder has WAL that counts, and from where on it is read.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::super::decision::Decision;
 use super::super::error::RestoreError;
 use super::beside::paths_beside;
 use super::owner::{Owner, is_all_archived};
 use super::unarchived::Unarchived;
 use super::{OldWal, OldWalError};
-use crate::pg::{Lsn, TimelineId};
+use crate::pg::{ControlFile, Lsn, TimelineId, WalSegmentName};
 use crate::repository::{ArchiveFacts, WalHole};
 
 impl Unarchived<'_> {
@@ -28,12 +29,15 @@ impl Unarchived<'_> {
     pub(super) fn unread(
         &self,
         (place, foreign): (&Path, Option<OldWalError>),
-        old: &OldWal,
+        (old, end): (&OldWal, Lsn),
         known: &ArchiveFacts,
     ) -> Result<Option<OldWalError>, OldWalError> {
         let is_removed = self.is_removed(place);
         if let Some(unreached) = self.unreached(old, known, is_removed) {
             return Ok(Some(unreached));
+        }
+        if let Some(early) = self.ends_early(place, (old, end), is_removed)? {
+            return Ok(Some(early));
         }
         // A server writes no other cluster's WAL: something else is where its own was, or was put there besides.
         match foreign {
@@ -43,6 +47,41 @@ impl Unarchived<'_> {
             },
             None => Ok(None),
         }
+    }
+
+    /// What the control file of a server says of WAL that is neither there nor in the archive: the log seems to end, and
+    /// went on. Along the path that is followed, it can be read up to `end`.
+    pub(super) fn ends_early(
+        &self,
+        place: &Path,
+        (old, end): (&OldWal, Lsn),
+        is_removed: bool,
+    ) -> Result<Option<OldWalError>, OldWalError> {
+        let Decision { choice, facts, selected, .. } = self.decision;
+        let Owner::Server(Some(control)) = Owner::of(place, &selected.identity)? else { return Ok(None) };
+        let facts = old.added_to(facts);
+        if is_all_archived(&control, &facts) {
+            return Ok(None);
+        }
+        let is_lost = |(timeline, lsn): &(TimelineId, Lsn)| {
+            let own = WalSegmentName::containing(*timeline, *lsn, facts.segment_size);
+            let is_followed = choice.path.contains(*timeline, *lsn);
+            let path = if is_followed { Some(choice.path.clone()) } else { facts.history(*timeline) };
+            let behind = lsn.checked_add(1).unwrap_or(*lsn);
+            let names = path.iter().flat_map(|path| path.segment_names(*lsn, behind, facts.segment_size));
+            let mut names = names.flat_map(|candidates| candidates.names).chain([own]);
+            let is_there = names.any(|name| facts.contains(&name));
+            // Of a segment that is there, what the log ends before was not written, or cannot be read.
+            let is_behind_end = is_followed && old.segments.contains_key(&own) && end <= *lsn;
+            !is_there || is_behind_end
+        };
+        let lost = last_written(&control).into_iter().filter(is_lost);
+        let lost = lost.filter(|(timeline, lsn)| self.is_meant(*timeline, *lsn, &facts, is_removed)).max();
+        Ok(lost.map(|(timeline, lsn)| OldWalError::EndsEarly {
+            path: place.join(ControlFile::PATH),
+            segment: WalSegmentName::containing(timeline, lsn, facts.segment_size),
+            lsn,
+        }))
     }
 
     /// The first segment that lies behind one that is missing, or of whose timeline nothing is known.
@@ -86,6 +125,14 @@ impl Unarchived<'_> {
             None => until > choice.record.stop_lsn && !choice.path.parents().any(|parent| parent == timeline),
         }
     }
+}
+
+/// Bytes of the log that a server must have had on its disk before it wrote its control file: the record of its last
+/// checkpoint, and the last one that a page of its data depends on.
+fn last_written(control: &ControlFile) -> Vec<(TimelineId, Lsn)> {
+    let recovered = control.min_recovery_point;
+    let recovered = recovered.and_then(|point| Some((point.timeline, point.lsn.checked_sub(1)?)));
+    [(control.checkpoint.timeline, control.checkpoint.lsn)].into_iter().chain(recovered).collect()
 }
 
 impl OldWal {
