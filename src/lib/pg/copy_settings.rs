@@ -50,7 +50,7 @@ const fn known(name: &'static str, risk: SettingRisk, harmless: &'static str) ->
 }
 
 /// COMPAT: names that a version does not know keep it from starting, except those with a point.
-const KNOWN: [Known; 26] = {
+const KNOWN: [Known; 27] = {
     use SettingRisk::{Archives, LoadsLibrary, ReachesOut, RunsCode, RunsCommand, Waits};
     [
         known("archive_command", Archives, ""),
@@ -80,6 +80,8 @@ const KNOWN: [Known; 26] = {
         // Both servers would write the same files.
         Known { until: 14, ..known("stats_temp_directory", ReachesOut, "pg_stat_tmp") },
         known("log_directory", ReachesOut, "log"),
+        // The copy would write its number there, and remove the file when it ends.
+        known(EXTERNAL_PID_FILE, ReachesOut, "external.pid"),
         known(SUBSCRIPTIONS, ReachesOut, "0"),
         known("synchronous_standby_names", Waits, ""),
         known("recovery_min_apply_delay", Waits, "0"),
@@ -88,6 +90,8 @@ const KNOWN: [Known; 26] = {
 
 /// A copy that opens would take over the slots of its original's subscriptions on the publisher.
 const SUBSCRIPTIONS: &str = "max_logical_replication_workers";
+/// The setting whose harmless value is a file in the data directory; Debian's tools look for it by its whole path.
+pub const EXTERNAL_PID_FILE: &str = "external_pid_file";
 const PASSPHRASE: &str = "ssl_passphrase_command";
 
 /// A setting that was found.
@@ -142,7 +146,8 @@ impl Known {
     fn found_in(&self, entries: &[ConfigEntry]) -> Option<RiskySetting> {
         let value = config_value(entries, self.name)?;
         // A directory in the data directory is the copy's own.
-        let is_own = self.name.ends_with("_directory") && stays_inside(value);
+        let is_place = self.name.ends_with("_directory") || self.name == EXTERNAL_PID_FILE;
+        let is_own = is_place && stays_inside(value);
         let is_harmless =
             is_own || value.is_empty() || self.harmless.is_some_and(|harmless| harmless.as_bytes() == value);
         (!is_harmless).then(|| RiskySetting {
@@ -203,11 +208,21 @@ mod tests {
     #[test]
     fn a_directory_is_the_copys_own_as_long_as_it_stays_in_the_data_directory() {
         for path in ["log2", "log/a", "./log", "a/../log", "..log"] {
-            assert_eq!(find(&format!("log_directory = '{path}'\n"), 15).harmless, [(SUBSCRIPTIONS, "0")], "{path}");
+            assert_eq!(
+                find(&format!("log_directory = '{path}'\nexternal_pid_file = '{path}'\n"), 15).harmless,
+                [(SUBSCRIPTIONS, "0")],
+                "{path}"
+            );
         }
         for path in ["/var/log/x", "..", "../log", "./../log", "a/../../log", "a/b/../../../log"] {
-            let found = find(&format!("log_directory = '{path}'\nstats_temp_directory = '{path}'\n"), 13);
-            let expected = [("stats_temp_directory", "pg_stat_tmp"), ("log_directory", "log"), (SUBSCRIPTIONS, "0")];
+            let names = ["log_directory", "stats_temp_directory", EXTERNAL_PID_FILE];
+            let found = find(&names.map(|name| format!("{name} = '{path}'\n")).concat(), 13);
+            let expected = [
+                ("stats_temp_directory", "pg_stat_tmp"),
+                ("log_directory", "log"),
+                (EXTERNAL_PID_FILE, "external.pid"),
+                (SUBSCRIPTIONS, "0"),
+            ];
             assert_eq!(found.harmless, expected, "{path}");
             assert_eq!(found.found.last().unwrap().value, path);
         }

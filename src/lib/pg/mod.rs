@@ -66,7 +66,7 @@ pub use config_text::{
     ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
     config_value, parse_config, quote_config_value, remove_settings,
 };
-pub use copy_settings::{CopySettings, RiskySetting, SettingRisk};
+pub use copy_settings::{CopySettings, EXTERNAL_PID_FILE, RiskySetting, SettingRisk};
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -118,7 +118,7 @@ pub struct RecoverySettings {
     /// Settings that replay needs at least as high (contract A3.10), where the configuration has them lower.
     pub minimums: Vec<(&'static str, u32)>,
     /// What makes a copy harmless; none leaves what is there.
-    pub harmless: Option<Vec<(&'static str, &'static str)>>,
+    pub harmless: Option<Vec<(&'static str, String)>>,
 }
 
 /// Why recovery settings cannot be written.

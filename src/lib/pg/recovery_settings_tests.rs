@@ -231,7 +231,7 @@ fn reading_ahead_is_switched_off_only_for_the_recovery() {
 fn what_makes_a_copy_harmless_stays_until_it_is_taken_out() {
     let users = "shared_preload_libraries = 'theirs'\nrestore_command = 'theirs'\n";
     let mut settings = targeted(RecoveryTarget::Immediate);
-    settings.harmless = Some(vec![("shared_preload_libraries", ""), ("restore_command", "")]);
+    settings.harmless = Some(vec![("shared_preload_libraries", String::new()), ("restore_command", String::new())]);
     settings.minimums = vec![("max_connections", 200)];
     let value = |text: &[u8], name: &str| {
         let entries = parse_config(text).unwrap();

@@ -12,7 +12,7 @@ use super::error::RestoreError;
 use super::includes::resolved;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
-use crate::pg::{ConfigEntry, ConfigEntryKind, config_lines, config_value, parse_config};
+use crate::pg::{ConfigEntry, ConfigEntryKind, EXTERNAL_PID_FILE, config_lines, config_value, parse_config};
 use crate::repository::{BackupRecord, ClusterRef, DocumentKind, Repository};
 use crate::server::read_config_file;
 
@@ -25,7 +25,7 @@ pub(super) const MAIN_FILE: &str = "postgresql.conf";
 pub(super) const FILES: [(&str, &str); 3] =
     [("config_file", MAIN_FILE), ("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")];
 /// Settings of a configuration file that lead a restored server to its original's places.
-const LEADING_AWAY: [&str; 4] = ["data_directory", "hba_file", "ident_file", "external_pid_file"];
+const LEADING_AWAY: [&str; 4] = ["data_directory", "hba_file", "ident_file", EXTERNAL_PID_FILE];
 /// The settings that say where a server listens.
 const PLACES: [&str; 2] = ["port", "unix_socket_directories"];
 /// LIMIT: folders below each other in which a `postgresql.conf` is looked for.
@@ -104,7 +104,7 @@ fn command_line(
     let leads_away = main
         .into_iter()
         .chain([directory.join(AUTO_FILE)])
-        .any(|file| entries_of(&file).unwrap_or_default().iter().any(|entry| is_set(entry, &LEADING_AWAY)));
+        .any(|file| entries_of(&file).unwrap_or_default().iter().any(|entry| leads_away(entry, directory)));
     let mut command_line = Vec::new();
     if is_usual && !leads_away {
         return command_line;
@@ -121,7 +121,7 @@ fn command_line(
         }
     }
     // Its original's is not its own, and an empty one the server cannot open.
-    add("external_pid_file", directory.join("external.pid").display().to_string());
+    add(EXTERNAL_PID_FILE, external_pid_file(directory));
     command_line
 }
 
@@ -168,6 +168,18 @@ pub(super) fn entries_of(main: &Path) -> Option<Vec<ConfigEntry>> {
 
 fn is_set(entry: &ConfigEntry, names: &[&str]) -> bool {
     entry.kind == ConfigEntryKind::Setting && names.iter().any(|name| entry.name.eq_ignore_ascii_case(name))
+}
+
+/// Whether a setting leads the restored server to its original's places; not the line that keeps it away from one.
+fn leads_away(entry: &ConfigEntry, directory: &Path) -> bool {
+    let is_own =
+        entry.name.eq_ignore_ascii_case(EXTERNAL_PID_FILE) && entry.value == external_pid_file(directory).as_bytes();
+    is_set(entry, &LEADING_AWAY) && !is_own
+}
+
+/// Where a copy writes its number, if its original writes one anywhere.
+pub(super) fn external_pid_file(directory: &Path) -> String {
+    directory.join("external.pid").display().to_string()
 }
 
 /// Writes the stored configuration from outside below one folder.

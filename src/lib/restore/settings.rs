@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use super::configuration::{
-    AUTO_FILE, FILES, MAIN_FILE, create_file_and_folders, entries_of, main_file, place_of, write_outside_files,
+    AUTO_FILE, FILES, MAIN_FILE, create_file_and_folders, entries_of, external_pid_file, main_file, place_of,
+    write_outside_files,
 };
 use super::error::RestoreError;
 use super::harmless::CopyConfiguration;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
 use crate::pg::{
-    ClearScope, ConfigEntry, REPLAY_SETTINGS, RecoveryMode, RecoverySettings, RestoredArchiving, WalReadAhead,
-    apply_recovery_settings, chained_end_command, clear_recovery_settings, config_lines, end_command_of,
+    ClearScope, ConfigEntry, EXTERNAL_PID_FILE, REPLAY_SETTINGS, RecoveryMode, RecoverySettings, RestoredArchiving,
+    WalReadAhead, apply_recovery_settings, chained_end_command, clear_recovery_settings, config_lines, end_command_of,
     foreign_targets, parse_config,
 };
 use crate::repository::{BackupRecord, ClusterRef, Repository};
@@ -100,7 +101,7 @@ pub(super) fn write(
             false => WalReadAhead::Unchanged,
         },
         minimums: configuration.minimums(),
-        harmless: (!is_trusted).then(|| configuration.harmless.clone()),
+        harmless: (!is_trusted).then(|| harmless_lines(plan, &configuration)),
     };
     let text = apply_recovery_settings(&old, &settings)?;
     // In a cluster that gives access to a group, too.
@@ -113,6 +114,15 @@ pub(super) fn write(
     }
     data.create_file_with(Path::new(plan.mode.signal_file()), fs::PRIVATE_FILE_MODE, b"")?;
     Ok(Written { warnings, settings: configuration })
+}
+
+/// The lines that make a copy harmless.
+fn harmless_lines(plan: &RestorePlan, configuration: &CopyConfiguration) -> Vec<(&'static str, String)> {
+    let value = |name: &str, harmless: &str| match name {
+        EXTERNAL_PID_FILE => external_pid_file(&plan.directory),
+        _ => harmless.to_owned(),
+    };
+    configuration.harmless.iter().map(|(name, harmless)| (*name, value(name, harmless))).collect()
 }
 
 /// The settings that matter, by the files that the server will read.
