@@ -190,8 +190,44 @@ fn a_copy_leaves_the_pid_file_and_the_log_of_its_original_alone() {
     assert_eq!(copy.query(&report, "SHOW log_directory"), "log");
     let risky = report["configuration"]["risky"].as_array().unwrap();
     assert!(risky.iter().any(|one| one["name"] == "log_directory" && one["value"] == "../log"), "{report}");
+    let data = copy.data.clone();
     drop(copy);
     assert_eq!(of_original(), pid, "it went with the copy");
+    // Started by whoever knows nothing of the command that was printed.
+    let mut bare = TestCluster::at(VERSION, &folder, "bare", &data);
+    bare.start();
+    assert_eq!(bare.query("SHOW external_pid_file"), data.join("external.pid").to_str().unwrap());
+    bare.kill();
+    assert_eq!(of_original(), pid, "a bare start took it");
+    let listed = risky.iter().find(|one| one["name"] == "external_pid_file");
+    assert_eq!(listed.map(|one| &one["value"]), Some(&pid_file.to_str().unwrap().into()), "{report}");
+}
+
+/// `pg_ctl` hands the data directory and the log to a shell in double quotes.
+#[test]
+fn a_directory_whose_name_a_shell_would_read_is_started_and_restarted() {
+    let folder = TestFolder::new("start-name");
+    let site = Site::new(VERSION, &folder);
+    let (ledger, _) = site.with_history();
+    let count = ledger.all().len().to_string();
+
+    let started = Copy::at(&site, folder.join(r#"a $HOME `id` "q" \b"#));
+    let report = report_of(&started.restore(&site, &[]).success());
+    assert_as_proven(&report, "opened");
+    assert_eq!(started.query(&report, "SELECT count(*) FROM ledger"), count);
+    assert!(!started.log().is_empty());
+
+    let pasted = Copy::at(&site, folder.join(r#"p $(id) "q" \\b"#));
+    let report = report_of(&site.restore(&pasted.data, &["--output", "json"]).success());
+    let steps = report["next_steps"].as_array().unwrap();
+    let command = |what: &str| {
+        let step = steps.iter().find(|step| step["what"].as_str().unwrap().starts_with(what));
+        step.unwrap_or_else(|| panic!("{report}"))["command"].as_str().unwrap().to_owned()
+    };
+    paste(VERSION, &command("Start it")).success();
+    assert!(pasted.runs() && !pasted.log().is_empty());
+    paste(VERSION, &command("To restart it")).success();
+    assert!(pasted.runs());
 }
 
 /// A process that lives while this does.

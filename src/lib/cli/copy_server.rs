@@ -10,7 +10,7 @@ use super::front_door::is_executable;
 use super::typed::{server_program, version_of};
 use crate::fs::{self, PathFacts};
 use crate::pg::shell_quote;
-use crate::restore::start::{ServerPrograms, Settled, StartReport, pg_ctl_options};
+use crate::restore::start::{ServerPrograms, Settled, StartReport, pg_ctl_command};
 use crate::restore::{ConfigurationPlace, RestorePlan};
 
 /// LIMIT: ports that are tried for a copy beside its original.
@@ -136,12 +136,12 @@ impl CopyServer {
 
     /// The command that starts it, whatever its configuration says about other directories.
     pub(super) fn start_command(&self) -> String {
-        format!("{} {} start", self.pg_ctl, pg_ctl_options(&self.directory, &self.settings, &self.log))
+        pg_ctl_command(&self.pg_ctl, (&self.directory, &self.log), &self.settings, "start")
     }
 
     /// The command that restarts it in the same way.
     pub(super) fn restart_command(&self) -> String {
-        format!("{} {} restart", self.pg_ctl, pg_ctl_options(&self.directory, &self.settings, &self.log))
+        pg_ctl_command(&self.pg_ctl, (&self.directory, &self.log), &self.settings, "restart")
     }
 
     /// The command that stops it.

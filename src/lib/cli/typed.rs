@@ -13,6 +13,7 @@ use crate::config::{Configuration, account_name};
 use crate::fs::read_at_most;
 use crate::pg::shell_quote;
 use crate::repository::ClusterName;
+use crate::restore::start::pg_ctl_in;
 
 /// Where Debian's packages have the programs of a version.
 const DEBIAN_PROGRAMS: &str = "/usr/lib/postgresql";
@@ -78,8 +79,7 @@ impl Typed {
 
     /// The command that starts or stops the server of a data directory.
     pub(crate) fn pg_ctl(&self, directory: &Path, action: &str) -> String {
-        let program = server_program(version_of(directory), "pg_ctl");
-        self.other(&format!("{program} -D {} {action}", shell_quote(&shown(directory))))
+        self.other(&format!("{} {action}", pg_ctl_in(&server_program(version_of(directory), "pg_ctl"), directory)))
     }
 }
 

@@ -30,6 +30,24 @@ pub fn shell_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// Whether a shell takes something in the text for more than itself where it stands in double quotes, as `pg_ctl` hands
+/// the data directory and the log file to one.
+pub fn is_touched_in_double_quotes(text: &str) -> bool {
+    text.contains(['$', '`', '"', '\\'])
+}
+
+/// `text` as a shell must get it between double quotes.
+pub fn escape_in_double_quotes(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '$' | '`' | '"' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
 /// `text` with `%` doubled, so that PostgreSQL takes none for a placeholder.
 pub fn percent_escape(text: &str) -> String {
     text.replace('%', "%%")
@@ -46,6 +64,14 @@ mod tests {
         let output = Command::new("sh").arg("-c").arg(format!("printf %s {quoted}")).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{quoted}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn the_shell_reads_back_what_is_escaped_for_double_quotes() {
+        for text in ["plain", "it's", r#"a $HOME `id` "q" \b \"#, r"\\$(x)"] {
+            assert_eq!(through_the_shell(&format!("\"{}\"", escape_in_double_quotes(text))), text);
+            assert_eq!(is_touched_in_double_quotes(text), escape_in_double_quotes(text) != text);
+        }
     }
 
     #[test]

@@ -61,7 +61,9 @@ mod target_time;
 
 pub use backup_label::{BackupLabel, BackupLabelError, BackupSource, IncrementalFrom};
 pub use backup_scope::{BackupScope, EntryKind, EntryScope, UnloggedRelations};
-pub use command_text::{CommandWord, command_text, percent_escape, shell_quote};
+pub use command_text::{
+    CommandWord, command_text, escape_in_double_quotes, is_touched_in_double_quotes, percent_escape, shell_quote,
+};
 pub use config_text::{
     ConfigEntry, ConfigEntryKind, ConfigSyntaxError, ConfigValueError, RefusedCharacter, append_lines, config_lines,
     config_value, parse_config, quote_config_value, remove_settings,

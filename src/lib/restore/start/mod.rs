@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::plan::RestorePlan;
 use crate::clock::Stopwatch;
-use crate::pg::{Lsn, shell_quote};
+use crate::pg::{Lsn, escape_in_double_quotes, is_touched_in_double_quotes, shell_quote};
 use crate::report::{Cancel, Reporter};
 use crate::server::{ConnectionSettings, PostmasterFile};
 
@@ -146,11 +146,31 @@ fn last_ending(plan: &RestorePlan, comparison: Comparison, seen: &Seen) -> Optio
     of_proof.or(seen.last_ending)
 }
 
-/// The options of `pg_ctl start`, for a shell: as a person pastes them.
-pub fn pg_ctl_options(directory: &Path, settings: &[(String, String)], log: &Path) -> String {
-    let quoted = |path: &Path| shell_quote(&path.display().to_string());
+/// The command of `pg_ctl` that starts or restarts a server, for a shell: as a person pastes it.
+pub fn pg_ctl_command(
+    pg_ctl: &str,
+    (directory, log): (&Path, &Path),
+    settings: &[(String, String)],
+    action: &str,
+) -> String {
     let options = server_options(settings).map(|options| format!(" -o {}", shell_quote(&options))).unwrap_or_default();
-    format!("-D {}{options} -l {}", quoted(directory), quoted(log))
+    let log = shell_quote(&log_option(&log.display().to_string()));
+    format!("{}{options} -l {log} {action}", pg_ctl_in(pg_ctl, directory))
+}
+
+/// `pg_ctl` with the data directory that it is to start a server in. It hands what `-D` says to a shell in double quotes,
+/// and what `PGDATA` says to the server alone.
+pub fn pg_ctl_in(pg_ctl: &str, directory: &Path) -> String {
+    let directory = directory.display().to_string();
+    match is_touched_in_double_quotes(&directory) {
+        true => format!("env PGDATA={} {pg_ctl}", shell_quote(&directory)),
+        false => format!("{pg_ctl} -D {}", shell_quote(&directory)),
+    }
+}
+
+/// The path of the log, which `pg_ctl` hands to a shell in double quotes, too.
+fn log_option(log: &str) -> String {
+    escape_in_double_quotes(log)
 }
 
 /// The settings as options of the server; `pg_ctl` hands them to a shell.
@@ -164,13 +184,20 @@ fn server_options(settings: &[(String, String)]) -> Option<String> {
 fn launch(directory: &Path, server: &ServerStart) -> Result<Child, StartError> {
     let program = server.programs.path("pg_ctl");
     let mut command = programs::command(&program);
-    command.arg("-D").arg(directory);
+    match is_touched_in_double_quotes(&directory.to_string_lossy()) {
+        true => command.env("PGDATA", directory),
+        false => command.arg("-D").arg(directory),
+    };
     let language = (LANGUAGE.0.to_owned(), LANGUAGE.1.to_owned());
     let settings: Vec<(String, String)> = server.settings.iter().cloned().chain([language]).collect();
     if let Some(options) = server_options(&settings) {
         command.arg("-o").arg(options);
     }
-    command.arg("-l").arg(&server.log).args(["-w", "-t", LAUNCHER_SECONDS, "start"]);
+    let log = match server.log.to_str() {
+        Some(log) => log_option(log).into(),
+        None => server.log.clone().into_os_string(),
+    };
+    command.arg("-l").arg(log).args(["-w", "-t", LAUNCHER_SECONDS, "start"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // On Ctrl-C it would stop the server, and so it must not hear of it.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -187,9 +214,13 @@ mod tests {
             [("hba_file".to_owned(), "/it's/pg_hba.conf".to_owned()), ("port".to_owned(), "5433".to_owned())];
         assert_eq!(server_options(&settings).unwrap(), r"-c 'hba_file=/it'\''s/pg_hba.conf' -c 'port=5433'");
         assert_eq!(server_options(&[]), None);
-        let (directory, log) = (Path::new("/srv/a b"), Path::new("/srv/a b.log"));
-        assert_eq!(pg_ctl_options(directory, &[], log), "-D '/srv/a b' -l '/srv/a b.log'");
-        let port = &settings[1..];
-        assert_eq!(pg_ctl_options(directory, port, log), r"-D '/srv/a b' -o '-c '\''port=5433'\''' -l '/srv/a b.log'");
+        let started = |directory: &str, settings: &[(String, String)]| {
+            let log = format!("{directory}.log");
+            pg_ctl_command("pg_ctl", (Path::new(directory), Path::new(&log)), settings, "start")
+        };
+        assert_eq!(started("/srv/a b", &[]), "pg_ctl -D '/srv/a b' -l '/srv/a b.log' start");
+        let port = r"pg_ctl -D '/srv/a b' -o '-c '\''port=5433'\''' -l '/srv/a b.log' start";
+        assert_eq!(started("/srv/a b", &settings[1..]), port);
+        assert_eq!(started("/srv/$a", &[]), r"env PGDATA='/srv/$a' pg_ctl -l '/srv/\$a.log' start");
     }
 }
