@@ -66,6 +66,10 @@ impl Unarchived<'_> {
         let is_lost = |(timeline, lsn): &(TimelineId, Lsn)| {
             let own = WalSegmentName::containing(*timeline, *lsn, facts.segment_size);
             let is_followed = choice.path.contains(*timeline, *lsn);
+            // Of a directory that was left long ago, the backup has it all, and its WAL may have gone.
+            if is_followed && *lsn < choice.record.stop_lsn {
+                return false;
+            }
             let path = if is_followed { Some(choice.path.clone()) } else { facts.history(*timeline) };
             let behind = lsn.checked_add(1).unwrap_or(*lsn);
             let names = path.iter().flat_map(|path| path.segment_names(*lsn, behind, facts.segment_size));
