@@ -106,7 +106,9 @@ fn of_repository(error: &RepositoryError, typed: &Typed) -> Vec<String> {
         RepositoryError::Conflict { ours, theirs, .. } => return of_conflict(ours, theirs.as_deref(), typed),
         RepositoryError::NotARepository { .. } => MOUNTED.to_owned(),
         RepositoryError::OtherRepository { .. } => {
-            "If another repository is meant now, correct url and id of [[repo]] in pgv.toml.".to_owned()
+            "If another repository is meant now, correct url and id of [[repo]] in pgv.toml; if not, \"pgv verify\" says \
+             whether \"repository.json\" is damaged."
+                .to_owned()
         }
         RepositoryError::NewerFormat { .. } => {
             "Install the version of pgv that wrote it, or a newer one. If none ever wrote there, \"repository.json\" is \
