@@ -151,6 +151,33 @@ fn whatever_was_done_to_a_cluster_a_delta_mends() {
     }
 }
 
+/// In the order of paths, what begins like a directory's name stands between the directory and what is in it.
+#[test]
+fn directories_beside_those_that_are_gone_are_gone_too() {
+    let scene = Scene::new();
+    let data = scene.restored("data");
+    for folder in ["xlog/a/b", "xlog.old/a", "xlog.old-/c", "xlog-1", "xlog +/d", "base/1/2/a", "base/1/2.x", "base/1/2-/z"]
+    {
+        let path = data.join(folder);
+        if folder.starts_with("base/1/2/") {
+            // A directory where a file belongs.
+            std::fs::remove_file(data.join("base/1/2")).unwrap();
+        }
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("file"), "extra").unwrap();
+    }
+    let before = traces(&data);
+    let compared = scene.dry(&data);
+    assert_eq!(traces(&data), before);
+    let done = scene.delta(&data).unwrap();
+    scene.assert_restored(&data);
+    assert_eq!((done.removed, done.removed_paths), (compared.removed, compared.removed_paths.clone()));
+    let is_extra = |path: &&PathBuf| ["xlog", "base/1/2"].iter().any(|name| path.to_str().unwrap().contains(name));
+    assert_eq!(compared.removed_paths.iter().filter(is_extra).count(), 8, "{:?}", compared.removed_paths);
+    let mut left = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!left.any(|name| name.to_str().unwrap().starts_with("xlog")));
+}
+
 #[test]
 fn a_delta_with_nothing_to_do_writes_nothing() {
     let scene = Scene::new();

@@ -32,10 +32,26 @@ pub(super) struct Present {
     /// Where they were sorted, for messages.
     sorted_in: PathBuf,
     found: Option<Peekable<Sorted>>,
-    /// A directory that is gone with all that was in it.
-    gone: Option<Vec<u8>>,
+    gone: Gone,
     /// How many names were removed, and the first of them.
     removed: (u64, Vec<PathBuf>),
+}
+
+/// Directories that are gone with all that was in them, which may not all have been passed yet.
+///
+/// LIMIT: each name begins with the one before it, so there are no more than a name has bytes.
+#[derive(Default)]
+struct Gone(Vec<Vec<u8>>);
+
+impl Gone {
+    /// Whether a path went with one of them; those that it lies behind are forgotten.
+    ///
+    /// ORDER: by bytes, so `log.old` stands between `log` and `log/a`, and `log0` behind all that is in `log`.
+    fn holds(&mut self, path: &[u8]) -> bool {
+        let behind = |gone: &[u8]| path.strip_prefix(gone).and_then(|rest| rest.first().copied());
+        self.0.retain(|gone| behind(gone).is_some_and(|byte| byte <= b'/'));
+        self.0.iter().any(|gone| behind(gone) == Some(b'/'))
+    }
 }
 
 /// One of them.
@@ -94,7 +110,7 @@ impl Present {
         Self {
             sorted_in: sorted_in.to_owned(),
             found: found.map(Iterator::peekable),
-            gone: None,
+            gone: Gone::default(),
             removed: (0, Vec::new()),
         }
     }
@@ -126,10 +142,7 @@ impl Present {
                 },
                 Err(error) => return Some(Err(error.into())),
             };
-            let is_gone = self.gone.as_ref().is_some_and(|gone| {
-                next.path.strip_prefix(gone.as_slice()).is_some_and(|below| below.starts_with(b"/"))
-            });
-            if !is_gone {
+            if !self.gone.holds(&next.path) {
                 return Some(Ok(next));
             }
         }
@@ -254,7 +267,7 @@ impl Content<'_> {
     fn remove_extra(&self, found: Found, present: &mut Present) -> Result<(), RestoreError> {
         let (tree, relative) = self.places.place_of_bytes(&found.path);
         if found.kind == PathKind::Directory {
-            present.gone = Some(found.path);
+            present.gone.0.push(found.path);
         }
         if found.kind == PathKind::Link {
             self.warn_of_link(tree, &relative);
