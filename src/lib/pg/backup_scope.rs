@@ -2,7 +2,7 @@
 //! `src/backend/backup/basebackup.c`), so that a backup of the files themselves holds the same.
 //!
 //! INVARIANT: nothing is left out that the server would send, but for what lies in `pg_tblspc` without being a
-//! tablespace of this cluster, and `.DS_Store`, which 13 and 14 send.
+//! tablespace of this cluster, `.DS_Store`, which 13 and 14 send, and the marker of a killed restore.
 //! COMPAT: 13 to 18. `pg_wal/summaries` is made from 17 on. A name counts as one of a relation by the strict rule of
 //! 17, for all versions: the earlier ones also take a number with leading zeros, which no server writes, and verify
 //! every file beside relations as if it were one, which gives false alarms.
@@ -32,6 +32,10 @@ const LEFT_OUT_NAMES: [&[u8]; 8] = [
 
 /// Names that are left out wherever they stand when they begin like this.
 const LEFT_OUT_PREFIXES: [&[u8]; 2] = [b"pgsql_tmp", b"pg_internal.init"];
+
+/// The file of ours by which a directory is known that a restore did not complete. One that was killed in its last moment
+/// leaves it in a data directory that is whole.
+pub const RESTORE_MARKER: &str = "pgv-restore.incomplete";
 
 const TABLESPACES: &str = "pg_tblspc";
 
@@ -120,6 +124,7 @@ impl BackupScope {
             EntryKind::Directory | EntryKind::Link if is_emptied => EntryScope::EmptyDirectory,
             EntryKind::Directory => EntryScope::Directory,
             EntryKind::File if is_temporary_relation(path) => EntryScope::LeftOut,
+            EntryKind::File if path.as_bytes() == RESTORE_MARKER.as_bytes() => EntryScope::LeftOut,
             EntryKind::File if path.classify() == DataFileKind::ControlFile => EntryScope::ControlFile,
             EntryKind::File => EntryScope::File,
             EntryKind::Link if is_own_data(path) => EntryScope::Moved,
@@ -248,6 +253,9 @@ mod tests {
             ("postmaster.pid.old", File, S::File),
             ("backup_label", Directory, S::LeftOut),
             ("backup_label.old", File, S::File),
+            ("pgv-restore.incomplete", File, S::LeftOut),
+            ("pgv-restore.incomplete", Directory, S::Directory),
+            ("base/pgv-restore.incomplete", File, S::File),
             ("pg_replslot", Directory, S::EmptyDirectory),
             ("pg_replslot", Link, S::EmptyDirectory),
             ("x/pg_notify", Directory, S::EmptyDirectory),

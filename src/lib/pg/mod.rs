@@ -60,7 +60,7 @@ mod tar_stream;
 mod target_time;
 
 pub use backup_label::{BackupLabel, BackupLabelError, BackupSource, IncrementalFrom};
-pub use backup_scope::{BackupScope, EntryKind, EntryScope, UnloggedRelations};
+pub use backup_scope::{BackupScope, EntryKind, EntryScope, RESTORE_MARKER, UnloggedRelations};
 pub use command_text::{
     CommandWord, command_text, escape_in_double_quotes, is_touched_in_double_quotes, percent_escape, shell_quote,
 };

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::testing;
-use super::{BackupChoice, RestoreError, RestoreOptions, TablespaceChoice};
+use super::{BackupChoice, MARKER, RestoreError, RestoreOptions, TablespaceChoice};
 use crate::clock::SystemClock;
 use crate::hostile::{Decoy, Fate, NAMES};
 use crate::pg::{ControlFile, RecoveryTarget};
@@ -182,7 +182,7 @@ fn hostile_paths_in_a_map_are_refused_or_plain_names() {
 fn names_that_a_restore_needs_itself_are_not_overwritten() {
     let mut enemy = Enemy::new();
     for name in [
-        "pgv-restore.incomplete",
+        MARKER,
         "backup_label",
         "tablespace_map",
         "backup_manifest",
@@ -208,8 +208,25 @@ fn names_that_a_restore_needs_itself_are_not_overwritten() {
             with_map(made);
             with_manifest(made);
         });
-        assert!(outcome.is_err(), "{name} as a file");
+        // One file of that name an honest server sends, too: see below.
+        assert!(outcome.is_err() || name == MARKER, "{name} as a file");
     }
+}
+
+/// A restore that was killed in its last moment leaves its marker in a cluster that is whole, and every backup of that
+/// cluster has it.
+#[test]
+fn the_marker_of_a_killed_restore_is_passed_over() {
+    let mut enemy = Enemy::new();
+    for content in [b"" as &[u8], b"{}", &[7; 70_000]] {
+        let data = enemy.restore("marker", |made| made.file(MARKER, content)).unwrap();
+        assert!(std::fs::symlink_metadata(data.join(MARKER)).is_err());
+    }
+    // Of that name in another place it is a file as any other.
+    let data = enemy.restore("base", |made| made.file(&format!("base/1/{MARKER}"), b"theirs")).unwrap();
+    assert_eq!(std::fs::read(data.join("base/1").join(MARKER)).unwrap(), b"theirs");
+    let linked = enemy.restore("link", |made| made.line(MARKER, &link(MARKER, "/nowhere")));
+    assert!(linked.is_err());
 }
 
 #[test]

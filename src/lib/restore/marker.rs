@@ -10,7 +10,7 @@ use crate::pg::{ControlFile, SystemIdentifier};
 use crate::repository::BackupId;
 
 /// The file that says that a restore began here and did not end.
-pub const MARKER: &str = "pgv-restore.incomplete";
+pub const MARKER: &str = crate::pg::RESTORE_MARKER;
 /// LIMIT: bytes of the marker.
 const MARKER_BYTES_MAX: u64 = 64 << 10;
 

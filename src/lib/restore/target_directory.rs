@@ -228,7 +228,10 @@ impl DirectoryCheck<'_> {
             && fs::is_present(&self.path.join(ControlFile::PATH))?;
         // Killed between the last two steps: it can be started as it is.
         Ok(match (is_complete, self.in_the_way, self.role) {
-            (true, _, _) => "it holds a restore that is complete",
+            (true, _, _) => {
+                "it holds a restore that is complete: it can be started as it is, and the pgv-restore.incomplete in it may \
+                 be removed"
+            }
             (false, InTheWay::Resume, _) => "it is not empty, and no killed restore left it",
             (false, InTheWay::Delta, DirectoryRole::Data) => "it is not empty, and no control file says whose it is",
             (false, InTheWay::Delta, _) => "it is not empty, and no link of the data directory leads to it",

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::error::RestoreError;
 use super::manifest::ManifestWriter;
 use super::map_check;
+use super::marker::MARKER;
 use super::places::Places;
 use super::plan::RestorePlan;
 use crate::codec::FileHasher;
@@ -153,8 +154,7 @@ impl<'a> Content<'a> {
     fn walk(&self) -> Result<Walked<'_>, RestoreError> {
         let (pieces, present) = (Sorter::new(self.scratch()), self.look_around()?);
         let mut walked = Walked { pieces, present, files: 0, empty: 0 };
-        self.map.for_each(&mut |path, entry| {
-            self.cancelled()?;
+        self.each_entry(&mut |path, entry| {
             map_check::check(&self.plan.record, &path, &entry.kind)?;
             let standing = self.standing_at(&path, &mut walked.present)?;
             match &entry.kind {
@@ -165,6 +165,19 @@ impl<'a> Content<'a> {
         })?;
         self.remove_rest(&mut walked.present)?;
         Ok(walked)
+    }
+
+    /// Hands over what the map has, but for the marker that a restore, killed in its last moment, left in the directory
+    /// that was backed up.
+    fn each_entry(
+        &self,
+        each: &mut dyn FnMut(DataPath, FileEntry) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
+        self.map.for_each(&mut |path, entry| {
+            self.cancelled()?;
+            let is_file = matches!(entry.kind, FileKind::File { .. });
+            if is_file && path.as_bytes() == MARKER.as_bytes() { Ok(()) } else { each(path, entry) }
+        })
     }
 
     fn prepare_directory(

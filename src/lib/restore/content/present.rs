@@ -54,7 +54,7 @@ impl Gone {
     }
 }
 
-/// One of them.
+/// One of the names.
 struct Found {
     /// Its path as the map would have it.
     path: Vec<u8>,
@@ -213,10 +213,7 @@ impl Content<'_> {
             self.list(tree, prefix.as_bytes(), &mut |name| is_kept(name), &mut sorter)?;
         }
         let mut present = Present::of(&self.plan.directory, Some(sorter.finish()?));
-        self.map.for_each(&mut |path, _| {
-            self.cancelled()?;
-            self.standing_at(&path, &mut present).map(drop)
-        })?;
+        self.each_entry(&mut |path, _| self.standing_at(&path, &mut present).map(drop))?;
         self.remove_rest(&mut present)?;
         Ok(present.removed())
     }
