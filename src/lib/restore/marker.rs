@@ -31,12 +31,22 @@ pub(super) struct Marker {
     pub had_content: bool,
 }
 
-/// The marker of a killed restore into a data directory. With a control file it could be started, and is somebody's.
+/// What a server writes when it starts, before which it looks for its control file. No backup holds it.
+const STARTED: &str = "postmaster.opts";
+
+/// The marker of a killed restore into a data directory. With a control file it could be started, and is somebody's; so is
+/// one in which a server was started, whatever became of its control file since, but for what a --delta began with.
 pub(super) fn killed_restore(data_directory: &Path) -> Result<Option<Marker>, RestoreError> {
     if fs::is_present(&data_directory.join(ControlFile::PATH))? {
         return Ok(None);
     }
-    read_marker(data_directory)
+    let was_started = was_started(data_directory)?;
+    Ok(read_marker(data_directory)?.filter(|marker| marker.had_content || !was_started))
+}
+
+/// Whether a server was started in a data directory.
+pub(super) fn was_started(data_directory: &Path) -> Result<bool, RestoreError> {
+    Ok(fs::is_present(&data_directory.join(STARTED))?)
 }
 
 /// The marker in a directory, if there is one.

@@ -293,7 +293,7 @@ fn left_out(
         decision,
         is_latest: options.mode == RecoveryMode::Targeted && options.target == RecoveryTarget::Latest,
         is_any_timeline: options.timeline == RecoveryTargetTimeline::Latest,
-        removed: (options.in_the_way == InTheWay::Delta).then_some(directory),
+        removed: target_directory::is_cleared(directory, options.in_the_way)?.then_some(directory),
         archive_only: options.archive_only,
         threads: options.proving.threads(),
         reporter,

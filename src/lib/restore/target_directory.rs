@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::RestoreError;
-use super::marker::{MARKER, Marker, killed_restore, read_marker};
+use super::marker::{MARKER, Marker, killed_restore, read_marker, was_started};
 use super::refusal::WayOut;
 use crate::fs::{self, DirectoryEntry, PathKind};
 use crate::pg::{ControlFile, SystemIdentifier};
@@ -223,11 +223,13 @@ impl DirectoryCheck<'_> {
     }
 
     fn what_is_there(&self, entries: &[DirectoryEntry]) -> Result<&'static str, RestoreError> {
-        let is_complete = entries.iter().any(|entry| entry.name == MARKER)
-            && matches!(self.role, DirectoryRole::Data)
-            && fs::is_present(&self.path.join(ControlFile::PATH))?;
+        let has_marker = entries.iter().any(|entry| entry.name == MARKER) && matches!(self.role, DirectoryRole::Data);
+        let has_control_file = has_marker && fs::is_present(&self.path.join(ControlFile::PATH))?;
+        if has_marker && !has_control_file && was_started(self.path)? {
+            return Ok("it has lost its control file, and a server was started in it since its restore");
+        }
         // Killed between the last two steps: it can be started as it is.
-        Ok(match (is_complete, self.in_the_way, self.role) {
+        Ok(match (has_control_file, self.in_the_way, self.role) {
             (true, _, _) => {
                 "it holds a restore that is complete: it can be started as it is, and the pgv-restore.incomplete in it may \
                  be removed"
@@ -337,6 +339,16 @@ pub(super) fn is_empty(entries: &[DirectoryEntry]) -> bool {
     entries.iter().all(|entry| entry.name == "lost+found")
 }
 
+/// Whether a restore removes from a data directory whatever it does not write itself, WAL and all.
+pub(super) fn is_cleared(path: &Path, in_the_way: InTheWay) -> Result<bool, RestoreError> {
+    Ok(match in_the_way {
+        InTheWay::Delta => true,
+        InTheWay::Refuse | InTheWay::MoveAside => killed_restore(path)?.is_some_and(|marker| !marker.had_content),
+        // What another restore began with was looked through then.
+        InTheWay::Resume => false,
+    })
+}
+
 /// Whether a directory that was to be emptied still is what a killed restore left: it has a marker, or not even that,
 /// and no control file.
 pub(super) fn may_be_emptied(path: &Path) -> Result<bool, RestoreError> {
@@ -346,7 +358,7 @@ pub(super) fn may_be_emptied(path: &Path) -> Result<bool, RestoreError> {
     let is_ours =
         |entry: &DirectoryEntry| entry.name == "lost+found" || entry.name.to_string_lossy().starts_with(STAGED_PREFIX);
     Ok(match read_marker(path)? {
-        Some(marker) => !marker.had_content,
+        Some(marker) => !marker.had_content && !was_started(path)?,
         None => fs::sorted_entries(path)?.iter().all(is_ours),
     })
 }

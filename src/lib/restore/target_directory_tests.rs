@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
 use super::marker::{MARKER, Marker, killed_restore};
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour, absolute};
+use super::target_directory::{
+    DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour, absolute, is_cleared, may_be_emptied,
+};
 use super::testing;
 use crate::pg::SystemIdentifier;
 
@@ -179,6 +181,28 @@ fn a_killed_restore_is_emptied_and_a_whole_cluster_never() {
     assert_eq!(scene.both(&staged)[0], Ok(DirectoryAction::EmptyAndFill));
     let torn = scene.with("torn", &[(MARKER, b"{\"restore\": "), ("notes.txt", b"x")]);
     assert!(scene.both(&torn)[0].is_err());
+}
+
+/// The marker was left behind in a cluster that was whole, and its server ran on until the control file was lost.
+#[test]
+fn where_a_server_was_started_nothing_is_emptied() {
+    let scene = Scene::new();
+    let text = marker_text("one", &scene.at("lived"));
+    let lived = scene.with("lived", &[(MARKER, &text), ("base/1/2", b"x"), ("pg_wal/000000010000000000000009", b"x")]);
+    let cleared = || [InTheWay::Refuse, InTheWay::MoveAside].map(|in_the_way| is_cleared(&lived, in_the_way).unwrap());
+    assert_eq!((cleared(), may_be_emptied(&lived).unwrap()), ([true; 2], true));
+    std::fs::write(lived.join("postmaster.opts"), "/usr/lib/postgresql/15/bin/postgres\n").unwrap();
+    let [without, with] = scene.both(&lived);
+    assert!(without.unwrap_err().contains("a server was started in it"));
+    assert_eq!(with, Ok(DirectoryAction::MoveAside));
+    assert_eq!(killed_restore(&lived).unwrap(), None);
+    assert_eq!((cleared(), may_be_emptied(&lived).unwrap()), ([false; 2], false));
+    // With --delta a restore begins where a server was started, and goes on there; it is never emptied.
+    let begun = Marker { had_content: true, ..marker("one", &lived) };
+    std::fs::write(lived.join(MARKER), serde_json::to_vec(&begun).unwrap()).unwrap();
+    assert_eq!(killed_restore(&lived).unwrap(), Some(begun));
+    assert!(scene.both(&lived)[0].as_ref().unwrap_err().contains("--delta or --resume goes on"));
+    assert!(!may_be_emptied(&lived).unwrap() && is_cleared(&lived, InTheWay::Delta).unwrap());
 }
 
 #[test]

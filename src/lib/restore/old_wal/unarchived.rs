@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::choose::is_on;
 use super::super::decision::{Decision, PointQuery, Proving, decide};
 use super::super::error::RestoreError;
+use super::super::marker::killed_restore;
 use super::super::original::refuse_running as refuse_running_original;
 use super::super::paths::parting;
 use super::super::places::MOVED_ASIDE;
@@ -211,7 +212,10 @@ impl Unarchived<'_> {
         let Decision { selected, facts, old: named, .. } = self.decision;
         let counts = self.counts_commits(place, &folder);
         // What ends in the last segment of the folder that was named may go on in the same segment elsewhere.
-        let known = named.as_ref().map_or_else(|| facts.clone(), |named| facts.without(&named.last_segments()));
+        let known = match named {
+            Some(named) if !is_copy(place)? => facts.without(&named.last_segments()),
+            _ => facts.clone(),
+        };
         let looked = match fs::is_directory(&folder) {
             Ok(true) => OldWal::look(place, &selected.identity, &known),
             Ok(false) => Err(OldWalError::NoFolder { path: folder.clone() }),
@@ -356,6 +360,11 @@ impl Unarchived<'_> {
             (false, false) => None,
         }
     }
+}
+
+/// Whether a killed restore left it, which has copied from the folder that was named: no server wrote there.
+fn is_copy(place: &Path) -> Result<bool, RestoreError> {
+    Ok(killed_restore(place)?.is_some_and(|marker| !marker.had_content))
 }
 
 /// Nobody can say whether commits are lost: that is refused, or told when the archive alone is meant. A signal ends the
