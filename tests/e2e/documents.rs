@@ -489,11 +489,8 @@ fn mending(host: &Host, first_backup: &str) {
     assert!(std::fs::read(&fetched).unwrap() == std::fs::read(&wal).unwrap());
 
     let copy = host.folder.join("srv/restored/main");
-    host.as_account(&format!(
-        "pgv-recovery-conf --write -D {0} --target-immediate; rm {0}/recovery.signal",
-        copy.display()
-    ))
-    .success();
+    let left_over = format!("echo \"recovery_target = 'immediate'\" >>{}/postgresql.auto.conf", copy.display());
+    host.as_account(&left_over).success();
     host.runbook("left-over");
     let auto = std::fs::read_to_string(copy.join("postgresql.auto.conf")).unwrap();
     assert!(!auto.contains("recovery_target"), "{auto}");

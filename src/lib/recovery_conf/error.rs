@@ -62,7 +62,7 @@ pub enum RecoveryConfError {
     /// A server never goes back to where it has been.
     #[error(
         "data directory \"{}\" was opened for writing (pg_control says \"{state}\"; checkpoint at {lsn} on timeline \
-         {timeline}): no server recovers in it to {target}", path.display()
+         {timeline}): no server goes back in it (target: {target})", path.display()
     )]
     Opened {
         /// The directory.
