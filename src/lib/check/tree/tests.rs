@@ -150,3 +150,27 @@ fn a_backup_without_its_packs_or_its_root_is_not_good() {
         assert!(told, "{lost}: {seen:?}");
     }
 }
+
+#[test]
+fn a_backup_that_lost_its_record_alone_is_told() {
+    let test = Arc::new(with_real_cluster_in_memory());
+    let (old, new) = (back_up(&test, 2), back_up(&test, 5));
+    let tree = test.root().join(format!("main/{}", test.cluster.system_identifier));
+    std::fs::remove_file(tree.join(format!("backups/{}/record", new.id))).unwrap();
+    let a_day_ago = std::time::SystemTime::now() - Duration::from_secs(25 * 3600);
+    for folder in ["backups", "packs"].map(|folder| tree.join(folder).join(new.id.to_string())) {
+        for path in walk(&folder) {
+            std::fs::File::open(path).unwrap().set_modified(a_day_ago).unwrap();
+        }
+    }
+    let seen = seen(&test, "/wal/", || {});
+    assert!(seen.backups.iter().map(|backup| backup.id).eq([old.id]), "{seen:?}");
+    let [Unreadable::Backup { id, cause }] = &seen.unreadable[..] else { panic!("{seen:?}") };
+    assert!(*id == new.id && chain(cause).contains("record\"") && chain(cause).contains("it is missing"), "{seen:?}");
+}
+
+/// Every file below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}

@@ -183,6 +183,25 @@ fn cuts_and_swaps_of_the_description_are_found() {
     assert_eq!(scene.verify().damaged, []);
 }
 
+#[test]
+fn a_record_that_alone_is_missing_is_damage_and_no_left_over() {
+    use crate::verify::VerifyLeftOverKind::UnfinishedBackup;
+    let (scene, _, newest) = Scene::sound();
+    let id = newest.id.to_string();
+    let of_backup = |path: &std::path::PathBuf| path.to_string_lossy().contains(&id);
+    let record = scene.objects().into_iter().find(|path| of_backup(path) && path.ends_with("record")).unwrap();
+    std::fs::remove_file(record).unwrap();
+    let is_left_over = || scene.verify().left_overs.iter().any(|left_over| left_over.kind == UnfinishedBackup);
+    assert!(scene.verify().damaged.is_empty() && is_left_over(), "{:?}", scene.verify());
+    let a_day_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    for path in scene.objects().iter().filter(|path| of_backup(path)) {
+        std::fs::File::open(path).unwrap().set_modified(a_day_ago).unwrap();
+    }
+    let report = scene.verify();
+    let found = super::scene::about(&report, &format!("backups/{id}/record"));
+    assert!(found.problem.contains("it is missing") && !is_left_over(), "{report:?}");
+}
+
 /// What of an object is delivered, by a tool that knows nothing of pgv.
 fn plain(bytes: &[u8]) -> Option<Vec<u8>> {
     zstd::stream::decode_all(bytes).ok()
