@@ -100,7 +100,7 @@ pub(crate) fn run(args: CheckArgs, context: &Context) -> Result<Outcome, Box<dyn
     let switch: Option<Duration> = (!args.no_switch).then_some(settings.archive_timeout);
     let connection = opening::connection(configuration, &args.shared.connection, Program::Pgv);
     let options = CheckOptions {
-        open_repository: Box::new(move || opening::open_to_look(&repo).map(|(repository, _)| repository)),
+        open_repository: Box::new(move || opening::open_repository(&repo)),
         repository_path,
         selection: opening::selection(configuration),
         connection: connection.map_err(|error| -> Cause { Arc::new(error) }),
