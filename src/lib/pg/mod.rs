@@ -27,9 +27,9 @@ pub use version::{PgMajorVersion, PgVersionError};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use wal::fuzz_wal;
 pub use wal::{
-    Checkpoint, CheckpointKind, CreatedDatabase, DroppedRelation, ParameterChange, RestorePointRecord, TimelineStart,
-    TransactionEnd, WalContent, WalEnding, WalFault, WalFormat, WalJoinError, WalPageScan, WalProgress, WalReader,
-    WalRecord, WalRun, WalSpan, WalStart,
+    Checkpoint, CheckpointKind, CreatedDatabase, DroppedRelation, ExtentSink, ParameterChange, RestorePointRecord,
+    TimelineStart, TransactionEnd, WalContent, WalEnding, WalExtent, WalExtentEnding, WalFault, WalFormat,
+    WalJoinError, WalPageScan, WalProgress, WalReader, WalRecord, WalRun, WalSpan, WalStart,
 };
 pub use wal_file_name::{WalFileName, WalFileNameError};
 pub use wal_header::{WalHeaderError, WalSegmentHeader};

@@ -2,6 +2,9 @@
 
 use super::{ControlFile, SystemIdentifier, WalSegmentName, WalSegmentSize};
 
+#[cfg(test)]
+pub(crate) use super::wal::made::{MADE_NUMBER, MadeEnd, made_segment};
+
 /// The control file of the PostgreSQL 13 cluster that the segments are of.
 pub(crate) const CONTROL_FILE: &[u8] = include_bytes!("../../../tests/data/postgres-13/pg_control");
 /// The control file of a PostgreSQL 15 cluster.

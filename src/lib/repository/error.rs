@@ -97,6 +97,8 @@ pub enum RepositoryError {
         theirs: Option<Box<WriterDescription>>,
         /// When, by the store's clock, when that is known.
         stored_at: Option<Timestamp>,
+        /// The stored one, when it is a beginning of the log in this one and ends early.
+        shorter: Option<ObjectKey>,
     },
     /// Another system identifier is registered under this cluster name.
     #[error("cluster \"{cluster}\" in {store} is registered with system identifier {}, not {found}", join(registered))]

@@ -1,6 +1,7 @@
 //! The WAL archive of one cluster: one name, one content, for ever.
 
 mod listing;
+mod same_log;
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -20,6 +21,7 @@ use crate::pg::{WalFileName, WalSegmentName};
 use crate::store::{ObjectBody, ObjectKey, PutOutcome, StoreError, block_on};
 
 pub(crate) use listing::{ListedWal, UnlistedWal};
+use same_log::SameLog;
 
 /// LIMIT: bytes of a `.history` or `.backup` file.
 const TEXT_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -70,11 +72,12 @@ impl<'a> WalArchive<'a> {
         self.cluster
     }
 
-    /// Stores a WAL file. The identical one again is a success; a different one is refused for ever.
+    /// Stores a WAL file. The identical one again is a success, and so is a segment of which the stored one has all of
+    /// the log; a different one is refused for ever.
     pub fn store(
         &self,
         name: &WalFileName,
-        content: WalFileContent<'_>,
+        mut content: WalFileContent<'_>,
         level: CompressionLevel,
         writer: &Writer,
     ) -> Result<Stored, RepositoryError> {
@@ -84,9 +87,13 @@ impl<'a> WalArchive<'a> {
             let body = ObjectBody::Whole(&object.body);
             Ok((block_on(self.repository.store.put_new(&key, &object.header_bytes, body))?, object.header))
         };
-        let (outcome, header) = match content {
-            WalFileContent::Whole(mut bytes) => put(self.repository.assemble(&spec, &mut bytes, level, writer)?)?,
-            WalFileContent::File(file, bytes) if bytes <= ONE_PASS_BYTES_MAX => {
+        let (outcome, header) = match &mut content {
+            WalFileContent::Whole(bytes) => {
+                let mut bytes: &[u8] = bytes;
+                put(self.repository.assemble(&spec, &mut bytes, level, writer)?)?
+            }
+            WalFileContent::File(file, bytes) if *bytes <= ONE_PASS_BYTES_MAX => {
+                let (file, bytes) = (&mut **file, *bytes);
                 let mut content = Read::take(file, bytes.saturating_add(1));
                 let object = self.repository.assemble(&spec, &mut content, level, writer)?;
                 if object.header.plain_bytes != Some(bytes) {
@@ -95,13 +102,15 @@ impl<'a> WalArchive<'a> {
                 put(object)?
             }
             WalFileContent::File(file, bytes) => {
-                let created = self.repository.create_object_of_file(&key, &spec, (file, Some(bytes)), level, writer)?;
+                let shorter_lived: &mut (dyn ReadSeek + Send) = &mut **file;
+                let file = (shorter_lived, Some(*bytes));
+                let created = self.repository.create_object_of_file(&key, &spec, file, level, writer)?;
                 (created.outcome, created.header)
             }
         };
         match outcome {
             PutOutcome::Created => Ok(Stored::Created),
-            PutOutcome::AlreadyPresent => self.compare(&key, &spec, &header, writer),
+            PutOutcome::AlreadyPresent => self.compare((name, &key, &spec), &header, content, writer),
         }
     }
 
@@ -196,24 +205,31 @@ impl<'a> WalArchive<'a> {
     /// Something is stored under this name: the same, or a conflict.
     fn compare(
         &self,
-        key: &ObjectKey,
-        spec: &ObjectSpec,
+        (name, key, spec): (&WalFileName, &ObjectKey, &ObjectSpec),
         ours: &ObjectHeader,
+        content: WalFileContent<'_>,
         writer: &Writer,
     ) -> Result<Stored, RepositoryError> {
         let Some(theirs) = self.repository.stored_header(key, spec)? else {
             return Err(self.repository.damaged(key, Damage::Invalid { problem: "it came and went".to_owned() }));
         };
         if ours.plain_digest != theirs.plain_digest || ours.plain_bytes != theirs.plain_bytes {
-            // Who it was is a help, not a condition: the conflict stands without it.
-            let stored_by = self.repository.writer(&self.cluster.name, &theirs.writer).ok().flatten();
-            return Err(RepositoryError::Conflict {
-                name: spec.name.clone(),
-                store: self.repository.describe(),
-                ours: Box::new(writer.description().clone()),
-                theirs: stored_by.map(Box::new),
-                stored_at: block_on(self.repository.store.time_of(key)).ok(),
-            });
+            let same_log = match ours.plain_bytes == theirs.plain_bytes {
+                true => self.compare_log(name, content, (key, spec))?,
+                false => SameLog::No,
+            };
+            if same_log != SameLog::Contained {
+                // Who it was is a help, not a condition: the conflict stands without it.
+                let stored_by = self.repository.writer(&self.cluster.name, &theirs.writer).ok().flatten();
+                return Err(RepositoryError::Conflict {
+                    name: spec.name.clone(),
+                    store: self.repository.describe(),
+                    ours: Box::new(writer.description().clone()),
+                    theirs: stored_by.map(Box::new),
+                    stored_at: block_on(self.repository.store.time_of(key)).ok(),
+                    shorter: Some(key.clone()).filter(|_| same_log == SameLog::Longer),
+                });
+            }
         }
         let expected = self.archived(key, &theirs)?.stored_bytes;
         let found = block_on(self.repository.store.size(key))?;
@@ -229,6 +245,24 @@ impl<'a> WalArchive<'a> {
     }
 }
 
+impl WalArchive<'_> {
+    /// How the log in a segment differs from that in the stored one, which must be whole for that.
+    fn compare_log(
+        &self,
+        name: &WalFileName,
+        mut content: WalFileContent<'_>,
+        (key, spec): (&ObjectKey, &ObjectSpec),
+    ) -> Result<SameLog, RepositoryError> {
+        let hasher = self.repository.keys().plain_hasher();
+        let compared = ObjectReader::open(self.repository, key, spec)
+            .and_then(|stored| same_log::compare(name, &mut content, &stored, &hasher));
+        match compared {
+            Err(RepositoryError::Damaged { .. }) => Ok(SameLog::No),
+            other => other,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Seek, SeekFrom};
@@ -237,6 +271,7 @@ mod tests {
     use crate::error::{Classified, ErrorClass};
     use crate::pg::TimelineId;
     use crate::pg::WalSegmentSize;
+    use crate::pg::testing::{MADE_NUMBER, MadeEnd, made_segment};
     use crate::repository::testing;
 
     fn segment(number: u64) -> WalSegmentName {
@@ -282,6 +317,58 @@ mod tests {
             assert_eq!(read, b"one");
         }
         assert!(archive.open(&WalFileName::parse("000000010000000000000004").unwrap()).unwrap().is_none());
+    }
+
+    /// What lies behind the log differs from server to server.
+    #[test]
+    fn a_segment_of_which_all_log_is_stored_is_the_same() {
+        use MadeEnd::{Cut, Full, Switch};
+        let same = Ok(Stored::Identical);
+        let (other, longer) = (Err(false), Err(true));
+        let (few, more, others) = (&[7, 8, 9][..], &[7, 8, 9, 10], &[7, 8, 11, 10]);
+        type Made<'a> = (&'a [u32], MadeEnd);
+        // What is stored, what comes then, and what that comes to as a segment and as a partial one.
+        let rows: [(Made<'_>, Made<'_>, Result<Stored, bool>, Result<Stored, bool>); 13] = [
+            ((few, Switch), (few, Switch), same, same),
+            ((few, Switch), (few, Cut), same, same),
+            ((more, Switch), (few, Cut), same, same),
+            ((more, Full), (more, Cut), same, same),
+            ((more, Cut), (few, Cut), other, same),
+            ((few, Cut), (few, Cut), other, same),
+            ((few, Cut), (more, Cut), longer, longer),
+            ((few, Cut), (few, Switch), longer, longer),
+            ((few, Cut), (few, Full), longer, longer),
+            ((few, Switch), (more, Cut), other, other),
+            ((more, Switch), (few, Switch), other, other),
+            ((more, Full), (others, Cut), other, other),
+            ((others, Cut), (few, Cut), other, other),
+        ];
+        for (stored, comes, as_segment, as_partial) in rows {
+            let what = format!("{stored:?} {comes:?}");
+            let (stored, comes) = (made_segment(1, stored.0, stored.1, 0).0, made_segment(1, comes.0, comes.1, 7).0);
+            for (suffix, expected) in [("", as_segment), (".partial", as_partial)] {
+                let test = testing::repository_in_memory();
+                let archive = WalArchive::new(&test.repository, &test.cluster);
+                let name = WalFileName::parse(&format!("{}{suffix}", segment(MADE_NUMBER))).unwrap();
+                let store = |content| archive.store(&name, content, CompressionLevel::DEFAULT, &test.writer);
+                assert_eq!(store(WalFileContent::Whole(&stored)).unwrap(), Stored::Created);
+                let (mut file, bytes) = (std::io::Cursor::new(comes.clone()), comes.len() as u64);
+                for content in [WalFileContent::Whole(&comes), WalFileContent::File(&mut file, bytes)] {
+                    let found = store(content).map_err(|error| {
+                        let RepositoryError::Conflict { shorter, .. } = &error else { panic!("{what}: {error}") };
+                        shorter.is_some()
+                    });
+                    assert_eq!(found, expected, "{what}{suffix}");
+                }
+                // What is damaged has not been compared.
+                let path = test.root().join(archive.key(&name).unwrap().as_str());
+                let mut damaged = std::fs::read(&path).unwrap();
+                let at = 1020 + (damaged.len() - 1020) / 2;
+                damaged[at] ^= 1;
+                std::fs::write(&path, damaged).unwrap();
+                assert!(store(WalFileContent::Whole(&comes)).is_err(), "{what}{suffix}");
+            }
+        }
     }
 
     /// PostgreSQL archives a file again when it does not know that it was stored, as after a crash, and removes it then.

@@ -103,6 +103,8 @@ fn of_selection(error: &SelectionError, typed: &Typed) -> Vec<String> {
 fn of_repository(error: &RepositoryError, typed: &Typed) -> Vec<String> {
     let hint = match error {
         RepositoryError::Store(error) => return of_store(error),
+        // What to do about a longer one is said of its file.
+        RepositoryError::Conflict { shorter: Some(_), .. } => return Vec::new(),
         RepositoryError::Conflict { ours, theirs, .. } => return of_conflict(ours, theirs.as_deref(), typed),
         RepositoryError::NotARepository { .. } => MOUNTED.to_owned(),
         RepositoryError::OtherRepository { .. } => {
@@ -177,6 +179,7 @@ mod tests {
             ours: Box::new(writer("db2")),
             theirs: Some(Box::new(writer("db1"))),
             stored_at: None,
+            shorter: None,
         };
         let hints = crate::cli::hints::hints(&error, &Typed::default());
         assert_eq!(

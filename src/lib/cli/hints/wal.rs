@@ -1,6 +1,7 @@
 //! Hints about WAL files that were not archived or not fetched.
 
 use std::error::Error;
+use std::path::Path;
 
 use super::configuration::of_file;
 use super::repository::{MAKE_ROOM, own_name};
@@ -9,7 +10,9 @@ use crate::cli::program::Program;
 use crate::cli::typed::Typed;
 use crate::error::{Classified, ErrorClass};
 use crate::fetch::FetchError;
+use crate::pg::shell_quote;
 use crate::repository::RepositoryError;
+use crate::store::ObjectKey;
 
 const KEPT: &str = "PostgreSQL keeps the file and tries again; when pg_wal is full, the server stops.";
 
@@ -36,6 +39,9 @@ fn of_archive(error: &ArchiveError, typed: &Typed) -> Vec<String> {
         ArchiveError::Repository { source, .. } if source.class() == ErrorClass::NoSpace => {
             vec![KEPT.to_owned(), MAKE_ROOM.to_owned()]
         }
+        ArchiveError::Repository { path, source: RepositoryError::Conflict { shorter: Some(key), .. } } => {
+            of_longer(path, key)
+        }
         ArchiveError::Repository { source: RepositoryError::Damaged { .. }, .. } => vec![
             KEPT.to_owned(),
             format!(
@@ -48,6 +54,26 @@ fn of_archive(error: &ArchiveError, typed: &Typed) -> Vec<String> {
         ArchiveError::TimedOut { .. } => vec![format!("The repository does not answer. {KEPT}")],
         _ => Vec::new(),
     }
+}
+
+/// The stored one holds a beginning of the same log. A recovery needs a whole segment, and asks for no partial one.
+fn of_longer(path: &Path, key: &ObjectKey) -> Vec<String> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !name.ends_with(".partial") {
+        return vec![
+            "The stored one is a beginning of this one: it was cut off where another server left the timeline."
+                .to_owned(),
+            format!("Move \"{key}\" out of the repository: the next try stores this file in its place. {KEPT}"),
+        ];
+    }
+    let status = path.with_file_name("archive_status").join(&*name);
+    let status = |suffix| shell_quote(&format!("{}.{suffix}", status.display()));
+    vec![
+        "The stored one is a beginning of this one, as of a server that was promoted earlier. No recovery asks for a \
+         .partial file, but this one has WAL that the archive lacks."
+            .to_owned(),
+        format!("Copy it to a safe place; then, to go on archiving: mv {} {}", status("ready"), status("done")),
+    ]
 }
 
 fn of_fetch(error: &FetchError, typed: &Typed) -> Vec<String> {

@@ -183,6 +183,50 @@ impl Made {
     }
 }
 
+/// The number of a made segment.
+#[cfg(test)]
+pub(crate) const MADE_NUMBER: u64 = START / SEGMENT;
+
+/// How a made segment ends.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MadeEnd {
+    /// Behind its last record.
+    Cut,
+    /// By a switch record.
+    Switch,
+    /// With it: there are as many commits as it takes.
+    Full,
+}
+
+/// A segment of the cluster of `pg::testing` with a commit of each of these transactions, and `fill` behind its end.
+/// Also where its log ends.
+#[cfg(test)]
+pub(crate) fn made_segment(timeline: u32, xids: &[u32], end: MadeEnd, fill: u8) -> (Vec<u8>, Lsn) {
+    let control = crate::pg::testing::control_file();
+    let mut made = Made::new(control.major().get());
+    made.format.system_identifier = control.system_identifier;
+    made.timeline = timeline;
+    for xid in xids {
+        made.commit(*xid);
+    }
+    let size = Made::at(START + SEGMENT);
+    match end {
+        MadeEnd::Cut => made.pad(),
+        MadeEnd::Switch => _ = made.raw(0, RM_XLOG, 0x40, &[]),
+        MadeEnd::Full => {
+            let mut xid = 100_000;
+            while made.bytes.len() < size {
+                made.commit(xid);
+                xid += 1;
+            }
+        }
+    }
+    let log_end = lsn(made.position());
+    made.bytes.resize(size, fill);
+    (made.bytes, log_end)
+}
+
 /// Main data with the header that says how long it is.
 pub(super) fn with_lead(data: &[u8]) -> Vec<u8> {
     let mut payload = match u8::try_from(data.len()) {

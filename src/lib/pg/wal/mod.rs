@@ -22,6 +22,7 @@
 
 mod content;
 mod content_decoder;
+mod extent;
 mod fault;
 mod page;
 mod page_scan;
@@ -34,6 +35,7 @@ pub use content::{
     Checkpoint, CheckpointKind, CreatedDatabase, DroppedRelation, ParameterChange, RestorePointRecord, TimelineStart,
     TransactionEnd, WalContent,
 };
+pub use extent::{ExtentSink, WalExtent, WalExtentEnding};
 pub use fault::WalFault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::wal as fuzz_wal;
@@ -47,6 +49,6 @@ pub use run::{WalEnding, WalJoinError, WalRun, WalSpan};
 mod fuzzing;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), allow(dead_code))]
-mod made;
+pub(super) mod made;
 #[cfg(test)]
 mod tests;

@@ -79,6 +79,20 @@ impl WalFormat {
         page: Lsn,
         path: &TimelineHistory,
     ) -> Result<PageBeginning, WalFault> {
+        let (found, expected) = (self.check_place(bytes, page)?, path.timeline_at(page));
+        if found != expected.get() {
+            return Err(WalFault::PageTimeline { page, found, expected });
+        }
+        let flags = u16_at(bytes, 2).unwrap_or(0);
+        Ok(match u32_at(bytes, 16).unwrap_or(0) {
+            _ if flags & OVERWRITES_RECORD != 0 => PageBeginning::Overwrite,
+            missing if flags & CONTINUES_RECORD != 0 => PageBeginning::Continuation(missing),
+            _ => PageBeginning::Record,
+        })
+    }
+
+    /// The same on any timeline: the one that the header says.
+    pub(super) fn check_place(&self, bytes: &[u8], page: Lsn) -> Result<u32, WalFault> {
         // Every read is within the header: the caller gives all of it.
         let (found, expected) = (u16_at(bytes, 0).unwrap_or(0), magic_of(self.major));
         if found != expected {
@@ -96,15 +110,7 @@ impl WalFormat {
         if address != page.get() {
             return Err(WalFault::PageAddress { page, found: address });
         }
-        let (found, expected) = (u32_at(bytes, 4).unwrap_or(0), path.timeline_at(page));
-        if found != expected.get() {
-            return Err(WalFault::PageTimeline { page, found, expected });
-        }
-        Ok(match u32_at(bytes, 16).unwrap_or(0) {
-            _ if flags & OVERWRITES_RECORD != 0 => PageBeginning::Overwrite,
-            missing if flags & CONTINUES_RECORD != 0 => PageBeginning::Continuation(missing),
-            _ => PageBeginning::Record,
-        })
+        Ok(u32_at(bytes, 4).unwrap_or(0))
     }
 
     fn check_long(&self, bytes: &[u8], page: Lsn) -> Result<(), WalFault> {
