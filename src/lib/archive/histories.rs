@@ -9,6 +9,7 @@ use super::ArchiveError;
 use super::source::{Source, SourceContent};
 use crate::codec::CompressionLevel;
 use crate::error;
+use crate::fs;
 use crate::pg::{TimelineHistory, TimelineId, WalFileName};
 use crate::repository::{ClusterIdentity, WalArchive, WalFileContent, Writer};
 
@@ -60,6 +61,24 @@ impl Histories<'_> {
             }
         }
         self.store(timeline, &content)
+    }
+
+    /// The histories of later timelines, beside the segment and in the archive, as far as they can be read.
+    pub(super) fn known_after(&self, timeline: TimelineId) -> Vec<TimelineHistory> {
+        let beside = fs::sorted_entries(self.segment.parent().unwrap_or(self.segment)).unwrap_or_default();
+        let beside = beside.iter().filter_map(|entry| match WalFileName::parse(entry.name.to_str()?).ok()? {
+            WalFileName::TimelineHistory(found) if found > timeline => Some(self.read(found).ok()?.0),
+            _ => None,
+        });
+        let archived = self.archive.histories().unwrap_or_default();
+        let archived = archived.into_iter().filter(|found| *found > timeline).filter_map(|found| self.archived(found));
+        beside.chain(archived).collect()
+    }
+
+    /// The one in the archive; `None` when there is none that can be read.
+    fn archived(&self, timeline: TimelineId) -> Option<TimelineHistory> {
+        let content = self.archive.load_text(&WalFileName::TimelineHistory(timeline)).ok()??;
+        TimelineHistory::decode(timeline, &content).ok()
     }
 
     fn store(&self, timeline: TimelineId, content: &[u8]) -> Result<(), Problem> {

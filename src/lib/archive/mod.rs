@@ -1,8 +1,9 @@
 //! `pgv-archive %p %f`: stores one WAL file for PostgreSQL's archive_command.
 //!
-//! INVARIANT: success means that exactly this content is stored under this name, completely and durably. Nothing below
-//! pg_wal is ever written. What PostgreSQL demands is in its `src/backend/postmaster/pgarch.c`.
+//! INVARIANT: success means that this content, or of a segment all log in it, is stored under this name, completely and
+//! durably; with one exception, which is told ([`cut_off`]). Nothing below pg_wal is ever written. What PostgreSQL demands is in its `src/backend/postmaster/pgarch.c`.
 
+mod cut_off;
 mod error;
 mod histories;
 mod source;
@@ -24,6 +25,7 @@ use crate::repository::{
     Writer, WriterDescription,
 };
 
+use cut_off::CutOff;
 pub use error::ArchiveError;
 use histories::Histories;
 use source::{Source, SourceContent};
@@ -57,11 +59,11 @@ pub struct ArchiveReport {
     pub name: WalFileName,
     /// The cluster that it belongs to.
     pub cluster: ClusterRef,
-    /// Whether it was stored now or before.
-    pub stored: Stored,
+    /// Whether it was stored now or before; `None` when it was left out, as the warning says.
+    pub stored: Option<Stored>,
     /// Its size.
     pub bytes: u64,
-    /// What the person should mend although it is stored.
+    /// What the person should know or mend although PostgreSQL goes on.
     pub warning: Option<String>,
 }
 
@@ -113,13 +115,22 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     };
     // First, so that no segment is there for long without it.
     let warning = histories.store_missing(&name);
+    if let Some(cut_off) = CutOff::find(&source, &histories)? {
+        return Ok(ArchiveReport {
+            name,
+            cluster: selected.cluster,
+            stored: None,
+            bytes,
+            warning: Some(cut_off.warning()),
+        });
+    }
     let mut content = source.content();
     let content = match &mut content {
         SourceContent::Whole(content) => WalFileContent::Whole(content),
         SourceContent::File(file) => WalFileContent::File(file, bytes),
     };
     let stored = archive.store(&name, content, options.level, &writer).map_err(failed)?;
-    Ok(ArchiveReport { name, cluster: selected.cluster, stored, bytes, warning })
+    Ok(ArchiveReport { name, cluster: selected.cluster, stored: Some(stored), bytes, warning })
 }
 
 /// The data directory that the file belongs to: what PostgreSQL runs us in, unless the file lies in another pg_wal.

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
 use crate::fs;
-use crate::pg::{Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName};
+use crate::pg::{
+    Lsn, SystemIdentifier, TimelineHistory, TimelineId, WalExtent, WalFileName, WalFormat, WalSegmentHeader,
+    WalSegmentName,
+};
 use crate::repository::{ClusterIdentity, Repository};
 use crate::server::{ControlFileReadError, read_control_file};
 
@@ -15,6 +18,9 @@ const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// Segments have at least so many bytes, and a power of two of them.
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+
+/// How much of a segment is read at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// A file that is what its name says, as far as its beginning tells.
 #[derive(Debug)]
@@ -120,6 +126,27 @@ impl Source {
             return Err(ArchiveError::OtherSegmentSize { path, store, cluster, expected, found });
         }
         Ok(())
+    }
+
+    /// How much of a segment is log. It is read only when its last page does not belong to it: with that, it is full.
+    pub(super) fn extent_unless_full(&self) -> Result<Option<WalExtent>, fs::FileError> {
+        let (Some(header), Some(segment)) = (self.header, self.name.segment()) else { return Ok(None) };
+        let last = self.bytes.saturating_sub(header.block_bytes.into());
+        let beginning = fs::read_range_of(&self.file, &self.path, last, WalSegmentHeader::LENGTH)?;
+        let has_page = |page| WalFormat::from(header).has_page(&beginning, page, segment.timeline());
+        if header.page_address.checked_add(last).is_none_or(has_page) {
+            return Ok(None);
+        }
+        WalExtent::read(&segment, |sink| {
+            let mut offset = 0;
+            loop {
+                let piece = fs::read_range_of(&self.file, &self.path, offset, PIECE_BYTES)?;
+                if piece.is_empty() || sink(&piece).is_break() {
+                    return Ok(());
+                }
+                offset += piece.len() as u64;
+            }
+        })
     }
 
     /// What is to be stored.

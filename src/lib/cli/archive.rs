@@ -93,8 +93,9 @@ pub(crate) fn run(args: ArchiveArgs, context: &Context) -> Result<Outcome, Box<d
         context.printer().message(LogLevel::Warn, warning);
     }
     let what = match report.stored {
-        Stored::Created => "stored",
-        Stored::Identical => "already stored",
+        Some(Stored::Created) => "stored",
+        Some(Stored::Identical) => "already stored",
+        None => "left out",
     };
     let message = format!("{what} \"{}\" of cluster {}, {} bytes", report.name, report.cluster, report.bytes);
     context.printer().message(LogLevel::Debug, &message);

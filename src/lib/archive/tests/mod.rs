@@ -1,6 +1,7 @@
 //! `archive::run` on a local repository with segments that real servers began.
 
 mod failures;
+mod forks;
 mod races;
 mod scene;
 
@@ -25,7 +26,7 @@ fn every_kind_of_file_is_stored_once_and_identical_again_is_a_success() {
         scene.write(name, &content);
         for expected in [Stored::Created, Stored::Identical, Stored::Identical] {
             let report = scene.archive(name).unwrap();
-            assert_eq!(report.stored, expected, "{name}");
+            assert_eq!(report.stored, Some(expected), "{name}");
             assert_eq!((report.name.to_string(), report.bytes), (name.to_owned(), content.len() as u64));
             assert!(scene.archived(name) == content, "{name}");
         }
@@ -43,7 +44,7 @@ fn a_backup_history_file_that_a_crash_emptied_is_stored() {
         ("000000010000000000000004.00000028.backup", &[0; 300]),
     ] {
         scene.write(name, content);
-        assert_eq!(scene.archive(name).unwrap().stored, Stored::Created, "{name}");
+        assert_eq!(scene.archive(name).unwrap().stored, Some(Stored::Created), "{name}");
         assert_eq!(scene.archived(name), content, "{name}");
     }
 }
@@ -58,7 +59,7 @@ fn a_backup_history_file_in_every_form_of_a_position_is_stored() {
         ("0000000200000002000000FF.00FFFFD8.backup", "START WAL LOCATION: 2/FFFFFFD8 (file 0000000100000002000000FF)"),
     ] {
         scene.write(name, format!("{line}\nSTOP WAL LOCATION: 2/500000 (file x)\n").as_bytes());
-        assert_eq!(scene.archive(name).unwrap().stored, Stored::Created, "{name}");
+        assert_eq!(scene.archive(name).unwrap().stored, Some(Stored::Created), "{name}");
     }
 }
 
@@ -82,7 +83,7 @@ fn the_first_segment_of_a_new_timeline_is_stored() {
     let scene = Scene::new();
     let name = "000000020000000000000003";
     scene.write(name, &wal_segment(name, 1));
-    assert_eq!(scene.archive(name).unwrap().stored, Stored::Created);
+    assert_eq!(scene.archive(name).unwrap().stored, Some(Stored::Created));
 }
 
 /// A server that was promoted while archiving was off never hands its history over.
@@ -98,10 +99,10 @@ fn a_history_that_the_archive_lacks_goes_before_the_first_segment() {
         scene.write(three, &of_three);
         scene.write(four, &of_four);
         let report = scene.archive(name).unwrap();
-        assert_eq!((report.stored, report.warning), (Stored::Created, None), "{name}");
+        assert_eq!((report.stored, report.warning), (Some(Stored::Created), None), "{name}");
         assert_eq!((scene.archived(three), scene.archived(four)), (of_three.clone(), of_four.clone()));
         assert!(!scene.test.stored(two).exists());
-        assert_eq!(scene.archive(four).unwrap().stored, Stored::Identical);
+        assert_eq!(scene.archive(four).unwrap().stored, Some(Stored::Identical));
         // What is archived is not looked at again.
         scene.write(four, b"");
         assert_eq!(scene.archive(name).unwrap().warning, None);
@@ -124,7 +125,7 @@ fn a_history_that_cannot_be_used_is_told_and_holds_no_segment_up() {
         for expected in [Stored::Created, Stored::Identical] {
             let report = scene.archive(name).unwrap();
             let warning = report.warning.unwrap();
-            assert_eq!(report.stored, expected, "{warning}");
+            assert_eq!(report.stored, Some(expected), "{warning}");
             for part in
                 ["lacks the history of timeline 2", name, words, "pgv-archive --cluster main PATH/00000002.history"]
             {
@@ -160,7 +161,7 @@ fn a_large_segment_is_stored() {
     for expected in [Stored::Created, Stored::Identical] {
         let selection = ClusterSelection::Named(cluster.name.clone());
         let report = scene.run(ArchiveOptions { selection, ..scene.options(SEGMENT) }).unwrap();
-        assert_eq!((report.stored, report.bytes), (expected, bytes));
+        assert_eq!((report.stored, report.bytes), (Some(expected), bytes));
     }
     let archive = WalArchive::new(&scene.test.repository, &cluster);
     let archived = archive.look_up(&WalFileName::parse(SEGMENT).unwrap()).unwrap().unwrap();

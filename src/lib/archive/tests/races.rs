@@ -40,7 +40,7 @@ fn of_two_archivers_racing_for_one_name_exactly_one_wins() {
         let winner = results.iter().position(Result::is_ok).unwrap_or_else(|| panic!("round {round}: {results:?}"));
         let loser = 1 - winner;
         wins[winner] += 1;
-        assert_eq!(results[winner].as_ref().unwrap().stored, Stored::Created, "round {round}");
+        assert_eq!(results[winner].as_ref().unwrap().stored, Some(Stored::Created), "round {round}");
         let refused = results[loser].as_ref().unwrap_err();
         assert_eq!(refused.class(), ErrorClass::Conflict, "round {round}: {refused:?}");
         let cause = std::error::Error::source(refused).unwrap().to_string();

@@ -1,0 +1,58 @@
+//! A segment that ends where its timeline was left, handed over under its full name.
+//!
+//! With `archive_mode = always` a standby whose upstream is promoted marks the last segment of the old timeline as ready
+//! however little of it was received (`WalReceiverMain`), while another server may still fill it. Stored, it would hold up
+//! that server for ever.
+//!
+//! INVARIANT: what is left out is in the segment of the same number on the timeline that left its own there, which begins
+//! with a copy of it. Whatever is not known to be so is stored.
+
+use super::histories::Histories;
+use super::source::Source;
+use crate::fs::FileError;
+use crate::pg::{Lsn, TimelineId, WalExtent, WalExtentEnding, WalFileName, WalSegmentName};
+
+/// Where the timeline of such a segment was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CutOff {
+    segment: WalSegmentName,
+    descendant: TimelineId,
+    switch_lsn: Lsn,
+}
+
+impl CutOff {
+    /// Looks whether a segment is one, when its last page is none of it.
+    pub(super) fn find(source: &Source, histories: &Histories<'_>) -> Result<Option<Self>, FileError> {
+        let WalFileName::Segment(segment) = source.name else { return Ok(None) };
+        let Some(extent) = source.extent_unless_full()? else { return Ok(None) };
+        let size = histories.identity.wal_segment_size;
+        let (Some(start), Some(end)) = (segment.start_lsn(size), segment.end_lsn(size)) else { return Ok(None) };
+        let Some(log_end) = log_end(extent, start) else { return Ok(None) };
+        let left = histories.known_after(segment.timeline()).into_iter().find_map(|history| {
+            let switch_lsn = history.end_of(segment.timeline())?;
+            let is_copied = log_end.is_none_or(|log_end| log_end <= switch_lsn);
+            (switch_lsn <= end && is_copied).then_some((history.timeline(), switch_lsn))
+        });
+        Ok(left.map(|(descendant, switch_lsn)| Self { segment, descendant, switch_lsn }))
+    }
+
+    /// What a person should know.
+    pub(super) fn warning(&self) -> String {
+        let Self { segment, descendant, switch_lsn } = self;
+        format!(
+            "\"{segment}\" was not stored: it ends early, where timeline {descendant} left timeline {} at {switch_lsn}; all that \
+             it holds is in \"{}\" or before it",
+            segment.timeline(),
+            segment.with_timeline(*descendant)
+        )
+    }
+}
+
+/// Where the log in a segment ends that ends early, if any of it is in there at all; `None` for any other.
+fn log_end(extent: WalExtent, start: Lsn) -> Option<Option<Lsn>> {
+    match extent {
+        WalExtent { ending: WalExtentEnding::Early, log_bytes: 0 } => Some(None),
+        WalExtent { ending: WalExtentEnding::Early, log_bytes } => Some(Some(start.checked_add(log_bytes)?)),
+        _ => None,
+    }
+}
