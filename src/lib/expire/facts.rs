@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::error::ExpireError;
-use crate::pg::{WalFileName, WalSegmentSize};
+use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentSize};
 use crate::repository::{
     ArchiveFacts, BackupFolder, BackupId, BackupMark, BackupNeeds, BackupRecord, BackupState, ClusterName, ClusterRef,
     Lack, LackSearch, Repository, RepositoryError, SILENT_AFTER, WalArchive,
@@ -28,6 +28,8 @@ pub(super) struct TreeFacts {
     /// Of these, those of which no folder is there.
     pub(super) strays: Strays,
     pub(super) archive: ArchiveFacts,
+    /// When the history of each timeline was archived, by the writer's clock: its server was promoted then.
+    pub(super) history_times: BTreeMap<TimelineId, Timestamp>,
     /// Every file of the archive but the histories.
     pub(super) wal: Vec<WalFileName>,
     /// When each was stored, by the store's clock; read only when a rule asks for it.
@@ -119,6 +121,11 @@ impl TreeFacts {
         if let Some(hidden) = facts.unlisted.first() {
             return Err(ExpireError::Hidden { folder: hidden.folder.clone(), source: hidden.error.clone() });
         }
+        let mut history_times = BTreeMap::new();
+        for timeline in facts.histories.keys() {
+            let history = archive.look_up(&WalFileName::TimelineHistory(*timeline))?;
+            history_times.extend(history.map(|history| (*timeline, history.created)));
+        }
         let wal = repository.stored_wal(cluster)?;
         let mut wal_times = BTreeMap::new();
         for name in wal.iter().filter(|_| with_wal_times) {
@@ -129,7 +136,16 @@ impl TreeFacts {
         let strays = Strays::gather(repository, cluster, &packs, &folders)?;
         let (listed, unfinished, gone) = backups(repository, cluster, folders, &packs)?;
         let cluster = cluster.clone();
-        Ok(Self { cluster, listed, unfinished, gone, packs, strays, archive: facts, wal, wal_times })
+        Ok(Self { cluster, listed, unfinished, gone, packs, strays, archive: facts, history_times, wal, wal_times })
+    }
+
+    /// When the path of a timeline was last written, at the latest: of one without WAL of its own, when it began.
+    pub(super) fn last_written(&self, path: &TimelineHistory) -> Option<Timestamp> {
+        let began = self.history_times.get(&path.timeline()).copied();
+        match self.archive.last_segment(path.timeline()) {
+            Some(_) => self.archive.end_time_along(path),
+            None => began.or_else(|| self.archive.end_time_along(path)),
+        }
     }
 
     /// The packs that some backup needs. Those of the backups on which a running one builds are among them, for such a

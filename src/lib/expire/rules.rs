@@ -1,7 +1,7 @@
 //! Which backups stay, and by which rule: pure.
 //!
 //! INVARIANT: whatever the rules say, the newest good backup stays, and the newest good one that leads to the newest
-//! timeline; and nothing goes where there is no good one. Good is a backup without findings that lacks none of its
+//! timeline that was not given up; and nothing goes where there is no good one. Good is a backup without findings that lacks none of its
 //! packs and whose own WAL is in the archive. Order is that of the records' sequence, not of any clock.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,8 @@ use crate::pg::{TimelineHistory, TimelineId};
 use crate::repository::{BackupId, BackupRecord};
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// How far the clocks of two servers may be apart.
+const CLOCKS_APART: Duration = DAY;
 
 /// What is to stay. A backup stays when any rule says so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -62,8 +64,8 @@ pub enum KeepReason {
     },
     /// It is the newest good one.
     LastGood,
-    /// It is the newest good one on the path of the newest timeline: after a recovery to before later backups, those lead
-    /// elsewhere.
+    /// It is the newest good one on the path of the newest timeline that was not given up: after a recovery to before later
+    /// backups, those lead elsewhere.
     NewestTimeline {
         /// That timeline.
         timeline: TimelineId,
@@ -154,14 +156,26 @@ pub(super) fn kept(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> BTreeMap
     reasons
 }
 
-/// The newest timeline and the good backup that leads farthest along it; nothing when that is the newest of all anyway.
+/// The newest timeline that was not given up and the good backup that leads farthest along it; nothing when that is the
+/// newest of all anyway.
 fn newest_timeline<'a>(facts: &TreeFacts, good: &[&'a BackupRecord]) -> Option<(TimelineId, &'a BackupRecord)> {
-    let timeline = facts.archive.timelines().into_iter().max()?;
-    let path = facts.archive.history(timeline)?;
-    let on_path = good.iter().filter(|record| is_on(record, &path));
-    let newest = on_path.max_by_key(|record| (record.stop_lsn, record.sequence))?;
-    let is_other = good.last().is_some_and(|last| last.id != newest.id);
-    is_other.then_some((timeline, *newest))
+    let last = good.last()?;
+    for timeline in facts.archive.timelines().into_iter().rev() {
+        let Some(path) = facts.archive.history(timeline) else { continue };
+        let on_path = good.iter().filter(|record| is_on(record, &path));
+        let Some(newest) = on_path.max_by_key(|record| (record.stop_lsn, record.sequence)) else { continue };
+        if newest.stop_timeline == timeline || !is_given_up(facts, &path, last) {
+            return (newest.id != last.id).then_some((timeline, *newest));
+        }
+    }
+    None
+}
+
+/// Whether nothing of a timeline came since another one was backed up: the server that began it is no more. Where nothing
+/// is known of when it was written, it was.
+fn is_given_up(facts: &TreeFacts, path: &TimelineHistory, last: &BackupRecord) -> bool {
+    let since = last.stop_time.checked_sub(CLOCKS_APART).unwrap_or(Timestamp::MIN);
+    facts.last_written(path).is_some_and(|written| written < since)
 }
 
 /// On each path that was still written after `cutoff`, the backup from which that moment is reached. Where nothing is
@@ -170,7 +184,7 @@ fn before<'a>(facts: &TreeFacts, good: &[&'a BackupRecord], cutoff: Timestamp) -
     let archive = &facts.archive;
     let paths = archive.timelines().into_iter().filter_map(|timeline| archive.history(timeline));
     let mut found = Vec::new();
-    for path in paths.filter(|path| archive.end_time_along(path).is_none_or(|end| end >= cutoff)) {
+    for path in paths.filter(|path| facts.last_written(path).is_none_or(|end| end >= cutoff)) {
         let earlier = good.iter().filter(|record| is_on(record, &path) && record.stop_time < cutoff);
         let newest = earlier.max_by_key(|record| (record.stop_lsn, record.sequence));
         found.extend(newest.map(|record| (path.timeline(), *record)));

@@ -72,7 +72,7 @@ pub(super) struct History {
     pub(super) lines: BTreeMap<u32, Vec<(u32, u64)>>,
     /// The next byte of each timeline.
     pub(super) heads: BTreeMap<u32, u64>,
-    segments: BTreeMap<WalSegmentName, Timestamp>,
+    pub(super) segments: BTreeMap<WalSegmentName, Timestamp>,
     /// When the packs of backups were stored of which no folder is there; long ago, when it is not among them.
     pub(super) stray_times: BTreeMap<BackupId, Timestamp>,
     /// Packs that lie there no more, or were cut.
@@ -103,6 +103,7 @@ impl History {
             packs: BTreeMap::new(),
             strays: Strays::default(),
             archive,
+            history_times: BTreeMap::new(),
             wal: Vec::new(),
             wal_times: BTreeMap::new(),
         };
@@ -154,6 +155,7 @@ impl History {
         lines.push((parent, at));
         self.lines.insert(new, lines);
         self.heads.insert(new, at);
+        self.facts.history_times.insert(tli(new), self.now);
         new
     }
 

@@ -145,6 +145,7 @@ struct Seen {
     without_packs: u64,
     young_strays: u64,
     unknown_timelines: u64,
+    given_up: u64,
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn nothing_needed_is_ever_in_the_plan() {
                 checked.refusal(&unknown, &mut seen);
                 checked.wal(&unknown);
                 checked.packs(&mut seen);
-                checked.rules();
+                checked.rules(&mut seen);
                 checked.moments(&mut seen);
                 seen.backups += planned.going.backups.len() as u64;
                 seen.wal += planned.going.wal.len() as u64;
@@ -190,6 +191,7 @@ fn nothing_needed_is_ever_in_the_plan() {
         without_packs,
         young_strays,
         unknown_timelines,
+        given_up,
     } = seen;
     for count in [
         backups,
@@ -202,6 +204,7 @@ fn nothing_needed_is_ever_in_the_plan() {
         without_packs,
         young_strays,
         unknown_timelines,
+        given_up,
     ] {
         assert!(count > 150, "{seen:?}");
     }
@@ -305,7 +308,7 @@ impl Checked<'_> {
         known && is_sound && path.leads_through(record) && numbers.into_iter().all(there)
     }
 
-    fn rules(&self) {
+    fn rules(&self, seen: &mut Seen) {
         let seed = self.seed;
         let stays = |id: &BackupId| matches!(self.fate(id), Fate::Stays { .. });
         let good: Vec<&BackupRecord> =
@@ -313,14 +316,7 @@ impl Checked<'_> {
         if let Some(last) = good.last() {
             assert!(stays(&last.id), "seed {seed}: {} is the last good one", last.id);
         }
-        let newest = self.facts.archive.timelines().into_iter().max().unwrap();
-        if self.facts.archive.history(newest).is_some() {
-            let path = Path::of(newest.get(), &self.history.lines[&newest.get()]);
-            let on_path = good.iter().filter(|record| path.leads_through(record));
-            if let Some(best) = on_path.max_by_key(|record| record.stop_lsn) {
-                assert!(stays(&best.id), "seed {seed}: {} leads to the newest timeline {newest}", best.id);
-            }
-        }
+        self.newest_timeline(&good, seen);
         assert!(!good.is_empty() || self.plan.going.backups.is_empty(), "seed {seed}: there is no good one");
         let kept = self.rules.keep.map_or(0, NonZeroU32::get) as usize;
         for record in good.iter().rev().take(kept) {
@@ -332,6 +328,32 @@ impl Checked<'_> {
         for backup in &self.facts.listed {
             let waits = self.rules.grace.is_zero() || backup.doubted.is_some();
             assert!(waits || *self.fate(&backup.record.id) != Fate::Goes, "seed {seed}: without any grace");
+        }
+    }
+
+    /// The last time that anything of a timeline was archived: a segment of its own, else its history.
+    fn last_sign_of(&self, timeline: u32) -> Option<Timestamp> {
+        let segments = self.history.segments.iter().filter(|(name, _)| name.timeline().get() == timeline);
+        let last = segments.max_by_key(|(name, _)| **name).map(|(_, time)| *time);
+        last.or_else(|| self.facts.history_times.get(&crate::pg::TimelineId::new(timeline)?).copied())
+    }
+
+    /// Of the newest timeline of which there was a sign since the last good backup, or that has one of its own, the best
+    /// stays.
+    fn newest_timeline(&self, good: &[&BackupRecord], seen: &mut Seen) {
+        let Some(last) = good.last() else { return };
+        for timeline in self.facts.archive.timelines().into_iter().rev().map(|timeline| timeline.get()) {
+            let path = Path::of(timeline, &self.history.lines[&timeline]);
+            let on_path = good.iter().filter(|record| path.leads_through(record));
+            let Some(best) = on_path.max_by_key(|record| (record.stop_lsn, record.sequence)) else { continue };
+            let day_before = last.stop_time.checked_sub(Duration::from_secs(86_400)).unwrap();
+            let is_alive = self.last_sign_of(timeline).is_none_or(|time| time >= day_before);
+            if is_alive || best.stop_timeline.get() == timeline {
+                let stays = matches!(self.fate(&best.id), Fate::Stays { .. });
+                assert!(stays, "seed {}: {} leads to the newest timeline {timeline}", self.seed, best.id);
+                return;
+            }
+            seen.given_up += u64::from(*self.fate(&best.id) == Fate::Goes);
         }
     }
 
@@ -349,7 +371,13 @@ impl Checked<'_> {
             .into_iter()
             .filter_map(|timeline| Some((timeline, self.facts.archive.history(timeline)?)))
         {
-            let is_live = self.facts.archive.end_time_along(&history).is_none_or(|end| Some(end) >= since);
+            let has_own = self.history.segments.keys().any(|name| name.timeline() == timeline);
+            let is_first = timeline == crate::pg::TimelineId::FIRST;
+            let end = match has_own || is_first {
+                true => self.facts.archive.end_time_along(&history),
+                false => self.last_sign_of(timeline.get()),
+            };
+            let is_live = end.is_none_or(|end| Some(end) >= since);
             let path = Path::of(timeline.get(), &self.history.lines[&timeline.get()]);
             let on_path = |record: &&&BackupRecord| path.leads_through(record) && self.is_good(record);
             let all: Vec<&BackupRecord> = self.facts.listed.iter().map(|backup| &backup.record).collect();

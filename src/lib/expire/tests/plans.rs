@@ -104,6 +104,32 @@ fn the_newest_timeline_keeps_a_backup_that_leads_to_it() {
     assert_eq!(going(&planned(&history, &keep(1))), [1, 2, 3]);
 }
 
+/// A standby is promoted by mistake and thrown away, while its primary goes on.
+#[test]
+fn a_timeline_that_was_given_up_keeps_no_backup() {
+    for own_wal in [0, 2 * SIZE] {
+        let mut history = daily(1);
+        let given_up = history.fork(1, history.heads[&1] - SIZE);
+        history.write(given_up, own_wal);
+        let plans = [2, 3].map(|number| {
+            history.now = day(number as i64);
+            history.backup(1, 0, &[(number, 0)]);
+            history.write(1, 3 * SIZE);
+            going(&planned(&history, &keep(1)))
+        });
+        // Nobody knows at once that it was: clocks differ.
+        assert_eq!(plans, [vec![], vec![1, 2]], "{own_wal}");
+        let moment = history.now;
+        history.now = day(9);
+        history.write(1, 3 * SIZE);
+        assert_eq!(going(&planned(&history, &Rules { keep_days: Some(1), ..Rules::default() })), [1, 2], "{own_wal}");
+        // A recovery to the same place is no mistake, though none of its WAL is archived yet.
+        history.now = moment;
+        history.fork(1, history.facts.listed[1].record.start_lsn.get() - SIZE);
+        assert_eq!(going(&planned(&history, &keep(1))), [2], "{own_wal}");
+    }
+}
+
 #[test]
 fn pins_and_running_backups_keep_what_they_need() {
     let mut history = daily(5);
