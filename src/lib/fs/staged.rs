@@ -116,12 +116,20 @@ impl StagedFile {
         self.sync()?;
         let outcome = match rustix::fs::linkat(CWD, &self.path, directory.descriptor(), name, AtFlags::empty()) {
             Ok(()) => Published::Created,
+            Err(Errno::EXIST) if self.stands_in(directory, name) => Published::Created,
             Err(Errno::EXIST) => Published::AlreadyPresent,
             Err(error) if lacks_links(&error.into()) => self.rename_without_replacing(directory, name)?,
             Err(error) => return Err(FileError::new("link", &directory.path().join(name), error)),
         };
         directory.sync()?;
         Ok(outcome)
+    }
+
+    /// Whether it has that name already: over NFS a link whose answer was lost is made again, and found there.
+    fn stands_in(&self, directory: &HeldDirectory, name: &OsStr) -> bool {
+        let there = rustix::fs::statat(directory.descriptor(), name, AtFlags::SYMLINK_NOFOLLOW);
+        let (Ok(ours), Ok(there)) = (rustix::fs::fstat(&self.file), there) else { return false };
+        (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
     }
 
     /// Puts the file in the place of `target`, atomically and durably.
@@ -212,6 +220,18 @@ mod tests {
         assert_eq!(staged(temp.path(), b"two").publish_new(&target).unwrap(), Published::AlreadyPresent);
         assert_eq!(std::fs::read(&target).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "staged files stay behind");
+    }
+
+    /// Over NFS the link may be made and its answer lost: the system asks again, and hears that it is there.
+    #[test]
+    fn a_link_whose_answer_was_lost_is_its_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let target = temp.path().join("target");
+        let file = staged(temp.path(), b"one");
+        std::fs::hard_link(file.path(), &target).unwrap();
+        assert_eq!(file.publish_new(&target).unwrap(), Published::Created);
+        assert_eq!(std::fs::read(&target).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
     }
 
     #[test]
