@@ -9,7 +9,8 @@ use super::program::Verb;
 use crate::clock::SystemClock;
 use crate::error::Classified;
 use crate::expire::{self, PinOptions, Pinned, Unpinned};
-use crate::repository::BackupId;
+use crate::fs::Lock;
+use crate::repository::{BackupId, Repository};
 
 /// Why a backup was pinned when nobody said.
 const NO_REASON: &str = "no reason given";
@@ -73,11 +74,8 @@ impl VerbArgs for PinArgs {
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
         let reason = self.reason.as_deref().unwrap_or(NO_REASON);
         let id = self.backup;
-        let answer = change(context, id, |repository, options| {
-            expire::pin(repository, options, reason, &SystemClock).map(|pinned| match pinned {
-                Pinned::Now => format!("backup {id} is pinned\n"),
-                Pinned::Before => format!("backup {id} was pinned already\n"),
-            })
+        let answer = change(context, id, |repository, options, is_alone| {
+            expire::pin(repository, options, reason, &SystemClock).map(|pinned| pinned_text(id, pinned, is_alone))
         })?;
         context.printer().answer(&answer)?;
         Ok(Outcome::Done)
@@ -97,7 +95,7 @@ impl VerbArgs for UnpinArgs {
 
     fn run(self, context: &Context) -> Result<Outcome, Box<dyn Classified>> {
         let id = self.backup;
-        let answer = change(context, id, |repository, options| {
+        let answer = change(context, id, |repository, options, _| {
             expire::unpin(repository, options).map(|unpinned| match unpinned {
                 Unpinned::Now { is_marked: false } => format!("backup {id} is pinned no more\n"),
                 Unpinned::Now { is_marked: true } => format!(
@@ -111,16 +109,46 @@ impl VerbArgs for UnpinArgs {
     }
 }
 
-/// With a repository in which nobody deletes meanwhile.
+/// Without a lock, a run that deletes may not have seen the pin in time.
+fn pinned_text(id: BackupId, pinned: Pinned, is_alone: bool) -> String {
+    match pinned {
+        Pinned::Now { is_marked: true } if !is_alone => format!(
+            "backup {id} is pinned, but no rule kept it before: if \"pgv expire --apply\" was running, look at \"pgv info\" once \
+             that has ended, whether it is still there\n"
+        ),
+        Pinned::Now { .. } => format!("backup {id} is pinned\n"),
+        Pinned::Before => format!("backup {id} was pinned already\n"),
+    }
+}
+
+/// With a repository in which nobody deletes meanwhile, when it has locks: that is the last argument.
 fn change(
     context: &Context,
     backup: BackupId,
-    change: impl FnOnce(&crate::repository::Repository, &PinOptions) -> Result<String, expire::ExpireError>,
+    change: impl FnOnce(&Repository, &PinOptions, bool) -> Result<String, expire::ExpireError>,
 ) -> Result<String, Box<dyn Classified>> {
     let configuration = context.configuration();
     let repo = configuration.repo()?;
     let repository = opening::open_repository(repo)?;
     let clusters = opening::clusters(configuration, &repository)?;
-    let _alone = opening::share(context)?;
-    Ok(change(&repository, &PinOptions { clusters, backup, host: opening::host_name() })?)
+    let lock = opening::share(context)?;
+    let is_alone = !matches!(lock, Lock::Unsupported);
+    Ok(change(&repository, &PinOptions { clusters, backup, host: opening::host_name() }, is_alone)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_that_may_be_too_late_is_told() {
+        let id: BackupId = "20261121T143000Z-1a2b3c4d".parse().unwrap();
+        for (is_marked, is_alone, is_sure) in
+            [(false, false, true), (false, true, true), (true, true, true), (true, false, false)]
+        {
+            let text = pinned_text(id, Pinned::Now { is_marked }, is_alone);
+            assert_eq!(text == format!("backup {id} is pinned\n"), is_sure, "{text}");
+            assert_eq!(text.contains("pgv info"), !is_sure, "{text}");
+        }
+    }
 }

@@ -23,7 +23,11 @@ pub struct PinOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pinned {
     /// It is pinned now.
-    Now,
+    Now {
+        /// Whether retention has marked it before. A run that read the pins just before this one was set may be about to
+        /// delete it still, unless a lock keeps such a run out.
+        is_marked: bool,
+    },
     /// It was pinned already, and nothing was done.
     Before,
 }
@@ -55,8 +59,9 @@ pub fn pin(
     let writer = super::writer(repository, &options.host, now);
     let note = BackupNote { id: options.backup, host: options.host.clone(), set: now, reason: reason.to_owned() };
     repository.pin_backup(&cluster, &note, &writer)?;
-    match repository.backup_state(&cluster, &options.backup)?.is_listed() {
-        true => Ok(Pinned::Now),
+    let state = repository.backup_state(&cluster, &options.backup)?;
+    match state.is_listed() {
+        true => Ok(Pinned::Now { is_marked: state.doubt }),
         false => Err(ExpireError::IsGone { backup: options.backup }),
     }
 }
