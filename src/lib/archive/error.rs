@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
-    ControlFileError, PgMajorVersion, TimelineHistoryError, WalFileNameError, WalHeaderError, WalSegmentSize,
+    ControlFileError, PgMajorVersion, TimelineHistory, TimelineHistoryEntry, TimelineHistoryError, WalFileNameError,
+    WalHeaderError, WalSegmentSize,
 };
 use crate::repository::{ClusterName, RepositoryError, SelectionError};
 
@@ -140,6 +141,21 @@ pub enum ArchiveError {
         /// The directory that this runs in.
         here: PathBuf,
     },
+    /// The archive has another timeline of that number.
+    #[error(
+        "\"{}\" is of another timeline {} than the one in the archive: that began {}, this one {}",
+        path.display(), ours.timeline(), beginning(archived), beginning(ours)
+    )]
+    OtherTimeline {
+        /// Its path.
+        path: PathBuf,
+        /// The data directory.
+        data_directory: PathBuf,
+        /// The history beside it.
+        ours: TimelineHistory,
+        /// The archived one.
+        archived: TimelineHistory,
+    },
     /// The repository failed.
     #[error("could not archive \"{}\"", path.display())]
     Repository {
@@ -181,11 +197,18 @@ impl Classified for ArchiveError {
             Self::OtherVersion { .. } | Self::OtherSegmentSize { .. } | Self::OtherDirectory { .. } => {
                 ErrorClass::Refused
             }
+            Self::OtherTimeline { .. } => ErrorClass::Conflict,
             Self::Repository { source, .. } => of_another_object(source.class()),
             Self::TimedOut { .. } => ErrorClass::TimedOut,
             Self::Thread(error) => ErrorClass::of_io(error),
         }
     }
+}
+
+/// Where a timeline left the others: `at 0/3000000 of timeline 1`, the last first.
+fn beginning(history: &TimelineHistory) -> String {
+    let left = |entry: &TimelineHistoryEntry| format!("at {} of timeline {}", entry.switch_lsn, entry.timeline);
+    history.entries().iter().rev().map(left).collect::<Vec<_>>().join(", that ")
 }
 
 /// What is not found in the repository is something else than the file to archive.

@@ -1,7 +1,8 @@
 //! The histories of timelines that the server never hands over: one that was promoted while archiving was off never marks
 //! its `.history` file as ready, and without that file nobody can follow the segments of the new timeline.
 //!
-//! INVARIANT: a history that is missing, or that cannot be used, never holds up a segment.
+//! INVARIANT: a history that is missing, or that cannot be used, never holds up a segment. One that is another than the
+//! archived one does: under its number the segments of two servers would be mixed.
 
 use std::path::{Path, PathBuf};
 
@@ -30,26 +31,42 @@ type Problem = Box<dyn std::error::Error>;
 impl Histories<'_> {
     /// Stores the history of the segment's timeline when the archive lacks it, after those of its parents. What comes
     /// back is for people.
-    pub(super) fn store_missing(&self, name: &WalFileName) -> Option<String> {
-        let (WalFileName::Segment(segment) | WalFileName::Partial(segment)) = name else { return None };
+    pub(super) fn store_missing(&self, name: &WalFileName) -> Result<Option<String>, ArchiveError> {
+        let (WalFileName::Segment(segment) | WalFileName::Partial(segment)) = name else { return Ok(None) };
         let timeline = segment.timeline();
         if timeline == TimelineId::FIRST {
-            return None;
+            return Ok(None);
         }
-        let error = self.store_with_parents(timeline).err()?;
-        Some(format!(
+        let stored = match self.archive.has(&WalFileName::TimelineHistory(timeline)) {
+            Ok(true) => return self.refuse_other(timeline).map(|()| None),
+            Ok(false) => self.store_with_parents(timeline),
+            Err(error) => Err(error.into()),
+        };
+        let Err(error) = stored else { return Ok(None) };
+        Ok(Some(format!(
             "the archive lacks the history of timeline {timeline}, without which nobody can follow \"{name}\": {}; to archive \
              it from where it is: pgv-archive --cluster {} PATH/{}",
             error::chain(error.as_ref()),
             self.archive.cluster().name,
             WalFileName::TimelineHistory(timeline),
-        ))
+        )))
+    }
+
+    /// Two servers that were promoted apart from each other may have given one number to two timelines.
+    fn refuse_other(&self, timeline: TimelineId) -> Result<(), ArchiveError> {
+        let Ok((ours, _)) = self.read(timeline) else { return Ok(()) };
+        match self.archived(timeline) {
+            Some(archived) if archived.entries() != ours.entries() => Err(ArchiveError::OtherTimeline {
+                path: self.segment.to_owned(),
+                data_directory: self.data_directory.to_owned(),
+                ours,
+                archived,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn store_with_parents(&self, timeline: TimelineId) -> Result<(), Problem> {
-        if self.archive.has(&WalFileName::TimelineHistory(timeline))? {
-            return Ok(());
-        }
         let (history, content) = self.read(timeline)?;
         for parent in history.parents().filter(|parent| *parent != TimelineId::FIRST) {
             if self.archive.has(&WalFileName::TimelineHistory(parent))? {

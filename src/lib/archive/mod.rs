@@ -114,7 +114,7 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
         writer: &writer,
     };
     // First, so that no segment is there for long without it.
-    let warning = histories.store_missing(&name);
+    let warning = histories.store_missing(&name)?;
     if let Some(cut_off) = CutOff::find(&source, &histories)? {
         return Ok(ArchiveReport {
             name,

@@ -1,6 +1,7 @@
 //! Segments at a fork, as each of several servers hands them over.
 
 use super::scene::Scene;
+use crate::error::{Classified, ErrorClass};
 use crate::pg::testing::{MADE_NUMBER, MadeEnd, made_segment, segment_size};
 use crate::pg::{Lsn, TimelineId, WalSegmentName};
 use crate::repository::Stored;
@@ -80,4 +81,30 @@ fn a_segment_that_may_hold_more_than_its_descendant_is_stored() {
     scene.write("00000004.history", &history(log_end));
     scene.write(&partial, &cut);
     assert_eq!(scene.archive(&partial).unwrap().stored, Some(Stored::Created));
+}
+
+/// The primary was promoted while it did not archive, to a number that the archive knows from a server that is lost.
+#[test]
+fn a_segment_of_another_timeline_of_that_number_is_refused() {
+    let (ours, theirs) = (&b"1\t0/100000\tx\n"[..], &b"1\t0/200000\tx\n"[..]);
+    for name in [name(3), format!("{}.partial", name(3))] {
+        let scene = Scene::new();
+        scene.write("00000003.history", theirs);
+        scene.archive("00000003.history").unwrap();
+        scene.write(&name, &made_segment(3, &[7], MadeEnd::Full, 0).0);
+        scene.write("00000003.history", ours);
+        let error = scene.archive(&name).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Conflict, "{error:?}");
+        let text = error.to_string();
+        for part in [&name, "that began at 0/200000 of timeline 1, this one at 0/100000 of timeline 1"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!scene.test.stored(&name).exists());
+        // The same timeline in other words is the same, and without a history that can be read nothing is known.
+        for same in [&b"# copied\n1\t0/200000\tbefore 2000-01-01\n"[..], b"", b"x"] {
+            scene.write("00000003.history", same);
+            let report = scene.archive(&name).unwrap();
+            assert_eq!(report.warning, None);
+        }
+    }
 }

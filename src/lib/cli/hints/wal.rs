@@ -36,6 +36,13 @@ fn of_archive(error: &ArchiveError, typed: &Typed) -> Vec<String> {
                 here.display()
             ),
         ],
+        ArchiveError::OtherTimeline { data_directory, ours, .. } => vec![
+            format!(
+                "Two servers were promoted to timeline {}, this one without archiving; one of them needs a name of its own. {KEPT}",
+                ours.timeline()
+            ),
+            own_name(data_directory, typed),
+        ],
         ArchiveError::Repository { source, .. } if source.class() == ErrorClass::NoSpace => {
             vec![KEPT.to_owned(), MAKE_ROOM.to_owned()]
         }
