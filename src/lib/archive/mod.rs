@@ -124,6 +124,11 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
             warning: Some(cut_off.warning()),
         });
     }
+    // The server knows no more that it was archived, either.
+    if source.is_emptied() && archive.load_text(&name).map_err(failed)?.is_some() {
+        let stored = Some(Stored::Identical);
+        return Ok(ArchiveReport { name, cluster: selected.cluster, stored, bytes, warning });
+    }
     let mut content = source.content();
     let content = match &mut content {
         SourceContent::Whole(content) => WalFileContent::Whole(content),

@@ -128,6 +128,11 @@ impl Source {
         Ok(())
     }
 
+    /// Whether it is a `.backup` file that a crash of the system has emptied.
+    pub(super) fn is_emptied(&self) -> bool {
+        matches!(self.name, WalFileName::BackupHistory { .. }) && self.text.as_deref().is_some_and(is_unsynced)
+    }
+
     /// How much of a segment is log. It is read only when its last page does not belong to it: with that, it is full.
     pub(super) fn extent_unless_full(&self) -> Result<Option<WalExtent>, fs::FileError> {
         let (Some(header), Some(segment)) = (self.header, self.name.segment()) else { return Ok(None) };

@@ -49,6 +49,25 @@ fn a_backup_history_file_that_a_crash_emptied_is_stored() {
     }
 }
 
+/// Neither the file nor that it was archived survives the crash.
+#[test]
+fn a_backup_history_file_that_a_crash_emptied_is_a_success_when_the_whole_one_is_stored() {
+    let scene = Scene::new();
+    let name = "000000010000000000000003.00000028.backup";
+    scene.write(name, BACKUP_HISTORY);
+    assert_eq!(scene.archive(name).unwrap().stored, Some(Stored::Created));
+    for emptied in [&[][..], &[0; 300]] {
+        scene.write(name, emptied);
+        assert_eq!(scene.archive(name).unwrap().stored, Some(Stored::Identical));
+        assert_eq!(scene.archived(name), BACKUP_HISTORY);
+    }
+    let mut damaged = std::fs::read(scene.test.stored(name)).unwrap();
+    let last = damaged.len() - 30;
+    damaged[last] ^= 1;
+    std::fs::write(scene.test.stored(name), damaged).unwrap();
+    assert!(scene.archive(name).is_err());
+}
+
 /// What servers of each version wrote, with another timeline in the name than at the start.
 #[test]
 fn a_backup_history_file_in_every_form_of_a_position_is_stored() {
