@@ -156,7 +156,8 @@ fn whatever_was_done_to_a_cluster_a_delta_mends() {
 fn directories_beside_those_that_are_gone_are_gone_too() {
     let scene = Scene::new();
     let data = scene.restored("data");
-    for folder in ["xlog/a/b", "xlog.old/a", "xlog.old-/c", "xlog-1", "xlog +/d", "base/1/2/a", "base/1/2.x", "base/1/2-/z"]
+    for folder in
+        ["xlog/a/b", "xlog.old/a", "xlog.old-/c", "xlog-1", "xlog +/d", "base/1/2/a", "base/1/2.x", "base/1/2-/z"]
     {
         let path = data.join(folder);
         if folder.starts_with("base/1/2/") {

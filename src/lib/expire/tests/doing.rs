@@ -232,7 +232,10 @@ fn a_pin_keeps_a_backup_until_it_is_taken_away() {
     let writers = || repository.writer_ids(&scene.test.cluster.name).unwrap();
     let before = writers();
     let of_first = scene.pinned(0);
-    assert_eq!(pin(repository, &of_first, "for the auditors", &Scene::clock()).unwrap(), Pinned::Now { is_marked: false });
+    assert_eq!(
+        pin(repository, &of_first, "for the auditors", &Scene::clock()).unwrap(),
+        Pinned::Now { is_marked: false }
+    );
     assert_eq!(pin(repository, &of_first, "again", &Scene::clock()).unwrap(), Pinned::Before);
     scene.expire(1);
     assert_eq!(scene.all_listed_are_whole(), [scene.backups[0].id, scene.backups[3].id]);

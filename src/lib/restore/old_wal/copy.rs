@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::error::RestoreError;
-use super::{OldSegment, OldWalError, OldWalUse};
+use super::{OldSegment, OldWalError, OldWalUse, PG_WAL};
 use crate::codec::CompressionLevel;
 use crate::error::chain;
 use crate::fs::{self, FileError, Tree};
@@ -18,8 +18,6 @@ use crate::repository::{
     ClusterRef, Repository, RepositoryError, WalArchive, WalFileContent, Writer, WriterDescription,
 };
 
-/// The folder of WAL in a data directory.
-const PG_WAL: &str = "pg_wal";
 /// LIMIT: bytes that are copied at once.
 const PIECE_BYTES: usize = 1 << 20;
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::OldWalError;
-use super::unarchived::last_moved_aside;
+use super::moved::last_moved_aside;
 use crate::fs;
 use crate::pg::{Lsn, TimelineHistory, TimelineId, WalFileName, WalSegmentHeader, WalSegmentName, WalSegmentSize};
 use crate::repository::ArchiveFacts;

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use super::super::error::RestoreError;
-use super::unarchived::{PG_WAL, Unarchived};
-use super::{OldWal, OldWalUse};
+use super::unarchived::Unarchived;
+use super::{OldWal, OldWalUse, PG_WAL};
 use crate::error::{Classified as _, ErrorClass};
 use crate::pg::WalSegmentName;
 use crate::repository::ArchiveFacts;

@@ -19,6 +19,7 @@ mod error;
 mod folder;
 mod gain;
 mod left_out;
+mod moved;
 mod owner;
 mod partials;
 mod source;
@@ -32,5 +33,9 @@ pub use unarchived::{unarchived_commits, warn_of_unarchived};
 pub(super) use copy::{OldWalCopy, room_warning};
 pub(super) use folder::OldWal;
 pub(super) use gain::{Gain, Reach, find_use};
+pub(super) use moved::last_moved_aside;
 pub(super) use source::CombinedSegments;
-pub(super) use unarchived::{Unarchived, check_unarchived, last_moved_aside};
+pub(super) use unarchived::{Unarchived, check_unarchived};
+
+/// The folder of WAL in a data directory.
+const PG_WAL: &str = "pg_wal";
