@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::crash::{Moments, tree_of};
-use crate::support::{Ledger, PgVersion, Random, Settled, Site, TestCluster, TestFolder, pg_verifybackup, run};
+use crate::support::{
+    Ledger, PgVersion, Random, Settled, Site, SmallFileSystem, TestAccount, TestCluster, TestFolder, pg_verifybackup,
+    run,
+};
 
 const CONTROL_FILE: &str = "global/pg_control";
 const MARKER: &str = "pgv-restore.incomplete";
@@ -268,4 +271,33 @@ fn what_is_killed_at_any_moment_goes_on() {
 #[ignore = "slow tier: scripts/test --all"]
 fn what_is_killed_at_any_of_many_moments_goes_on() {
     Scene::new("kill-many-moments").killed_at_moments(80);
+}
+
+/// A directory on a disk of its own, with what its file system keeps there; and one that may not be listed.
+#[test]
+fn a_mounted_pg_wal_is_updated_and_what_cannot_be_listed_is_told_before() {
+    let scene = Scene::new("delta-mounted");
+    let (_, expected) = scene.undisturbed();
+    fs::remove_dir_all(scene.data.join("pg_wal")).unwrap();
+    let mounted = SmallFileSystem::mount(&scene.folder, "data/pg_wal", 8 << 20);
+    let lost = mounted.path().join("lost+found");
+    fs::create_dir(&lost).unwrap();
+    fs::set_permissions(&lost, fs::Permissions::from_mode(0o700)).unwrap();
+    scene.folder.write(mounted.path().join("extra"), "extra");
+    // That of an ordinary user, who cannot have another's, is removed.
+    let keeps = TestAccount::tests_run_as_root();
+    run(scene.command(&["--delta", "--dry-run"])).success();
+    run(scene.command(&["--delta"])).success();
+    assert_eq!((lost.exists(), mounted.path().join("extra").exists()), (keeps, false));
+    let _ = fs::remove_dir(&lost);
+    same(&restored(&scene.data, &scene.spaces), &expected, "with a mounted pg_wal");
+
+    let secret = scene.folder.make("data/base/secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+    let outcome = run(scene.command(&["--delta"]));
+    assert!(!outcome.status.success() && outcome.stderr.contains("base/secret\": Permission denied"), "{outcome}");
+    assert!(scene.data.join(CONTROL_FILE).exists() && !scene.data.join(MARKER).exists(), "{outcome}");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    run(scene.command(&["--delta"])).success();
+    same(&restored(&scene.data, &scene.spaces), &expected, "once it may be listed");
 }

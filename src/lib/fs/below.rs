@@ -36,6 +36,14 @@ fn subdirectory(directory: &OwnedFd, name: &OsStr, path: &Path) -> Result<Option
     }
 }
 
+/// Whether it is what a file system keeps for itself where it is mounted, which may be on any directory of a tree.
+fn is_of_file_system(directory: &OwnedFd, name: &OsStr) -> bool {
+    let account = rustix::process::geteuid().as_raw();
+    name == "lost+found"
+        && rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory && stat.st_uid != account)
+}
+
 /// LIMIT: how often a directory is listed until nothing is left in it; somebody may go on putting things there.
 const REMOVAL_PASSES_MAX: usize = 1000;
 
@@ -82,7 +90,7 @@ pub(super) fn list_below<E: From<FileError>>(
     for entry in Dir::read_from(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name == "." || name == ".." || is_skipped(name) {
+        if name == "." || name == ".." || is_skipped(name) || is_of_file_system(directory, name) {
             continue;
         }
         let kind = match entry.file_type() {
@@ -114,6 +122,9 @@ pub(super) fn list_below<E: From<FileError>>(
 
 pub(super) fn sync_below(directory: &OwnedFd, path: &Path) -> Result<(), FileError> {
     each_name(directory, path, &mut |name| {
+        if is_of_file_system(directory, name) {
+            return Ok(());
+        }
         let child = path.join(name);
         if let Some(below) = subdirectory(directory, name, &child)? {
             return sync_below(&below, &child);

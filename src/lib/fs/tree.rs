@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Access, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -26,6 +26,11 @@ const OPEN_DIRECTORIES_MAX: usize = 8;
 pub struct Tree {
     root: Arc<OwnedFd>,
     path: PathBuf,
+    /// Its file system.
+    device: u64,
+    /// A directory of each other file system that is mounted in it and was looked into: all that is written goes through
+    /// one.
+    mounted: Mutex<Vec<(u64, Arc<OwnedFd>)>>,
     /// The directories that were last looked up, the latest first: files come sorted by their paths, to several threads.
     last: Mutex<Vec<(PathBuf, Arc<OwnedFd>)>>,
 }
@@ -36,7 +41,9 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty());
         let root = root.map_err(|error| FileError::new("open directory", path, error))?;
-        Ok(Self { root: Arc::new(root), path: path.to_owned(), last: Mutex::new(Vec::new()) })
+        let device = rustix::fs::fstat(&root).map_err(|error| FileError::new("look at", path, error))?.st_dev;
+        let (root, path) = (Arc::new(root), path.to_owned());
+        Ok(Self { root, path, device, mounted: Mutex::default(), last: Mutex::default() })
     }
 
     /// Opens the directory to which a path leads, which may be a link: on some systems that for temporary files is one.
@@ -269,7 +276,7 @@ impl Tree {
     }
 
     /// Names everything in it, in no order, links not followed; what `is_skipped` of the names in the directory itself is
-    /// left out with all that is in it.
+    /// left out with all that is in it. So is a `lost+found` of another account, wherever it is.
     pub fn list<E: From<FileError>>(
         &self,
         is_skipped: &mut dyn FnMut(&OsStr) -> bool,
@@ -288,14 +295,30 @@ impl Tree {
 
     /// Makes everything in it durable.
     ///
-    /// DURABILITY: where the kernel reports it, through the file system as a whole: what could not be written since
-    /// this tree was opened fails here. Else file by file, directory by directory.
+    /// DURABILITY: where the kernel reports it, through the file systems as a whole, its own and those mounted in it: what
+    /// could not be written since this tree was opened fails here. Else file by file, directory by directory.
     pub fn sync_everything(&self) -> Result<(), FileError> {
-        if kernel_version() >= SYNCFS_REPORTS_ERRORS {
-            let synced = rustix::fs::syncfs(&self.root);
-            return synced.map_err(|error| FileError::new("sync the file system of", &self.path, error));
+        if kernel_version() < SYNCFS_REPORTS_ERRORS {
+            return sync_below(&self.root, &self.path);
         }
-        sync_below(&self.root, &self.path)
+        let mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
+        for directory in [&self.root].into_iter().chain(mounted.iter().map(|(_, directory)| directory)) {
+            let synced = rustix::fs::syncfs(directory);
+            synced.map_err(|error| FileError::new("sync the file system of", &self.path, error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the file system of a directory in it.
+    fn note_device(&self, relative: &Path, directory: &Arc<OwnedFd>) -> Result<(), FileError> {
+        let device = rustix::fs::fstat(directory).map_err(|error| self.failed("look at", relative, error))?.st_dev;
+        if device != self.device {
+            let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
+            if !mounted.iter().any(|(known, _)| *known == device) {
+                mounted.push((device, Arc::clone(directory)));
+            }
+        }
+        Ok(())
     }
 
     /// Removes everything in it except the entries of these names. Links are removed, never followed.
@@ -330,6 +353,7 @@ impl Tree {
             let opened = rustix::fs::openat(directory.as_fd(), name, flags, Mode::empty());
             directory = Arc::new(opened.map_err(|error| self.failed("open directory", relative, error))?);
         }
+        self.note_device(relative, &directory)?;
         if let Ok(mut last) = self.last.lock() {
             last.insert(0, (relative.to_owned(), Arc::clone(&directory)));
             last.truncate(OPEN_DIRECTORIES_MAX);
@@ -453,6 +477,45 @@ mod tests {
         tree.remove(Path::new("base/e")).unwrap();
         tree.remove(Path::new("base")).unwrap();
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn file_systems_that_are_mounted_in_it_are_noted_once() {
+        let tree = Tree::open(Path::new("/")).unwrap();
+        let mounted = || tree.mounted.lock().unwrap().iter().map(|(device, _)| *device).collect::<Vec<_>>();
+        tree.open_to_read(Path::new("etc/passwd")).unwrap();
+        assert_eq!(mounted(), Vec::<u64>::new());
+        for name in ["proc/version", "proc/sys/kernel/ostype", "proc/self/../version"] {
+            let _ = tree.open_to_read(Path::new(name));
+        }
+        assert_eq!(mounted(), [rustix::fs::stat("/proc").unwrap().st_dev]);
+    }
+
+    /// Root owns that of a file system that was just made; an ordinary user cannot make one.
+    #[test]
+    fn what_a_mounted_file_system_keeps_for_itself_is_not_listed() {
+        let temp = tempfile::tempdir().unwrap();
+        let tree = Tree::open(temp.path()).unwrap();
+        for folder in ["pg_wal/lost+found/x", "base/lost+found"] {
+            std::fs::create_dir_all(temp.path().join(folder)).unwrap();
+        }
+        std::fs::write(temp.path().join("lost+found"), "a file").unwrap();
+        let listed = || {
+            let mut found = Vec::new();
+            let each = &mut |path: &Path, _| {
+                found.push(path.display().to_string());
+                Ok::<(), FileError>(())
+            };
+            tree.list(&mut |_| false, each).unwrap();
+            found.sort();
+            found
+        };
+        let all = ["base", "base/lost+found", "lost+found", "pg_wal", "pg_wal/lost+found", "pg_wal/lost+found/x"];
+        assert_eq!(listed(), all);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(temp.path().join("pg_wal/lost+found"), Some(12_345), None).unwrap();
+            assert_eq!(listed(), all[..4]);
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@
 //! INVARIANT: without `global/pg_control` no server starts, so a restore that ends early never becomes a database.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::content::{Content, ContentReport, Touch};
+use super::content::{Content, ContentReport, Touch, is_of_other_major};
 use super::control_file;
 use super::emptied;
 use super::error::RestoreError;
@@ -76,6 +77,7 @@ impl Executor<'_> {
         if let Some(warning) = emptied::warning(&others) {
             self.reporter.warn(&warning);
         }
+        self.list_what_is_kept()?;
         let (data, aside) = self.prepare(&self.plan.directory, self.plan.directory_action, begun)?;
         let mut trees = BTreeMap::new();
         for tablespace in &self.plan.tablespaces {
@@ -115,6 +117,26 @@ impl Executor<'_> {
             tree.remove_file_durably(Path::new(MARKER))?;
         }
         Ok(Restored { settings: written.settings, content })
+    }
+
+    /// What may not be listed is told before anything is touched: behind that, nothing can be started.
+    fn list_what_is_kept(&self) -> Result<(), RestoreError> {
+        let tablespaces = self.plan.tablespaces.iter().map(|one| (&one.path, one.action, true));
+        for (path, action, is_tablespace) in
+            [(&self.plan.directory, self.plan.directory_action, false)].into_iter().chain(tablespaces)
+        {
+            if !action.keeps_content() {
+                continue;
+            }
+            let mut is_skipped = |name: &OsStr| {
+                name == "lost+found" || (is_tablespace && is_of_other_major(name, self.plan.record.major_version))
+            };
+            Tree::open(path)?.list(&mut is_skipped, &mut |_, _| match self.cancel.is_cancelled() {
+                true => Err(RestoreError::CancelledBefore),
+                false => Ok(()),
+            })?;
+        }
+        Ok(())
     }
 
     /// The old pg_wal may have been renamed with the directory in which it lies.

@@ -32,8 +32,8 @@ use crate::report::{Cancel, Reporter};
 use crate::repository::{Extent, FileEntry, FileKind, FileMap, Repository};
 use assembly::Assembly;
 use piece::{Piece, Standing, Target};
-pub(super) use present::FoundNames;
 use present::Present;
+pub(super) use present::{FoundNames, is_of_other_major};
 use runs::Runs;
 
 /// LIMIT: threads; each holds a run and what becomes of it.

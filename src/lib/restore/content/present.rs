@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Content, TOLD_MAX};
 use crate::fs::{PathKind, RoomBelow, Sorted, Sorter, Tree};
-use crate::pg::{ControlFile, DataPath};
+use crate::pg::{ControlFile, DataPath, PgMajorVersion};
 use crate::restore::configuration::{FILES, OUTSIDE_FOLDER};
 use crate::restore::error::RestoreError;
 use crate::restore::manifest::MANIFEST;
@@ -149,6 +149,12 @@ impl Present {
     }
 }
 
+/// Whether a name in a tablespace is another major version's, of a cluster that is none of our business.
+pub(in super::super) fn is_of_other_major(name: &std::ffi::OsStr, major: PgMajorVersion) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("PG_") && !name.starts_with(&format!("PG_{major}_"))
+}
+
 impl Content<'_> {
     /// Looks at what stands in the directories that are not emptied.
     pub(super) fn look_around(&self) -> Result<Present, RestoreError> {
@@ -164,13 +170,8 @@ impl Content<'_> {
         }
         for plan in self.plan.tablespaces.iter().filter(|plan| plan.action.keeps_content()) {
             let Some(tree) = self.places.tablespaces.get(&plan.oid) else { continue };
-            let own = format!("PG_{}_", self.plan.record.major_version);
-            // Another major version's files may lie beside ours, of a cluster that is none of our business.
             let mut is_not_ours = |name: &std::ffi::OsStr| {
-                let is_foreign = name != MARKER
-                    && name != "lost+found"
-                    && name.to_string_lossy().starts_with("PG_")
-                    && !name.to_string_lossy().starts_with(&own);
+                let is_foreign = is_of_other_major(name, self.plan.record.major_version);
                 if is_foreign {
                     let place = tree.path().join(name);
                     self.reporter.warn(&format!("\"{}\" is not of this server and stays", place.display()));
