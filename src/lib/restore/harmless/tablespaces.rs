@@ -72,7 +72,8 @@ fn check_places(
             Found::NoDirectory => "is no directory",
             Found::NotEmpty if allowed.contains(path) => {
                 warnings.push(format!(
-                    "recovery will write into \"{}\", which is not empty: whatever server uses it must be gone for good",
+                    "recovery will write into \"{}\", which is not empty: whatever server uses it must be gone for good, and \
+                     pages in it that are newer than the target stay as they are; an empty directory has none",
                     path.display()
                 ));
                 continue;
@@ -139,7 +140,8 @@ mod tests {
             assert!(error.to_string().contains(problem), "{error}");
             assert!(error.to_string().contains("0/500"), "{error}");
         }
-        assert_eq!(check_of("full", &[at("full")]).unwrap().len(), 1);
+        let [told] = check_of("full", &[at("full")]).unwrap().try_into().unwrap();
+        assert!(told.contains("newer than the target"), "{told}");
         assert!(check_of("file", &[at("file")]).is_err());
         // The place of a restored tablespace has a check of its own.
         let plan =

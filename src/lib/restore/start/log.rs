@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::fs;
@@ -76,6 +77,8 @@ const CAUSES: [(LoggedCause, &[&str]); 7] = [
 pub(super) struct LogMark {
     path: PathBuf,
     offset: u64,
+    /// When [`CURRENT_LOGS`] was written: that of a backup names the files of the original.
+    current_logs: Option<Timestamp>,
 }
 
 /// What a log says.
@@ -88,8 +91,9 @@ pub struct LogExcerpt {
 }
 
 impl LogMark {
-    pub(super) fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), offset: fs::file_bytes(path).unwrap_or_default() }
+    pub(super) fn of(path: &Path, data_directory: &Path) -> Self {
+        let current_logs = fs::modified(&data_directory.join(CURRENT_LOGS)).ok();
+        Self { path: path.to_owned(), offset: fs::file_bytes(path).unwrap_or_default(), current_logs }
     }
 
     /// What was written since that tells most.
@@ -105,7 +109,11 @@ impl LogMark {
     /// What was written since, there or where the server collects its log. What cannot be read says nothing.
     fn text(&self, data_directory: &Path) -> String {
         let mut text = tail(&self.path, self.offset);
-        let current = fs::read_at_most(&data_directory.join(CURRENT_LOGS), TAIL_BYTES).unwrap_or_default();
+        let current = data_directory.join(CURRENT_LOGS);
+        if fs::modified(&current).ok() == self.current_logs {
+            return text;
+        }
+        let current = fs::read_at_most(&current, TAIL_BYTES).unwrap_or_default();
         for line in String::from_utf8_lossy(&current).lines() {
             if let Some((_, file)) = line.split_once(' ') {
                 text.push_str(&tail(&data_directory.join(file), 0));
@@ -202,7 +210,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let log = temp.path().join("copy.log");
         std::fs::write(&log, "FATAL:  an older one\n").unwrap();
-        let mark = LogMark::of(&log);
+        let mark = LogMark::of(&log, temp.path());
         let many: String = (0..20).map(|number| format!("ERROR:  number {number}\n")).collect();
         std::fs::write(&log, format!("FATAL:  an older one\n{many}")).unwrap();
         let excerpt = mark.excerpt(temp.path());
@@ -211,6 +219,12 @@ mod tests {
         std::fs::create_dir(temp.path().join("log")).unwrap();
         std::fs::write(temp.path().join("log/a.log"), "FATAL:  No space left on device\n").unwrap();
         std::fs::write(temp.path().join(CURRENT_LOGS), "stderr log/a.log\n").unwrap();
+        assert_eq!(mark.excerpt(temp.path()).cause, Some(LoggedCause::NoSpace));
+        // What was there before the start is that of the original, as it was backed up.
+        let mark = LogMark::of(&log, temp.path());
+        assert_eq!(mark.excerpt(temp.path()), LogExcerpt::default());
+        let file = std::fs::File::open(temp.path().join(CURRENT_LOGS)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
         assert_eq!(mark.excerpt(temp.path()).cause, Some(LoggedCause::NoSpace));
     }
 }

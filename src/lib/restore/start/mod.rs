@@ -109,7 +109,7 @@ pub fn start(
     cancel: &Cancel,
 ) -> Result<StartReport, StartError> {
     let watch = Stopwatch::start();
-    let mark = LogMark::of(&server.log);
+    let mark = LogMark::of(&server.log, &plan.directory);
     reporter.step(&format!("starting the server; its log is \"{}\"", server.log.display()));
     let launcher = launch(&plan.directory, server)?;
     let mut watching = Watch::new(plan, server, &mark, launcher)?;
