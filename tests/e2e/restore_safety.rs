@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::support::crash::tree_of;
 use crate::support::{
     Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, run_within, wait_until,
 };
@@ -191,4 +192,54 @@ fn a_server_that_its_pid_file_does_not_lead_to_is_found_all_the_same() {
         refused(site.restore(&site.primary.data, &[option]));
     }
     assert!(site.primary.data.join("global/pg_control").exists());
+}
+
+/// A restore that is killed in its last moment leaves its marker in a cluster that is whole and lives on.
+#[test]
+fn a_marker_that_was_left_behind_costs_neither_backups_nor_data() {
+    let folder = TestFolder::new("restore-left-marker");
+    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1");
+    let mut site = Site::of(builder.line("wal_keep_size = '64MB'"), &folder);
+    let mut ledger = Ledger::create(&site.primary);
+    site.backup(&[]).success();
+    let data = site.primary.data.clone();
+    let identifier = site.primary.query("SELECT system_identifier FROM pg_control_system()");
+    let marker = format!(
+        "{{\"restore\":\"x\",\"system_identifier\":\"{identifier}\",\"backup\":\"{}\",\"data_directory\":\"{}\"}}",
+        site.backups()[0],
+        data.display()
+    );
+    folder.write(data.join(MARKER), marker);
+    for method in ["direct", "stream"] {
+        ledger.commit(&site.primary);
+        site.backup(&["--method", method]).success();
+        let restored = folder.join(method);
+        site.restore(&restored, &["--target-immediate"]).success();
+        assert!(!restored.join(MARKER).exists(), "{method}");
+        let mut copy = TestCluster::at(PgVersion::V15, &folder, method, &restored);
+        assert_eq!(copy.start_and_settle(), Settled::Paused, "log:\n{}", copy.log());
+        copy.kill();
+    }
+    // Its server writes what nobody archives; then the directory loses its control file.
+    site.primary.configure(&["archive_command = 'false'"]);
+    site.primary.reload();
+    ledger.commit_many(&site.primary, 3);
+    site.primary.kill();
+    refused(site.restore(&data, &["--target-immediate"]), "the pgv-restore.incomplete in it may be removed");
+    std::fs::remove_file(data.join("global/pg_control")).unwrap();
+    let before = tree_of(&data);
+    let outcome = site.restore(&data, &["--target-immediate"]);
+    assert!(outcome.stderr.contains("--move-aside"), "{outcome}");
+    refused(outcome, "a server was started in it since its restore");
+    refused(site.restore(&data, &["--target-immediate", "--resume"]), "a server was started in it since its restore");
+    assert!(tree_of(&data) == before);
+    // Without any trace of the server there is still its WAL.
+    std::fs::remove_file(data.join("postmaster.opts")).unwrap();
+    let before = tree_of(&data);
+    let outcome = site.restore(&data, &["--target-immediate"]);
+    assert!(outcome.stderr.contains("It would be deleted."), "{outcome}");
+    refused(outcome, "holds 3 commits after the end of the archive");
+    assert!(tree_of(&data) == before);
+    site.restore(&data, &["--target-immediate", "--archive-only"]).success();
+    assert!(data.join("global/pg_control").exists() && !data.join(MARKER).exists());
 }
