@@ -353,3 +353,29 @@ fn segments(site: &Site) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// A server that crashed between the end of its recovery and recovery_end_command keeps its target.
+#[test]
+fn a_left_over_target_is_named_until_it_is_cleared() {
+    let folder = TestFolder::in_memory("check-target");
+    let mut site = sound_site(&folder);
+    let data = site.primary.data.display().to_string();
+    site.backup(&[]).success();
+    for line in ["recovery_target_lsn = '0/500'", "recovery_target_timeline = '1'"] {
+        site.primary.query(&format!("ALTER SYSTEM SET {line}"));
+    }
+    site.primary.stop();
+    site.primary.start();
+    let left = check(&site, &["--no-switch"]);
+    let words = ["recovery_target_lsn = '0/500' is left over", "recovery_target_timeline = '1'"];
+    assert_line(&left, "settings", "critical", &words);
+    assert_eq!(wrong(&left), ["settings"]);
+    let advice = left["checks"].as_array().unwrap().iter().find(|item| item["check"] == "settings").unwrap();
+    assert!(advice["advice"].as_str().unwrap().ends_with(&format!("--clear -D {data}")), "{advice}");
+    site.backup(&[]).success().expect_stderr("recovery_target_lsn = '0/500' is left over in");
+    site.pgv.run("pgv-recovery-conf", &["--clear", "-D", &data]).success();
+    // The server still has what it was started with; what matters is what is read next.
+    assert_eq!(site.primary.query("SHOW recovery_target_lsn"), "0/500");
+    assert_line(&check(&site, &["--no-switch"]), "settings", "ok", &[]);
+    assert!(!site.backup(&[]).success().stderr.contains("left over"));
+}

@@ -41,7 +41,7 @@ use crate::repository::{
     BackupBegin, BackupId, BackupNote, BackupRecord, BackupWriter, BackupWriterError, ClusterRef, ClusterSelection,
     PackOptions, Repository, SelectedCluster, Writer, WriterDescription,
 };
-use crate::server::{CheckpointMode, ConnectionSettings};
+use crate::server::{CheckpointMode, ConnectionSettings, FileSetting, targets_in_directory};
 
 use description::Description;
 use direct::DirectBackup;
@@ -139,6 +139,9 @@ fn take(
     let selected = options.repository.select_cluster(&options.selection, Some(server.system_identifier))?;
     check_identity(&selected, server.major_version)?;
     let description = Description::gather(&mut session, server.system_identifier, reporter)?;
+    if !server.is_standby {
+        warn_of_left_over_targets(&mut session, description.local_directory.proven(), reporter)?;
+    }
     let identifier = server.system_identifier;
     let data_directory = method::choose(options.method, &mut session, &description, identifier, reporter)?;
     match &data_directory {
@@ -166,6 +169,23 @@ fn take(
         error => BackupError::Recording(error),
     })?;
     Ok(BackupReport { cluster: selected.cluster, record, took: watch.elapsed() })
+}
+
+/// A target that no recovery has taken away stays in the files that are backed up, and in every copy.
+fn warn_of_left_over_targets(
+    session: &mut ServerSession<'_>,
+    data_directory: Option<&Path>,
+    reporter: &dyn Reporter,
+) -> Result<(), BackupError> {
+    let told = session.sql(async |sql| sql.targets_in_files().await)?;
+    let targets = told.or_else(|| data_directory.map(targets_in_directory)).unwrap_or_default();
+    for FileSetting { name, value, file } in targets {
+        reporter.warn(&format!(
+            "{name} = '{value}' is left over in \"{}\" from a recovery that is over; \"pgv check\" says how to take it out",
+            file.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Announces the backup, as soon as nobody is deleting WAL.

@@ -10,7 +10,7 @@ use super::finding::{Cause, Unreadable, Untried};
 use crate::fs::FileSystemRoom;
 use crate::pg::{Lsn, TimelineId, WalSegmentName, WalSegmentSize};
 use crate::repository::{BackupId, ClusterRef, CostlyHole, Lack};
-use crate::server::{ServerHealth, ServerSetting};
+use crate::server::{FileSetting, ServerHealth, ServerSetting};
 
 /// From when on something is worth a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +134,10 @@ pub(crate) struct ServerPart {
     pub(crate) health: ServerHealth,
     /// The settings that matter for archiving and recovery, as far as the role may see them.
     pub(crate) settings: BTreeMap<String, ServerSetting>,
+    /// The recovery targets in its files, which no server needs that does not recover.
+    pub(crate) left_over_targets: Vec<FileSetting>,
+    /// Where its data lies, as far as the role may see that.
+    pub(crate) data_directory: Option<PathBuf>,
     /// Its `pg_wal`, when that is on this host.
     pub(crate) wal_directory: Option<(PathBuf, FileSystemRoom)>,
     /// The account that owns its data directory, when that is on this host.

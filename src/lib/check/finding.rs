@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::report::CheckName;
 use crate::pg::{TimelineId, WalSegmentName};
 use crate::repository::{BackupId, CostlyHole, Lack};
-use crate::server::SlotFacts;
+use crate::server::{FileSetting, SlotFacts};
 
 /// Why something could not be looked at.
 pub type Cause = Arc<dyn Error + Send + Sync>;
@@ -123,6 +123,12 @@ pub(crate) enum SettingFinding {
     Waits { name: &'static str },
     /// A restore switched archiving off in this data directory.
     SwitchedOff { directory: PathBuf },
+    /// It is the target of a recovery that is over.
+    LeftOver {
+        setting: FileSetting,
+        /// Where the server's data lies, as far as the role may see that.
+        data_directory: Option<PathBuf>,
+    },
 }
 
 /// What the value of a setting breaks.

@@ -21,7 +21,8 @@ use crate::pg::{SystemIdentifier, WalSegmentName, has_switched_off};
 use crate::report::{Activity, Cancel, Reporter};
 use crate::repository::ClusterSelection;
 use crate::server::{
-    CONFIG_FILE_BYTES_MAX, ConnectionSettings, LocalDirectory, ServerError, ServerFacts, ServerHealth, SqlClient, drive,
+    CONFIG_FILE_BYTES_MAX, ConnectionSettings, FileSetting, LocalDirectory, ServerError, ServerFacts, ServerHealth,
+    SqlClient, drive, targets_in_directory,
 };
 
 /// How long the archiver may take to tell that it has archived what has arrived.
@@ -196,8 +197,8 @@ impl Probe<'_> {
 
     /// Adds what can be seen of the server's directory from here; nothing of one that does not answer.
     fn with_directory(&self, client: SqlClient, answers: Answers) -> Result<Connected, CheckError> {
-        let Answers { facts, role, health } = answers;
-        let (endpoint, told) = (client.endpoint().clone(), facts.data_directory);
+        let Answers { facts, role, health, left_over_targets } = answers;
+        let (endpoint, told) = (client.endpoint().clone(), facts.data_directory.clone());
         let identifier = facts.system_identifier;
         let seen = self.patience.watch("data directory", &Activity::default(), move |activity| {
             activity.begin("looking at the data directory".to_owned());
@@ -205,11 +206,12 @@ impl Probe<'_> {
             let directory = local.as_ref().and_then(LocalDirectory::proven);
             let owner = directory.and_then(|path| Some(fs::look_at(path).ok()??.owner));
             let switched_off = directory.filter(|path| is_switched_off(path)).map(Path::to_owned);
-            (directory.and_then(wal_directory), owner, switched_off)
+            let targets = left_over_targets.or_else(|| directory.map(targets_in_directory)).unwrap_or_default();
+            (directory.and_then(wal_directory), owner, switched_off, targets)
         })?;
-        let (wal_directory, owner, switched_off) = seen.unwrap_or_else(|silent| {
+        let (wal_directory, owner, switched_off, left_over_targets) = seen.unwrap_or_else(|silent| {
             self.reporter.warn(&silent.to_string());
-            (None, None, None)
+            (None, None, None, Vec::new())
         });
         let part = ServerPart {
             endpoint: client.endpoint().to_string(),
@@ -217,6 +219,8 @@ impl Probe<'_> {
             role,
             health,
             settings: facts.settings,
+            left_over_targets,
+            data_directory: facts.data_directory,
             wal_directory,
             owner,
             switched_off,
@@ -270,13 +274,16 @@ struct Answers {
     facts: ServerFacts,
     role: String,
     health: ServerHealth,
+    /// None when the role may not see them.
+    left_over_targets: Option<Vec<FileSetting>>,
 }
 
 async fn answers(client: &SqlClient) -> Result<Answers, ServerError> {
     let facts = client.server_facts(&setting_names()).await?;
     let rights = client.role_rights().await?;
     let health = client.health().await?;
-    Ok(Answers { facts, role: rights.role, health })
+    let left_over_targets = if health.in_recovery { Some(Vec::new()) } else { client.targets_in_files().await? };
+    Ok(Answers { facts, role: rights.role, health, left_over_targets })
 }
 
 /// Whether a restore switched archiving off there, and nobody has given it back.

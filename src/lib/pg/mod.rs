@@ -87,8 +87,8 @@ pub use page_checksum::{PageVerdict, judge_page, page_checksum};
 pub use recovery_end_command::{LongCommandError, chained_end_command, end_command_of, recovery_end_command};
 pub use recovery_settings::{
     ALL_TARGET_SETTINGS, ClearScope, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
-    RestoredArchiving, WalReadAhead, apply_recovery_settings, clear_recovery_settings, foreign_targets,
-    has_recovery_settings, has_switched_off,
+    RestoredArchiving, TARGET_TIMELINE_SETTING, WalReadAhead, apply_recovery_settings, clear_recovery_settings,
+    foreign_targets, has_recovery_settings, has_switched_off,
 };
 pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,

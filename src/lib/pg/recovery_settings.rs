@@ -21,6 +21,9 @@ pub const ALL_TARGET_SETTINGS: [&str; 8] = [
     "recovery_target_action",
 ];
 
+/// The one of them that says along which timeline a recovery goes.
+pub const TARGET_TIMELINE_SETTING: &str = "recovery_target_timeline";
+
 /// The settings of which at most one may have a value.
 pub const EXCLUSIVE_TARGET_SETTINGS: [&str; 5] =
     ["recovery_target", "recovery_target_time", "recovery_target_xid", "recovery_target_name", "recovery_target_lsn"];

@@ -21,6 +21,7 @@ mod framing;
 mod fuzzing;
 mod greeting;
 mod health;
+mod left_over_targets;
 mod libraries;
 #[cfg(any(test, feature = "fuzzing"))]
 mod made_session;
@@ -55,6 +56,7 @@ pub(crate) use fuzzing::{
     messages as fuzz_messages,
 };
 pub use health::{ArchiverFacts, ServerHealth, SlotFacts, WaitingWal};
+pub use left_over_targets::targets_in_directory;
 pub use libraries::{
     HOST_FILE_BYTES_MAX, host_library_versions, libc_release, library_versions, local_library_versions, told_libc,
 };

@@ -127,6 +127,11 @@ fn settings(server: &ServerPart) -> CheckItem {
         }
         state = state.max(rule.state);
     }
+    for setting in &server.left_over_targets {
+        let data_directory = server.data_directory.clone();
+        problems.push(SettingFinding::LeftOver { setting: setting.clone(), data_directory });
+        state = CheckState::Critical;
+    }
     problems.extend(notes);
     if let Some(directory) = server.switched_off.clone().filter(|_| !server.health.in_recovery) {
         problems.push(SettingFinding::SwitchedOff { directory });

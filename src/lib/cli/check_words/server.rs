@@ -10,8 +10,8 @@ use crate::cli::program::Program;
 use crate::cli::size::{bytes_text, duration_text};
 use crate::cli::typed::Typed;
 use crate::error::chain;
-use crate::pg::shell_quote;
-use crate::server::{CHECK_FUNCTIONS, SlotFacts, grant_execute};
+use crate::pg::{TARGET_TIMELINE_SETTING, shell_quote};
+use crate::server::{CHECK_FUNCTIONS, FileSetting, SlotFacts, grant_execute};
 
 const SEE_LOG: &str = "The server's log has what pgv-archive said; pg_stat_archiver the last failure.";
 
@@ -59,6 +59,13 @@ fn setting_text(finding: &SettingFinding) -> String {
         SettingFinding::SwitchedOff { directory } => {
             return format!("a restore switched archiving off in \"{}\"", directory.display());
         }
+        SettingFinding::LeftOver { setting: FileSetting { name, value, file }, .. } => {
+            let what = match name.as_str() {
+                TARGET_TIMELINE_SETTING => "a standby made of this server follows that timeline alone",
+                _ => "the next recovery of this server, or of a standby made of it, stops there",
+            };
+            return format!("{name} = '{value}' is left over in \"{}\": {what}", file.display());
+        }
         SettingFinding::Breaks { name, value, what } => (name, value, what),
     };
     let what = match what {
@@ -76,14 +83,16 @@ fn setting_text(finding: &SettingFinding) -> String {
 }
 
 fn setting_advice(found: &[SettingFinding], typed: &Typed) -> String {
+    // That takes out left-over targets, too.
     let switched_off = found.iter().find_map(|finding| match finding {
         SettingFinding::SwitchedOff { directory } => Some(directory),
-        SettingFinding::Breaks { .. } | SettingFinding::Waits { .. } => None,
+        SettingFinding::Breaks { .. } | SettingFinding::Waits { .. } | SettingFinding::LeftOver { .. } => None,
     });
     if let Some(directory) = switched_off {
         return give_back(directory, typed);
     }
     let (mut breaks_crash_safety, mut is_for_init) = (false, false);
+    let mut parts: Vec<String> = Vec::new();
     for finding in found {
         match finding {
             SettingFinding::Breaks { what: Broken::CrashSafety, .. } => breaks_crash_safety = true,
@@ -92,15 +101,34 @@ fn setting_advice(found: &[SettingFinding], typed: &Typed) -> String {
             | SettingFinding::SwitchedOff { .. }
             | SettingFinding::Breaks { what: Broken::DamageNoticed, .. } => {}
             SettingFinding::Breaks { .. } => is_for_init = true,
+            SettingFinding::LeftOver { setting, data_directory } => {
+                let advice = left_over_advice(setting, data_directory.as_deref(), typed);
+                if !parts.contains(&advice) {
+                    parts.push(advice);
+                }
+            }
         }
     }
-    let fsync = if breaks_crash_safety { "ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf(); " } else { "" };
-    let rest = match is_for_init {
-        true => "pgv init prints each line, the file that it belongs in, and whether it takes a restart.",
-        false if breaks_crash_safety => "",
-        false => "Restart the server when that suits.",
-    };
-    format!("{fsync}{rest}").trim_end().to_owned()
+    if breaks_crash_safety {
+        parts.push("ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();".to_owned());
+    }
+    if is_for_init {
+        parts
+            .push("pgv init prints each line, the file that it belongs in, and whether it takes a restart.".to_owned());
+    } else if parts.is_empty() {
+        parts.push("Restart the server when that suits.".to_owned());
+    }
+    parts.join(" ")
+}
+
+/// pgv-recovery-conf touches no other file than that of ALTER SYSTEM.
+fn left_over_advice(setting: &FileSetting, data_directory: Option<&Path>, typed: &Typed) -> String {
+    if !setting.file.ends_with("postgresql.auto.conf") {
+        return format!("Take {} out of \"{}\".", setting.name, setting.file.display());
+    }
+    let directory = data_directory.or(setting.file.parent()).unwrap_or(Path::new("DIR"));
+    let clear = format!("--clear -D {}", shell_quote(&directory.to_string_lossy()));
+    format!("Take it out: {}", typed.program_alone(Program::RecoveryConf, &clear))
 }
 
 fn slot_text(slot: &SlotFacts) -> String {

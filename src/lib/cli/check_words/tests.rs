@@ -14,7 +14,7 @@ use crate::cli::usage::UsageError;
 use crate::fs::FileSystemRoom;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalSegmentName, WalSegmentSize};
 use crate::repository::{ClusterName, ClusterRef, CostlyHole, Lack};
-use crate::server::{ArchiverFacts, ServerHealth, ServerSetting, SlotFacts, WaitingWal};
+use crate::server::{ArchiverFacts, FileSetting, ServerHealth, ServerSetting, SlotFacts, WaitingWal};
 
 const NOW: &str = "2026-11-21T12:00:00Z";
 const GIB: u64 = 1 << 30;
@@ -86,6 +86,8 @@ fn sound() -> CheckFacts {
             role: "pgv".to_owned(),
             health,
             settings: BTreeMap::new(),
+            left_over_targets: Vec::new(),
+            data_directory: Some(PathBuf::from("/data")),
             wal_directory: Some((PathBuf::from("/data/pg_wal"), room)),
             owner: Some(100),
             switched_off: None,
@@ -459,6 +461,29 @@ fn a_setting_has_the_advice_that_mends_it() {
     let fsync = "ALTER SYSTEM SET fsync = on; SELECT pg_reload_conf();";
     assert_eq!(advice(&[("fsync", "off")]), fsync);
     assert_eq!(advice(&[("fsync", "off"), ("max_wal_senders", "0")]), format!("{fsync} {by_init}"));
+}
+
+/// The target of a recovery that is over.
+#[test]
+fn a_left_over_target_is_critical_and_has_its_command() {
+    let mut facts = sound();
+    let left = |name: &str, value: &str, file: &str| FileSetting {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        file: PathBuf::from(file),
+    };
+    server(&mut facts).data_directory = Some(PathBuf::from("/it's"));
+    server(&mut facts).left_over_targets = vec![
+        left("recovery_target_lsn", "0/500", "/it's/postgresql.auto.conf"),
+        left("recovery_target_timeline", "2", "/it's/postgresql.auto.conf"),
+    ];
+    let Line { state, found, advice, .. } = item(&facts, CheckName::Settings);
+    assert_eq!(state, CheckState::Critical);
+    assert!(found.contains("recovery_target_lsn = '0/500' is left over in \"/it's/postgresql.auto.conf\""), "{found}");
+    assert!(found.contains("recovery_target_timeline = '2' is left over"), "{found}");
+    assert_eq!(advice.unwrap(), r"Take it out: pgv-recovery-conf --clear -D '/it'\''s'");
+    server(&mut facts).left_over_targets = vec![left("recovery_target", "immediate", "/etc/main.conf")];
+    assert_eq!(item(&facts, CheckName::Settings).advice.unwrap(), "Take recovery_target out of \"/etc/main.conf\".");
 }
 
 #[test]
