@@ -98,7 +98,7 @@ pub enum RepositoryError {
         /// When, by the store's clock, when that is known.
         stored_at: Option<Timestamp>,
         /// The stored one, when it is a beginning of the log in this one and ends early.
-        shorter: Option<ObjectKey>,
+        shorter: Option<Box<ObjectKey>>,
     },
     /// Another system identifier is registered under this cluster name.
     #[error("cluster \"{cluster}\" in {store} is registered with system identifier {}, not {found}", join(registered))]

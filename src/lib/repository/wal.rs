@@ -227,7 +227,7 @@ impl<'a> WalArchive<'a> {
                     ours: Box::new(writer.description().clone()),
                     theirs: stored_by.map(Box::new),
                     stored_at: block_on(self.repository.store.time_of(key)).ok(),
-                    shorter: Some(key.clone()).filter(|_| same_log == SameLog::Longer),
+                    shorter: (same_log == SameLog::Longer).then(|| Box::new(key.clone())),
                 });
             }
         }
