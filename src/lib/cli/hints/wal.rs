@@ -68,8 +68,7 @@ fn of_longer(path: &Path, key: &ObjectKey) -> Vec<String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if !name.ends_with(".partial") {
         return vec![
-            "The stored one is a beginning of this one: it was cut off where another server left the timeline."
-                .to_owned(),
+            "The stored one is a beginning of this one, as a standby had it whose upstream was promoted.".to_owned(),
             format!("Move \"{key}\" out of the repository: the next try stores this file in its place. {KEPT}"),
         ];
     }
@@ -79,7 +78,11 @@ fn of_longer(path: &Path, key: &ObjectKey) -> Vec<String> {
         "The stored one is a beginning of this one, as of a server that was promoted earlier. No recovery asks for a \
          .partial file, but this one has WAL that the archive lacks."
             .to_owned(),
-        format!("Copy it to a safe place; then, to go on archiving: mv {} {}", status("ready"), status("done")),
+        format!(
+            "Copy it to a safe place; then, to go on archiving, in the data directory: mv {} {}",
+            status("ready"),
+            status("done")
+        ),
     ]
 }
 
@@ -109,5 +112,40 @@ fn of_fetch(error: &FetchError, typed: &Typed) -> Vec<String> {
         }
         FetchError::Destination(error) | FetchError::File(error) => of_file(error),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::WriterDescription;
+
+    #[test]
+    fn a_longer_segment_has_a_way_out_that_loses_nothing() {
+        let hints = |name: &str| {
+            let key = ObjectKey::parse(&format!("main/7/wal/00000001/0000000100000000/{name}")).unwrap();
+            let writer = WriterDescription::new("db2", Path::new("/data"), jiff::Timestamp::UNIX_EPOCH);
+            let source = RepositoryError::Conflict {
+                name: format!("wal/{name}"),
+                store: "\"/srv/pgv\"".to_owned(),
+                ours: Box::new(writer),
+                theirs: None,
+                stored_at: None,
+                shorter: Some(key),
+            };
+            let error = ArchiveError::Repository { path: Path::new("pg_wal").join(name), source };
+            super::super::hints(&error, &Typed::default()).join("\n")
+        };
+        let whole = hints("000000010000000000000005");
+        assert!(
+            whole.contains("Move \"main/7/wal/00000001/0000000100000000/000000010000000000000005\" out"),
+            "{whole}"
+        );
+        let partial = hints("000000010000000000000005.partial");
+        let status = "pg_wal/archive_status/000000010000000000000005.partial";
+        assert!(partial.ends_with(&format!("in the data directory: mv {status}.ready {status}.done")), "{partial}");
+        for text in [whole, partial] {
+            assert!(!text.contains("name of its own") && !text.contains("--cluster NEW"), "{text}");
+        }
     }
 }
