@@ -68,6 +68,15 @@ fn by_chance(chance: &mut Chance) -> (History, Vec<u32>, Vec<u32>) {
             }
         }
     }
+    // A standby is promoted by mistake, and its primary goes on.
+    if chance.one_in(6) {
+        let newest = *history.lines.keys().max().unwrap();
+        history.fork(newest, history.heads[&newest]);
+        for _ in 0..=chance.below(3) {
+            history.now = history.now.checked_add(Span::new().hours(24 + chance.below(48) as i64)).unwrap();
+            backup_by_chance(&mut history, chance, newest);
+        }
+    }
     for _ in 0..chance.below(3) {
         let parents: Vec<BackupId> = history.facts.listed.iter().map(|backup| backup.record.id).collect();
         let parents: Vec<BackupId> = chance.of(&parents).copied().filter(|_| chance.one_in(2)).into_iter().collect();
@@ -353,7 +362,7 @@ impl Checked<'_> {
                 assert!(stays, "seed {}: {} leads to the newest timeline {timeline}", self.seed, best.id);
                 return;
             }
-            seen.given_up += u64::from(*self.fate(&best.id) == Fate::Goes);
+            seen.given_up += u64::from(best.id != last.id);
         }
     }
 
