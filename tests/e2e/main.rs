@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archive_always;
 mod backup;
 mod backup_places;
 mod backup_remote;
