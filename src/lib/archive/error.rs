@@ -152,9 +152,9 @@ pub enum ArchiveError {
         /// The data directory.
         data_directory: PathBuf,
         /// The history beside it.
-        ours: TimelineHistory,
+        ours: Box<TimelineHistory>,
         /// The archived one.
-        archived: TimelineHistory,
+        archived: Box<TimelineHistory>,
     },
     /// The repository failed.
     #[error("could not archive \"{}\"", path.display())]

@@ -59,8 +59,8 @@ impl Histories<'_> {
             Some(archived) if archived.entries() != ours.entries() => Err(ArchiveError::OtherTimeline {
                 path: self.segment.to_owned(),
                 data_directory: self.data_directory.to_owned(),
-                ours,
-                archived,
+                ours: Box::new(ours),
+                archived: Box::new(archived),
             }),
             _ => Ok(()),
         }
