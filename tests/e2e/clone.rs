@@ -53,3 +53,55 @@ fn a_backup_whose_archived_wal_is_the_original_s_is_refused() {
 fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
+
+/// Makes a server end its timeline and begin the next.
+fn promote(server: &mut TestCluster) {
+    server.stop();
+    fs::write(server.data.join("standby.signal"), "").unwrap();
+    server.start();
+    server.promote();
+}
+
+/// A history in the archive counts for every standby that reads it, and its name is taken for ever.
+#[test]
+fn a_backup_of_a_promoted_copy_that_fails_leaves_no_history_in_the_archive() {
+    let folder = TestFolder::new("backup-clone-history");
+    let mut site = Site::new(PgVersion::V15, &folder);
+    site.primary.stop();
+    let data = folder.join("clone");
+    copy_directory(&site.primary.data, &data);
+    let mut clone = TestCluster::at(PgVersion::V15, &folder, "clone-server", &data);
+    clone.configure(&["archive_mode = off"]);
+    site.primary.start();
+    clone.start();
+    promote(&mut clone);
+    let history = site.tree().join("history/00000002.history");
+    let conninfo = clone.conninfo();
+    for method in ["stream", "direct"] {
+        let options = ["--archive-timeout", "2s", "--method", method, "-d", &conninfo];
+        site.backup(&options).expect_code(4).expect_stderr("did not arrive in the archive");
+        assert!(!history.exists(), "{method}: the copy's history is in the archive of its original");
+    }
+    site.primary.query("CREATE TABLE later AS SELECT generate_series(1, 1000)");
+    promote(&mut site.primary);
+    site.backup(&[]).success();
+    let stored = site.pgv.run("pgv-fetch", &["00000002.history", folder.join("fetched").to_str().unwrap()]);
+    stored.success();
+    let own = fs::read(site.primary.data.join("pg_wal/00000002.history")).unwrap();
+    assert_eq!(fs::read(folder.join("fetched")).unwrap(), own);
+}
+
+/// A server that never archived its history has it stored by the first backup that is proven to be its own.
+#[test]
+fn a_backup_that_is_proven_stores_the_history_of_its_timeline() {
+    let folder = TestFolder::new("backup-own-history");
+    let mut site = Site::new(PgVersion::V15, &folder);
+    promote(&mut site.primary);
+    site.primary.archive_all();
+    let history = site.tree().join("history/00000002.history");
+    for method in ["stream", "direct"] {
+        fs::remove_file(&history).unwrap();
+        site.backup(&["--method", method]).success();
+        assert!(history.exists(), "{method}: the history is not in the archive");
+    }
+}

@@ -16,6 +16,7 @@ mod error;
 mod error_class;
 mod failed;
 mod listing;
+mod history;
 mod manifest_check;
 mod method;
 mod needed_wal;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::archived::ArchiveWait;
+use super::history::ServerHistory;
 use super::own_wal::{Expected, OwnWal};
 use super::session::ServerSession;
 use super::{BackupError, BackupOptions};
@@ -74,7 +75,7 @@ impl<'a> NeededWal<'a> {
         began: Timestamp,
         reporter: &dyn Reporter,
     ) -> Result<(), BackupError> {
-        let history = session.archive_history(&self.wait.archive, start.timeline, self.writer, self.level)?;
+        let ServerHistory { history, .. } = ServerHistory::load(session, &self.wait.archive, start.timeline)?;
         self.last_checkpoint = session.last_checkpoint()?;
         let waited = if !self.is_standby && self.wait.has_segment_before(start.lsn, &history)? {
             self.prove_archiving(session, start, began, &history, reporter)
@@ -131,7 +132,7 @@ impl<'a> NeededWal<'a> {
         waited
     }
 
-    /// Waits for all of it, and refuses that of another server.
+    /// Waits for all of it, and refuses that of another server; the history of its timeline is archived then, too.
     pub(super) fn at_end(
         &self,
         session: &mut ServerSession<'_>,
@@ -139,18 +140,20 @@ impl<'a> NeededWal<'a> {
         label: &[u8],
         reporter: &dyn Reporter,
     ) -> Result<(), BackupError> {
-        let history = session.archive_history(&self.wait.archive, stop.timeline, self.writer, self.level)?;
-        let waited = self.wait.for_range(start.lsn, stop.lsn, &history, reporter);
+        let own = ServerHistory::load(session, &self.wait.archive, stop.timeline)?;
+        let waited = self.wait.for_range(start.lsn, stop.lsn, &own.history, reporter);
         self.tell_failures(session, waited, reporter)?;
         let expected = Expected::of_label(label, start.lsn, stop.lsn, self.last_checkpoint.clone(), self.is_standby)?;
         let own_wal = OwnWal {
             archive: &self.wait.archive,
-            history: &history,
+            history: &own.history,
             size: self.wait.size,
             server: session.server_text(),
             cancel: &self.wait.cancel,
         };
-        own_wal.check(&expected)
+        own_wal.check(&expected)?;
+        // ORDER: before the record, since a restore of the backup needs it.
+        own.store_missing(&self.wait.archive, self.level, self.writer)
     }
 }
 

@@ -14,11 +14,9 @@ use super::stream;
 use super::streamed::Storage;
 use super::whole::Tablespaces;
 use super::{BackupError, BackupOptions};
-use crate::codec::CompressionLevel;
 use crate::fs;
-use crate::pg::{PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineId, WalFileName};
+use crate::pg::{PgMajorVersion, SystemIdentifier, TimelineId, WalFileName};
 use crate::report::{Cancel, Reporter};
-use crate::repository::{WalArchive, WalFileContent, Writer};
 use crate::server::conninfo::{HostAddress, ServerHost};
 use crate::server::{
     BackupSession, BackupTablespace, BaseBackupOptions, CheckpointMode, ConnectionSettings, LocalDirectory,
@@ -225,41 +223,8 @@ impl<'a> ServerSession<'a> {
         self.sql(async |sql| sql.last_checkpoint().await)
     }
 
-    /// The history of a timeline: the server's, which the archive must have too; stored there first when it is missing.
-    pub(super) fn archive_history(
-        &mut self,
-        archive: &WalArchive<'_>,
-        timeline: TimelineId,
-        writer: &Writer,
-        level: CompressionLevel,
-    ) -> Result<TimelineHistory, BackupError> {
-        if timeline == TimelineId::FIRST {
-            return Ok(TimelineHistory::first());
-        }
-        let content = self.history_file(timeline)?;
-        let decode = |content: &[u8]| {
-            TimelineHistory::decode(timeline, content).map_err(|source| BackupError::History { timeline, source })
-        };
-        let own = decode(&content)?;
-        let name = WalFileName::TimelineHistory(timeline);
-        let Some(archived) = archive.load_text(&name)? else {
-            archive.store(&name, WalFileContent::Whole(&content), level, writer)?;
-            return Ok(own);
-        };
-        if archived == content {
-            return Ok(own);
-        }
-        Err(BackupError::OtherServersHistory {
-            server: self.server_text(),
-            timeline,
-            own: String::from_utf8_lossy(&content).trim_end().escape_debug().to_string(),
-            archived: String::from_utf8_lossy(&archived).trim_end().escape_debug().to_string(),
-            stored_by: archive.stored_by(&name).ok().flatten().map(Box::new),
-        })
-    }
-
     /// The server's own history of a timeline.
-    fn history_file(&mut self, timeline: TimelineId) -> Result<Vec<u8>, BackupError> {
+    pub(super) fn history_file(&mut self, timeline: TimelineId) -> Result<Vec<u8>, BackupError> {
         if let Some(directory) = &self.histories {
             let path = directory.join(WalFileName::TimelineHistory(timeline).to_string());
             return Ok(fs::read_at_most(&path, HISTORY_BYTES_MAX)?);

@@ -99,6 +99,8 @@ pub enum RepositoryError {
         stored_at: Option<Timestamp>,
         /// The stored one, when it is a beginning of the log in this one and ends early.
         shorter: Option<Box<ObjectKey>>,
+        /// What is stored, when it is the history of a timeline of which the archive has no segment.
+        lone_history: Option<Box<ObjectKey>>,
     },
     /// Another system identifier is registered under this cluster name.
     #[error("cluster \"{cluster}\" in {store} is registered with system identifier {}, not {found}", join(registered))]

@@ -174,6 +174,12 @@ impl<'a> WalArchive<'a> {
         Ok(None)
     }
 
+    /// Whether it is the history of a timeline of which there is proven to be no segment.
+    fn is_lone_history(&self, name: &WalFileName) -> bool {
+        let WalFileName::TimelineHistory(timeline) = name else { return false };
+        self.timelines().is_ok_and(|timelines| !timelines.contains(timeline))
+    }
+
     fn key(&self, name: &WalFileName) -> Result<ObjectKey, RepositoryError> {
         layout::wal(self.cluster, name).map_err(|source| self.repository.invalid_key(source))
     }
@@ -228,6 +234,7 @@ impl<'a> WalArchive<'a> {
                     theirs: stored_by.map(Box::new),
                     stored_at: block_on(self.repository.store.time_of(key)).ok(),
                     shorter: (same_log == SameLog::Longer).then(|| Box::new(key.clone())),
+                    lone_history: self.is_lone_history(name).then(|| Box::new(key.clone())),
                 });
             }
         }
@@ -306,6 +313,8 @@ mod tests {
             let conflict = store(&name, b"two").unwrap_err();
             assert_eq!(conflict.class(), ErrorClass::Conflict);
             assert!(conflict.to_string().contains("host \"host-one\", directory \"/data/one\""), "{conflict}");
+            let RepositoryError::Conflict { lone_history, .. } = conflict else { panic!("{conflict}") };
+            assert_eq!(lone_history.is_some(), matches!(name, WalFileName::TimelineHistory(_)), "{name}");
             let mut read = Vec::new();
             let reader = archive.open(&name).unwrap().unwrap();
             reader
@@ -317,6 +326,9 @@ mod tests {
             assert_eq!(read, b"one");
         }
         assert!(archive.open(&WalFileName::parse("000000010000000000000004").unwrap()).unwrap().is_none());
+        store(&WalFileName::parse("000000020000000000000003").unwrap(), b"one").unwrap();
+        let conflict = store(&WalFileName::parse("00000002.history").unwrap(), b"two").unwrap_err();
+        assert!(matches!(conflict, RepositoryError::Conflict { lone_history: None, .. }), "{conflict:?}");
     }
 
     /// What lies behind the log differs from server to server.

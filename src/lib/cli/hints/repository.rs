@@ -105,7 +105,11 @@ fn of_repository(error: &RepositoryError, typed: &Typed) -> Vec<String> {
         RepositoryError::Store(error) => return of_store(error),
         // What to do about a longer one is said of its file.
         RepositoryError::Conflict { shorter: Some(_), .. } => return Vec::new(),
-        RepositoryError::Conflict { ours, theirs, .. } => return of_conflict(ours, theirs.as_deref(), typed),
+        RepositoryError::Conflict { ours, theirs, lone_history, .. } => {
+            let mut hints = of_conflict(ours, theirs.as_deref(), typed);
+            hints.extend(lone_history.as_deref().map(of_lone_history));
+            return hints;
+        }
         RepositoryError::NotARepository { .. } => MOUNTED.to_owned(),
         RepositoryError::OtherRepository { .. } => {
             "If another repository is meant now, correct url and id of [[repo]] in pgv.toml; if not, \"pgv verify\" says \
@@ -157,6 +161,14 @@ fn of_conflict(ours: &WriterDescription, theirs: Option<&WriterDescription>, typ
     stored_by.into_iter().chain([situation.to_owned(), own_name(&ours.directory, typed)]).collect()
 }
 
+/// A history without WAL may have come from a server that was never meant to archive here.
+fn of_lone_history(stored: &ObjectKey) -> String {
+    format!(
+        "The archive has no WAL of the timeline of that history. When no server is on it, move object \"{stored}\" out of \
+         the repository: the next try stores this one in its place."
+    )
+}
+
 /// How a copy of a server is archiving again in a minute.
 pub(super) fn own_name(data_directory: &Path, typed: &Typed) -> String {
     format!(
@@ -173,15 +185,21 @@ mod tests {
     #[test]
     fn a_conflict_shows_both_writers_and_the_way_out() {
         let writer = |host| WriterDescription::new(host, Path::new("/data"), jiff::Timestamp::UNIX_EPOCH);
-        let error = RepositoryError::Conflict {
+        let error = |lone_history: Option<&str>| RepositoryError::Conflict {
             name: "wal/000000010000000000000001".to_owned(),
             store: "\"/srv/pgv\"".to_owned(),
             ours: Box::new(writer("db2")),
             theirs: Some(Box::new(writer("db1"))),
             stored_at: None,
             shorter: None,
+            lone_history: lone_history.map(|key| Box::new(ObjectKey::parse(key).unwrap())),
         };
-        let hints = crate::cli::hints::hints(&error, &Typed::default());
+        let hints_of = |error| crate::cli::hints::hints(&error, &Typed::default());
+        let hints = hints_of(error(None));
+        assert_eq!(hints.len(), 3);
+        let of_lone = hints_of(error(Some("main/7/history/00000002.history")));
+        assert_eq!(of_lone[..3], hints);
+        assert!(of_lone[3].contains("move object \"main/7/history/00000002.history\" out"), "{of_lone:?}");
         assert_eq!(
             hints[0],
             "It was stored by host \"db1\", directory \"/data\"; this is host \"db2\", directory \"/data\"."
