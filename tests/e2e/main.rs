@@ -9,6 +9,7 @@ mod archive_always;
 mod backup;
 mod backup_places;
 mod backup_remote;
+mod backup_session;
 mod backup_told;
 mod backup_whole;
 mod canaries;

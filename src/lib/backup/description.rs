@@ -82,7 +82,7 @@ impl Description {
         reporter: &dyn Reporter,
     ) -> Result<Self, BackupError> {
         let settings = session.sql(async |sql| sql.shown_settings(RECORDED_SETTINGS).await)?;
-        let libraries = session.sql(async |sql| sql.collation_versions().await)?;
+        let libraries = session.sql_if_told(async |sql| sql.collation_versions().await)?.unwrap_or_default();
         let version = session.sql(async |sql| sql.version_words().await)?;
         let included = session.sql(async |sql| sql.configuration_files().await)?;
         let block_bytes = block_bytes(settings.get("block_size").map(String::as_str))?;

@@ -48,6 +48,8 @@ pub(super) struct ServerSession<'a> {
     runtime: Runtime,
     settings: &'a ConnectionSettings,
     sql: Option<SqlClient>,
+    /// Whether it may still be at work on a question that nobody waits for any more.
+    is_busy: bool,
     walsender: Option<Walsender>,
     /// Where the server's own timeline histories lie, when its files are read here.
     histories: Option<PathBuf>,
@@ -63,8 +65,16 @@ impl<'a> ServerSession<'a> {
         reporter: &dyn Reporter,
     ) -> Result<Self, BackupError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(BackupError::Thread)?;
-        let mut session =
-            Self { runtime, settings, sql: None, walsender: None, histories: None, identified: None, cancel };
+        let mut session = Self {
+            runtime,
+            settings,
+            sql: None,
+            is_busy: false,
+            walsender: None,
+            histories: None,
+            identified: None,
+            cancel,
+        };
         let sql = session.wait(SqlClient::connect(settings))??;
         if let Some(problem) = sql.passfile_problem() {
             reporter.warn(&problem.to_string());
@@ -187,18 +197,35 @@ impl<'a> ServerSession<'a> {
         self.sql(async |sql| sql.now().await)
     }
 
-    /// Asks the server by SQL, over a new connection when the old one was lost.
+    /// Asks the server by SQL, over a new connection when the old one was lost or is still busy.
     pub(super) fn sql<T>(&mut self, ask: impl AsyncFn(&SqlClient) -> Result<T, ServerError>) -> Result<T, BackupError> {
-        if let Some(sql) = &self.sql {
+        if let Some(sql) = self.sql.as_ref().filter(|_| !self.is_busy) {
             match self.wait(ask(sql))? {
                 Err(ServerError::Lost { .. }) => {}
-                answer => return Ok(answer?),
+                answer => {
+                    self.is_busy = matches!(answer, Err(ServerError::TimedOut { .. }));
+                    return Ok(answer?);
+                }
             }
         }
-        self.sql = None;
         let sql = self.connect_sql()?;
-        let sql = self.sql.insert(sql);
-        Ok(wait(&self.runtime, &self.cancel, ask(sql))??)
+        let answer = wait(&self.runtime, &self.cancel, ask(&sql))?;
+        self.is_busy = matches!(answer, Err(ServerError::TimedOut { .. }));
+        self.sql = Some(sql);
+        Ok(answer?)
+    }
+
+    /// Asks for what a backup can do without; `None` when the server does not tell it, or not in time.
+    pub(super) fn sql_if_told<T>(
+        &mut self,
+        ask: impl AsyncFn(&SqlClient) -> Result<T, ServerError>,
+    ) -> Result<Option<T>, BackupError> {
+        match self.sql(ask) {
+            Err(BackupError::Server(
+                ServerError::PermissionDenied { .. } | ServerError::Server { .. } | ServerError::TimedOut { .. },
+            )) => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// One more connection for SQL, to the same cluster.

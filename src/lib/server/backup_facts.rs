@@ -1,7 +1,7 @@
 //! What a base backup asks of its server by SQL: what is recorded with it, and what it is judged by.
 //!
-//! INVARIANT: a setting, size or checkpoint that a role may not see is `None` or left out, and no error. The rest everybody
-//! may see.
+//! INVARIANT: a setting or checkpoint that a role may not see is `None` or left out, and no error. The rest everybody may
+//! see, but for the size, which is only shown.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,10 @@ use jiff::Timestamp;
 
 use super::sql::{ServerError, SqlClient};
 use crate::pg::Lsn;
+
+/// For how long the server works on what is only shown: on a large or busy file system that may be minutes, and behind a
+/// lock for ever.
+const IN_PASSING_MAX: &str = "10s";
 
 /// A checkpoint as the server's control file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,19 +60,18 @@ impl SqlClient {
 
     /// The versions of collations, which their libraries decide.
     pub async fn collation_versions(&self) -> Result<BTreeMap<String, String>, ServerError> {
-        let query = "SELECT CASE collprovider WHEN 'c' THEN 'libc_collation' ELSE 'icu_collation' END, \
-                     max(pg_collation_actual_version(oid)) FROM pg_collation \
-                     WHERE collprovider IN ('c', 'i') AND collencoding IN (-1, 6) GROUP BY 1";
-        Ok(pairs(self.query_text("tell the versions of its libraries", query).await?))
+        let query = in_passing(
+            "SELECT CASE collprovider WHEN 'c' THEN 'libc_collation' ELSE 'icu_collation' END, \
+             max(pg_collation_actual_version(oid)) FROM pg_collation \
+             WHERE collprovider IN ('c', 'i') AND collencoding IN (-1, 6) GROUP BY 1",
+        );
+        Ok(pairs(self.query_text("tell the versions of its libraries", &query).await?))
     }
 
-    /// About how many bytes a backup has; `None` when the role may not see it, or a tablespace is not where it should be.
+    /// About how many bytes a backup has; `None` when a tablespace is not where it should be.
     pub async fn about_bytes(&self) -> Result<Option<u64>, ServerError> {
-        let query = "SELECT sum(pg_tablespace_size(oid))::bigint FROM pg_tablespace";
-        match self.only_text_row("tell how large its tablespaces are", query).await {
-            Err(ServerError::PermissionDenied { .. } | ServerError::Server { .. }) => Ok(None),
-            row => row?.parsed(0),
-        }
+        let query = in_passing("SELECT sum(pg_tablespace_size(oid))::bigint FROM pg_tablespace");
+        self.only_text_row("tell how large its tablespaces are", &query).await?.parsed(0)
     }
 
     /// The last checkpoint in its control file.
@@ -107,6 +110,12 @@ impl ServerCheckpoint {
             time: Timestamp::from_second(seconds.parse().ok()?).ok()?,
         })
     }
+}
+
+/// The query with the time limit of what is only shown: in a transaction of its own, which is that of all statements sent
+/// together, and by the server, so that the session is free for the next question.
+fn in_passing(query: &str) -> String {
+    format!("SET LOCAL statement_timeout = '{IN_PASSING_MAX}'; {query}")
 }
 
 /// Rows of a name and a value; without a value they are left out.

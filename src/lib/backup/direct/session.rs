@@ -39,7 +39,7 @@ impl DirectBackup<'_> {
         reporter: &dyn Reporter,
     ) -> Result<Taken, BackupError> {
         let start_time = session.now()?;
-        let total_bytes = session.sql(async |sql| sql.about_bytes().await)?;
+        let total_bytes = session.sql_if_told(async |sql| sql.about_bytes().await)?.flatten();
         let Seen { left_over, sorted_bytes } = self.look(session, reporter)?;
         check_room(&self.options.scratch, sorted_bytes, ListedFiles::OfHugeDirectories)?;
         let guard = session.begin_backup(&self.options.label, self.options.checkpoint)?;
