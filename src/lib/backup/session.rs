@@ -197,11 +197,13 @@ impl<'a> ServerSession<'a> {
         self.sql(async |sql| sql.now().await)
     }
 
-    /// Asks the server by SQL, over a new connection when the old one was lost or is still busy.
+    /// Asks the server by SQL, over a new connection when the old one has ended or is still busy. What is asked may be asked
+    /// twice.
     pub(super) fn sql<T>(&mut self, ask: impl AsyncFn(&SqlClient) -> Result<T, ServerError>) -> Result<T, BackupError> {
         if let Some(sql) = self.sql.as_ref().filter(|_| !self.is_busy) {
             match self.wait(ask(sql))? {
-                Err(ServerError::Lost { .. }) => {}
+                // A server may end a session that waits beside a long stream, and says why or does not.
+                Err(error) if error.ends_session() || sql.is_closed() => {}
                 answer => {
                     self.is_busy = matches!(answer, Err(ServerError::TimedOut { .. }));
                     return Ok(answer?);

@@ -28,6 +28,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The database that every cluster has, for those who named none.
 const MAINTENANCE_DATABASE: &str = "postgres";
 
+/// What a server says when it ends a session: by an administrator, after a crash, with its database, for idleness.
+const ENDS_OF_SESSIONS: [&str; 4] = ["57P01", "57P02", "57P04", "57P05"];
+
 /// A query that failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -106,6 +109,12 @@ impl ServerError {
     /// The server's error code, when there is one.
     pub fn sqlstate(&self) -> Option<&SqlState> {
         self.server_message().and_then(|message| message.sqlstate.as_ref())
+    }
+
+    /// Whether the session is over, as far as this tells: by a broken connection, or because the server said so.
+    pub fn ends_session(&self) -> bool {
+        let is_end = |message: &ServerMessage| ENDS_OF_SESSIONS.iter().any(|code| message.has_code(code));
+        matches!(self, Self::Lost { .. }) || self.server_message().is_some_and(is_end)
     }
 
     /// Whether the role lacks the right.
@@ -229,7 +238,7 @@ impl SqlClient {
     }
 
     /// Whether the connection is known to be gone: without asking, so a server that fell silent is not noticed.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 
