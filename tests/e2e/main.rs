@@ -7,6 +7,7 @@ mod support;
 
 mod archive_always;
 mod backup;
+mod backup_links;
 mod backup_places;
 mod backup_remote;
 mod backup_session;

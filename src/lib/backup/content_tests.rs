@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::backup::manifest_check;
 use crate::backup::streamed::StreamedFiles;
+use crate::backup::whole::Arrived;
 use crate::codec::ContentDigest;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::Sorter;
@@ -317,7 +318,8 @@ fn a_manifest_that_no_server_writes_is_refused() {
 fn the_list_of_a_stream_has_a_bound() {
     let test = testing::repository();
     let scratch = test.scratch();
-    let storage = Storage::new(&scratch, begun(&test).packs(PackOptions::default()).unwrap(), None, 8192).unwrap();
+    let storage =
+        Storage::new(&scratch, begun(&test).packs(PackOptions::default()).unwrap(), None, Arrived::new(8192)).unwrap();
     let content = Content::new(storage, &[], true).unwrap();
     assert!(content.sink.refuse_too_many(1).is_ok());
     let error = content.sink.refuse_too_many(0).unwrap_err();
@@ -330,8 +332,8 @@ fn room_for_the_list_is_checked_by_what_the_last_backup_had() {
     let scratch = test.scratch();
     let packs = || begun(&test).packs(PackOptions::default()).unwrap();
     let last = |files| BackupSizes { files, ..BackupSizes::default() };
-    assert!(Storage::new(&scratch, packs(), Some(&last(1000)), 8192).is_ok());
-    let error = Storage::new(&scratch, packs(), Some(&last(u64::MAX / 2)), 8192).err().unwrap();
+    assert!(Storage::new(&scratch, packs(), Some(&last(1000)), Arrived::new(8192)).is_ok());
+    let error = Storage::new(&scratch, packs(), Some(&last(u64::MAX / 2)), Arrived::new(8192)).err().unwrap();
     assert_eq!(error.class(), ErrorClass::NoSpace);
     assert!(error.to_string().contains(&scratch.path().display().to_string()), "{error}");
 }

@@ -1,19 +1,16 @@
-//! What a restore wants to know of the server beyond its files: settings, configuration that lies elsewhere, libraries.
+//! What a restore wants to know of the server beyond its files: settings, configuration that they lack, libraries.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::BackupError;
+use super::configuration::{Configuration, DataDirectory, read_by_server};
 use super::session::ServerSession;
-use crate::fs;
 use crate::pg::SystemIdentifier;
 use crate::report::Reporter;
 use crate::repository::ServerDescription;
 use crate::server::{
     HOST_FILE_BYTES_MAX, LocalDirectory, ServerError, library_versions, local_library_versions, told_libc,
 };
-
-/// LIMIT: bytes of one configuration file.
-const CONFIGURATION_BYTES_MAX: u32 = 4 << 20;
 
 /// The settings that are recorded with a backup: what a restored server needs to start, and what explains its data.
 const RECORDED_SETTINGS: &[&str] = &[
@@ -69,8 +66,8 @@ pub(super) struct Description {
     pub(super) server: ServerDescription,
     pub(super) block_bytes: u32,
     pub(super) data_checksums: bool,
-    /// Configuration files outside the data directory.
-    pub(super) outside_files: Vec<(PathBuf, Vec<u8>)>,
+    /// Configuration files that the data directory may lack.
+    pub(super) configuration: Configuration,
     /// Where the data directory is, seen from this host.
     pub(super) local_directory: LocalDirectory,
 }
@@ -91,13 +88,13 @@ impl Description {
             server: ServerDescription { version, settings, libraries },
             block_bytes,
             data_checksums,
-            outside_files: Vec::new(),
+            configuration: Configuration::default(),
             local_directory: LocalDirectory::Elsewhere,
         };
         let told = description.data_directory();
         description.local_directory = session.local_directory(told.as_deref(), system_identifier);
         description.ask_libraries(session)?;
-        description.read_outside_files(session, included, reporter)?;
+        description.configuration = description.read_configuration(session, included, reporter)?;
         Ok(description)
     }
 
@@ -127,37 +124,22 @@ impl Description {
         Ok(())
     }
 
-    /// Configuration that does not lie in the data directory, as on Debian, would be lost with the machine.
-    fn read_outside_files(
-        &mut self,
+    fn read_configuration(
+        &self,
         session: &mut ServerSession<'_>,
         included: Vec<PathBuf>,
         reporter: &dyn Reporter,
-    ) -> Result<(), BackupError> {
-        let Some(data_directory) = self.data_directory() else {
+    ) -> Result<Configuration, BackupError> {
+        let Some(told) = self.data_directory() else {
             reporter.warn(
-                "the role may not see where the server's configuration files lie, so those outside the data directory \
-                 are not stored; grant it pg_read_all_settings",
+                "the role may not see where the server's configuration files lie, so those that the data directory lacks are \
+                 not stored; grant it pg_read_all_settings",
             );
-            return Ok(());
+            return Ok(Configuration::default());
         };
+        let directory = DataDirectory { told: &told, local: self.local_directory.proven() };
         let named = FILE_SETTINGS.iter().filter_map(|name| self.server.settings.get(*name)).map(PathBuf::from);
-        let mut paths: Vec<PathBuf> = named.chain(included).filter(|path| path.is_absolute()).collect();
-        paths.retain(|path| !path.starts_with(&data_directory));
-        paths.sort();
-        paths.dedup();
-        let is_local = self.local_directory.proven().is_some();
-        for path in paths {
-            match read_file(session, &path, is_local)? {
-                Some(bytes) => self.outside_files.push((path, bytes)),
-                None => reporter.warn(&format!(
-                    "configuration file \"{}\" lies outside the data directory and could not be read, so it is not \
-                     stored with the backup",
-                    path.display()
-                )),
-            }
-        }
-        Ok(())
+        Configuration::read(session, &directory, named.chain(included).collect(), reporter)
     }
 }
 
@@ -166,28 +148,6 @@ fn block_bytes(told: Option<&str>) -> Result<u32, BackupError> {
     let is_block = |bytes: &u32| bytes.is_power_of_two() && (1024..=32_768).contains(bytes);
     let bytes = told.and_then(|text| text.parse().ok()).filter(is_block);
     bytes.ok_or_else(|| BackupError::BlockSize { found: told.unwrap_or_default().to_owned() })
-}
-
-/// Reads a file by the server, or here when the server does not let the role.
-fn read_file(session: &mut ServerSession<'_>, path: &Path, is_local: bool) -> Result<Option<Vec<u8>>, BackupError> {
-    if let Some(text) = path.to_str()
-        && let Some(bytes) = read_by_server(session, text, CONFIGURATION_BYTES_MAX)?
-    {
-        return Ok(Some(bytes));
-    }
-    // Only a server that is proven to be on this host has its files here.
-    if !is_local {
-        return Ok(None);
-    }
-    Ok(fs::read_at_most(path, u64::from(CONFIGURATION_BYTES_MAX)).ok())
-}
-
-/// Has the server read a file; `None` when it does not let the role, or cannot.
-fn read_by_server(session: &mut ServerSession<'_>, path: &str, limit: u32) -> Result<Option<Vec<u8>>, BackupError> {
-    session.sql(async |sql| match sql.read_binary_file(path, limit).await {
-        Err(ServerError::PermissionDenied { .. } | ServerError::Server { .. }) => Ok(None),
-        read => read,
-    })
 }
 
 #[cfg(test)]

@@ -9,14 +9,15 @@
 //! digests the files and cuts them into frames, and the pack writer's threads compress and store them.
 
 mod archived;
+mod configuration;
 mod content;
 mod description;
 mod direct;
 mod error;
 mod error_class;
 mod failed;
-mod listing;
 mod history;
+mod listing;
 mod manifest_check;
 mod method;
 mod needed_wal;
@@ -40,7 +41,7 @@ use crate::pg::{Lsn, PgMajorVersion, TimelineId};
 use crate::report::{Cancel, Reporter};
 use crate::repository::{
     BackupBegin, BackupId, BackupNote, BackupRecord, BackupWriter, BackupWriterError, ClusterRef, ClusterSelection,
-    PackOptions, Repository, SelectedCluster, Writer, WriterDescription,
+    Repository, SelectedCluster, Writer, WriterDescription,
 };
 use crate::server::{CheckpointMode, ConnectionSettings, FileSetting, targets_in_directory};
 
@@ -257,15 +258,7 @@ impl Run<'_> {
                 let direct = DirectBackup { options, data_directory, checksums: description.data_checksums };
                 direct.take(session, &mut needed, backup, reporter)?
             }
-            None => {
-                let packs = PackOptions {
-                    level: options.level,
-                    workers: options.workers,
-                    page_bytes: description.block_bytes,
-                    ..PackOptions::default()
-                };
-                stream::take(options, session, server, &mut needed, backup, packs, reporter)?
-            }
+            None => stream::take(options, session, server, &mut needed, backup, &description, reporter)?,
         };
         taken.content.warn_of_cut(description.block_bytes, reporter);
         taken::store(session, selected, server, description, taken, backup, options, reporter)

@@ -6,10 +6,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::content::{Content, StreamedContent};
+use super::description::Description;
 use super::needed_wal::NeededWal;
 use super::session::{ServerIdentity, ServerSession};
 use super::streamed::{Storage, StreamedFiles};
 use super::taken::{Taken, TakenContent};
+use super::whole::Arrived;
 use super::{BackupError, BackupOptions, manifest_check, whole};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{BackupMethod, BackupWriter, PackOptions};
@@ -22,11 +24,13 @@ pub(super) fn take(
     server: &ServerIdentity,
     needed: &mut NeededWal<'_>,
     backup: &BackupWriter,
-    packs: PackOptions,
+    description: &Description,
     reporter: &dyn Reporter,
 ) -> Result<Taken, BackupError> {
-    let page_bytes = packs.page_bytes;
-    let storage = Storage::new(&options.scratch, backup.packs(packs)?, backup.previous_sizes(), page_bytes)?;
+    let page_bytes = description.block_bytes;
+    let packs = PackOptions { level: options.level, workers: options.workers, page_bytes, ..PackOptions::default() };
+    let arrived = Arrived::new(page_bytes).awaiting(description.configuration.awaited());
+    let storage = Storage::new(&options.scratch, backup.packs(packs)?, backup.previous_sizes(), arrived)?;
     let start_time = session.now()?;
     let data_began = needed.data_began;
     let (content, start, stop) = session.stream(options, storage, data_began, reporter, &mut |session, start| {

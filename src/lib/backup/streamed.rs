@@ -29,11 +29,11 @@ impl<'t> Storage<'t> {
         scratch: &'t Tree,
         packs: PackStream,
         last: Option<&BackupSizes>,
-        page_bytes: u32,
+        arrived: Arrived,
     ) -> Result<Self, BackupError> {
         let files = last.map_or(0, |sizes| sizes.files.saturating_add(sizes.directories));
         check_room(scratch, files.saturating_mul(BYTES_PER_FILE), ListedFiles::OfLastBackup(files))?;
-        Ok(Self { arrived: Arrived::new(page_bytes), ..Self::with_sorter(scratch, Sorter::new(scratch), packs)? })
+        Ok(Self { arrived, ..Self::with_sorter(scratch, Sorter::new(scratch), packs)? })
     }
 
     pub(super) fn with_sorter(scratch: &Tree, sorter: Sorter<'t>, packs: PackStream) -> Result<Self, BackupError> {

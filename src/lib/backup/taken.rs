@@ -50,6 +50,16 @@ impl TakenContent {
     }
 }
 
+impl TakenContent {
+    /// Whether it lacks a file that was looked for. Of files that are read here it is known before.
+    fn lack(&self, file: &DataPath) -> bool {
+        match self {
+            Self::Streamed(files) => files.arrived.lack(file),
+            Self::Read(_) => false,
+        }
+    }
+}
+
 /// LIMIT: relation files that are told one by one.
 pub(super) const CUT_MAX: usize = 100;
 
@@ -101,9 +111,10 @@ pub(super) fn store(
     if let Some(mut manifest) = taken.manifest {
         backup.store_document_file(DocumentKind::BackupManifest, "backup_manifest", &mut manifest)?;
     }
-    for (number, (path, bytes)) in description.outside_files.iter().enumerate() {
+    let configuration = description.configuration.beside(|file| taken.content.lack(file), reporter);
+    for (number, (path, bytes)) in configuration.into_iter().enumerate() {
         let name = format!("configuration-{number:03}");
-        backup.store_document(DocumentKind::Configuration, &name, Some(path.clone()), bytes)?;
+        backup.store_document(DocumentKind::Configuration, &name, Some(path), &bytes)?;
     }
     let stored = taken.content.store(backup, session.cancel())?;
     Ok(BackupRecord {

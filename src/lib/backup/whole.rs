@@ -107,6 +107,8 @@ pub(super) struct Arrived {
     /// Tablespaces with a directory of a cluster in them.
     tablespaces: BTreeSet<u32>,
     cut: Vec<CutRelation>,
+    /// Files that are looked for, and did not come.
+    awaited: BTreeSet<DataPath>,
 }
 
 impl Arrived {
@@ -115,7 +117,18 @@ impl Arrived {
         Self { page_bytes: page_bytes.into(), ..Self::default() }
     }
 
+    /// Looks for these files.
+    pub(super) fn awaiting<'p>(self, files: impl Iterator<Item = &'p DataPath>) -> Self {
+        Self { awaited: files.cloned().collect(), ..self }
+    }
+
+    /// Whether this file was looked for, and did not come.
+    pub(super) fn lack(&self, path: &DataPath) -> bool {
+        self.awaited.contains(path)
+    }
+
     pub(super) fn note_file(&mut self, path: &DataPath, bytes: u64) {
+        self.awaited.remove(path);
         self.parts.extend(FILES.into_iter().find(|file| file.as_bytes() == path.as_bytes()));
         if is_within_page(path, bytes, self.page_bytes) && self.cut.len() < CUT_MAX {
             self.cut.push(CutRelation { path: path.clone(), bytes });

@@ -1,7 +1,9 @@
-//! Configuration of a restored server that did not lie in its data directory, as on Debian, and what it does.
+//! Configuration of a restored server that did not lie in its data directory, as on Debian, or behind links in it, and what
+//! it does.
 //!
-//! INVARIANT: a restored server reads no configuration of its original: what lay outside is put below
-//! [`OUTSIDE_FOLDER`], what is not stored is written anew, and the command line names each file.
+//! INVARIANT: a restored server reads no configuration of its original: what lay outside is put below [`OUTSIDE_FOLDER`],
+//! what was behind a link is a file under its own name, what is not stored is written anew, and the command line names each
+//! file that is not in its usual place.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,7 +14,9 @@ use super::error::RestoreError;
 use super::includes::resolved;
 use super::plan::RestorePlan;
 use crate::fs::{self, Tree};
-use crate::pg::{ConfigEntry, ConfigEntryKind, EXTERNAL_PID_FILE, config_lines, config_value, parse_config};
+use crate::pg::{
+    ConfigEntry, ConfigEntryKind, DataPath, EXTERNAL_PID_FILE, config_lines, config_value, is_own_data, parse_config,
+};
 use crate::repository::{BackupRecord, ClusterRef, DocumentKind, Repository};
 use crate::server::read_config_file;
 
@@ -21,9 +25,10 @@ pub const OUTSIDE_FOLDER: &str = "pgv-config";
 /// The file that `ALTER SYSTEM` writes.
 pub(super) const AUTO_FILE: &str = "postgresql.auto.conf";
 pub(super) const MAIN_FILE: &str = "postgresql.conf";
+pub(super) const HBA_FILE: &str = "pg_hba.conf";
 /// The settings that name configuration files, and what the files are called in a data directory.
 pub(super) const FILES: [(&str, &str); 3] =
-    [("config_file", MAIN_FILE), ("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")];
+    [("config_file", MAIN_FILE), ("hba_file", HBA_FILE), ("ident_file", "pg_ident.conf")];
 /// Settings of a configuration file that lead a restored server to its original's places.
 const LEADING_AWAY: [&str; 4] = ["data_directory", "hba_file", "ident_file", EXTERNAL_PID_FILE];
 /// The settings that say where a server listens.
@@ -134,26 +139,32 @@ pub(super) fn main_file(plan: &RestorePlan) -> PathBuf {
 /// Where a configuration file is in the restored cluster.
 pub(super) fn place_of(plan: &RestorePlan, name: &str, usual: &str) -> PathBuf {
     let record = &plan.record;
-    let (Some(path), Some(data)) = (record.setting(name).map(Path::new), record.setting("data_directory")) else {
+    let (Some(path), Some(_)) = (record.setting(name).map(Path::new), record.setting("data_directory")) else {
         return plan.directory.join(usual);
     };
-    if is_stored(record, path) {
-        return outside(&plan.directory, path);
+    if is_stored(record, path) || inside_data_directory(record, path).is_some() {
+        return plan.directory.join(place_below(record, path));
     }
-    match path.strip_prefix(data) {
-        Ok(inside) => plan.directory.join(plain(inside)),
-        // It could not be read when the backup was taken.
-        Err(_) => plan.directory.join(OUTSIDE_FOLDER).join(usual),
-    }
+    // It could not be read when the backup was taken.
+    plan.directory.join(OUTSIDE_FOLDER).join(usual)
 }
 
 fn is_stored(record: &BackupRecord, path: &Path) -> bool {
     record.documents.iter().any(|document| document.path.as_deref() == Some(path))
 }
 
-/// Where a configuration file from outside is put: its whole path below one folder, so that relative includes work.
-fn outside(directory: &Path, path: &Path) -> PathBuf {
-    directory.join(below_outside_folder(path))
+/// A path of the original's below its data directory.
+pub(super) fn inside_data_directory<'p>(record: &BackupRecord, path: &'p Path) -> Option<&'p Path> {
+    path.strip_prefix(record.setting("data_directory")?).ok()
+}
+
+/// Where a configuration file is put, below the restored directory: under its own name when it was behind a link in the
+/// data directory, else its whole path below one folder, so that relative includes work.
+pub(super) fn place_below(record: &BackupRecord, path: &Path) -> PathBuf {
+    match inside_data_directory(record, path) {
+        Some(inside) => plain(inside),
+        None => Path::new(OUTSIDE_FOLDER).join(plain(path)),
+    }
 }
 
 /// The path without anything that leads out of the directory it is joined to. Servers name their files without it.
@@ -182,8 +193,8 @@ pub(super) fn external_pid_file(directory: &Path) -> String {
     directory.join("external.pid").display().to_string()
 }
 
-/// Writes the stored configuration from outside below one folder.
-pub(super) fn write_outside_files(
+/// Writes the stored configuration that the files of the backup lack.
+pub(super) fn write_stored_files(
     data: &Tree,
     repository: &Repository,
     cluster: &ClusterRef,
@@ -191,22 +202,35 @@ pub(super) fn write_outside_files(
 ) -> Result<(), RestoreError> {
     for document in plan.record.documents.iter().filter(|one| one.kind == DocumentKind::Configuration) {
         let Some(path) = &document.path else { continue };
-        let content = repository.document(cluster, &plan.record.id, document)?;
-        let content = redirect_includes(&content, path, plan);
-        let place = below_outside_folder(path);
-        // A backup of a restored cluster has the folder of that restore among its files.
-        if fs::is_present(&data.path().join(&place))? {
+        let place = place_below(&plan.record, path);
+        // No backup names such a place: the server's own files are never configuration.
+        if DataPath::parse(place.as_os_str().as_encoded_bytes()).is_ok_and(|place| is_own_data(&place)) {
+            continue;
+        }
+        if fs::look_at(&data.path().join(&place))?.is_some() {
+            // What stands there under the name of a file of the data directory came with the backup's files.
+            if !place.starts_with(OUTSIDE_FOLDER) {
+                continue;
+            }
+            // A backup of a restored cluster has the folder of that restore among its files.
             data.remove_file_durably(&place)?;
         }
+        let content = repository.document(cluster, &plan.record.id, document)?;
+        let content = redirect_includes(&content, path, plan);
         create_file_and_folders(data, &place, &content)?;
-        create_included_directories(data, path, &content)?;
+        create_included_directories(data, &plan.record, path, &content)?;
     }
     Ok(())
 }
 
 /// Creates the directories that a file includes: the server does not start without them, and an empty one (Debian's
 /// `conf.d`) has no file that would be stored and bring it along.
-fn create_included_directories(data: &Tree, file: &Path, content: &[u8]) -> Result<(), RestoreError> {
+fn create_included_directories(
+    data: &Tree,
+    record: &BackupRecord,
+    file: &Path,
+    content: &[u8],
+) -> Result<(), RestoreError> {
     for entry in parse_config(content).unwrap_or_default() {
         let directory = Path::new(OsStr::from_bytes(&entry.value));
         if entry.kind != ConfigEntryKind::IncludeDirectory {
@@ -222,14 +246,10 @@ fn create_included_directories(data: &Tree, file: &Path, content: &[u8]) -> Resu
         let directory = file.parent().unwrap_or(Path::new("/")).join(directory);
         // The name comes from a file: it must not lead out.
         if directory.components().all(|component| matches!(component, Component::RootDir | Component::Normal(_))) {
-            create_folders(data, &below_outside_folder(&directory))?;
+            create_folders(data, &place_below(record, &directory))?;
         }
     }
     Ok(())
-}
-
-fn below_outside_folder(path: &Path) -> PathBuf {
-    Path::new(OUTSIDE_FOLDER).join(plain(path))
 }
 
 /// Creates a file and the directories above it.
@@ -268,8 +288,7 @@ fn redirected_line(line: &[u8], file: &Path, plan: &RestorePlan) -> Option<Strin
         return None;
     }
     let path = resolved(&file.parent().unwrap_or(Path::new("/")).join(named));
-    let inside = plan.record.setting("data_directory").and_then(|data| path.strip_prefix(data).ok());
     // Also what is not stored is not read from its original's place.
-    let place = inside.map_or_else(|| outside(&plan.directory, &path), |inside| plan.directory.join(plain(inside)));
+    let place = plan.directory.join(place_below(&plan.record, &path));
     config_lines(&[(entry.name.as_str(), place.to_str()?.to_owned())]).ok()
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 
-use super::configuration::{FILES, OUTSIDE_FOLDER, place_of};
+use super::configuration::{FILES, OUTSIDE_FOLDER, inside_data_directory, place_below, place_of};
 use super::error::RestoreError;
 use super::plan::RestorePlan;
 use crate::fs::{self, PathKind, Tree};
@@ -54,7 +54,10 @@ impl<'a> ManifestWriter<'a> {
         let (text, begin) = ManifestText::begin(plan.record.major_version, cluster.system_identifier);
         let configuration = FILES.iter().map(|(name, usual)| place_of(plan, name, usual));
         let inside = configuration.filter_map(|place| place.strip_prefix(&plan.directory).ok().map(Path::to_owned));
-        let own = inside.chain(DOCUMENTS.map(PathBuf::from)).collect();
+        let stored = plan.record.documents.iter().filter_map(|document| document.path.as_deref());
+        let behind_links = stored.filter(|path| inside_data_directory(&plan.record, path).is_some());
+        let behind_links = behind_links.map(|path| place_below(&plan.record, path));
+        let own = inside.chain(behind_links).chain(DOCUMENTS.map(PathBuf::from)).collect();
         let state = State { file, text, buffer: begin.into_bytes(), written: 0 };
         Ok(Self { plan, data, own, state: Mutex::new(state) })
     }

@@ -1,10 +1,10 @@
-//! What is written beside the files: recovery settings and signal file.
+//! What is written beside the files: configuration that they lack, recovery settings and signal file.
 
 use std::path::Path;
 
 use super::configuration::{
-    AUTO_FILE, FILES, MAIN_FILE, create_file_and_folders, entries_of, external_pid_file, main_file, place_of,
-    write_outside_files,
+    AUTO_FILE, FILES, HBA_FILE, MAIN_FILE, create_file_and_folders, entries_of, external_pid_file, main_file, place_of,
+    write_stored_files,
 };
 use super::error::RestoreError;
 use super::harmless::CopyConfiguration;
@@ -44,7 +44,7 @@ pub(super) struct Written {
     pub(super) settings: CopyConfiguration,
 }
 
-/// Writes settings, signal file and configuration from outside into a directory that cannot start yet.
+/// Writes settings, signal file and the configuration that the files lack into a directory that cannot start yet.
 pub(super) fn write(
     data: &Tree,
     repository: &Repository,
@@ -52,12 +52,24 @@ pub(super) fn write(
     plan: &RestorePlan,
     prepared: &PreparedSettings,
 ) -> Result<Written, RestoreError> {
-    write_outside_files(data, repository, cluster, plan)?;
+    write_stored_files(data, repository, cluster, plan)?;
+    let mut warnings = Vec::new();
     if !fs::is_present(&main_file(plan))? {
         write_minimal_configuration(data, &plan.record)?;
+        warnings.push(format!(
+            "the backup has no postgresql.conf: \"{}\" has the few settings that replay needs; all else is as PostgreSQL's \
+             own defaults have it",
+            data.path().join(MAIN_FILE).display()
+        ));
     }
     for (name, usual) in FILES.iter().filter(|(name, _)| *name != "config_file") {
-        write_if_missing(data, &place_of(plan, name, usual), usual)?;
+        let place = place_of(plan, name, usual);
+        if write_if_missing(data, &place, usual)? && *usual == HBA_FILE {
+            let place = place.display();
+            warnings.push(format!(
+                "the backup has no {HBA_FILE}: \"{place}\" lets in nobody but the account of the server, by its socket"
+            ));
+        }
     }
     // A file that the server would refuse is the server's to name; targets in it are unset when it can be read.
     let main_entries = entries_of(&main_file(plan));
@@ -70,7 +82,6 @@ pub(super) fn write(
     };
     let configuration = configuration_of(plan, &old, main_entries.as_deref());
     let is_trusted = plan.copy.trust.is_kept();
-    let mut warnings = Vec::new();
     let end_command = match end_command_of(&old, entries).filter(|_| is_trusted) {
         Some(Ok(existing)) => chained_end_command(&prepared.recovery_end_command, Some(&existing)).ok(),
         Some(Err(_)) => None,
@@ -159,12 +170,13 @@ pub(super) fn minimal_settings(record: &BackupRecord) -> Result<String, RestoreE
     Ok(config_lines(&settings).map_err(crate::pg::RecoverySettingsError::from)?)
 }
 
-/// A file of access rules that the backup does not have: nobody but the account itself gets in.
-fn write_if_missing(data: &Tree, place: &Path, usual: &str) -> Result<(), RestoreError> {
+/// Writes a file of access rules that the backup does not have, if so: nobody but the account itself gets in.
+fn write_if_missing(data: &Tree, place: &Path, usual: &str) -> Result<bool, RestoreError> {
     if fs::is_present(place)? {
-        return Ok(());
+        return Ok(false);
     }
-    let content = if usual == "pg_hba.conf" { "local all all peer\n" } else { "" };
+    let content = if usual == HBA_FILE { "local all all peer\n" } else { "" };
     let relative = place.strip_prefix(data.path()).unwrap_or(Path::new(usual));
-    create_file_and_folders(data, relative, content.as_bytes())
+    create_file_and_folders(data, relative, content.as_bytes())?;
+    Ok(true)
 }

@@ -87,7 +87,7 @@ pub enum DocumentKind {
     TablespaceMap,
     /// The server's `backup_manifest`, byte for byte.
     BackupManifest,
-    /// A configuration file that lies outside the data directory.
+    /// A configuration file that lies outside the data directory, or behind a link in it.
     Configuration,
 }
 
@@ -98,7 +98,7 @@ pub struct DocumentRef {
     pub kind: DocumentKind,
     /// Its name in the repository.
     pub name: String,
-    /// Where it was on the server, when it lies outside the data directory.
+    /// Where it was on the server, when it is a configuration file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// Its size.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::pg::{
     ClearScope, ConfigEntry, ConfigEntryKind, ControlFile, ReplayNeeds, clear_recovery_settings, parse_config,
 };
-use crate::repository::{BackupRecord, ClusterRef, FileMap, Repository};
-use crate::restore::configuration::{AUTO_FILE, MAIN_FILE};
+use crate::repository::{BackupRecord, ClusterRef, DocumentRef, FileMap, Repository};
+use crate::restore::configuration::{AUTO_FILE, MAIN_FILE, inside_data_directory};
 use crate::restore::error::RestoreError;
 use crate::restore::includes::{ConfigurationFiles, content, normal, resolved};
 use crate::restore::settings::minimal_settings;
@@ -46,7 +46,7 @@ pub(in crate::restore) struct StoredFiles<'a> {
 enum Place {
     /// Below the data directory.
     Inside(PathBuf),
-    /// Among the documents, by its whole path on the original's host.
+    /// Among the documents, by its whole path on the original's host: outside the data directory, or behind a link in it.
     Outside(PathBuf),
 }
 
@@ -109,7 +109,7 @@ impl StoredFiles<'_> {
 
     /// Where the main file is, if the backup has it.
     fn main_place(&self) -> Result<Option<Place>, RestoreError> {
-        let usual = Place::Inside(PathBuf::from(MAIN_FILE));
+        let usual = self.place_inside(PathBuf::from(MAIN_FILE));
         let place = self.record.setting("config_file").map_or(usual.clone(), |path| self.place_of(Path::new(path)));
         for place in [place, usual] {
             if self.text(&place)?.is_some() {
@@ -121,12 +121,23 @@ impl StoredFiles<'_> {
 
     /// The place of an absolute path in configuration that lies outside.
     fn place_of(&self, path: &Path) -> Place {
-        let is_stored = self.record.documents.iter().any(|document| document.path.as_deref() == Some(path));
-        let inside = self.record.setting("data_directory").and_then(|data| path.strip_prefix(data).ok());
-        match inside.filter(|_| !is_stored) {
-            Some(inside) => Place::Inside(inside.to_owned()),
+        match inside_data_directory(self.record, path) {
+            Some(inside) => self.place_inside(inside.to_owned()),
             None => Place::Outside(path.to_owned()),
         }
+    }
+
+    /// The place of a path below the data directory, where it may be behind a link.
+    fn place_inside(&self, path: PathBuf) -> Place {
+        let whole = self.record.setting("data_directory").map(|data| Path::new(data).join(&path));
+        match whole.filter(|whole| self.files.entry(&path).is_none() && self.document(whole).is_some()) {
+            Some(whole) => Place::Outside(whole),
+            None => Place::Inside(path),
+        }
+    }
+
+    fn document(&self, path: &Path) -> Option<&DocumentRef> {
+        self.record.documents.iter().find(|document| document.path.as_deref() == Some(path))
     }
 
     fn inside(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, RestoreError> {
@@ -137,10 +148,8 @@ impl StoredFiles<'_> {
         match place {
             Place::Inside(path) => self.inside(path, CONFIG_FILE_BYTES_MAX),
             Place::Outside(path) => {
-                let documents = &self.record.documents;
-                let found = documents.iter().find(|document| document.path.as_deref() == Some(path));
                 let load = |document| self.repository.document(self.cluster, &self.record.id, document);
-                Ok(found.map(load).transpose()?)
+                Ok(self.document(path).map(load).transpose()?)
             }
         }
     }
@@ -185,7 +194,7 @@ impl StoredFiles<'_> {
         match by {
             Place::Inside(_) if named.is_absolute() => Included::Here(named.to_owned()),
             Place::Inside(path) => match normal(&path.parent().unwrap_or(Path::new("")).join(named)) {
-                Some(path) => Included::Stored(Place::Inside(path)),
+                Some(path) => Included::Stored(self.place_inside(path)),
                 None => Included::Away,
             },
             Place::Outside(path) => {
@@ -194,21 +203,27 @@ impl StoredFiles<'_> {
         }
     }
 
+    /// The documents that lay in a directory, but for those that the backup has as files, too.
+    fn documents_in(&self, directory: &Path) -> Vec<Place> {
+        let paths = self.record.documents.iter().filter_map(|document| document.path.as_deref());
+        paths.filter(|path| path.parent() == Some(directory)).map(|path| self.place_of(path)).collect()
+    }
+
     fn read_directory(&self, found: &mut Found, place: &Place, depth: usize) -> Result<(), RestoreError> {
         let mut files: Vec<Place> = match place {
             Place::Inside(directory) => {
-                self.files.below(directory).map(|path| Place::Inside(path.to_owned())).collect()
+                let files = self.files.below(directory).map(|path| Place::Inside(path.to_owned()));
+                let whole = self.record.setting("data_directory").map(|data| Path::new(data).join(directory));
+                let behind_links = whole.into_iter().flat_map(|whole| self.documents_in(&whole));
+                files.chain(behind_links.filter(|place| matches!(place, Place::Outside(_)))).collect()
             }
-            Place::Outside(directory) => {
-                let paths = self.record.documents.iter().filter_map(|document| document.path.clone());
-                paths.filter(|path| path.parent() == Some(directory)).map(Place::Outside).collect()
-            }
+            Place::Outside(directory) => self.documents_in(directory),
         };
         files.retain(|file| {
             let name = file.path().file_name().unwrap_or_default().as_bytes();
             !name.starts_with(b".") && name.ends_with(b".conf")
         });
-        files.sort_by(|one, other| one.path().cmp(other.path()));
+        files.sort_by(|one, other| one.path().file_name().cmp(&other.path().file_name()));
         files.iter().try_for_each(|file| self.read_into(found, file, depth))
     }
 }
