@@ -1,6 +1,7 @@
 //! Direct backups: the files of the data directory are read while the server works in it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -210,6 +211,16 @@ fn a_bad_page_marks_the_backup() {
     assert!(plan.stdout.contains(whole) && !plan.stdout.contains(&format!("backup {marked}")), "{plan}");
     let named = site.restore(&folder.join("copy"), &["--backup", marked, "--target-immediate"]).success();
     named.expect_stderr("damage was found in backup");
+
+    // The server says so only when it has sent everything.
+    let outcome = site.backup(&["--method", "stream"]).expect_code(5);
+    let outcome = outcome.expect_stderr("is stored, and marked: checksum verification failed in file");
+    assert!(outcome.stdout.contains(&format!("finding: checksum verification failed in file \"./{file}\", block 3")));
+    let streamed = site.backups().pop().unwrap();
+    site.primary.archive_all();
+    let options = ["--backup", &streamed, "--target-immediate", "--manifest"];
+    site.restore(&folder.join("streamed"), &options).success().expect_stderr("damage was found in backup");
+    assert_eq!(fs::read(folder.join("streamed").join(&file)).unwrap(), fs::read(&path).unwrap());
 }
 
 /// Path, and what stands there: mode and content, but for what says when the backup was taken

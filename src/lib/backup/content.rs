@@ -32,6 +32,8 @@ pub(super) struct StreamedContent<'t> {
     pub(super) tablespaces: Vec<TablespaceRef>,
     pub(super) backup_label: Vec<u8>,
     pub(super) tablespace_map: Option<Vec<u8>>,
+    /// What the server says of bad pages.
+    pub(super) findings: Vec<String>,
 }
 
 /// Takes the stream apart.
@@ -95,6 +97,7 @@ impl<'t> Content<'t> {
             tablespaces: sink.tablespaces,
             backup_label: sink.backup_label.ok_or(missing("backup_label"))?,
             tablespace_map: sink.tablespace_map,
+            findings: Vec::new(),
         })
     }
 

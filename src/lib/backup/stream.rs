@@ -15,7 +15,10 @@ use super::whole::Arrived;
 use super::{BackupError, BackupOptions, manifest_check, whole};
 use crate::report::{Cancel, Progress, Reporter};
 use crate::repository::{BackupMethod, BackupWriter, PackOptions};
-use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent, unless_cancelled};
+use crate::server::{BackupTablespace, BaseBackup, BaseBackupEvent, ServerMessage, unless_cancelled};
+
+/// LIMIT: findings of one backup; the server itself tells at most five of each file.
+const FINDINGS_MAX: usize = 100;
 
 /// Takes a backup from its start to its stop.
 pub(super) fn take(
@@ -51,7 +54,7 @@ pub(super) fn take(
         tablespace_map: content.tablespace_map,
         manifest: Some(manifest),
         tablespaces: content.tablespaces,
-        findings: Vec::new(),
+        findings: content.findings,
         content: TakenContent::Streamed(Box::new(StreamedFiles { packs, listing: listing.finish()?, arrived })),
     })
 }
@@ -69,9 +72,13 @@ pub(super) async fn run<'t>(
     let total_bytes = estimate(&tablespaces);
     let mut content = Content::new(storage, &tablespaces, base_backup.marks_ends_of_archives())?;
     let mut done_bytes = 0;
+    let mut told = Vec::new();
     loop {
         match next_event(base_backup, cancel).await? {
-            None => return content.finish(),
+            None => {
+                let findings = base_backup.bad_pages().map(|end| findings(told, end)).unwrap_or_default();
+                return Ok(StreamedContent { findings, ..content.finish()? });
+            }
             Some(BaseBackupEvent::ArchiveBegin { name, .. }) => {
                 content.begin_archive(&String::from_utf8_lossy(&name))?;
             }
@@ -86,9 +93,17 @@ pub(super) async fn run<'t>(
             Some(BaseBackupEvent::Notice(notice)) => {
                 whole::check_notice(&notice, &tablespaces)?;
                 reporter.warn(&format!("server: {notice}"));
+                if told.len() < FINDINGS_MAX && !whole::is_of_directory(&notice) {
+                    told.push(notice.message);
+                }
             }
         }
     }
+}
+
+/// What the server said of each page while it read them, else what it said at the end.
+fn findings(told: Vec<String>, end: &ServerMessage) -> Vec<String> {
+    if told.is_empty() { vec![end.message.clone()] } else { told }
 }
 
 /// Waits for one event to its end, unless a signal comes: at the end of a backup it takes several messages.

@@ -71,13 +71,18 @@ impl Classified for IncompleteError {
 
 /// Fails when the server says that it passes over data of its own.
 pub(super) fn check_notice(notice: &ServerMessage, tablespaces: &[BackupTablespace]) -> Result<(), BackupError> {
-    if notice.routine.as_deref() != Some(SENDS_DIRECTORIES) {
+    if !is_of_directory(notice) {
         return Ok(());
     }
     match named_path(&notice.message, tablespaces).filter(is_own_data) {
         Some(path) => Err(IncompleteError::Moved { path }.into()),
         None => Ok(()),
     }
+}
+
+/// Whether it is about something in a directory that is no file and no directory.
+pub(super) fn is_of_directory(notice: &ServerMessage) -> bool {
+    notice.routine.as_deref() == Some(SENDS_DIRECTORIES)
 }
 
 /// The path in a message of any language: below the data directory, or below the place of a tablespace. Names of the

@@ -23,6 +23,9 @@ pub use options::{BaseBackupOptions, CheckpointMode};
 
 const COMMAND: &str = "BASE_BACKUP";
 
+/// What a server says of pages with wrong checksums when it has sent all (`ERRCODE_DATA_CORRUPTED`).
+const DATA_CORRUPTED: &str = "XX001";
+
 /// One directory that the backup holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupTablespace {
@@ -63,6 +66,7 @@ pub struct BaseBackup<'w> {
     /// How many archives have begun.
     archives: usize,
     state: State,
+    bad_pages: Option<Box<ServerMessage>>,
 }
 
 /// Where the stream is.
@@ -96,7 +100,7 @@ impl<'w> BaseBackup<'w> {
                 .map_err(|problem| walsender.invalid(COMMAND, format!("of its tablespaces, {problem}")))?;
         }
         walsender.session.stream.set_idle_timeout(options.idle_timeout);
-        Ok(Self { walsender, start, tablespaces, dialect, archives: 0, state: State::Opened })
+        Ok(Self { walsender, start, tablespaces, dialect, archives: 0, state: State::Opened, bad_pages: None })
     }
 
     /// Where the log must be replayed from.
@@ -122,6 +126,11 @@ impl<'w> BaseBackup<'w> {
             State::Ended(position) => Some(position),
             _ => None,
         }
+    }
+
+    /// What the server says at the end of a complete backup in which pages have wrong checksums; its notices have named them.
+    pub fn bad_pages(&self) -> Option<&ServerMessage> {
+        self.bad_pages.as_deref()
     }
 
     /// The next event; `None` once the backup is complete and its end position is known.
@@ -245,7 +254,15 @@ impl<'w> BaseBackup<'w> {
         };
         let end = self.walsender.position(COMMAND, &rows)?;
         let session = &mut self.walsender.session;
-        match query::await_ready(&mut session.stream, &mut session.notices).await {
+        let mut ready = query::await_ready(&mut session.stream, &mut session.notices).await;
+        // All was sent by then, and the server's own backup has ended well (`perform_base_backup`).
+        if let Err(QueryError::Server(message)) = &mut ready
+            && message.has_code(DATA_CORRUPTED)
+        {
+            self.bad_pages = Some(message.clone());
+            ready = query::await_ready(&mut session.stream, &mut session.notices).await;
+        }
+        match ready {
             Ok(()) => {
                 self.state = State::Ended(end);
                 Ok(())

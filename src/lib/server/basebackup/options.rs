@@ -33,7 +33,7 @@ pub struct BaseBackupOptions {
     pub wait_for_archive: bool,
     /// At most so many KiB in a second; PostgreSQL accepts 32 to 1048576.
     pub max_rate_kib: Option<u32>,
-    /// Whether the server verifies the checksums of pages; failures end the backup with an error after all data.
+    /// Whether the server verifies the checksums of pages; it sends all data whatever it finds.
     pub verify_checksums: bool,
     /// The checksums in the manifest.
     pub manifest_checksum: ManifestChecksumAlgorithm,

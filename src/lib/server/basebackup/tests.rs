@@ -66,6 +66,29 @@ fn position(text: &str) -> WalPosition {
     WalPosition { lsn: text.parse().unwrap(), timeline: crate::pg::TimelineId::FIRST }
 }
 
+/// The position of the end comes before the error, so nothing is missing; any other error voids the backup.
+#[test]
+fn a_backup_with_bad_pages_is_complete_and_says_so() {
+    for (code, is_complete) in [("XX001", true), ("XX000", false), ("57P01", false)] {
+        let end = [
+            message(b'c', b""),
+            result(&[&[Some("0/2000100"), Some("1")]]),
+            error("ERROR", code, "checksum verification failure during base backup"),
+            ready(),
+        ];
+        let bytes = [start(), data(), end.concat()].concat();
+        let found = block_on(async {
+            let mut walsender = walsender("15.4", &bytes).await;
+            let mut backup = walsender.base_backup(&BaseBackupOptions::default()).await.unwrap();
+            while backup.next_event().await.ok()?.is_some() {}
+            Some((backup.end_position(), backup.bad_pages().map(|message| message.message.clone())))
+        });
+        let words = "checksum verification failure during base backup".to_owned();
+        let expected = is_complete.then(|| (Some(position("0/2000100")), Some(words)));
+        assert_eq!(found, expected, "{code}");
+    }
+}
+
 #[test]
 fn a_whole_backup_comes_out_in_order() {
     block_on(async {
