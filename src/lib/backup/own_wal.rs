@@ -67,10 +67,7 @@ impl OwnWal<'_> {
         }
         if let Some(last) = expected.last_checkpoint.as_ref().filter(|last| last.lsn < expected.stop_lsn) {
             let found = self.checkpoint_at(last.lsn, expected.stop_lsn)?;
-            let is_same = found.redo_lsn == Some(last.redo_lsn)
-                && found.next_xid == last.next_xid
-                && found.time.as_second() == last.time.as_second();
-            if !is_same {
+            if !is_same(&found, last, expected.is_standby) {
                 let problem = format!(
                     "its checkpoint is of {} with next transaction {}, the server's of {} with {}",
                     found.time, found.next_xid, last.time, last.next_xid
@@ -131,6 +128,14 @@ impl OwnWal<'_> {
     }
 }
 
+/// Whether the archived checkpoint is the one that the server has in its control file. A standby notes the next transaction
+/// of every checkpoint that it replays there (`xlog_redo`), while all else stays that of its restartpoint.
+fn is_same(archived: &Checkpoint, last: &ServerCheckpoint, is_standby: bool) -> bool {
+    archived.redo_lsn == Some(last.redo_lsn)
+        && (is_standby || archived.next_xid == last.next_xid)
+        && archived.time.as_second() == last.time.as_second()
+}
+
 fn lsn_text(lsn: Option<Lsn>) -> String {
     lsn.map_or_else(|| "no position".to_owned(), |lsn| lsn.to_string())
 }
@@ -184,5 +189,40 @@ impl Search for BackupEnd {
 
     fn is_decided(&self) -> bool {
         self.is_found || self.is_past
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::pg::{CheckpointKind, TimelineId};
+
+    /// A restartpoint while a spread checkpoint of the primary is replayed.
+    #[test]
+    fn the_next_transaction_tells_primaries_apart_and_not_standbys() {
+        let (lsn, time) = (Lsn::new(0x300_0028).unwrap(), Timestamp::from_second(1_700_000_000).unwrap());
+        let archived = Checkpoint {
+            kind: CheckpointKind::Online,
+            redo_lsn: Some(lsn),
+            timeline: TimelineId::FIRST,
+            previous_timeline: TimelineId::FIRST,
+            next_xid: 700,
+            time,
+        };
+        let last = |next_xid, seconds| ServerCheckpoint {
+            lsn,
+            redo_lsn: lsn,
+            next_xid,
+            time: Timestamp::from_second(time.as_second() + seconds).unwrap(),
+        };
+        for (next_xid, seconds, of_primary, of_standby) in
+            [(700, 0, true, true), (701, 0, false, true), (700, 1, false, false)]
+        {
+            let last = last(next_xid, seconds);
+            let found = (is_same(&archived, &last, false), is_same(&archived, &last, true));
+            assert_eq!(found, (of_primary, of_standby), "{next_xid} {seconds}");
+        }
     }
 }
