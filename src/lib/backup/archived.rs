@@ -13,6 +13,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a segment may come after one that is behind it: archivers go by the order of names.
+const PASSED_START_MAX: Duration = Duration::from_secs(10);
+
 /// Waits for segments.
 pub(super) struct ArchiveWait<'a> {
     pub(super) archive: WalArchive<'a>,
@@ -35,11 +38,34 @@ impl ArchiveWait<'_> {
         reporter: &dyn Reporter,
     ) -> Result<(), BackupError> {
         match self.segments_before(start, history).as_slice() {
-            [] => Ok(()),
+            [] => {}
             names @ [before, ..] => {
-                self.for_any(names, true, reporter, || Ok(self.archive.next_stored(before)?.is_some()))
+                self.for_any(names, true, reporter, || Ok(self.archive.next_stored(before)?.is_some()))?;
             }
         }
+        if self.of_standby { self.refuse_passed_start(start, history) } else { Ok(()) }
+    }
+
+    /// The segment that a standby's backup starts in comes before all later ones. Where later ones are there, and it is not, it
+    /// was deleted, as what no backup needs is, or never archived: all data would be read in vain.
+    fn refuse_passed_start(&self, start: Lsn, history: &TimelineHistory) -> Result<(), BackupError> {
+        let own = WalSegmentName::containing(history.timeline(), start, self.size);
+        let names: Vec<WalSegmentName> =
+            std::iter::once(own).chain(history.parents().map(|timeline| own.with_timeline(timeline))).collect();
+        let deadline = Deadline::after(PASSED_START_MAX.min(self.timeout));
+        while let Some(later) = self.archive.next_stored(&own)? {
+            if self.has_any(&names)? {
+                break;
+            }
+            if self.cancel.is_cancelled() {
+                return Err(BackupError::Cancelled);
+            }
+            if deadline.has_passed() {
+                return Err(BackupError::StartNotArchived { segment: own, later });
+            }
+            wait(LONGEST_PAUSE.min(deadline.remaining()));
+        }
+        Ok(())
     }
 
     /// Whether that segment is there at this moment.
@@ -188,13 +214,32 @@ mod tests {
         let test = testing::repository_in_memory();
         let (history, reporter) = (TimelineHistory::first(), CollectingReporter::default());
         let wait = wait_for(&test, true);
-        store(&test, 6);
+        store(&test, 5);
         wait.for_segment_before(lsn(5), &history, &reporter).unwrap();
         // Of the backup's own segments each is needed.
         let error = wait.for_range(lsn(5), lsn(6), &history, &reporter).unwrap_err();
-        assert!(error.to_string().contains("\"000000010000000000000005\""), "{error}");
-        store(&test, 5);
+        assert!(error.to_string().contains("\"000000010000000000000006\""), "{error}");
+        store(&test, 6);
         wait.for_range(lsn(5), lsn(6), &history, &reporter).unwrap();
+    }
+
+    /// What a standby's backup starts in was deleted, and a restartpoint is far behind: nothing is read for it.
+    #[test]
+    fn a_start_that_the_archive_has_passed_is_refused_before_data() {
+        let test = testing::repository_in_memory();
+        let (history, reporter) = (TimelineHistory::first(), CollectingReporter::default());
+        let standby = wait_for(&test, true);
+        for number in [7, 8] {
+            store(&test, number);
+        }
+        let error = standby.for_segment_before(lsn(5), &history, &reporter).unwrap_err();
+        let (own, later) = ("\"000000010000000000000005\"", "\"000000010000000000000007\"");
+        assert!(error.to_string().contains(own) && error.to_string().contains(later), "{error}");
+        assert_eq!(error.class(), ErrorClass::Unavailable);
+        // A primary's is the one that it is writing.
+        wait_for(&test, false).for_segment_before(lsn(5), &history, &reporter).unwrap();
+        store(&test, 5);
+        standby.for_segment_before(lsn(5), &history, &reporter).unwrap();
     }
 
     #[test]

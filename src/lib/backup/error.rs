@@ -156,6 +156,17 @@ pub enum BackupError {
         /// Whether a standby is backed up, whose primary archives.
         of_standby: bool,
     },
+    /// The WAL that a standby's backup begins with is not in the archive, and later WAL is.
+    #[error(
+        "WAL segment \"{segment}\", in which the backup of this standby begins, is not in the archive, where \"{later}\" is: \
+         it was deleted or never archived"
+    )]
+    StartNotArchived {
+        /// Which segment.
+        segment: WalSegmentName,
+        /// The first that is there behind it.
+        later: WalSegmentName,
+    },
     /// The list of the files, which may be too long for memory, could not be kept on the disk.
     #[error("could not sort the list of the backup's files outside memory")]
     Spill(#[source] FileError),

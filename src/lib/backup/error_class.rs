@@ -31,7 +31,7 @@ impl BackupError {
             Self::ControlFile(error) => error.class(),
             Self::Session(error) => error.class(),
             Self::Incomplete(error) => error.class(),
-            Self::NoControlFile { .. } => ErrorClass::Unavailable,
+            Self::NoControlFile { .. } | Self::StartNotArchived { .. } => ErrorClass::Unavailable,
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Version(_) | Self::BlockSize { .. } => ErrorClass::Unsupported,
             Self::TwoServers { .. }

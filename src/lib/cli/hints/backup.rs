@@ -34,6 +34,11 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
             "Why archive_command fails is in the server's log; pg_stat_archiver counts it, and \"pgv check\" tries it out."
                 .to_owned(),
         ],
+        Some(BackupError::StartNotArchived { .. }) => vec![
+            "A standby's backup begins at its last restartpoint: CHECKPOINT on the primary, and once that is replayed, \
+             CHECKPOINT on the standby, make a later one."
+                .to_owned(),
+        ],
         Some(
             BackupError::NotDirect { .. }
             | BackupError::OtherDirectory { .. }
@@ -91,6 +96,14 @@ mod tests {
         {
             assert!(hints.contains(words), "{words}: {hints}");
         }
+    }
+
+    #[test]
+    fn what_a_server_lacks_is_told_with_what_brings_it() {
+        let [segment, later] = ["000000010000000000000005", "000000010000000000000007"]
+            .map(|name| crate::pg::WalSegmentName::parse(name).unwrap());
+        let hints = hint(&BackupError::StartNotArchived { segment, later }, &Typed::default());
+        assert!(hints[0].contains("CHECKPOINT on the standby"), "{hints:?}");
     }
 
     #[test]
