@@ -1,5 +1,7 @@
-//! The connections of a backup: a server that is slow to answer, and that ends the session beside the stream.
+//! The connections of a backup: a server that is slow to answer, that ends the session beside the stream, and that lacks
+//! the history of its timeline.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::support::{PgVersion, Site, TestFolder, run_within, wait_until};
@@ -41,4 +43,28 @@ fn a_stream_goes_on_when_the_session_beside_it_is_ended() {
         backup.join().unwrap().success();
     });
     assert_eq!(site.backups().len(), 1);
+}
+
+/// PostgreSQL itself needs the file only when a standby follows.
+#[test]
+fn a_server_without_the_history_of_its_timeline_is_told_how_to_get_it() {
+    let folder = TestFolder::new("session-history");
+    let mut site = Site::new(PgVersion::V15, &folder);
+    site.primary.stop();
+    fs::write(site.primary.data.join("standby.signal"), "").unwrap();
+    site.primary.start();
+    site.primary.promote();
+    site.primary.archive_all();
+    let history = site.primary.data.join("pg_wal/00000002.history");
+    for method in ["stream", "direct"] {
+        fs::remove_file(&history).unwrap();
+        let refused = site.backup(&["--method", method]).expect_code(4);
+        let refused = refused.expect_stderr("has no history of its timeline 2");
+        let line =
+            refused.stderr.lines().find(|line| line.contains("pgv-fetch")).unwrap_or_else(|| panic!("{refused}"));
+        assert!(line.contains("00000002.history"), "{refused}");
+        let words = ["00000002.history", "pg_wal/00000002.history"];
+        site.pgv.run_in(&site.primary.data, "pgv-fetch", &words).success();
+        site.backup(&["--method", method]).success();
+    }
 }

@@ -167,6 +167,17 @@ pub enum BackupError {
         /// The first that is there behind it.
         later: WalSegmentName,
     },
+    /// The server lacks the history of the timeline that it is on.
+    #[error("server {server} has no history of its timeline {timeline}")]
+    NoHistory {
+        /// The server.
+        server: String,
+        /// The timeline.
+        timeline: TimelineId,
+        /// How that was found out.
+        #[source]
+        source: Box<BackupError>,
+    },
     /// The list of the files, which may be too long for memory, could not be kept on the disk.
     #[error("could not sort the list of the backup's files outside memory")]
     Spill(#[source] FileError),

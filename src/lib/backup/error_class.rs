@@ -31,7 +31,9 @@ impl BackupError {
             Self::ControlFile(error) => error.class(),
             Self::Session(error) => error.class(),
             Self::Incomplete(error) => error.class(),
-            Self::NoControlFile { .. } | Self::StartNotArchived { .. } => ErrorClass::Unavailable,
+            Self::NoControlFile { .. } | Self::StartNotArchived { .. } | Self::NoHistory { .. } => {
+                ErrorClass::Unavailable
+            }
             Self::Thread(error) => ErrorClass::of_io(error),
             Self::Version(_) | Self::BlockSize { .. } => ErrorClass::Unsupported,
             Self::TwoServers { .. }

@@ -9,6 +9,9 @@ use crate::codec::CompressionLevel;
 use crate::pg::{TimelineHistory, TimelineId, WalFileName};
 use crate::repository::{WalArchive, WalFileContent, Writer};
 
+/// What a server says when it cannot find a file (`ERRCODE_UNDEFINED_FILE`).
+const UNDEFINED_FILE: &str = "58P01";
+
 /// The history of the timeline that a backup is on.
 pub(super) struct ServerHistory {
     pub(super) history: TimelineHistory,
@@ -26,7 +29,10 @@ impl ServerHistory {
         if timeline == TimelineId::FIRST {
             return Ok(Self { history: TimelineHistory::first(), missing: None });
         }
-        let content = session.history_file(timeline)?;
+        let content = session.history_file(timeline).map_err(|error| match error.is_missing_file() {
+            true => BackupError::NoHistory { server: session.server_text(), timeline, source: Box::new(error) },
+            false => error,
+        })?;
         let history =
             TimelineHistory::decode(timeline, &content).map_err(|source| BackupError::History { timeline, source })?;
         let name = WalFileName::TimelineHistory(timeline);
@@ -55,5 +61,16 @@ impl ServerHistory {
             archive.store(&name, WalFileContent::Whole(content), level, writer)?;
         }
         Ok(())
+    }
+}
+
+impl BackupError {
+    /// Whether a file is not there: found out here, or told by the server.
+    fn is_missing_file(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_not_found(),
+            Self::Replication(error) => error.server_message().is_some_and(|message| message.has_code(UNDEFINED_FILE)),
+            _ => false,
+        }
     }
 }

@@ -3,10 +3,12 @@
 use std::error::Error;
 
 use crate::backup::{BackupError, IncompleteError, MarkedBackup};
+use crate::cli::program::Program;
 use crate::cli::typed::Typed;
 use crate::error::{Classified as _, ErrorClass};
+use crate::pg::WalFileName;
 
-pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String> {
+pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if super::find::<MarkedBackup>(error).is_some() {
         return vec![
             "The damage is in the server's own files: look at its disks and memory, and with pg_amcheck at its tables."
@@ -39,6 +41,11 @@ pub(super) fn hint(error: &(dyn Error + 'static), _typed: &Typed) -> Vec<String>
              CHECKPOINT on the standby, make a later one."
                 .to_owned(),
         ],
+        Some(BackupError::NoHistory { timeline, .. }) => {
+            let name = WalFileName::TimelineHistory(*timeline);
+            let fetch = typed.program(Program::Fetch, &format!("{name} pg_wal/{name}"));
+            vec![format!("Fetch it from the archive, in the data directory of the server and as its account: {fetch}")]
+        }
         Some(
             BackupError::NotDirect { .. }
             | BackupError::OtherDirectory { .. }
@@ -85,6 +92,7 @@ mod tests {
     use super::*;
     use crate::backup::ListedFiles;
     use crate::fs::FileError;
+    use crate::pg::TimelineId;
 
     #[test]
     fn a_file_that_may_not_be_read_is_told_with_what_to_do() {
@@ -100,6 +108,11 @@ mod tests {
 
     #[test]
     fn what_a_server_lacks_is_told_with_what_brings_it() {
+        let timeline = TimelineId::new(2).unwrap();
+        let lost = FileError::new("open", "/data/pg_wal/00000002.history".as_ref(), std::io::ErrorKind::NotFound);
+        let source = Box::new(BackupError::File(lost));
+        let hints = hint(&BackupError::NoHistory { server: "db1".to_owned(), timeline, source }, &Typed::default());
+        assert!(hints[0].ends_with("pgv-fetch 00000002.history pg_wal/00000002.history"), "{hints:?}");
         let [segment, later] = ["000000010000000000000005", "000000010000000000000007"]
             .map(|name| crate::pg::WalSegmentName::parse(name).unwrap());
         let hints = hint(&BackupError::StartNotArchived { segment, later }, &Typed::default());
