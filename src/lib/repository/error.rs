@@ -8,6 +8,15 @@ use crate::error::{Classified, ErrorClass};
 use crate::pg::{PgVersionError, SystemIdentifier};
 use crate::store::{ObjectKey, StoreError};
 
+/// What is stored under a name for which another content came, and may make room for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredInConflict {
+    /// A beginning of the log in what came, which ends early.
+    Shorter(ObjectKey),
+    /// The history of a timeline of which the archive has no segment.
+    LoneHistory(ObjectKey),
+}
+
 /// A repository operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -88,7 +97,7 @@ pub enum RepositoryError {
     #[error("\"{name}\" is stored in {store} with different content{}", describe_conflict(theirs, *stored_at))]
     Conflict {
         /// The logical name.
-        name: String,
+        name: Box<str>,
         /// Where.
         store: String,
         /// Who tried to store it now.
@@ -97,10 +106,8 @@ pub enum RepositoryError {
         theirs: Option<Box<WriterDescription>>,
         /// When, by the store's clock, when that is known.
         stored_at: Option<Timestamp>,
-        /// The stored one, when it is a beginning of the log in this one and ends early.
-        shorter: Option<Box<ObjectKey>>,
-        /// What is stored, when it is the history of a timeline of which the archive has no segment.
-        lone_history: Option<Box<ObjectKey>>,
+        /// The stored one, where there is a way out.
+        stored: Option<Box<StoredInConflict>>,
     },
     /// Another system identifier is registered under this cluster name.
     #[error("cluster \"{cluster}\" in {store} is registered with system identifier {}, not {found}", join(registered))]

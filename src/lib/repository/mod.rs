@@ -45,7 +45,7 @@ pub(crate) use backup::{
 };
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};
-pub use error::{Damage, RepositoryError};
+pub use error::{Damage, RepositoryError, StoredInConflict};
 pub use file_object::ReadSeek;
 pub(crate) use layout::folders_of;
 pub use lost_wal::LostWal;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::Repository;
 use super::cluster::ClusterRef;
-use super::error::{Damage, RepositoryError};
+use super::error::{Damage, RepositoryError, StoredInConflict};
 use super::file_object::ReadSeek;
 use super::layout;
 use super::object::{ObjectSpec, Stored};
@@ -174,6 +174,16 @@ impl<'a> WalArchive<'a> {
         Ok(None)
     }
 
+    /// The stored one under that name, when it may make room for what came.
+    fn in_conflict(&self, name: &WalFileName, key: &ObjectKey, same_log: SameLog) -> Option<Box<StoredInConflict>> {
+        let stored = match same_log {
+            SameLog::Longer => StoredInConflict::Shorter,
+            _ if self.is_lone_history(name) => StoredInConflict::LoneHistory,
+            _ => return None,
+        };
+        Some(Box::new(stored(key.clone())))
+    }
+
     /// Whether it is the history of a timeline of which there is proven to be no segment.
     fn is_lone_history(&self, name: &WalFileName) -> bool {
         let WalFileName::TimelineHistory(timeline) = name else { return false };
@@ -228,13 +238,12 @@ impl<'a> WalArchive<'a> {
                 // Who it was is a help, not a condition: the conflict stands without it.
                 let stored_by = self.repository.writer(&self.cluster.name, &theirs.writer).ok().flatten();
                 return Err(RepositoryError::Conflict {
-                    name: spec.name.clone(),
+                    name: spec.name.as_str().into(),
                     store: self.repository.describe(),
                     ours: Box::new(writer.description().clone()),
                     theirs: stored_by.map(Box::new),
                     stored_at: block_on(self.repository.store.time_of(key)).ok(),
-                    shorter: (same_log == SameLog::Longer).then(|| Box::new(key.clone())),
-                    lone_history: self.is_lone_history(name).then(|| Box::new(key.clone())),
+                    stored: self.in_conflict(name, key, same_log),
                 });
             }
         }
@@ -313,8 +322,9 @@ mod tests {
             let conflict = store(&name, b"two").unwrap_err();
             assert_eq!(conflict.class(), ErrorClass::Conflict);
             assert!(conflict.to_string().contains("host \"host-one\", directory \"/data/one\""), "{conflict}");
-            let RepositoryError::Conflict { lone_history, .. } = conflict else { panic!("{conflict}") };
-            assert_eq!(lone_history.is_some(), matches!(name, WalFileName::TimelineHistory(_)), "{name}");
+            let RepositoryError::Conflict { stored, .. } = conflict else { panic!("{conflict}") };
+            let is_lone = matches!(stored.as_deref(), Some(StoredInConflict::LoneHistory(_)));
+            assert_eq!(is_lone, matches!(name, WalFileName::TimelineHistory(_)), "{name}");
             let mut read = Vec::new();
             let reader = archive.open(&name).unwrap().unwrap();
             reader
@@ -328,7 +338,7 @@ mod tests {
         assert!(archive.open(&WalFileName::parse("000000010000000000000004").unwrap()).unwrap().is_none());
         store(&WalFileName::parse("000000020000000000000003").unwrap(), b"one").unwrap();
         let conflict = store(&WalFileName::parse("00000002.history").unwrap(), b"two").unwrap_err();
-        assert!(matches!(conflict, RepositoryError::Conflict { lone_history: None, .. }), "{conflict:?}");
+        assert!(matches!(conflict, RepositoryError::Conflict { stored: None, .. }), "{conflict:?}");
     }
 
     /// What lies behind the log differs from server to server.
@@ -367,8 +377,8 @@ mod tests {
                 let (mut file, bytes) = (std::io::Cursor::new(comes.clone()), comes.len() as u64);
                 for content in [WalFileContent::Whole(&comes), WalFileContent::File(&mut file, bytes)] {
                     let found = store(content).map_err(|error| {
-                        let RepositoryError::Conflict { shorter, .. } = &error else { panic!("{what}: {error}") };
-                        shorter.is_some()
+                        let RepositoryError::Conflict { stored, .. } = &error else { panic!("{what}: {error}") };
+                        matches!(stored.as_deref(), Some(StoredInConflict::Shorter(_)))
                     });
                     assert_eq!(found, expected, "{what}{suffix}");
                 }

@@ -7,7 +7,7 @@ use crate::cli::typed::Typed;
 use crate::error::{Classified as _, ErrorClass};
 use crate::fs;
 use crate::pg::shell_quote;
-use crate::repository::{RepositoryError, SelectionError, StoredObject, WriterDescription};
+use crate::repository::{RepositoryError, SelectionError, StoredInConflict, StoredObject, WriterDescription};
 use crate::store::{ObjectKey, StoreError};
 
 const MOUNTED: &str = "Is its file system mounted? A new repository is created by \"pgv init\" and nothing else.";
@@ -104,10 +104,13 @@ fn of_repository(error: &RepositoryError, typed: &Typed) -> Vec<String> {
     let hint = match error {
         RepositoryError::Store(error) => return of_store(error),
         // What to do about a longer one is said of its file.
-        RepositoryError::Conflict { shorter: Some(_), .. } => return Vec::new(),
-        RepositoryError::Conflict { ours, theirs, lone_history, .. } => {
+        RepositoryError::Conflict { ours, theirs, stored, .. } => {
             let mut hints = of_conflict(ours, theirs.as_deref(), typed);
-            hints.extend(lone_history.as_deref().map(of_lone_history));
+            match stored.as_deref() {
+                Some(StoredInConflict::Shorter(_)) => hints.clear(),
+                Some(StoredInConflict::LoneHistory(key)) => hints.push(of_lone_history(key)),
+                None => {}
+            }
             return hints;
         }
         RepositoryError::NotARepository { .. } => MOUNTED.to_owned(),
@@ -186,13 +189,12 @@ mod tests {
     fn a_conflict_shows_both_writers_and_the_way_out() {
         let writer = |host| WriterDescription::new(host, Path::new("/data"), jiff::Timestamp::UNIX_EPOCH);
         let error = |lone_history: Option<&str>| RepositoryError::Conflict {
-            name: "wal/000000010000000000000001".to_owned(),
+            name: "wal/000000010000000000000001".into(),
             store: "\"/srv/pgv\"".to_owned(),
             ours: Box::new(writer("db2")),
             theirs: Some(Box::new(writer("db1"))),
             stored_at: None,
-            shorter: None,
-            lone_history: lone_history.map(|key| Box::new(ObjectKey::parse(key).unwrap())),
+            stored: lone_history.map(|key| Box::new(StoredInConflict::LoneHistory(ObjectKey::parse(key).unwrap()))),
         };
         let hints_of = |error| crate::cli::hints::hints(&error, &Typed::default());
         let hints = hints_of(error(None));

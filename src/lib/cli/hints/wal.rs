@@ -11,7 +11,7 @@ use crate::cli::typed::Typed;
 use crate::error::{Classified, ErrorClass};
 use crate::fetch::FetchError;
 use crate::pg::shell_quote;
-use crate::repository::RepositoryError;
+use crate::repository::{RepositoryError, StoredInConflict};
 use crate::store::ObjectKey;
 
 const KEPT: &str = "PostgreSQL keeps the file and tries again; when pg_wal is full, the server stops.";
@@ -46,8 +46,11 @@ fn of_archive(error: &ArchiveError, typed: &Typed) -> Vec<String> {
         ArchiveError::Repository { source, .. } if source.class() == ErrorClass::NoSpace => {
             vec![KEPT.to_owned(), MAKE_ROOM.to_owned()]
         }
-        ArchiveError::Repository { path, source: RepositoryError::Conflict { shorter: Some(key), .. } } => {
-            of_longer(path, key)
+        ArchiveError::Repository { path, source: RepositoryError::Conflict { stored: Some(stored), .. } } => {
+            match &**stored {
+                StoredInConflict::Shorter(key) => of_longer(path, key),
+                StoredInConflict::LoneHistory(_) => Vec::new(),
+            }
         }
         ArchiveError::Repository { source: RepositoryError::Damaged { .. }, .. } => vec![
             KEPT.to_owned(),
@@ -126,12 +129,12 @@ mod tests {
             let key = ObjectKey::parse(&format!("main/7/wal/00000001/0000000100000000/{name}")).unwrap();
             let writer = WriterDescription::new("db2", Path::new("/data"), jiff::Timestamp::UNIX_EPOCH);
             let source = RepositoryError::Conflict {
-                name: format!("wal/{name}"),
+                name: format!("wal/{name}").into(),
                 store: "\"/srv/pgv\"".to_owned(),
                 ours: Box::new(writer),
                 theirs: None,
                 stored_at: None,
-                shorter: Some(key),
+                stored: Some(Box::new(StoredInConflict::Shorter(key))),
             };
             let error = ArchiveError::Repository { path: Path::new("pg_wal").join(name), source };
             super::super::hints(&error, &Typed::default()).join("\n")
