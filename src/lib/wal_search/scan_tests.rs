@@ -15,6 +15,7 @@ struct Held {
     size: WalSegmentSize,
     /// Segments that turn out as damaged once they were read to their end.
     damaged: BTreeSet<WalSegmentName>,
+    standing: SegmentStanding,
 }
 
 impl WalSource for Held {
@@ -23,7 +24,7 @@ impl WalSource for Held {
     }
 
     fn standing(&self, _: &WalSegmentName) -> SegmentStanding {
-        SegmentStanding::Archived
+        self.standing
     }
 
     fn read(&self, name: &WalSegmentName, sink: &mut SegmentSink<'_>) -> Result<bool, WalSearchError> {
@@ -70,7 +71,7 @@ impl Held {
         let history = unpacked(&folder.join("00000002.history.zst"));
         let path = TimelineHistory::decode(TimelineId::new(2).unwrap(), &history).unwrap();
         let size = WalSegmentHeader::decode(segments.values().next().unwrap()).unwrap().segment_size;
-        let mut held = Self { segments, path, size, damaged: BTreeSet::new() };
+        let mut held = Self { segments, path, size, damaged: BTreeSet::new(), standing: SegmentStanding::Archived };
         // The server was still writing the last one.
         let error = held.search(held.first_record(), 1, RUN_BYTES, All::default).err();
         let Some(WalSearchError::Fault { segment, source: WalFault::Zeros { record } }) = error else {
@@ -259,6 +260,54 @@ fn damage_is_found_however_the_log_is_cut() {
         }
         held.segments.insert(*name, whole);
     }
+}
+
+/// A segment that was recycled holds pages of the segment that it was: of an earlier position, of a later one when that
+/// belonged to a timeline that was left, or of the same one then.
+#[test]
+fn the_log_ends_where_the_pages_of_a_recycled_segment_begin() {
+    const PAGE: usize = 8192;
+    let mut held = Held::fixture(15);
+    let size = held.size;
+    // The first segment, as if it were of the fifth timeline.
+    let timeline = TimelineId::new(5).unwrap();
+    held.path = TimelineHistory::decode(timeline, b"1\t0/1000\tx\n").unwrap();
+    let (last, mut whole) = held.segments.pop_first().unwrap();
+    let last = last.with_timeline(timeline);
+    whole.chunks_mut(PAGE).for_each(|page| page[4..8].copy_from_slice(&timeline.get().to_le_bytes()));
+    held.segments = BTreeMap::from([(last, whole.clone())]);
+    let (start, from) = (last.start_lsn(size).unwrap(), held.first_record());
+    // Of the page behind the first record.
+    let number = usize::try_from(from.get() - start.get()).unwrap() / PAGE + 1;
+    let address = start.get() + (number * PAGE) as u64;
+    let searched = |held: &Held| held.search(from, 2, RUN_BYTES, All::default).map(|found| found.run.next_lsn.get());
+    // What stands in the headers of the pages from there on, or of that one alone: timeline, and how far off.
+    let mut ends = |standing, timeline: u32, off: i64, is_alone: bool| {
+        let mut bytes = whole.clone();
+        let pages = bytes.chunks_mut(PAGE).zip((start.get()..).step_by(PAGE)).skip(number);
+        for (page, address) in pages.take(if is_alone { 1 } else { usize::MAX }).filter(|(page, _)| page.len() >= 16) {
+            page[4..8].copy_from_slice(&timeline.to_le_bytes());
+            page[8..16].copy_from_slice(&address.checked_add_signed(off).unwrap().to_le_bytes());
+        }
+        held.segments.insert(last, bytes);
+        held.standing = standing;
+        searched(&held)
+    };
+    let (own, segment) =
+        (last.timeline().get(), i64::try_from(last.end_lsn(size).unwrap().get() - start.get()).unwrap());
+    for (timeline, off) in [(own, -segment), (own, segment), (own - 1, 0), (own - 1, segment)] {
+        let end = ends(SegmentStanding::LastLeft, timeline, off, false).unwrap();
+        assert!(end <= address && end > start.get(), "timeline {timeline}, {off}: {end:X}");
+        let alone = ends(SegmentStanding::LastLeft, timeline, off, true);
+        assert!(matches!(alone, Err(WalSearchError::OldFault { pages_behind: Some(1..), .. })), "{alone:?}");
+        let followed = ends(SegmentStanding::Left, timeline, off, false);
+        assert!(matches!(followed, Err(WalSearchError::OldFault { pages_behind: None, .. })), "{followed:?}");
+        let archived = ends(SegmentStanding::Archived, timeline, off, false);
+        assert!(matches!(archived, Err(WalSearchError::Fault { .. })), "{archived:?}");
+    }
+    // Nothing is recycled that was not written yet.
+    let later = ends(SegmentStanding::LastLeft, own + 1, 0, false);
+    assert!(matches!(later, Err(WalSearchError::OldFault { pages_behind: Some(0), .. })), "{later:?}");
 }
 
 /// A server reads ahead as many segments as hold its fill of records: here few are in each.

@@ -26,7 +26,7 @@ pub enum WalFault {
         /// `xlp_info`.
         found: u16,
     },
-    /// A page of another position: an older one in a recycled segment.
+    /// A page of another position, as in a recycled segment.
     #[error("WAL page at {page} has address {:X}/{:X}", found >> 32, found & 0xFFFF_FFFF)]
     PageAddress {
         /// Where the page begins.
@@ -196,8 +196,10 @@ impl WalFault {
     pub fn is_usual_end(&self) -> bool {
         match self {
             Self::PageMagic { found, .. } => *found == 0,
-            Self::PageAddress { page, found } => *found < page.get(),
-            Self::Zeros { .. }
+            // Segments of a timeline that was left are recycled, too, whatever lay behind the place where it was left.
+            Self::PageTimeline { found, expected, .. } => *found < expected.get(),
+            Self::PageAddress { .. }
+            | Self::Zeros { .. }
             | Self::Crc { .. }
             | Self::RecordLength { .. }
             | Self::ResourceManager { .. }
