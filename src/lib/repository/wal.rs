@@ -350,7 +350,8 @@ mod tests {
         let (few, more, others) = (&[7, 8, 9][..], &[7, 8, 9, 10], &[7, 8, 11, 10]);
         type Made<'a> = (&'a [u32], MadeEnd);
         // What is stored, what comes then, and what that comes to as a segment and as a partial one.
-        let rows: [(Made<'_>, Made<'_>, Result<Stored, bool>, Result<Stored, bool>); 13] = [
+        type Row<'a> = (Made<'a>, Made<'a>, Result<Stored, bool>, Result<Stored, bool>);
+        let rows: [Row<'_>; 13] = [
             ((few, Switch), (few, Switch), same, same),
             ((few, Switch), (few, Cut), same, same),
             ((more, Switch), (few, Cut), same, same),
