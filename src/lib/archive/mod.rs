@@ -1,7 +1,8 @@
 //! `pgv-archive %p %f`: stores one WAL file for PostgreSQL's archive_command.
 //!
 //! INVARIANT: success means that this content, or of a segment all log in it, is stored under this name, completely and
-//! durably; with one exception, which is told ([`cut_off`]). Nothing below pg_wal is ever written. What PostgreSQL demands is in its `src/backend/postmaster/pgarch.c`.
+//! durably; with one exception, which is told (`cut_off`). Nothing below pg_wal is ever written. What PostgreSQL demands
+//! is in its `src/backend/postmaster/pgarch.c`.
 
 mod cut_off;
 mod error;

@@ -53,24 +53,7 @@ pub(super) fn write(
     prepared: &PreparedSettings,
 ) -> Result<Written, RestoreError> {
     write_stored_files(data, repository, cluster, plan)?;
-    let mut warnings = Vec::new();
-    if !fs::is_present(&main_file(plan))? {
-        write_minimal_configuration(data, &plan.record)?;
-        warnings.push(format!(
-            "the backup has no postgresql.conf: \"{}\" has the few settings that replay needs; all else is as PostgreSQL's \
-             own defaults have it",
-            data.path().join(MAIN_FILE).display()
-        ));
-    }
-    for (name, usual) in FILES.iter().filter(|(name, _)| *name != "config_file") {
-        let place = place_of(plan, name, usual);
-        if write_if_missing(data, &place, usual)? && *usual == HBA_FILE {
-            let place = place.display();
-            warnings.push(format!(
-                "the backup has no {HBA_FILE}: \"{place}\" lets in nobody but the account of the server, by its socket"
-            ));
-        }
-    }
+    let mut warnings = write_missing_files(data, plan)?;
     // A file that the server would refuse is the server's to name; targets in it are unset when it can be read.
     let main_entries = entries_of(&main_file(plan));
     let entries = main_entries.as_deref().unwrap_or_default();
@@ -149,6 +132,29 @@ fn cleans_up(auto_text: &[u8], entries: &[ConfigEntry]) -> bool {
     let auto = parse_config(auto_text).unwrap_or_default();
     let is_cleanup = |entry: &&ConfigEntry| entry.name.eq_ignore_ascii_case("archive_cleanup_command");
     auto.iter().chain(entries).any(|entry| is_cleanup(&entry) && !entry.value.is_empty())
+}
+
+/// Writes the configuration files that the backup does not have, and says so.
+fn write_missing_files(data: &Tree, plan: &RestorePlan) -> Result<Vec<String>, RestoreError> {
+    let mut warnings = Vec::new();
+    if !fs::is_present(&main_file(plan))? {
+        write_minimal_configuration(data, &plan.record)?;
+        warnings.push(format!(
+            "the backup has no postgresql.conf: \"{}\" has the few settings that replay needs; all else is as PostgreSQL's \
+             own defaults have it",
+            data.path().join(MAIN_FILE).display()
+        ));
+    }
+    for (name, usual) in FILES.iter().filter(|(name, _)| *name != "config_file") {
+        let place = place_of(plan, name, usual);
+        if write_if_missing(data, &place, usual)? && *usual == HBA_FILE {
+            let place = place.display();
+            warnings.push(format!(
+                "the backup has no {HBA_FILE}: \"{place}\" lets in nobody but the account of the server, by its socket"
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Enough to start, from what the record says of the server.
