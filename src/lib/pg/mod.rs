@@ -94,7 +94,7 @@ pub use recovery_target::{
     RecoveryTarget, RecoveryTargetAction, RecoveryTargetError, RecoveryTargetTimeline, RestorePointName, TargetBound,
     TransactionId,
 };
-pub use replay_needs::{LowSetting, REPLAY_SETTINGS, ReplayNeeds, written_minimums};
+pub use replay_needs::{LowSetting, REPLAY_SETTINGS, ReplayNeeds};
 pub use tablespace_map::{TablespaceMap, TablespaceMapEntry, TablespaceMapError};
 pub use tar_header::{TarEntry, TarEntryKind, TarProblem};
 pub use tar_stream::{TarEnding, TarError, TarReader, TarSink};

@@ -4,8 +4,12 @@
 //! was there before survives, since a left-over target ends or breaks a later recovery.
 
 use super::config_line::split_lines;
-use super::config_text::{ConfigEntry, ConfigEntryKind, ConfigValueError, append_lines, config_lines, remove_settings};
+use super::config_text::{
+    ConfigEntry, ConfigEntryKind, ConfigValueError, append_lines, config_lines, config_value, parse_config,
+    remove_settings,
+};
 use super::recovery_target::{RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline};
+use super::replay_needs::written_minimums;
 use super::target_time::format_target_time;
 use crate::error::{Classified, ErrorClass};
 
@@ -40,6 +44,10 @@ const RECOVERY_MARKS: Marks = Marks {
 };
 
 const ARCHIVE_MODE: &str = "archive_mode";
+const ARCHIVE_CLEANUP: &str = "archive_cleanup_command";
+/// COMPAT: since 15.
+const READ_AHEAD: &str = "recovery_prefetch";
+const READ_AHEAD_OFF: &str = "off";
 
 const ARCHIVING_MARKS: Marks = Marks {
     begin: "# pgv: begin of archiving settings; this is a restored copy, which must not archive as its original",
@@ -163,6 +171,21 @@ impl RecoveryMode {
 }
 
 impl RecoverySettings {
+    /// Keeps what `pgv-restore` has found out of the WAL and of the original and has written into this text: it holds for
+    /// a later target, too. A standby goes on behind every target.
+    pub fn keep_found_out(&mut self, auto_text: &[u8]) {
+        self.minimums = written_minimums(auto_text);
+        if self.mode == RecoveryMode::Standby {
+            return;
+        }
+        if written_setting(auto_text, READ_AHEAD).is_some_and(|value| value == READ_AHEAD_OFF.as_bytes()) {
+            self.read_ahead = WalReadAhead::Off;
+        }
+        if written_setting(auto_text, ARCHIVE_CLEANUP).is_some_and(|value| value.is_empty()) {
+            self.archive_cleanup_command.get_or_insert_default();
+        }
+    }
+
     /// Names and values in the order in which they are written.
     pub fn settings(&self) -> Result<Vec<(&'static str, String)>, RecoverySettingsError> {
         if self.mode == RecoveryMode::Targeted && self.restore_command.is_none() {
@@ -174,12 +197,12 @@ impl RecoverySettings {
         };
         add_command("restore_command", &self.restore_command);
         add_command("recovery_end_command", &self.recovery_end_command);
-        add_command("archive_cleanup_command", &self.archive_cleanup_command);
+        add_command(ARCHIVE_CLEANUP, &self.archive_cleanup_command);
         add_command("primary_conninfo", &self.primary_conninfo);
         add_command("primary_slot_name", &self.primary_slot_name);
         settings.extend(self.target_settings());
         if self.read_ahead == WalReadAhead::Off {
-            settings.push(("recovery_prefetch", "off".to_owned()));
+            settings.push((READ_AHEAD, READ_AHEAD_OFF.to_owned()));
         }
         settings.extend(self.minimums.iter().map(|(name, value)| (*name, value.to_string())));
         settings.extend(self.archiving_setting());
@@ -274,6 +297,14 @@ pub fn clear_recovery_settings(text: &[u8], scope: ClearScope) -> Vec<u8> {
 /// Whether the text of `postgresql.auto.conf` has the settings of a recovery between our marks.
 pub fn has_recovery_settings(text: &[u8]) -> bool {
     RECOVERY_MARKS.remove_from(text) != text
+}
+
+/// The value that lines of ours in the text set for a recovery, unless the other lines set the same.
+pub(super) fn written_setting(auto_text: &[u8], name: &str) -> Option<Vec<u8>> {
+    let others = parse_config(&clear_recovery_settings(auto_text, ClearScope::Recovery)).unwrap_or_default();
+    let all = parse_config(auto_text).unwrap_or_default();
+    let value = config_value(&all, name).filter(|value| config_value(&others, name) != Some(*value))?;
+    Some(value.to_vec())
 }
 
 /// Whether it has, between our marks, what a restore switches off: archiving, or what makes a copy harmful.

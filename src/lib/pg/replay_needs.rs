@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use super::config_text::{ConfigEntry, config_value, parse_config};
+use super::config_text::{ConfigEntry, config_value};
 use super::control_file::ControlSettings;
-use super::recovery_settings::{ClearScope, clear_recovery_settings};
+use super::recovery_settings::written_setting;
 use super::wal::ParameterChange;
 
 /// Their names, and what a server has that is not told (13 to 18 alike).
@@ -103,13 +103,8 @@ impl ReplayNeeds {
 }
 
 /// The minimums that lines of ours in `postgresql.auto.conf` set for a recovery.
-pub fn written_minimums(auto_text: &[u8]) -> Vec<(&'static str, u32)> {
-    let all = parse_config(auto_text).unwrap_or_default();
-    let others = parse_config(&clear_recovery_settings(auto_text, ClearScope::Recovery)).unwrap_or_default();
-    let written = |name: &'static str| {
-        let value = config_value(&all, name).filter(|value| config_value(&others, name) != Some(*value))?;
-        Some((name, integer(value)?))
-    };
+pub(super) fn written_minimums(auto_text: &[u8]) -> Vec<(&'static str, u32)> {
+    let written = |name: &'static str| Some((name, integer(&written_setting(auto_text, name)?)?));
     REPLAY_SETTINGS.into_iter().filter_map(written).collect()
 }
 
@@ -127,6 +122,7 @@ fn integer(value: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pg::parse_config;
 
     const NEEDS: ReplayNeeds = ReplayNeeds {
         max_connections: 200,

@@ -10,7 +10,7 @@ use crate::clock::FixedClock;
 use crate::error::{Classified as _, ErrorClass};
 use crate::pg::{
     ClearScope, RecoveryMode, RecoverySettings, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline,
-    RestoredArchiving, WalReadAhead,
+    RestoredArchiving, WalReadAhead, apply_recovery_settings, config_value, parse_config,
 };
 
 const CLOCK: FixedClock = FixedClock(Timestamp::UNIX_EPOCH);
@@ -133,6 +133,30 @@ fn a_timeline_that_a_restore_chose_stays_until_another_is_named() {
     timeline(&scene, "3", &on_three(RecoveryMode::Targeted));
     scene.end_recovery();
     assert_eq!(timeline(&scene, "latest", &recovery()), None);
+}
+
+/// What a restore has found out of the WAL and of the original is so of a later target, too.
+#[test]
+fn a_later_target_keeps_what_a_restore_has_found_out() {
+    let restored = RecoverySettings {
+        read_ahead: WalReadAhead::Off,
+        archive_cleanup_command: Some(String::new()),
+        minimums: vec![("max_connections", 200)],
+        ..recovery().settings
+    };
+    let users = "archive_cleanup_command = 'theirs'\n";
+    let text = apply_recovery_settings(users.as_bytes(), &restored).unwrap();
+    let scene = Scene::new().put("postgresql.auto.conf", std::str::from_utf8(&text).unwrap());
+    for _ in 0..2 {
+        scene.write(&recovery()).unwrap();
+        let entries = parse_config(scene.auto_text().as_bytes()).unwrap();
+        let value = |name| config_value(&entries, name).map(|value| String::from_utf8_lossy(value).into_owned());
+        let found = ["recovery_prefetch", "archive_cleanup_command", "max_connections"].map(value);
+        assert_eq!(found, ["off", "", "200"].map(|value| Some(value.to_owned())), "{}", scene.auto_text());
+    }
+    // A standby goes on behind the hole, and cleans up as its configuration says.
+    let plan = scene.write(&standby()).unwrap();
+    assert!(!plan.lines.contains("recovery_prefetch") && !plan.lines.contains("archive_cleanup"), "{}", plan.lines);
 }
 
 #[test]

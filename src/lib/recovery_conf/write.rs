@@ -11,7 +11,6 @@ use crate::pg::{
     ControlCheckpoint, EXCLUSIVE_TARGET_SETTINGS, RecoveryMode, RecoverySettings, RecoverySettingsError,
     RecoveryTarget, RecoveryTargetTimeline, RestoredArchiving, apply_recovery_settings, chained_end_command,
     config_value, end_command_of, foreign_targets, has_recovery_settings, has_switched_off, parse_config,
-    written_minimums,
 };
 use crate::server::conninfo::{holds_secret, without_secrets};
 
@@ -123,8 +122,7 @@ pub fn plan_write(directory: &Path, options: &RecoveryConfOptions) -> Result<Wri
         settings.recovery_end_command = Some(chained_end_command(ours, existing.as_deref())?);
     }
     settings.archiving = archiving(options.archiving, &text);
-    // What replay needs, pgv-restore has found out; a later target needs it too.
-    settings.minimums = written_minimums(&text);
+    settings.keep_found_out(&text);
     let kept_timeline = if options.keep_timeline { timeline_to_keep(&directory, &text, settings.mode)? } else { None };
     settings.target_timeline = kept_timeline.unwrap_or(settings.target_timeline);
     let other_signal_file = directory.path().join(settings.mode.other_signal_file());
