@@ -29,20 +29,28 @@ pub(crate) struct Recordless {
 }
 
 impl Recordless {
-    /// Whether it had a record: a later one names it, or it would have got one by now.
-    pub(crate) fn had_record<'a>(&self, records: impl IntoIterator<Item = &'a BackupRecord>, now: Timestamp) -> bool {
-        let last_stored = self.last_stored;
-        let is_silent = last_stored
-            .is_some_and(|last| Duration::try_from(now.duration_since(last)).is_ok_and(|it| it >= SILENT_AFTER));
-        let may_have = self.has_all_else && !self.is_given_up;
-        (may_have && is_silent)
-            || records.into_iter().any(|record| {
-                let is_named = record.previous.as_ref().is_some_and(|previous| previous.id == self.id)
-                    || record.parents.contains(&self.id);
-                // That one has its WAL, so this one, which ended before, would not be waiting for its own.
-                let is_passed = last_stored.is_some_and(|last| record.start_time > last);
-                is_named || (may_have && is_passed)
-            })
+    /// Whether it had a record, or would have got one by now. One that a later backup was begun without, and with nothing
+    /// heard of it since, was killed before it was listed.
+    pub(crate) fn had_record<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a BackupRecord> + Clone,
+        now: Timestamp,
+    ) -> bool {
+        if self.is_named(records.clone()) {
+            return true;
+        }
+        let Some(last_stored) = self.last_stored else { return false };
+        let is_silent = Duration::try_from(now.duration_since(last_stored)).is_ok_and(|it| it >= SILENT_AFTER);
+        let is_passed = records.into_iter().any(|record| record.start_time > last_stored);
+        self.has_all_else && !self.is_given_up && is_silent && !is_passed
+    }
+
+    /// Whether a record of another backup names it, which only one that was listed is.
+    fn is_named<'a>(&self, records: impl IntoIterator<Item = &'a BackupRecord>) -> bool {
+        records.into_iter().any(|record| {
+            let previous = record.previous.as_ref().map(|previous| previous.id);
+            previous == Some(self.id) || record.parents.contains(&self.id)
+        })
     }
 }
 
@@ -91,8 +99,14 @@ impl Repository {
             };
             // Its record may have come, or it may have gone, since its folder was listed.
             if recordless.had_record(records.iter().copied(), now) && self.backup_state(cluster, &id)?.is_unfinished() {
-                let problem = "it is missing, while other objects of the backup are there".to_owned();
-                let damage = Damage::Invalid { problem };
+                let problem = match recordless.is_named(records.iter().copied()) {
+                    true => "it is missing, while a later backup names it",
+                    false => {
+                        "it is missing, while all else of the backup is there: it was lost, or the backup was killed before \
+                         it was listed"
+                    }
+                };
+                let damage = Damage::Invalid { problem: problem.to_owned() };
                 lost.push((id, self.damaged(&self.record_key(cluster, &id)?, damage)));
             }
         }
@@ -128,7 +142,8 @@ mod tests {
         for (has_all_else, is_given_up, last_stored, listed, expected) in [
             (true, false, recent, &earlier, false),
             (true, false, old, &record("2026-11-20T20:00:00Z"), true),
-            (true, false, recent, &later, true),
+            (true, false, recent, &later, false),
+            (true, false, old, &later, false),
             (true, true, old, &later, false),
             (false, false, old, &later, false),
             (false, true, recent, &naming, true),
