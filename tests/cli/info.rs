@@ -84,5 +84,5 @@ fn a_hundred_thousand_segments_are_shown_fast() {
     let outcome = host.sh("pgv info").success();
     assert!(outcome.stdout.contains("HOLE: 1 segment is missing: 000000010000001200000FD1"), "{outcome}");
     // Measured: 0.3 s in a debug build; the bound tells only listing again and again from listing once.
-    assert!(outcome.elapsed < Duration::from_secs(5), "{outcome}");
+    assert!(outcome.elapsed < Duration::from_secs(20), "{outcome}");
 }

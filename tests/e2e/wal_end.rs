@@ -220,7 +220,7 @@ fn broken_headers(version: PgVersion) {
             "unexpected pageaddr",
             page_address,
             |f| matches!(f, WalFault::PageAddress { .. }),
-            false,
+            true,
         ),
         (
             "not continued",
