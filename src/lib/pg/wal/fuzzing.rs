@@ -1,9 +1,9 @@
 //! WAL, for [`crate::fuzzing`]: raw bytes as pages, and records with right CRCs whose content is arbitrary.
 
 use super::made::{Made, START};
-use super::{WalEnding, WalPageScan, WalProgress, WalReader, WalStart};
+use super::{WalEnding, WalExtent, WalPageScan, WalProgress, WalReader, WalStart};
 use crate::fuzz_check::{seen, split_choice, split_piece};
-use crate::pg::{Lsn, PgMajorVersion, TimelineHistory, WalSegmentHeader};
+use crate::pg::{Lsn, PgMajorVersion, TimelineHistory, TimelineId, WalSegmentHeader, WalSegmentName};
 
 /// The first byte chooses the version and whether the bytes are pages or records, the second the size of pieces.
 pub(crate) fn wal(data: &[u8]) {
@@ -69,4 +69,22 @@ fn read(made: &Made, start: Lsn, piece: usize) {
     let mut scan = WalPageScan::new(made.format, path, start);
     made.bytes.chunks(piece).for_each(|part| scan.feed(part));
     assert!(scan.valid_pages() <= made.bytes.len() as u64 / u64::from(made.format.block_bytes) + 1);
+    let extents = [piece, usize::MAX].map(|piece| extent(made, start, piece));
+    assert_eq!(extents[0], extents[1], "the size of pieces does not matter");
+}
+
+/// How much of it is log, as a segment of the third timeline.
+fn extent(made: &Made, start: Lsn, piece: usize) -> Option<WalExtent> {
+    let size = made.format.segment_size;
+    let name = WalSegmentName::from_number(TimelineId::new(3)?, start.get() / size.bytes(), size)?;
+    let read = WalExtent::read(&name, |sink| {
+        let _ = made.bytes.chunks(piece).all(|part| sink(part).is_continue());
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let extent = match read {
+        Ok(extent) => extent?,
+        Err(never) => match never {},
+    };
+    assert!(extent.log_bytes <= size.bytes(), "{extent:?}");
+    Some(extent)
 }
