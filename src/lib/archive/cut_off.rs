@@ -1,11 +1,12 @@
 //! A segment that ends where its timeline was left, handed over under its full name.
 //!
 //! With `archive_mode = always` a standby whose upstream is promoted marks the last segment of the old timeline as ready
-//! however little of it was received (`WalReceiverMain`), while another server may still fill it. Stored, it would hold up
-//! that server for ever.
+//! however little of it was received (`WalReceiverMain`), while another server may still fill it. Stored under its name,
+//! it would hold up that server for ever. It is stored as the partial one that it is, as a promoted server does it
+//! (`CleanupAfterArchiveRecovery`), unless the copy with which the next timeline begins is stored.
 //!
-//! INVARIANT: what is left out is in the segment of the same number on the timeline that left its own there, which begins
-//! with a copy of it. Whatever is not known to be so is stored.
+//! INVARIANT: what it holds is in the archive before anybody is told that it is. Whatever is not known to be cut off is
+//! stored under its name.
 
 use super::histories::Histories;
 use super::source::Source;
@@ -36,14 +37,26 @@ impl CutOff {
         Ok(left.map(|(descendant, switch_lsn)| Self { segment, descendant, switch_lsn }))
     }
 
+    /// The first segment of the timeline that left its own there, which begins with a copy of it.
+    pub(super) fn copy(&self) -> WalFileName {
+        WalFileName::Segment(self.segment.with_timeline(self.descendant))
+    }
+
+    /// As what it is stored.
+    pub(super) fn partial(&self) -> WalFileName {
+        WalFileName::Partial(self.segment)
+    }
+
     /// What a person should know.
-    pub(super) fn warning(&self) -> String {
+    pub(super) fn warning(&self, is_copied: bool) -> String {
         let Self { segment, descendant, switch_lsn } = self;
+        let done = match is_copied {
+            true => format!("was not stored: all that it holds is in \"{}\"", self.copy()),
+            false => format!("is stored as \"{}\"", self.partial()),
+        };
         format!(
-            "\"{segment}\" was not stored: it ends early, where timeline {descendant} left timeline {} at {switch_lsn}; all that \
-             it holds is in \"{}\" or before it",
-            segment.timeline(),
-            segment.with_timeline(*descendant)
+            "\"{segment}\" {done}; it ends early, where timeline {descendant} left timeline {} at {switch_lsn}",
+            segment.timeline()
         )
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
-    ControlFileError, PgMajorVersion, TimelineHistory, TimelineHistoryEntry, TimelineHistoryError, WalFileNameError,
-    WalHeaderError, WalSegmentSize,
+    ControlFileError, PgMajorVersion, TimelineHistory, TimelineHistoryError, WalFileNameError, WalHeaderError,
+    WalSegmentSize,
 };
 use crate::repository::{ClusterName, RepositoryError, SelectionError};
 
@@ -144,7 +144,7 @@ pub enum ArchiveError {
     /// The archive has another timeline of that number.
     #[error(
         "\"{}\" is of another timeline {} than the one in the archive: that began {}, this one {}",
-        path.display(), ours.timeline(), beginning(archived), beginning(ours)
+        path.display(), ours.timeline(), archived.origin(), ours.origin()
     )]
     OtherTimeline {
         /// Its path.
@@ -203,12 +203,6 @@ impl Classified for ArchiveError {
             Self::Thread(error) => ErrorClass::of_io(error),
         }
     }
-}
-
-/// Where a timeline left the others: `at 0/3000000 of timeline 1`, the last first.
-fn beginning(history: &TimelineHistory) -> String {
-    let left = |entry: &TimelineHistoryEntry| format!("at {} of timeline {}", entry.switch_lsn, entry.timeline);
-    history.entries().iter().rev().map(left).collect::<Vec<_>>().join(", that ")
 }
 
 /// What is not found in the repository is something else than the file to archive.

@@ -43,6 +43,10 @@ impl Histories<'_> {
             Err(error) => Err(error.into()),
         };
         let Err(error) = stored else { return Ok(None) };
+        // Another server may have stored its own meanwhile.
+        if self.archived(timeline).is_some() {
+            return self.refuse_other(timeline).map(|()| None);
+        }
         Ok(Some(format!(
             "the archive lacks the history of timeline {timeline}, without which nobody can follow \"{name}\": {}; to archive \
              it from where it is: pgv-archive --cluster {} PATH/{}",

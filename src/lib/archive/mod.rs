@@ -1,7 +1,7 @@
 //! `pgv-archive %p %f`: stores one WAL file for PostgreSQL's archive_command.
 //!
 //! INVARIANT: success means that this content, or of a segment all log in it, is stored under this name, completely and
-//! durably; with one exception, which is told (`cut_off`). Nothing below pg_wal is ever written. What PostgreSQL demands
+//! durably; of one that was cut off at a fork, under the name of a partial one or of its copy (`cut_off`). Nothing below pg_wal is ever written. What PostgreSQL demands
 //! is in its `src/backend/postmaster/pgarch.c`.
 
 mod cut_off;
@@ -104,7 +104,7 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     refuse_clone(&path, &repository, &selected, &options.working_directory)?;
     let directory = fs::real_path(&data_directory).unwrap_or(data_directory);
     let writer = Writer::new(&repository, WriterDescription::new(&options.host, &directory, options.now));
-    let (name, bytes) = (source.name, source.bytes);
+    let (mut name, bytes) = (source.name, source.bytes);
     let archive = WalArchive::new(&repository, &selected.cluster);
     let histories = Histories {
         archive: &archive,
@@ -115,15 +115,14 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
         writer: &writer,
     };
     // First, so that no segment is there for long without it.
-    let warning = histories.store_missing(&name)?;
+    let mut warning = histories.store_missing(&name)?;
     if let Some(cut_off) = CutOff::find(&source, &histories)? {
-        return Ok(ArchiveReport {
-            name,
-            cluster: selected.cluster,
-            stored: None,
-            bytes,
-            warning: Some(cut_off.warning()),
-        });
+        let is_copied = archive.has(&cut_off.copy()).map_err(failed)?;
+        warning = Some(warning.into_iter().chain([cut_off.warning(is_copied)]).collect::<Vec<_>>().join("; "));
+        if is_copied {
+            return Ok(ArchiveReport { name, cluster: selected.cluster, stored: None, bytes, warning });
+        }
+        name = cut_off.partial();
     }
     // The server knows no more that it was archived, either.
     if source.is_emptied() && archive.load_text(&name).map_err(failed)?.is_some() {

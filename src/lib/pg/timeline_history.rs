@@ -178,6 +178,12 @@ impl TimelineHistory {
         self.entries.iter().map(|entry| entry.timeline)
     }
 
+    /// Where it left its parent, where that left its own, and so on, for people: `at 0/3000000 of timeline 1`.
+    pub fn origin(&self) -> String {
+        let left = |entry: &TimelineHistoryEntry| format!("at {} of timeline {}", entry.switch_lsn, entry.timeline);
+        self.entries.iter().rev().map(left).collect::<Vec<_>>().join(", that ")
+    }
+
     /// Where the path leaves an ancestor for good; `None` for the timeline itself and for one that is not on the path.
     ///
     /// It can be before the switch position in the file. A recovery along timeline 2 to a point before 2 forked from 1

@@ -30,19 +30,43 @@ fn a_segment_that_was_cut_off_at_a_fork_leaves_its_name_free() {
                 scene.archive("00000004.history").unwrap();
                 std::fs::remove_file(scene.path("00000004.history")).unwrap();
             }
+            // As b stores it, so that its rows are somewhere whatever becomes of the others.
+            let partial = format!("{}.partial", name(3));
             let report = scene.archive(&name(3)).unwrap();
-            assert_eq!(report.stored, None);
+            assert_eq!((report.stored, report.name.to_string()), (Some(Stored::Created), partial.clone()));
             let warning = report.warning.unwrap();
-            for part in [name(3), name(4), format!("where timeline 4 left timeline 3 at {log_end}")] {
-                assert!(warning.contains(&part), "{warning}");
+            for part in [&name(3), &partial, &format!("where timeline 4 left timeline 3 at {log_end}")] {
+                assert!(warning.contains(part), "{warning}");
             }
             assert!(!scene.test.stored(&name(3)).exists());
+            assert!(scene.archived(&partial) == cut);
+            assert_eq!(scene.archive(&name(3)).unwrap().stored, Some(Stored::Identical));
+            scene.write(&partial, &made_segment(3, &[7, 8, 9], MadeEnd::Cut, 3).0);
+            assert_eq!(scene.archive(&partial).unwrap().stored, Some(Stored::Identical));
             scene.write(&name(3), &made_segment(3, &[7, 8, 9, 10], MadeEnd::Full, 0).0);
             assert_eq!(scene.archive(&name(3)).unwrap().stored, Some(Stored::Created));
             scene.write(&name(4), &made_segment(3, &[7, 8, 9, 11], MadeEnd::Full, 0).0);
             assert_eq!(scene.archive(&name(4)).unwrap().stored, Some(Stored::Created));
         }
     }
+}
+
+#[test]
+fn a_segment_that_was_cut_off_at_a_fork_is_left_out_when_its_copy_is_stored() {
+    let scene = Scene::new();
+    let (cut, log_end) = made_segment(3, &[7, 8, 9], MadeEnd::Cut, 0);
+    scene.write("00000003.history", b"1\t0/100000\tx\n");
+    scene.write("00000004.history", &history(log_end));
+    scene.write(&name(4), &made_segment(3, &[7, 8, 9, 11], MadeEnd::Full, 0).0);
+    scene.archive(&name(4)).unwrap();
+    scene.write(&name(3), &cut);
+    let report = scene.archive(&name(3)).unwrap();
+    assert_eq!((report.stored, report.name.to_string()), (None, name(3)));
+    let warning = report.warning.unwrap();
+    for part in [name(3), name(4), format!("where timeline 4 left timeline 3 at {log_end}")] {
+        assert!(warning.contains(&part), "{warning}");
+    }
+    assert!(!scene.test.stored(&format!("{}.partial", name(3))).exists());
 }
 
 /// Nothing of the segment's log may be anywhere but in the descendant's copy.
