@@ -59,6 +59,7 @@ mod standby_commands;
 mod standby_of_copy;
 mod target_clock;
 mod target_lists;
+mod timeline_twice;
 mod verify;
 mod versions;
 mod versions_complete;

@@ -654,7 +654,8 @@ fn a_last_segment_that_is_lost_is_not_taken_for_the_end_of_the_log() {
         ends_with(&restore(&[]), 3, &[CANNOT_BE_TOLD, "global/pg_control", &names, "--archive-only"]);
         ends_with(&restore(&["--archive-only"]), 0, &[CANNOT_BE_TOLD, &names]);
         ends_with(&restore(&["--target-immediate"]), 0, &[]);
-        ends_with(&restore(&["--wal-from", &from]), 0, &[&names, "commits may be lost"]);
+        ends_with(&restore(&["--wal-from", &from]), 3, &[CANNOT_BE_TOLD, &names, "--archive-only"]);
+        ends_with(&restore(&["--wal-from", &from, "--archive-only"]), 0, &[CANNOT_BE_TOLD, &names]);
     };
     std::fs::remove_file(&path).unwrap();
     is_refused();
@@ -671,4 +672,64 @@ fn a_last_segment_that_is_lost_is_not_taken_for_the_end_of_the_log() {
     let with_copy = restore(&["--wal-from", &copy]);
     ends_with(&with_copy, 0, &["3 commits that the archive lacks"]);
     assert!(!with_copy.stderr.contains(CANNOT_BE_TOLD), "{with_copy}");
+}
+
+/// Its segments are there, and the log in them ends before what its server had written when it was shut down.
+#[test]
+fn the_log_of_a_server_that_was_shut_down_must_be_readable_to_its_end() {
+    let folder = TestFolder::new("old-wal-shut-down");
+    let builder = TestCluster::builder(PgVersion::V15, &folder).initdb("--wal-segsize=1").line("autovacuum = off");
+    let mut site = Site::of(builder, &folder);
+    let mut ledger = Ledger::create(&site.primary);
+    site.backup(&[]).success();
+    ledger.commit_many(&site.primary, 2);
+    site.primary.archive_all();
+    site.primary.configure(&["archive_command = 'false'"]);
+    site.primary.reload();
+    // Pages of the segment without a commit.
+    site.primary.query("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000))");
+    ledger.commit_many(&site.primary, 3);
+    let last = site.primary.query("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    let next = site.primary.query("SELECT pg_walfile_name(pg_current_wal_lsn() + 1048576)");
+    site.primary.stop();
+    let (data, new) = (site.primary.data.clone(), folder.join("new"));
+    let (pg_wal, from) = (data.join("pg_wal"), data.display().to_string());
+    let restore = |options: &[&str]| site.restore(&new, &[&["--dry-run"], options].concat());
+    let is_read = || {
+        ends_with(&restore(&[]), 3, &["holds 3 commits after the end of the archive"]);
+        let read = restore(&["--wal-from", &from]);
+        ends_with(&read, 0, &["3 commits that the archive lacks"]);
+        assert!(!read.stderr.contains(CANNOT_BE_TOLD), "{read}");
+    };
+    is_read();
+    // In it stands the record of the shutdown alone.
+    std::fs::rename(pg_wal.join(&next), folder.join("hidden")).unwrap();
+    is_read();
+
+    let whole = std::fs::read(pg_wal.join(&last)).unwrap();
+    let cut = |kept: usize| -> Vec<u8> {
+        whole[..kept].iter().copied().chain(std::iter::repeat_n(0, whole.len() - kept)).collect()
+    };
+    let names = format!("in segment \"{next}\", that is not there or cannot be read");
+    for kept in [8192, 40] {
+        std::fs::write(pg_wal.join(&last), cut(kept)).unwrap();
+        for is_there in [false, true] {
+            if is_there {
+                std::fs::copy(folder.join("hidden"), pg_wal.join(&next)).unwrap();
+                crate::support::TestAccount::get().take_over(&pg_wal.join(&next));
+            }
+            ends_with(&restore(&[]), 3, &[CANNOT_BE_TOLD, "--archive-only"]);
+            ends_with(&restore(&["--archive-only"]), 0, &[CANNOT_BE_TOLD]);
+            if is_there {
+                ends_with(&restore(&["--wal-from", &from]), 5, &["the log goes on in a later segment"]);
+            } else {
+                ends_with(&restore(&[]), 3, &[&names]);
+                ends_with(&restore(&["--wal-from", &from]), 3, &[CANNOT_BE_TOLD, &names, "--archive-only"]);
+                ends_with(&restore(&["--wal-from", &from, "--archive-only"]), 0, &[CANNOT_BE_TOLD, &names]);
+            }
+            let delta = site.restore(&data, &["--delta", "--target-immediate"]);
+            ends_with(&delta, 3, &[CANNOT_BE_TOLD, "which deletes it: --archive-only"]);
+        }
+        std::fs::remove_file(pg_wal.join(&next)).unwrap();
+    }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Search, SegmentStanding, WalSearchError, WalSource};
 use crate::parallel;
 use crate::pg::{
-    Lsn, PgMajorVersion, SegmentCandidates, TimelineHistory, WalEnding, WalFault, WalFormat, WalPageScan, WalProgress,
-    WalReader, WalRun, WalSegmentHeader, WalSegmentName, WalSegmentSize, WalStart,
+    Lsn, PgMajorVersion, SegmentCandidates, TimelineHistory, TimelineId, WalEnding, WalFault, WalFormat, WalPageScan,
+    WalProgress, WalReader, WalRun, WalSegmentHeader, WalSegmentName, WalSegmentSize, WalStart,
 };
 use crate::report::{Cancel, Progress, Reporter};
 
@@ -294,10 +294,32 @@ impl<'a> WalSearch<'a> {
             SegmentStanding::LastLeft if is_last => Some(self.valid_pages_behind(&segment, position)?),
             SegmentStanding::Left | SegmentStanding::LastLeft => None,
         };
-        if pages_behind == Some(0) && source.is_usual_end() {
+        if pages_behind == Some(0) && self.may_end(&segment, fault)? {
             return Ok(());
         }
         Err(WalSearchError::OldFault { segment, pages_behind, last_record, source })
+    }
+
+    /// Whether the log of a segment may end like that. Pages of a timeline that was left lie behind those of the new one
+    /// where the file was recycled; where a timeline begins, zeros follow on what was copied (`XLogFileCopy`).
+    fn may_end(&self, segment: &WalSegmentName, fault: &WalFault) -> Result<bool, WalSearchError> {
+        match fault {
+            WalFault::PageTimeline { expected, .. } => {
+                Ok(fault.is_usual_end() && self.first_timeline(segment)? == Some(*expected))
+            }
+            _ => Ok(fault.is_usual_end()),
+        }
+    }
+
+    /// That of its first page.
+    fn first_timeline(&self, segment: &WalSegmentName) -> Result<Option<TimelineId>, WalSearchError> {
+        let mut beginning = Vec::with_capacity(WalSegmentHeader::LENGTH);
+        self.source.read(segment, &mut |bytes| {
+            let wanted = WalSegmentHeader::LENGTH.saturating_sub(beginning.len());
+            beginning.extend_from_slice(bytes.get(..wanted).unwrap_or(bytes));
+            if beginning.len() < WalSegmentHeader::LENGTH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(WalSegmentHeader::decode(&beginning).ok().map(|header| header.timeline))
     }
 
     fn valid_pages_behind(&self, segment: &WalSegmentName, position: u64) -> Result<u64, WalSearchError> {

@@ -310,6 +310,28 @@ fn the_log_ends_where_the_pages_of_a_recycled_segment_begin() {
     assert!(matches!(later, Err(WalSearchError::OldFault { pages_behind: Some(0), .. })), "{later:?}");
 }
 
+/// Two servers were promoted to one number, and the path is that of the other one: its beginning is not the end of the log.
+#[test]
+fn a_segment_that_never_comes_to_its_timeline_is_not_the_end() {
+    const PAGE: u64 = 8192;
+    let mut held = Held::fixture(15);
+    let (first, bytes) = held.segments.pop_first().unwrap();
+    held.segments = BTreeMap::from([(first, bytes)]);
+    let from = held.first_record();
+    let left_at = Lsn::new(from.get() + 1).unwrap();
+    let timeline = TimelineId::new(5).unwrap();
+    held.path = TimelineHistory::decode(timeline, format!("1\t{left_at}\tx\n").as_bytes()).unwrap();
+    let (_, bytes) = held.segments.pop_first().unwrap();
+    held.segments.insert(first.with_timeline(timeline), bytes);
+    held.standing = SegmentStanding::LastLeft;
+    let error = held.search(from, 2, RUN_BYTES, All::default).err();
+    let behind = Lsn::new((left_at.get() / PAGE + 1) * PAGE).unwrap();
+    assert!(
+        matches!(&error, Some(WalSearchError::OldFault { source: WalFault::PageTimeline { page, .. }, .. }) if *page == behind),
+        "{error:?}"
+    );
+}
+
 /// A server reads ahead as many segments as hold its fill of records: here few are in each.
 #[test]
 fn trouble_behind_the_stop_counts_however_many_segments_lie_between() {

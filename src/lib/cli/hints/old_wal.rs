@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cli::program::Program;
 use crate::cli::typed::{Typed, shown};
-use crate::pg::{TimelineId, WalFileName};
+use crate::pg::{TimelineHistory, TimelineId, WalFileName};
 use crate::restore::{OldWalError, RestoreError};
 use crate::wal_search::WalSearchError;
 
@@ -50,6 +50,7 @@ pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
         OldWalError::OtherCluster { .. } | OldWalError::OtherVersion { .. } | OldWalError::OtherSegmentSize { .. } => {
             vec!["--wal-from names the pg_wal of the cluster that is restored.".to_owned()]
         }
+        OldWalError::OtherTimeline { found, .. } => other_timeline(found),
         OldWalError::InKilledRestore { moved: None, .. } => {
             vec!["The directory that was moved aside has the end .pgv-TIME; its pg_wal is meant.".to_owned()]
         }
@@ -74,6 +75,7 @@ fn of_unjudged((path, is_removed): (&Path, bool), why: &RestoreError) -> Vec<Str
         ) => {
             format!("If another place has \"{missing}\", a folder with all of them can be read: --wal-from DIR")
         }
+        (RestoreError::OldWal(OldWalError::OtherTimeline { found, .. }), _) => other_timeline(found).join(" "),
         (RestoreError::OldWal(OldWalError::NoHistory { timeline, .. }), _) => {
             format!(
                 "If another place has \"{}\", copy it into {}. When that timeline is not meant: --target-timeline N, another one.",
@@ -86,6 +88,21 @@ fn of_unjudged((path, is_removed): (&Path, bool), why: &RestoreError) -> Vec<Str
     };
     let without = if is_removed { "To restore without it, which deletes it" } else { "To restore without it" };
     vec![read, format!("{without}: --archive-only")]
+}
+
+/// What was written before the two timelines of one number can be read.
+fn other_timeline(found: &TimelineHistory) -> Vec<String> {
+    let timeline = found.timeline();
+    let own = timeline.to_hex();
+    let before = found.parents().next_back().unwrap_or(timeline);
+    vec![
+        format!(
+            "Two servers were promoted to timeline {timeline}. What this one wrote on it cannot be restored with this archive."
+        ),
+        format!(
+            "For what it wrote before, copy its pg_wal without \"{own}*\", and read that: --wal-from COPY --target-timeline {before}"
+        ),
+    ]
 }
 
 /// The timeline that they are on, when another one would be followed.

@@ -7,7 +7,8 @@ use super::super::refusal::time_text;
 use crate::error::{Classified, ErrorClass};
 use crate::fs::FileError;
 use crate::pg::{
-    Lsn, PgMajorVersion, SystemIdentifier, TimelineHistoryError, TimelineId, WalSegmentName, WalSegmentSize,
+    Lsn, PgMajorVersion, SystemIdentifier, TimelineHistory, TimelineHistoryError, TimelineId, WalSegmentName,
+    WalSegmentSize,
 };
 use crate::wal_search::Ending;
 
@@ -57,6 +58,19 @@ pub enum OldWalError {
         path: PathBuf,
         /// Its timeline.
         timeline: TimelineId,
+    },
+    /// The archive has another timeline of that number.
+    #[error(
+        "\"{}\" is of another timeline {} than the one in the archive: that began {}, this one {}",
+        path.display(), found.timeline(), archived.origin(), found.origin()
+    )]
+    OtherTimeline {
+        /// The history there.
+        path: PathBuf,
+        /// What it says.
+        found: Box<TimelineHistory>,
+        /// The archived one.
+        archived: Box<TimelineHistory>,
     },
     /// Its WAL grows, and is archived by its server.
     #[error("a server runs in \"{}\" (process {pid}): its WAL still grows", path.display())]
@@ -253,6 +267,7 @@ impl Classified for OldWalError {
             | Self::Unreached { .. }
             | Self::EndsEarly { .. }
             | Self::NoHistory { .. }
+            | Self::OtherTimeline { .. }
             | Self::ServerRuns { .. }
             | Self::OtherCluster { .. }
             | Self::OtherVersion { .. }

@@ -36,6 +36,8 @@ pub(in super::super) struct OldWal {
     /// Why the first of the files that are of other WAL does not count.
     pub(super) foreign: Option<OldWalError>,
     pub(super) histories: BTreeMap<TimelineId, OldHistory>,
+    /// Of these numbers the archive has other timelines.
+    others: BTreeSet<TimelineId>,
     /// The last segment of each timeline, here or in the archive.
     last: BTreeMap<TimelineId, WalSegmentName>,
 }
@@ -94,6 +96,7 @@ impl OldWal {
             unused: BTreeMap::new(),
             foreign: None,
             histories: BTreeMap::new(),
+            others: BTreeSet::new(),
             last: archived.ranges.keys().filter_map(|one| Some((*one, archived.last_segment(*one)?))).collect(),
         };
         let mut any_segment = false;
@@ -110,9 +113,9 @@ impl OldWal {
                     }
                 }
                 Some(Ok(WalFileName::TimelineHistory(timeline))) => {
-                    let is_known = archived.histories.contains_key(&timeline)
-                        || archived.unreadable_histories.contains_key(&timeline);
-                    if !is_known {
+                    if let Some(known) = archived.histories.get(&timeline) {
+                        old.compare_history(known, &entry.name);
+                    } else if !archived.unreadable_histories.contains_key(&timeline) {
                         old.take_history(timeline, &entry.name)?;
                     }
                 }
@@ -177,11 +180,29 @@ impl OldWal {
         archived: &ArchiveFacts,
     ) -> bool {
         // Their names come before those of segments.
+        if self.others.contains(&name.timeline()) {
+            return true;
+        }
         let own = self.histories.get(&name.timeline()).map(|old| &old.history);
         let history = own.or_else(|| archived.histories.get(&name.timeline()));
         history.zip(self.start_of(name)).is_some_and(|(history, start)| {
             header.timeline != name.timeline() && !history.contains(header.timeline, start)
         })
+    }
+
+    /// Two servers that were promoted apart from each other may have given one number to two timelines: the segments there
+    /// go on from another place than those of the archive. A history that cannot be read says nothing.
+    fn compare_history(&mut self, archived: &TimelineHistory, file: &OsString) {
+        let path = self.folder.join(file);
+        let Ok(text) = fs::read_at_most(&path, HISTORY_BYTES_MAX) else { return };
+        match TimelineHistory::decode(archived.timeline(), &text) {
+            Ok(found) if found.entries() != archived.entries() => {
+                self.others.insert(found.timeline());
+                let (found, archived) = (Box::new(found), Box::new(archived.clone()));
+                self.foreign.get_or_insert(OldWalError::OtherTimeline { path, found, archived });
+            }
+            _ => {}
+        }
     }
 
     fn take_history(&mut self, timeline: TimelineId, file: &OsString) -> Result<(), OldWalError> {

@@ -155,6 +155,28 @@ fn a_segment_that_was_recycled_across_a_fork_does_not_count() {
     assert_eq!(opened(without.path(), &facts).unwrap().segments.len(), 3);
 }
 
+/// Two servers were promoted to one number: along the archived history, the segments of the other one lead nowhere.
+#[test]
+fn segments_of_another_timeline_of_that_number_do_not_count() {
+    let mut of_two = own(6);
+    of_two[4] = 2;
+    let archived = TimelineHistory::decode(tli(2), b"1\t0/5000100\tx\n").unwrap();
+    let mut facts = archive(&[(1, 4)]);
+    facts.histories.insert(tli(2), archived);
+    for (text, is_other) in
+        [(&b"1\t0/5000200\tx\n"[..], true), (b"# a copy\n1\t0/5000100\tin other words\n", false), (b"", false)]
+    {
+        let files: [(&str, &[u8]); 3] =
+            [(FIVE, &own(5)), ("00000002.history", text), ("000000020000000000000006", &of_two)];
+        let temp = data(&files);
+        let opened = opened(temp.path(), &facts);
+        assert_eq!(matches!(opened, Err(OldWalError::OtherTimeline { .. })), is_other, "{opened:?}");
+        let looked = OldWal::look(temp.path(), &identity(), &facts).unwrap();
+        let expected: &[WalSegmentName] = if is_other { &[name(1, 5)] } else { &[name(1, 5), name(2, 6)] };
+        assert_eq!(looked.segments.keys().copied().collect::<Vec<_>>(), expected);
+    }
+}
+
 #[test]
 fn what_does_not_belong_is_refused() {
     let facts = archive(&[(1, 4)]);

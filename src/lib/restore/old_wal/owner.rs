@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::fs::{self, FileError};
-use crate::pg::{ControlFile, DatabaseState, WalSegmentName};
+use crate::pg::{ControlFile, DatabaseState, Lsn, WalSegmentName, WalSegmentSize};
 use crate::repository::{ArchiveFacts, ClusterIdentity};
 
 /// With one of these and a `backup_label`, no server has been started yet in what was restored.
@@ -55,9 +55,22 @@ pub(super) fn is_all_archived(control: &ControlFile, known: &ArchiveFacts) -> bo
     let (timeline, lsn, size) = (control.checkpoint.timeline, control.checkpoint.lsn, known.segment_size);
     let last = WalSegmentName::containing(timeline, lsn, size);
     let Some(start) = last.start_lsn(size) else { return false };
-    let is_first_record = lsn.distance_from(start) == Some(FIRST_RECORD_OFFSET);
+    let is_first_record = is_first_record(lsn, start);
     let reaches = || known.history(timeline).and_then(|path| known.end_along(&path)).is_some_and(|end| end >= start);
     control.state == DatabaseState::ShutDown && (known.contains(&last) || (is_first_record && reaches()))
+}
+
+/// Whether a server was shut down, and all that it wrote lies before `end`, up to where the log was read, but for the
+/// record of its shutdown when that stands alone.
+pub(super) fn is_all_read(control: &ControlFile, end: Lsn, size: WalSegmentSize) -> bool {
+    let (timeline, lsn) = (control.checkpoint.timeline, control.checkpoint.lsn);
+    let start = WalSegmentName::containing(timeline, lsn, size).start_lsn(size);
+    let is_alone = start.is_some_and(|start| is_first_record(lsn, start) && start <= end);
+    control.state == DatabaseState::ShutDown && (is_alone || lsn < end)
+}
+
+fn is_first_record(lsn: Lsn, start: Lsn) -> bool {
+    lsn.distance_from(start) == Some(FIRST_RECORD_OFFSET)
 }
 
 /// Where the first record of a segment begins that goes on from no other one: behind the long page header.
@@ -67,7 +80,7 @@ const FIRST_RECORD_OFFSET: u64 = 40;
 mod tests {
     use super::super::super::testing::{self, archive, time};
     use super::*;
-    use crate::pg::{Lsn, PgMajorVersion, SystemIdentifier, TimelineId};
+    use crate::pg::{PgMajorVersion, SystemIdentifier, TimelineId};
     use crate::repository::ClusterName;
 
     fn identity() -> ClusterIdentity {

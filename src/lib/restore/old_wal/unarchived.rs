@@ -168,7 +168,7 @@ impl Unarchived<'_> {
         if let Some(data) = data
             && let Some(early) = self.ends_early(data, (named, end), false)?
         {
-            return Ok(Some(format!("{early}: commits may be lost with it")));
+            return refused_or_told((named.folder.clone(), false), early.into(), self.archive_only);
         }
         match self.without_history(named, facts, false).filter(|_| self.is_latest) {
             Some(why) => refused_or_told((named.folder.clone(), false), why.into(), self.archive_only),

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::decision::Decision;
 use super::super::error::RestoreError;
 use super::beside::paths_beside;
-use super::owner::{Owner, is_all_archived};
+use super::owner::{Owner, is_all_archived, is_all_read};
 use super::unarchived::Unarchived;
 use super::{OldWal, OldWalError};
 use crate::pg::{ControlFile, Lsn, TimelineId, WalSegmentName};
@@ -59,10 +59,17 @@ impl Unarchived<'_> {
     ) -> Result<Option<OldWalError>, OldWalError> {
         let Decision { choice, facts, selected, .. } = self.decision;
         let Owner::Server(Some(control)) = Owner::of(place, &selected.identity)? else { return Ok(None) };
-        let facts = old.added_to(facts);
-        if is_all_archived(&control, &facts) {
+        let with_old = old.added_to(facts);
+        // Of what the archive has, every byte was checked as it came; of the files of a folder, what was read.
+        let is_followed = choice.path.contains(control.checkpoint.timeline, control.checkpoint.lsn);
+        let was_read = match is_followed {
+            true => is_all_read(&control, end, facts.segment_size) || is_all_archived(&control, &self.archived()),
+            false => is_all_archived(&control, &with_old),
+        };
+        if was_read {
             return Ok(None);
         }
+        let facts = with_old;
         let is_lost = |(timeline, lsn): &(TimelineId, Lsn)| {
             let own = WalSegmentName::containing(*timeline, *lsn, facts.segment_size);
             let is_followed = choice.path.contains(*timeline, *lsn);
@@ -86,6 +93,15 @@ impl Unarchived<'_> {
             segment: WalSegmentName::containing(timeline, lsn, facts.segment_size),
             lsn,
         }))
+    }
+
+    /// What the archive has, without the folder that was named.
+    fn archived(&self) -> ArchiveFacts {
+        let Decision { facts, old: named, .. } = self.decision;
+        match named {
+            Some(named) => facts.without(&named.segments.keys().copied().collect()),
+            None => facts.clone(),
+        }
     }
 
     /// The first segment that lies behind one that is missing, or of whose timeline nothing is known.
