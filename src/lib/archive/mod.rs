@@ -26,7 +26,7 @@ use crate::repository::{
     Writer, WriterDescription,
 };
 
-use cut_off::CutOff;
+use cut_off::{CutOff, CutOffFate};
 pub use error::ArchiveError;
 use histories::Histories;
 use source::{Source, SourceContent};
@@ -117,9 +117,9 @@ pub fn run(options: ArchiveOptions) -> Result<ArchiveReport, ArchiveError> {
     // First, so that no segment is there for long without it.
     let mut warning = histories.store_missing(&name)?;
     if let Some(cut_off) = CutOff::find(&source, &histories)? {
-        let is_copied = archive.has(&cut_off.copy()).map_err(failed)?;
-        warning = Some(warning.into_iter().chain([cut_off.warning(is_copied)]).collect::<Vec<_>>().join("; "));
-        if is_copied {
+        let fate = cut_off.fate(&archive).map_err(failed)?;
+        warning = Some(warning.into_iter().chain([cut_off.warning(fate)]).collect::<Vec<_>>().join("; "));
+        if fate != CutOffFate::Partial {
             return Ok(ArchiveReport { name, cluster: selected.cluster, stored: None, bytes, warning });
         }
         name = cut_off.partial();

@@ -69,6 +69,20 @@ fn a_segment_that_was_cut_off_at_a_fork_is_left_out_when_its_copy_is_stored() {
     assert!(!scene.test.stored(&format!("{}.partial", name(3))).exists());
 }
 
+/// Only a part of one record came: stored, it would stand in the way of another one's, which has other bytes behind it.
+#[test]
+fn a_segment_in_which_no_record_ends_is_left_out() {
+    let scene = Scene::new();
+    let (mut cut, log_end) = made_segment(3, &[7, 8, 9], MadeEnd::Cut, 0);
+    cut[60..].fill(0);
+    scene.write("00000003.history", b"1\t0/100000\tx\n");
+    scene.write("00000004.history", &history(log_end));
+    scene.write(&name(3), &cut);
+    let report = scene.archive(&name(3)).unwrap();
+    assert_eq!(report.stored, None);
+    assert!(report.warning.unwrap().contains("no record of the log ends in it"));
+}
+
 /// Nothing of the segment's log may be anywhere but in the descendant's copy.
 #[test]
 fn a_segment_that_may_hold_more_than_its_descendant_is_stored() {
