@@ -10,7 +10,7 @@ use super::OldWalError;
 use super::unarchived::Unarchived;
 use crate::error::{Classified as _, ErrorClass, chain};
 use crate::pg::{Lsn, WalFileName, WalSegmentName};
-use crate::repository::WalArchive;
+use crate::repository::{ArchiveFacts, WalArchive};
 use crate::wal_search::{
     ArchivedSegments, CommitCount, SegmentSink, SegmentStanding, WalSearch, WalSearchError, WalSource,
 };
@@ -55,22 +55,13 @@ impl Unarchived<'_> {
             Err(error) if error.class() == ErrorClass::Interrupted => return Err(error),
             Err(source) => OldWalError::PartialUnjudged { partial, source: Box::new(source) },
         };
-        match (self.archive_only, self.is_copied(partial)) {
+        match (self.archive_only, is_copied(partial, &self.decision.facts)) {
             (true, _) => Ok(Some(format!("{}; it is left out, as --archive-only says", chain(&refusal)))),
             (false, true) => {
                 Ok(Some(format!("{}; a later timeline, which is not meant, has it, too", chain(&refusal))))
             }
             (false, false) => Err(refusal.into()),
         }
-    }
-
-    /// Whether a later timeline has the segment that begins with a copy of it: then it was left out by who named another.
-    fn is_copied(&self, partial: WalSegmentName) -> bool {
-        let facts = &self.decision.facts;
-        let Some(number) = partial.number(facts.segment_size) else { return false };
-        facts.ranges.keys().filter(|timeline| **timeline > partial.timeline()).any(|timeline| {
-            WalSegmentName::from_number(*timeline, number, facts.segment_size).is_some_and(|name| facts.contains(&name))
-        })
     }
 
     /// Where the WAL ends that is there, and what was named with it.
@@ -107,5 +98,50 @@ impl Unarchived<'_> {
         let search = WalSearch::new(&source, &choice.path, (from, to), size, self.threads)?;
         let read = search.run(|| CommitCount::new(end, None), self.reporter, self.cancel)?;
         Ok(read.search)
+    }
+}
+
+/// Whether a timeline that left this one inside that segment has it, beginning with a copy: then the commits were left
+/// out by who named another timeline.
+fn is_copied(partial: WalSegmentName, facts: &ArchiveFacts) -> bool {
+    let size = facts.segment_size;
+    let (Some(number), Some(start), Some(end)) = (partial.number(size), partial.start_lsn(size), partial.end_lsn(size))
+    else {
+        return false;
+    };
+    facts.ranges.keys().filter(|timeline| **timeline > partial.timeline()).any(|timeline| {
+        let left_at = facts.history(*timeline).and_then(|path| path.end_of(partial.timeline()));
+        left_at.is_some_and(|left_at| start < left_at && left_at <= end)
+            && WalSegmentName::from_number(*timeline, number, size).is_some_and(|name| facts.contains(&name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{archive, size, tli};
+    use super::*;
+
+    /// Timeline 1 was promoted to 3 in segment 5, of which the archive may have nothing of timeline 3 yet.
+    #[test]
+    fn only_the_timeline_that_came_from_it_in_that_segment_has_a_copy() {
+        let partial = WalSegmentName::from_number(tli(1), 5, size()).unwrap();
+        let on_one = (1, 1, 4, "2026-11-20T10:00:00Z");
+        let on = |timeline, first| (timeline, first, 9, "2026-11-20T12:00:00Z");
+        let inside = (3, "1\t0/5800000\tx\n");
+        // Each as the timelines with where they left timeline 1, and whether one has a copy.
+        let rows: &[(&str, &[_], &[_], bool)] = &[
+            ("promoted inside", &[on_one, on(3, 5)], &[inside], true),
+            ("not archived yet", &[on_one, on(3, 6)], &[inside], false),
+            ("left long before", &[on_one, on(2, 3)], &[(2, "1\t0/3800000\tx\n"), inside], false),
+            ("left at its beginning", &[on_one, on(2, 5)], &[(2, "1\t0/5000000\tx\n")], false),
+            ("left at its end", &[on_one, on(2, 5)], &[(2, "1\t0/6000000\tx\n")], true),
+            ("left behind it", &[on_one, on(2, 5)], &[(2, "1\t0/6000001\tx\n")], false),
+            ("promoted twice inside", &[on_one, on(4, 5)], &[(4, "1\t0/5800000\tx\n3\t0/5900000\tx\n")], true),
+            ("from another one", &[on_one, on(4, 5)], &[(4, "1\t0/3800000\tx\n2\t0/5900000\tx\n")], false),
+            ("without history", &[on_one, on(3, 5)], &[], false),
+        ];
+        for (what, ranges, histories, expected) in rows {
+            assert_eq!(is_copied(partial, &archive(ranges, histories)), *expected, "{what}");
+        }
     }
 }
