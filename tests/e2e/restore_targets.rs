@@ -320,7 +320,7 @@ fn a_second_attempt() {
     let first_time = scene.commit(1);
     scene.commit(2);
     let second_time = scene.commit(2);
-    scene.commit(2);
+    let last_of_one = scene.commit(2);
     let segment = scene.site.primary.archive_all();
     scene.site.primary.stop();
 
@@ -365,6 +365,11 @@ fn a_second_attempt() {
     let rows = scene.ledger.through(&proven);
     scene.recovers("time", &["--target-time", &proven.committed_at.text], Settled::Paused, &rows).kill();
     scene.recovers("latest", &[], Settled::Open, &rows_of_two).kill();
+    // They end in the segment of the fork.
+    let left = scene.ledger.through(&last_of_one).len() - scene.ledger.through(&first_time).len();
+    let dry = scene.site.restore(&scene.folder.join("dry"), &["--dry-run"]).success();
+    dry.expect_stderr("timeline 1 went on up to")
+        .expect_stderr(&format!(", with {left} commits, after it was left at"));
     a_name_used_twice(&scene, &at_first_again, &at_again);
 }
 

@@ -314,7 +314,7 @@ fn a_target_that_may_lie_on_two_branches_is_refused() {
     ]);
     let latest = second_attempt().choose("latest").unwrap();
     let [left] = latest.left_behind.as_slice() else { panic!("{latest:?}") };
-    assert!(left.warning(None).starts_with("timeline 1 went on up to 0/8000000 after it was left at 0/5800000"));
+    assert!(left.unread_warning().unwrap().starts_with("timeline 1 went on up to 0/8000000 after it was left"));
     assert!(left.warning(Some(2)).starts_with("timeline 1 went on up to 0/8000000, with 2 commits, after"));
 
     // A backup that ended before the fork proves that what was before its end was before the fork.
@@ -337,6 +337,15 @@ fn a_branch_that_went_on_within_the_segment_of_the_fork_counts() {
         ("13:00:00", "backup 1 on 1 2"),
         ("latest", "backup 1 on 1 2"),
     ]);
+    let latest = scene.choose("latest").unwrap();
+    let [left] = latest.left_behind.as_slice() else { panic!("{latest:?}") };
+    // A record that was never complete fills the segment as well: only reading tells.
+    assert_eq!(left.unread_warning(), None);
+    assert!(
+        left.warning(None).starts_with("timeline 1 may have gone on up to 0/6000000 after it was left at 0/5800000")
+    );
+    let words = "timeline 1 went on up to 0/6000000, with 1 commit, after it was left at 0/5800000";
+    assert!(left.warning(Some(1)).starts_with(words));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::choose::{self, Request, is_on};
 use super::decision::{PointQuery, gather};
 use super::error::RestoreError;
+use super::left_behind::LeftBehind;
 use super::old_wal::CombinedSegments;
 use super::refusal::describe_hole;
 use crate::error::{Classified as _, ErrorClass};
@@ -66,7 +67,7 @@ pub fn list<S: Search>(
     let archive = WalArchive::new(query.repository, &gathered.selected.cluster);
     let source = CombinedSegments::new(query.repository, archive, gathered.old.as_ref());
     let mut warnings = gathered.warnings;
-    warnings.extend(way.left_behind.iter().map(|one| one.warning(None)));
+    warnings.extend(way.left_behind.iter().filter_map(LeftBehind::unread_warning));
     let stretches = Stretches {
         source: &source,
         path: &way.path,

@@ -78,18 +78,14 @@ fn latest<'a>(fits: &[Fit<'a>], candidates: &[&BackupRecord]) -> Vec<Fit<'a>> {
     kept.copied().collect()
 }
 
-/// A timeline that went on after those that are kept had left it.
+/// A timeline that went on after those that are kept had left it, or may have: its whole segment of the fork is archived.
 fn left_behind_by(path: &TimelineHistory, kept: &[Fit<'_>], archive: &ArchiveFacts) -> Option<LeftBehind> {
     let timeline = path.timeline();
     let left_at = kept.iter().filter_map(|fit| fit.path.end_of(timeline)).max()?;
     let end = archive.end_of(timeline)?;
-    // The segment in which it was left may have been filled by a record that was never complete.
     let own_last = archive.last_segment(timeline)?;
-    (own_last > WalSegmentName::containing(timeline, left_at, archive.segment_size)).then(|| LeftBehind {
-        path: path.clone(),
-        left_at,
-        end,
-    })
+    let left_in = WalSegmentName::containing(timeline, left_at, archive.segment_size);
+    (own_last >= left_in).then(|| LeftBehind { path: path.clone(), left_at, end, is_sure: own_last > left_in })
 }
 
 /// Whether everything that the archive has of `part` also lies on `whole`, a path through it.
