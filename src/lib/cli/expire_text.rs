@@ -161,7 +161,7 @@ fn reason_text(reason: &KeepReason) -> String {
 fn unfinished(text: &mut String, backup: &PlannedUnfinished) {
     let fate = if backup.goes { "GOES" } else { "stays" };
     let state = match (backup.record_missing, backup.given_up) {
-        (true, _) => "is whole but for its record, which is missing",
+        (true, _) => "lost its record",
         (false, true) => "was given up",
         (false, false) => "is not finished",
     };

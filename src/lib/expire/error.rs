@@ -33,6 +33,18 @@ pub enum ExpireError {
         /// Which one.
         backup: BackupId,
     },
+    /// A backup that was listed, and has no record.
+    #[error("the record of backup {backup} of cluster \"{cluster}\" is missing, so nothing is deleted")]
+    LostRecord {
+        /// Which one.
+        backup: BackupId,
+        /// Whether a listed backup names it; otherwise all of it but its record is there.
+        is_named: bool,
+        /// Whose it is.
+        cluster: ClusterName,
+        /// In which of its trees.
+        system_identifier: SystemIdentifier,
+    },
     /// Packs, and nothing that says whose they are.
     #[error(
         "there are {packs} packs of cluster \"{cluster}\" and not one backup in \"{cluster}/{system_identifier}/backups\", \
@@ -145,6 +157,7 @@ impl Classified for ExpireError {
             Self::UnknownBackup { .. } => ErrorClass::NotFound,
             Self::NoIdentity { .. }
             | Self::Unexplained { .. }
+            | Self::LostRecord { .. }
             | Self::NoFolders { .. }
             | Self::UnknownTimeline { .. } => ErrorClass::Corrupt,
             Self::Interrupted => ErrorClass::Interrupted,

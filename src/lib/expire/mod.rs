@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | read one tree, every record of it | `facts` |
 //! | which backups stay, by which rule | `rules` |
+//! | what becomes of those without a record | `unfinished` |
 //! | which WAL nobody needs | `wal` |
 //! | what can no longer be reached | `reach` |
 //! | all of that as one value | `plan` |
@@ -21,6 +22,7 @@ mod plan;
 mod reach;
 mod report;
 mod rules;
+mod unfinished;
 mod wal;
 
 #[cfg(test)]
@@ -39,10 +41,11 @@ use crate::repository::{ClusterName, Repository, Writer, WriterDescription};
 
 pub use error::ExpireError;
 pub use pin::{PinOptions, Pinned, Unpinned, pin, unpin};
-pub use plan::{Fate, PacksKept, PlannedBackup, PlannedUnfinished, PlannedWal, TreePlan, WalKept};
+pub use plan::{Fate, PacksKept, PlannedBackup, PlannedWal, TreePlan, WalKept};
 pub use reach::LostTargets;
 pub use report::{ExpireReport, ExpiredRepository, HeldBackup, HeldBecause, SCHEMA_VERSION, TreeDone};
 pub use rules::{KeepReason, Rules};
+pub use unfinished::PlannedUnfinished;
 
 /// What stands for a data directory in the id of who writes for none.
 const NO_DIRECTORY: &str = "unknown";

@@ -11,9 +11,10 @@ use super::facts::{ListedBackup, TreeFacts};
 use super::reach::{self, LostTargets};
 use super::report::TreeDone;
 use super::rules::{self, KeepReason, Rules};
+use super::unfinished::{self, LostRecord, PlannedUnfinished};
 use super::wal;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalFileName, WalSegmentName};
-use crate::repository::{BackupId, BackupRecord, ClusterName, ClusterRef, Recordless, SILENT_AFTER};
+use crate::repository::{BackupId, BackupRecord, ClusterName, ClusterRef};
 
 /// LIMIT: things that a backup lacks and that are named.
 const LACKS_MAX: usize = 100;
@@ -58,25 +59,6 @@ pub struct PlannedBackup {
     /// What becomes of it.
     #[serde(flatten)]
     pub fate: Fate,
-}
-
-/// A backup that was begun and has no record.
-#[derive(Debug, Clone, Serialize)]
-pub struct PlannedUnfinished {
-    /// Its id.
-    pub id: BackupId,
-    /// The host that took it.
-    pub host: String,
-    /// When it began, by that host's clock.
-    pub began: Timestamp,
-    /// When the last of its objects was stored, by the store's clock.
-    pub last_stored: Timestamp,
-    /// Whether it will never be finished: its writer has said so, or an earlier run took it for dead.
-    pub given_up: bool,
-    /// Whether it had a record that is missing: damage, and no left-over.
-    pub record_missing: bool,
-    /// Whether it goes: it was given up, or is silent for long, and nobody refers to it.
-    pub goes: bool,
 }
 
 /// WAL that goes, of one timeline, without a hole.
@@ -142,26 +124,32 @@ pub struct PacksKept {
 pub(super) struct Doubts {
     /// So many packs are there, and not one folder of a backup.
     pub(super) packs_without_folders: Option<u64>,
+    /// A backup whose record is missing.
+    pub(super) lost_record: Option<LostRecord>,
     /// There is WAL of this timeline, and its history cannot be read: why not, when it is there.
     pub(super) unknown_timeline: Option<(TimelineId, Option<String>)>,
 }
 
 impl Doubts {
-    fn of(facts: &TreeFacts) -> Self {
+    fn of(facts: &TreeFacts, unfinished: &[PlannedUnfinished]) -> Self {
         let is_unknown = |timeline: &&TimelineId| facts.archive.history(**timeline).is_none();
         let unknown = facts.archive.ranges.keys().find(is_unknown).copied();
         let problem = |timeline| facts.archive.unreadable_histories.get(&timeline).cloned();
         let packs = facts.packs.values().map(|ordinals| ordinals.len() as u64).sum();
         Self {
             packs_without_folders: (facts.strays.has_no_folders && packs > 0).then_some(packs),
+            lost_record: LostRecord::first(facts, unfinished),
             unknown_timeline: unknown.map(|timeline| (timeline, problem(timeline))),
         }
     }
 
     fn refusal(&self, tree: &ClusterRef) -> Option<ExpireError> {
-        let cluster = tree.name.clone();
+        let (cluster, system_identifier) = (tree.name.clone(), tree.system_identifier);
         if let Some(packs) = self.packs_without_folders {
-            return Some(ExpireError::NoFolders { packs, cluster, system_identifier: tree.system_identifier });
+            return Some(ExpireError::NoFolders { packs, cluster, system_identifier });
+        }
+        if let Some(LostRecord { backup, is_named }) = self.lost_record {
+            return Some(ExpireError::LostRecord { backup, is_named, cluster, system_identifier });
         }
         let (timeline, problem) = self.unknown_timeline.clone()?;
         Some(ExpireError::UnknownTimeline {
@@ -254,7 +242,7 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
         }
         backups.push(planned(backup, fate));
     }
-    let unfinished = unfinished(facts, now);
+    let unfinished = unfinished::planned(facts, now);
     going.unfinished = unfinished.iter().filter(|backup| backup.goes).map(|backup| backup.id).collect();
     let gone: BTreeSet<BackupId> = going.backups.iter().copied().collect();
     let stays = |id: &BackupId| !gone.contains(id);
@@ -263,6 +251,7 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
     going.packs = going_packs;
     let staying = || facts.listed.iter().filter(|backup| stays(&backup.record.id));
     let records: Vec<&BackupRecord> = staying().map(|backup| &backup.record).collect();
+    let doubts = Doubts::of(facts, &unfinished);
     let wal_kept = wal_kept(&unfinished, staying().any(|backup| rules::is_good(facts, backup)));
     // Those that a listed backup needs are what an expired one leaves.
     let moved = staying_strays.first().map(|(id, _)| *id);
@@ -292,7 +281,7 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
         freed_bytes: 0,
         done: None,
         going,
-        doubts: Doubts::of(facts),
+        doubts,
     })
 }
 
@@ -326,32 +315,6 @@ fn fate_of_unkept(doubted: Option<Timestamp>, grace: Duration, now: Timestamp) -
         _ if grace.is_zero() => Fate::Goes,
         Some(until) if until <= now => Fate::Goes,
         until => Fate::Waits { until },
-    }
-}
-
-fn unfinished(facts: &TreeFacts, now: Timestamp) -> Vec<PlannedUnfinished> {
-    let planned = |backup: &super::facts::UnfinishedFacts| {
-        let silent = Duration::try_from(now.duration_since(backup.last_stored)).unwrap_or_default();
-        let is_parent = facts.unfinished.iter().any(|other| other.parents.contains(&backup.id));
-        PlannedUnfinished {
-            id: backup.id,
-            host: backup.host.clone(),
-            began: backup.began,
-            last_stored: backup.last_stored,
-            given_up: backup.is_given_up,
-            record_missing: recordless(backup).had_record(facts.listed.iter().map(|listed| &listed.record), now),
-            goes: (backup.is_given_up || silent >= SILENT_AFTER) && !backup.is_pinned && !is_parent,
-        }
-    };
-    facts.unfinished.iter().map(planned).collect()
-}
-
-fn recordless(backup: &super::facts::UnfinishedFacts) -> Recordless {
-    Recordless {
-        id: backup.id,
-        has_all_else: backup.has_all_else,
-        is_given_up: backup.is_given_up,
-        last_stored: Some(backup.last_stored),
     }
 }
 

@@ -3,6 +3,7 @@
 mod doing;
 mod done;
 mod history;
+mod lost;
 mod model;
 mod oracle;
 mod plans;

@@ -46,7 +46,7 @@ impl Recordless {
     }
 
     /// Whether a record of another backup names it, which only one that was listed is.
-    fn is_named<'a>(&self, records: impl IntoIterator<Item = &'a BackupRecord>) -> bool {
+    pub(crate) fn is_named<'a>(&self, records: impl IntoIterator<Item = &'a BackupRecord>) -> bool {
         records.into_iter().any(|record| {
             let previous = record.previous.as_ref().map(|previous| previous.id);
             previous == Some(self.id) || record.parents.contains(&self.id)
