@@ -48,7 +48,7 @@ pub(super) fn tree(
     for (id, error) in begin_problems.into_iter().filter(|(id, _)| !is_deleted(*id)) {
         unreadable.push(Unreadable::Backup { id, cause: Arc::new(error) });
     }
-    let lost = repository.lost_records(cluster, &records.iter().collect::<Vec<_>>(), SystemClock.now())?;
+    let lost = repository.missing_records(cluster, &records.iter().collect::<Vec<_>>(), SystemClock.now())?.lost;
     unreadable.extend(lost.into_iter().map(|(id, error)| Unreadable::Backup { id, cause: Arc::new(error) }));
     unreadable.extend(records.iter().filter_map(|record| not_whole(record.id, lacks.get(&record.id)?)));
     let spans: Vec<BackupSpan> = records.iter().map(BackupSpan::of).collect();

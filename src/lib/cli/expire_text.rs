@@ -159,11 +159,16 @@ fn reason_text(reason: &KeepReason) -> String {
 }
 
 fn unfinished(text: &mut String, backup: &PlannedUnfinished) {
-    let fate = if backup.goes { "GOES" } else { "stays" };
-    let state = match (backup.record_missing, backup.given_up) {
-        (true, _) => "lost its record",
-        (false, true) => "was given up",
-        (false, false) => "is not finished",
+    let fate = match (backup.goes, backup.stays_until) {
+        (true, _) => "GOES".to_owned(),
+        (false, Some(until)) => format!("stays until {}, so that its record can be put back", utc_second_text(until)),
+        (false, None) => "stays".to_owned(),
+    };
+    let state = match (backup.record_missing, backup.record_unclear, backup.given_up) {
+        (true, _, _) => "lost its record",
+        (false, true, _) => "is whole but for its record (it was killed at its last step, or its record was lost)",
+        (false, false, true) => "was given up",
+        (false, false, false) => "is not finished",
     };
     let _ = writeln!(
         text,
@@ -188,6 +193,9 @@ fn wal(text: &mut String, tree: &TreePlan) {
     match &tree.wal_kept {
         Some(WalKept::Running { backup }) => {
             let _ = writeln!(text, "  WAL stays: backup {backup} is running, or died less than a day ago");
+        }
+        Some(WalKept::Recordless { backup }) => {
+            let _ = writeln!(text, "  WAL stays: backup {backup} is whole but for its record, and restores with that");
         }
         Some(WalKept::Locked) => text.push_str("  WAL stays: a backup is running\n"),
         Some(WalKept::NoBackup) => text.push_str("  WAL stays: without a good backup nothing says what is old\n"),

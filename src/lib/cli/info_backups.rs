@@ -133,10 +133,11 @@ fn describe_others(text: &mut String, tree: &InfoTree) {
         let _ = writeln!(text, "  {}: its record cannot be read, see below", unreadable.id);
     }
     for unfinished in tree.unfinished_backups.iter().take(OTHERS_MAX) {
-        let state = match (unfinished.record_missing, unfinished.given_up) {
-            (true, _) => "its record is missing, see below",
-            (false, true) => "given up",
-            (false, false) => "not finished",
+        let state = match (unfinished.record_missing, unfinished.record_unclear, unfinished.given_up) {
+            (true, _, _) => "its record is missing, see below",
+            (false, true, _) => "whole but for its record: it was killed at its last step, or its record was lost",
+            (false, false, true) => "given up",
+            (false, false, false) => "not finished",
         };
         let _ = write!(text, "  {}: {state}", unfinished.id);
         if let (Some(host), Some(began)) = (&unfinished.host, unfinished.began) {
@@ -144,6 +145,8 @@ fn describe_others(text: &mut String, tree: &InfoTree) {
         }
         if unfinished.given_up {
             text.push_str("; \"pgv expire --apply\" takes it away");
+        } else if unfinished.record_unclear {
+            text.push_str("; with the record back it restores, and \"pgv expire\" holds it for 7 days");
         }
         text.push('\n');
     }

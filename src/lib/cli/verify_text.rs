@@ -110,6 +110,10 @@ fn left_overs(text: &mut String, report: &VerifyReport) {
     for (kind, what) in [
         (VerifyLeftOverKind::Stray, "not a file of pgv"),
         (VerifyLeftOverKind::UnfinishedBackup, "not finished: running, or given up"),
+        (
+            VerifyLeftOverKind::RecordlessBackup,
+            "whole but for its record: killed at its last step, or its record was lost",
+        ),
         (VerifyLeftOverKind::UnneededPack, "a pack that no backup needs"),
         (VerifyLeftOverKind::Staged, "being written, or left behind by a writer"),
     ] {

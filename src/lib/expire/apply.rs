@@ -14,6 +14,7 @@ use super::error::ExpireError;
 use super::facts::{self, TreeFacts};
 use super::plan::{Going, TreePlan, WalKept};
 use super::report::{HeldBackup, HeldBecause, TreeDone};
+use super::unfinished::{self, PlannedUnfinished};
 use super::wal;
 use crate::error::{Classified as _, ErrorClass};
 use crate::fs::{Lock, LockKind};
@@ -228,9 +229,13 @@ impl Executor<'_> {
     /// What no listed backup needs now; nothing while one is running, for where that one begins is not known.
     fn unneeded_wal(&mut self) -> Result<BTreeSet<WalFileName>, ExpireError> {
         let facts = self.gather()?;
-        if let Some(running) = facts.unfinished.first() {
-            let why = format!("backup {} is running, or died less than a day ago", running.id);
-            self.keep_wal(WalKept::Running { backup: running.id }, &why);
+        if let Some(kept) = unfinished::planned(&facts, self.now).first().map(PlannedUnfinished::keeps_wal) {
+            let why = match &kept {
+                WalKept::Recordless { backup } => format!("backup {backup} is whole but for its record, and needs WAL"),
+                WalKept::Running { backup } => format!("backup {backup} is running, or died less than a day ago"),
+                _ => "a backup is not finished".to_owned(),
+            };
+            self.keep_wal(kept, &why);
             return Ok(BTreeSet::new());
         }
         self.done.wal_kept = None;

@@ -21,6 +21,8 @@ pub(super) struct TreeFacts {
     pub(super) listed: Vec<ListedBackup>,
     /// What was begun, has no record and is not being deleted.
     pub(super) unfinished: Vec<UnfinishedFacts>,
+    /// When the last listed backup began, by the store's clock; read only when there is one without a record.
+    pub(super) last_began: Option<Timestamp>,
     /// What is being deleted since an earlier run.
     pub(super) gone: BTreeSet<BackupId>,
     /// The packs that lie there, by the backup that wrote them.
@@ -135,8 +137,21 @@ impl TreeFacts {
         let folders = repository.backup_folders(cluster)?;
         let strays = Strays::gather(repository, cluster, &packs, &folders)?;
         let (listed, unfinished, gone) = backups(repository, cluster, folders, &packs)?;
-        let cluster = cluster.clone();
-        Ok(Self { cluster, listed, unfinished, gone, packs, strays, archive: facts, history_times, wal, wal_times })
+        let records: Vec<&BackupRecord> = listed.iter().map(|backup| &backup.record).collect();
+        let last_began = if unfinished.is_empty() { None } else { repository.last_began(cluster, &records)? };
+        Ok(Self {
+            cluster: cluster.clone(),
+            listed,
+            unfinished,
+            last_began,
+            gone,
+            packs,
+            strays,
+            archive: facts,
+            history_times,
+            wal,
+            wal_times,
+        })
     }
 
     /// When the path of a timeline was last written, at the latest: of one without WAL of its own, when it began.

@@ -170,6 +170,11 @@ pub enum WalKept {
         /// Which one.
         backup: BackupId,
     },
+    /// A backup is whole but for its record, and restores with that: where it begins is not known.
+    Recordless {
+        /// Which one.
+        backup: BackupId,
+    },
     /// Somebody is taking a backup, of which nothing was to be seen yet.
     Locked,
     /// There is no good backup, so nothing says what is old.
@@ -214,9 +219,13 @@ impl TreePlan {
         if let Some(doubt) = self.doubts.refusal(&self.tree()) {
             return Some(doubt);
         }
-        let (count, of) = (self.going.backups.len() + self.going.doubted.len(), self.backups.len());
-        let is_too_many = count * 2 > of && !rules.allow_many;
-        is_too_many.then(|| ExpireError::TooMany { count, of, cluster: self.cluster.clone() })
+        let listed = self.backups.len();
+        let count = self.going.backups.len() + self.going.doubted.len();
+        // One killed backup is nothing unusual beside a single listed one; that many have lost their record is.
+        let unclear = self.unfinished.iter().filter(|backup| backup.record_unclear && backup.goes).count();
+        let all = [(count, listed), (unclear, listed + unclear)];
+        let too_many = all.into_iter().find(|(count, of)| count * 2 > *of && !rules.allow_many);
+        too_many.map(|(count, of)| ExpireError::TooMany { count, of, cluster: self.cluster.clone() })
     }
 }
 
@@ -334,7 +343,7 @@ fn packs(facts: &TreeFacts, gone: &BTreeSet<BackupId>, unfinished: &[BackupId]) 
 /// A running backup needs WAL from a position that it does not tell.
 fn wal_kept(unfinished: &[PlannedUnfinished], is_any_good: bool) -> Option<WalKept> {
     match unfinished.iter().find(|backup| !backup.goes) {
-        Some(running) => Some(WalKept::Running { backup: running.id }),
+        Some(backup) => Some(backup.keeps_wal()),
         None => (!is_any_good).then_some(WalKept::NoBackup),
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of backups without a record: pure.
 //!
-//! INVARIANT: one that had a record stays, for with the record back it restores.
+//! INVARIANT: one that had a record stays, and one that may have had stays for days: with the record back it restores.
 
 use std::time::Duration;
 
@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::facts::{TreeFacts, UnfinishedFacts};
-use crate::repository::{BackupId, BackupRecord, Recordless, SILENT_AFTER};
+use super::plan::WalKept;
+use crate::repository::{BackupId, BackupRecord, ListedRecords, MissingRecord, Recordless, SILENT_AFTER};
+
+/// How long a backup stays that was killed at its last step or lost its record, from its last object on.
+const HELD_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 /// A backup that was begun and has no record.
 #[derive(Debug, Clone, Serialize)]
@@ -25,8 +29,22 @@ pub struct PlannedUnfinished {
     pub given_up: bool,
     /// Whether it had a record that is missing: damage, and no left-over.
     pub record_missing: bool,
+    /// Whether it is whole but for its record, and was killed at its last step or lost it.
+    pub record_unclear: bool,
+    /// Of such a one, how long it stays, so that its record can be put back.
+    pub stays_until: Option<Timestamp>,
     /// Whether it goes: it was given up, or is silent for long, nobody refers to it, and its record is not missing.
     pub goes: bool,
+}
+
+impl PlannedUnfinished {
+    /// Why no WAL goes while it is there: what it needs of that is not known.
+    pub(super) fn keeps_wal(&self) -> WalKept {
+        match self.record_missing || self.record_unclear {
+            true => WalKept::Recordless { backup: self.id },
+            false => WalKept::Running { backup: self.id },
+        }
+    }
 }
 
 /// A backup that had a record, which is missing.
@@ -41,35 +59,44 @@ impl LostRecord {
     /// The first of them.
     pub(super) fn first(facts: &TreeFacts, planned: &[PlannedUnfinished]) -> Option<Self> {
         let lost = planned.iter().find(|backup| backup.record_missing)?;
-        let is_it = |backup: &&UnfinishedFacts| backup.id == lost.id;
-        let is_named =
-            facts.unfinished.iter().find(is_it).is_some_and(|backup| recordless(backup).is_named(records(facts)));
+        let records = records(facts);
+        let it = facts.unfinished.iter().find(|backup| backup.id == lost.id)?;
+        let is_named = recordless(it).is_named(ListedRecords { records: &records, last_began: facts.last_began });
         Some(Self { backup: lost.id, is_named })
     }
 }
 
 /// What becomes of each.
 pub(super) fn planned(facts: &TreeFacts, now: Timestamp) -> Vec<PlannedUnfinished> {
+    let records = records(facts);
+    let listed = ListedRecords { records: &records, last_began: facts.last_began };
     let planned = |backup: &UnfinishedFacts| {
         let silent = Duration::try_from(now.duration_since(backup.last_stored)).unwrap_or_default();
         let is_parent = facts.unfinished.iter().any(|other| other.parents.contains(&backup.id));
-        let is_over = backup.is_given_up || silent >= SILENT_AFTER;
-        let record_missing = recordless(backup).had_record(records(facts), now);
+        let missing = recordless(backup).missing(listed, now);
+        let is_over = match missing {
+            Some(MissingRecord::Lost) => false,
+            Some(MissingRecord::Unclear) => silent >= HELD_FOR,
+            None => backup.is_given_up || silent >= SILENT_AFTER,
+        };
+        let record_unclear = missing == Some(MissingRecord::Unclear);
         PlannedUnfinished {
             id: backup.id,
             host: backup.host.clone(),
             began: backup.began,
             last_stored: backup.last_stored,
             given_up: backup.is_given_up,
-            record_missing,
-            goes: is_over && !record_missing && !backup.is_pinned && !is_parent,
+            record_missing: missing == Some(MissingRecord::Lost),
+            record_unclear,
+            stays_until: record_unclear.then(|| backup.last_stored.checked_add(HELD_FOR).ok()).flatten(),
+            goes: is_over && !backup.is_pinned && !is_parent,
         }
     };
     facts.unfinished.iter().map(planned).collect()
 }
 
-fn records(facts: &TreeFacts) -> impl Iterator<Item = &BackupRecord> + Clone {
-    facts.listed.iter().map(|listed| &listed.record)
+fn records(facts: &TreeFacts) -> Vec<&BackupRecord> {
+    facts.listed.iter().map(|listed| &listed.record).collect()
 }
 
 fn recordless(backup: &UnfinishedFacts) -> Recordless {

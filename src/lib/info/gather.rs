@@ -12,7 +12,7 @@ use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentName, WalSegmentSize};
 use crate::repository::{
     ArchiveFacts, BackupId, BackupRecord, BackupSpan, ClusterIdentity, ClusterName, ClusterRef, Lack, LackSearch,
-    ListedWal, Repository, RepositoryError, WalArchive, pack_name, wal_summary,
+    ListedWal, MissingRecords, Repository, RepositoryError, WalArchive, pack_name, wal_summary,
 };
 
 /// What is asked for.
@@ -243,8 +243,9 @@ impl Gatherer<'_> {
 
     fn unfinished(&mut self, cluster: &ClusterRef, records: &[BackupRecord], tree: &mut InfoTree) {
         let records: Vec<&BackupRecord> = records.iter().collect();
-        let lost = self.repository.lost_records(cluster, &records, SystemClock.now());
-        let lost = self.noted(|| format!("unfinished backups of cluster {cluster}"), lost).unwrap_or_default();
+        let missing = self.repository.missing_records(cluster, &records, SystemClock.now());
+        let missing = self.noted(|| format!("unfinished backups of cluster {cluster}"), missing);
+        let MissingRecords { lost, unclear } = missing.unwrap_or_default();
         for (id, error) in &lost {
             self.note(format!("record of backup \"{id}\""), error);
         }
@@ -252,7 +253,9 @@ impl Gatherer<'_> {
         for backup in self.noted(|| format!("backups of cluster {cluster}"), unfinished).unwrap_or_default() {
             let (id, given_up) = (backup.id, backup.is_given_up);
             let record_missing = lost.iter().any(|(lost, _)| *lost == id);
-            let unfinished = InfoUnfinished { id, given_up, record_missing, host: None, began: None, reason: None };
+            let record_unclear = unclear.contains(&id);
+            let unfinished =
+                InfoUnfinished { id, given_up, record_missing, record_unclear, host: None, began: None, reason: None };
             tree.unfinished_backups.push(match backup.begin {
                 Ok(begin) => InfoUnfinished { host: Some(begin.host), began: Some(begin.began), ..unfinished },
                 Err(error) => {

@@ -162,6 +162,8 @@ pub struct InfoUnfinished {
     pub given_up: bool,
     /// Whether it had a record that is missing: damage, which is among the problems, too.
     pub record_missing: bool,
+    /// Whether it is whole but for its record, and was killed at its last step or lost it: no damage that is known of.
+    pub record_unclear: bool,
     /// The host that takes it.
     pub host: Option<String>,
     /// When it began, by that host's clock.

@@ -41,7 +41,8 @@ pub use backup::{
     UnfinishedBackup,
 };
 pub(crate) use backup::{
-    BackupFolder, BackupState, DeletionStep, Hold, LackSearch, Recordless, SILENT_AFTER, hold_of, pack_name,
+    BackupFolder, BackupState, DeletionStep, Hold, LackSearch, ListedRecords, MissingRecord, MissingRecords,
+    Recordless, SILENT_AFTER, hold_of, pack_name,
 };
 pub use cluster::{ClusterIdentity, ClusterName, ClusterNameError, ClusterRef};
 pub use description::{FORMAT, RepositoryDescription};

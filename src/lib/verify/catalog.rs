@@ -11,8 +11,8 @@ use crate::codec::ContentDigest;
 use crate::error::{Classified, ErrorClass, chain};
 use crate::pg::TimelineId;
 use crate::repository::{
-    BackupId, BackupNeeds, BackupPart, BackupRecord, ClusterIdentity, ClusterName, ClusterRef, PackNeed, Repository,
-    RepositoryError, StoredObject, Unlistable, UnlistedWal,
+    BackupId, BackupNeeds, BackupPart, BackupRecord, ClusterIdentity, ClusterName, ClusterRef, MissingRecords,
+    PackNeed, Repository, RepositoryError, StoredObject, Unlistable, UnlistedWal,
 };
 
 /// A cluster with one system identifier.
@@ -49,6 +49,8 @@ pub(super) struct Unfinished {
     pub(super) began: Option<Timestamp>,
     /// Whether it had a record: then it is damaged, and no left-over.
     pub(super) record_missing: bool,
+    /// Whether it is whole but for its record, and was killed at its last step or lost it.
+    pub(super) record_unclear: bool,
 }
 
 impl Tree {
@@ -205,13 +207,18 @@ impl Gatherer<'_> {
         for backup in self.repository.unfinished_backups(self.cluster)? {
             let unfinished = backup.begin.map_or_else(
                 |_| Unfinished::default(),
-                |begin| Unfinished { host: Some(begin.host), began: Some(begin.began), record_missing: false },
+                |begin| Unfinished { host: Some(begin.host), began: Some(begin.began), ..Unfinished::default() },
             );
             tree.unfinished.insert(backup.id, unfinished);
         }
         self.chain_of_records(tree);
         let records: Vec<&BackupRecord> = tree.backups.iter().map(|backup| &backup.record).collect();
-        for (id, error) in self.repository.lost_records(self.cluster, &records, SystemClock.now())? {
+        let MissingRecords { lost, unclear } =
+            self.repository.missing_records(self.cluster, &records, SystemClock.now())?;
+        for id in unclear {
+            tree.unfinished.entry(id).or_default().record_unclear = true;
+        }
+        for (id, error) in lost {
             let is_told =
                 tree.backups.iter().any(|backup| backup.record.previous.as_ref().is_some_and(|it| it.id == id));
             if !is_told {

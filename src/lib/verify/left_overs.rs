@@ -57,7 +57,11 @@ impl LeftOvers {
                 None => format!("backup {backup} of cluster {cluster}"),
             };
             let since = unfinished.and_then(|unfinished| unfinished.began);
-            self.push(VerifyLeftOver { kind: VerifyLeftOverKind::UnfinishedBackup, object, since, objects });
+            let kind = match unfinished.is_some_and(|unfinished| unfinished.record_unclear) {
+                true => VerifyLeftOverKind::RecordlessBackup,
+                false => VerifyLeftOverKind::UnfinishedBackup,
+            };
+            self.push(VerifyLeftOver { kind, object, since, objects });
         }
         let mut problem = None;
         if with_store {

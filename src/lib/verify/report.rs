@@ -106,6 +106,8 @@ pub enum VerifyLeftOverKind {
     Stray,
     /// A backup without a record: running, or given up.
     UnfinishedBackup,
+    /// A backup that is whole but for its record: it was killed at its last step, or its record was lost.
+    RecordlessBackup,
     /// A pack that no backup needs.
     UnneededPack,
     /// What a writer writes, or has left behind.

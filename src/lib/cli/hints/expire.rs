@@ -38,7 +38,7 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
                 ),
                 false => format!(
                     "{put_back}: nothing else of it is missing. When it was killed before it was listed, take another \
-                     backup: behind that one it goes like any that was killed."
+                     backup: behind that one it is held for 7 days, and goes."
                 ),
             }
         }

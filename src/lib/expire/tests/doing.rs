@@ -173,6 +173,17 @@ impl Scene {
             .map(|writer| (id, writer))
     }
 
+    /// Takes a backup of nothing that begins in a segment.
+    pub(super) fn take(&self, segment: u64) -> BackupId {
+        let (id, mut writer) = self.begin(&[]).unwrap();
+        let packs = writer.packs(PackOptions::default()).unwrap();
+        let content = writer.store_map(Vec::new(), packs).unwrap();
+        let mut record = backup_testing::record(&self.test, id, &writer, &content);
+        place(&mut record, segment);
+        writer.finish(&record).unwrap();
+        id
+    }
+
     pub(super) fn mark(&self, id: BackupId, mark: BackupMark) {
         let note = BackupNote { id, host: "other".to_owned(), set: Scene::clock().0, reason: "test".to_owned() };
         self.test.repository.mark_backup(&self.test.cluster, mark, &note, &self.test.writer).unwrap();

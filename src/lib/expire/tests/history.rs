@@ -99,6 +99,7 @@ impl History {
             cluster,
             listed: Vec::new(),
             unfinished: Vec::new(),
+            last_began: None,
             gone: BTreeSet::new(),
             packs: BTreeMap::new(),
             strays: Strays::default(),

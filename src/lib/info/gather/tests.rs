@@ -374,6 +374,12 @@ fn a_backup_that_lost_its_record_alone_is_damaged_and_not_unfinished() {
         (problem.object.as_str(), problem.class),
         (format!("record of backup \"{id}\"").as_str(), ErrorClass::Corrupt)
     );
+    // Once another one came behind it, it may have been killed.
+    let later = back_up(&test, 1, 1);
+    let report = info(&test, None);
+    let unfinished = &report.clusters[0].trees[0].unfinished_backups[0];
+    assert!(unfinished.record_unclear && !unfinished.record_missing && report.problems.is_empty(), "{report:?}");
+    std::fs::remove_dir_all(tree.join(format!("backups/{later}"))).unwrap();
     // One that has begun and stored nothing else is none.
     let other = begin(&test).id();
     a_day_ago(&tree.join(format!("backups/{other}")));

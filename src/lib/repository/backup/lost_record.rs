@@ -28,30 +28,54 @@ pub(crate) struct Recordless {
     pub(crate) last_stored: Option<Timestamp>,
 }
 
+/// What a record is that is not there, and that is not to come either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MissingRecord {
+    /// A later backup names this one, or it is the newest and would have got one by now: damage.
+    Lost,
+    /// All else is there, and a backup that began later does not name this one: it was killed at its last step, or it lost
+    /// its record before that one began.
+    Unclear,
+}
+
+/// The listed backups of a tree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ListedRecords<'a> {
+    /// Their records, as far as they can be read.
+    pub(crate) records: &'a [&'a BackupRecord],
+    /// When the last of them began, by the store's clock.
+    pub(crate) last_began: Option<Timestamp>,
+}
+
 impl Recordless {
-    /// Whether it had a record, or would have got one by now. One that a later backup was begun without, and with nothing
-    /// heard of it since, was killed before it was listed.
-    pub(crate) fn had_record<'a>(
-        &self,
-        records: impl IntoIterator<Item = &'a BackupRecord> + Clone,
-        now: Timestamp,
-    ) -> bool {
-        if self.is_named(records.clone()) {
-            return true;
+    /// What became of its record; nothing when that may be to come, or never was.
+    pub(crate) fn missing(&self, listed: ListedRecords<'_>, now: Timestamp) -> Option<MissingRecord> {
+        if self.is_named(listed) {
+            return Some(MissingRecord::Lost);
         }
-        let Some(last_stored) = self.last_stored else { return false };
+        let last_stored = self.last_stored?;
         let is_silent = Duration::try_from(now.duration_since(last_stored)).is_ok_and(|it| it >= SILENT_AFTER);
-        let is_passed = records.into_iter().any(|record| record.start_time > last_stored);
-        self.has_all_else && !self.is_given_up && is_silent && !is_passed
+        let is_passed = listed.last_began.is_some_and(|began| began > last_stored);
+        let missing = if is_passed { MissingRecord::Unclear } else { MissingRecord::Lost };
+        (self.has_all_else && !self.is_given_up && is_silent).then_some(missing)
     }
 
     /// Whether a record of another backup names it, which only one that was listed is.
-    pub(crate) fn is_named<'a>(&self, records: impl IntoIterator<Item = &'a BackupRecord>) -> bool {
-        records.into_iter().any(|record| {
+    pub(crate) fn is_named(&self, listed: ListedRecords<'_>) -> bool {
+        listed.records.iter().any(|record| {
             let previous = record.previous.as_ref().map(|previous| previous.id);
             previous == Some(self.id) || record.parents.contains(&self.id)
         })
     }
+}
+
+/// The backups without a record that is not to come.
+#[derive(Debug, Default)]
+pub(crate) struct MissingRecords {
+    /// Those that had one, each with the damage that this is.
+    pub(crate) lost: Vec<(BackupId, RepositoryError)>,
+    /// Those that had one or were killed at their last step.
+    pub(crate) unclear: Vec<BackupId>,
 }
 
 impl BackupFolder {
@@ -79,38 +103,60 @@ impl Repository {
         Ok(last)
     }
 
-    /// The backups whose record is missing, each with the damage that this is. `records` are those that can be read.
-    pub(crate) fn lost_records(
+    /// When the last of these backups began, by the store's clock, which is that of what they are compared with.
+    pub(crate) fn last_began(
+        &self,
+        cluster: &ClusterRef,
+        records: &[&BackupRecord],
+    ) -> Result<Option<Timestamp>, RepositoryError> {
+        let mut last = None;
+        for record in records {
+            last = last.max(self.stored_time(&self.backup_object_key(cluster, &record.id, layout::BEGIN)?)?);
+        }
+        Ok(last)
+    }
+
+    /// The backups whose record is missing. `records` are those that can be read.
+    pub(crate) fn missing_records(
         &self,
         cluster: &ClusterRef,
         records: &[&BackupRecord],
         now: Timestamp,
-    ) -> Result<Vec<(BackupId, RepositoryError)>, RepositoryError> {
-        let mut lost = Vec::new();
-        for (id, folder) in self.backup_folders_readable(cluster)? {
-            if !folder.state.is_unfinished() {
-                continue;
-            }
+    ) -> Result<MissingRecords, RepositoryError> {
+        let mut folders = self.backup_folders_readable(cluster)?;
+        folders.retain(|_, folder| folder.state.is_unfinished());
+        let mut missing = MissingRecords::default();
+        if folders.is_empty() {
+            return Ok(missing);
+        }
+        let listed = ListedRecords { records, last_began: self.last_began(cluster, records)? };
+        for (id, folder) in folders {
             let recordless = Recordless {
                 id,
                 has_all_else: folder.has_all_but_record(),
                 is_given_up: folder.state.suspect,
                 last_stored: self.last_stored(cluster, &id, &folder)?,
             };
+            let Some(kind) = recordless.missing(listed, now) else { continue };
             // Its record may have come, or it may have gone, since its folder was listed.
-            if recordless.had_record(records.iter().copied(), now) && self.backup_state(cluster, &id)?.is_unfinished() {
-                let problem = match recordless.is_named(records.iter().copied()) {
-                    true => "it is missing, while a later backup names it",
-                    false => {
-                        "it is missing, while all else of the backup is there: it was lost, or the backup was killed before \
-                         it was listed"
-                    }
-                };
-                let damage = Damage::Invalid { problem: problem.to_owned() };
-                lost.push((id, self.damaged(&self.record_key(cluster, &id)?, damage)));
+            if !self.backup_state(cluster, &id)?.is_unfinished() {
+                continue;
             }
+            let problem = match (kind, recordless.is_named(listed)) {
+                (MissingRecord::Unclear, _) => {
+                    missing.unclear.push(id);
+                    continue;
+                }
+                (MissingRecord::Lost, true) => "it is missing, while a later backup names it",
+                (MissingRecord::Lost, false) => {
+                    "it is missing, while all else of the backup is there: it was lost, or the backup was killed before \
+                     it was listed"
+                }
+            };
+            let damage = Damage::Invalid { problem: problem.to_owned() };
+            missing.lost.push((id, self.damaged(&self.record_key(cluster, &id)?, damage)));
         }
-        Ok(lost)
+        Ok(missing)
     }
 }
 
@@ -131,26 +177,29 @@ mod tests {
     #[test]
     fn a_record_that_is_to_come_is_told_from_one_that_was_lost() {
         let now = time("2026-11-22T00:00:00Z");
-        let record = |start: &str| BackupRecord { start_time: time(start), previous: None, ..bare_record(id(2)) };
-        let earlier = record("2026-11-21T20:00:00Z");
-        let later = record("2026-11-21T22:30:00Z");
+        // The server's clock decides nothing: it is days ahead of the store's.
+        let unnamed = BackupRecord { start_time: time("2026-11-25T00:00:00Z"), ..bare_record(id(2)) };
         let mac = crate::codec::ContentDigest::from_bytes([0; 32]);
-        let naming = BackupRecord { previous: Some(PreviousRecord { id: id(1), mac }), ..earlier.clone() };
+        let naming = BackupRecord { previous: Some(PreviousRecord { id: id(1), mac }), ..unnamed.clone() };
         let recent = Some(time("2026-11-21T22:00:00Z"));
         let old = Some(time("2026-11-20T23:00:00Z"));
-        // all else is there, given up, last stored, a listed backup: had it a record?
-        for (has_all_else, is_given_up, last_stored, listed, expected) in [
-            (true, false, recent, &earlier, false),
-            (true, false, old, &record("2026-11-20T20:00:00Z"), true),
-            (true, false, recent, &later, false),
-            (true, false, old, &later, false),
-            (true, true, old, &later, false),
-            (false, false, old, &later, false),
-            (false, true, recent, &naming, true),
-            (true, false, None, &later, false),
+        let (before, behind) = (Some(time("2026-11-20T20:00:00Z")), Some(time("2026-11-21T22:30:00Z")));
+        let (lost, unclear) = (Some(MissingRecord::Lost), Some(MissingRecord::Unclear));
+        // all else is there, given up, last stored, a listed backup and when it began: what became of its record?
+        for (has_all_else, is_given_up, last_stored, listed, last_began, expected) in [
+            (true, false, recent, &unnamed, before, None),
+            (true, false, old, &unnamed, before, lost),
+            (true, false, old, &unnamed, None, lost),
+            (true, false, recent, &unnamed, behind, None),
+            (true, false, old, &unnamed, behind, unclear),
+            (true, true, old, &unnamed, behind, None),
+            (false, false, old, &unnamed, behind, None),
+            (false, true, recent, &naming, behind, lost),
+            (true, false, None, &unnamed, behind, None),
         ] {
             let recordless = Recordless { id: id(1), has_all_else, is_given_up, last_stored };
-            assert_eq!(recordless.had_record([listed], now), expected, "{recordless:?}");
+            let listed = ListedRecords { records: &[listed], last_began };
+            assert_eq!(recordless.missing(listed, now), expected, "{recordless:?}, {last_began:?}");
         }
     }
 }

@@ -23,7 +23,7 @@ pub use file_map::{FileEntry, FileKind, FileMap, MapRoot};
 pub use id::{BackupId, BackupIdError};
 pub use lacks::Lack;
 pub(crate) use lacks::{LackSearch, pack_name};
-pub(crate) use lost_record::{Recordless, SILENT_AFTER};
+pub(crate) use lost_record::{ListedRecords, MissingRecord, MissingRecords, Recordless, SILENT_AFTER};
 pub use map_writer::MapWriter;
 pub use marks::{BackupMark, BackupNote};
 pub(crate) use marks::{BackupState, DeletionStep, Hold, hold_of};

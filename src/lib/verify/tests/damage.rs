@@ -185,21 +185,24 @@ fn cuts_and_swaps_of_the_description_are_found() {
 
 #[test]
 fn a_record_that_alone_is_missing_is_damage_and_no_left_over() {
-    use crate::verify::VerifyLeftOverKind::UnfinishedBackup;
+    use crate::verify::VerifyLeftOverKind::{RecordlessBackup, UnfinishedBackup};
     let (scene, _, newest) = Scene::sound();
     let id = newest.id.to_string();
     let of_backup = |path: &std::path::PathBuf| path.to_string_lossy().contains(&id);
     let record = scene.objects().into_iter().find(|path| of_backup(path) && path.ends_with("record")).unwrap();
     std::fs::remove_file(record).unwrap();
-    let is_left_over = || scene.verify().left_overs.iter().any(|left_over| left_over.kind == UnfinishedBackup);
-    assert!(scene.verify().damaged.is_empty() && is_left_over(), "{:?}", scene.verify());
+    let is_left_over = |kind| scene.verify().left_overs.iter().any(|left_over| left_over.kind == kind);
+    assert!(scene.verify().damaged.is_empty() && is_left_over(UnfinishedBackup), "{:?}", scene.verify());
     let a_day_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
-    for path in scene.objects().iter().filter(|path| of_backup(path)) {
-        std::fs::File::open(path).unwrap().set_modified(a_day_ago).unwrap();
-    }
+    let stored = |path: &std::path::PathBuf, time| std::fs::File::open(path).unwrap().set_modified(time).unwrap();
+    scene.objects().iter().for_each(|path| stored(path, a_day_ago));
     let report = scene.verify();
     let found = super::scene::about(&report, &format!("backups/{id}/record"));
-    assert!(found.problem.contains("it is missing") && !is_left_over(), "{report:?}");
+    assert!(found.problem.contains("it is missing") && !is_left_over(UnfinishedBackup), "{report:?}");
+    // Once another one came behind it, it may have been killed.
+    let begin = scene.objects().into_iter().find(|path| !of_backup(path) && path.ends_with("begin")).unwrap();
+    stored(&begin, std::time::SystemTime::now());
+    assert!(scene.verify().damaged.is_empty() && is_left_over(RecordlessBackup), "{:?}", scene.verify());
 }
 
 /// What of an object is delivered, by a tool that knows nothing of pgv.
