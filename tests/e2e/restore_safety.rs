@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::crash::tree_of;
 use crate::support::{
-    Ledger, Outcome, PgVersion, Settled, Site, TestAccount, TestCluster, TestFolder, run_within, wait_until,
+    Ledger, Outcome, PgVersion, Scene, Settled, Site, TestAccount, TestCluster, TestFolder, run, run_within, wait_until,
 };
 
 const MARKER: &str = "pgv-restore.incomplete";
@@ -242,4 +242,73 @@ fn a_marker_that_was_left_behind_costs_neither_backups_nor_data() {
     assert!(tree_of(&data) == before);
     site.restore(&data, &["--target-immediate", "--archive-only"]).success();
     assert!(data.join("global/pg_control").exists() && !data.join(MARKER).exists());
+}
+
+/// The links of a copy that cp made lead to the tablespaces of its original.
+#[test]
+fn the_tablespaces_of_a_stopped_original_are_not_taken_for_those_of_a_copy() {
+    let mut scene = Scene::new(PgVersion::V15, "restore-theirs");
+    let space = scene.site.primary.create_tablespace(&scene.folder, "extra");
+    scene.site.primary.query("CREATE TABLE in_extra TABLESPACE extra AS SELECT generate_series(1, 20000) AS i");
+    scene.commit(2);
+    scene.site.backup(&[]).success();
+    scene.commit(2);
+    scene.site.primary.query("DELETE FROM in_extra WHERE i > 100");
+    scene.site.primary.query("VACUUM FULL in_extra");
+    scene.site.primary.archive_all();
+    scene.site.primary.stop();
+    let (data, clone) = (scene.site.primary.data.clone(), scene.folder.join("clone"));
+    let mut copy = TestAccount::get().command("cp");
+    copy.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").arg("-a").arg(&data).arg(&clone);
+    run(copy).success();
+    let before = [&data, &space, &clone].map(|path| tree_of(path));
+    let oid = scene.site.primary.data.join("pg_tblspc").read_dir().unwrap().next().unwrap().unwrap().file_name();
+    let link = format!("it is a tablespace of the data directory \"{}\" (pg_tblspc/{})", data.display(), oid.display());
+    let fresh = scene.folder.join("fresh");
+    let rows: &[(&Path, &[&str], &str)] = &[
+        (&clone, &["--delta"], &link),
+        (&clone, &["--delta", "--target-immediate"], &link),
+        (&clone, &["--move-aside"], &link),
+        (&fresh, &["--move-aside"], "it is a tablespace of the data directory"),
+        (&fresh, &[], "it is not empty"),
+    ];
+    // By the configuration, and once that names another one, by the backup.
+    for pgdata in [&data, &clone] {
+        scene.configure_pgdata(pgdata);
+        for (place, options, words) in rows {
+            let refused = scene.site.restore(place, &[options, &["--archive-only"][..]].concat());
+            refused.expect_code(3).expect_stderr(words).expect_stderr(&format!("\"{}\" cannot", space.display()));
+        }
+        let refused = scene.site.restore(&clone, &["--delta", "--archive-only"]);
+        refused.expect_stderr("--tablespace-mapping OLD=NEW").expect_stderr("remove its link");
+    }
+    assert!(before == [&data, &space, &clone].map(|path| tree_of(path)) && !fresh.exists());
+    scene.configure_pgdata(&data);
+
+    // Elsewhere they are the copy's own, and stay so.
+    let spaces = scene.folder.make("clone-spaces").display().to_string();
+    let rows_of = |server: &TestCluster| server.query("SELECT count(*) FROM in_extra");
+    for options in [["--delta", "--archive-only"], ["--delta", "--archive-only"], ["--move-aside", "--archive-only"]] {
+        scene.site.restore(&clone, &[&options[..], &["--tablespace-dir", &spaces]].concat()).success();
+        assert!(before[..2] == [&data, &space].map(|path| tree_of(path)));
+        let mut copy = TestCluster::at(PgVersion::V15, &scene.folder, "clone-server", &clone);
+        assert_eq!(copy.start_and_settle(), Settled::Open, "log:\n{}", copy.log());
+        Ledger::assert(&copy, &scene.ledger.all());
+        assert_eq!(rows_of(&copy), "100");
+        copy.stop();
+    }
+    assert!(before[..2] == [&data, &space].map(|path| tree_of(path)));
+
+    // In the original's own directory they are its own.
+    let target = ["--target-immediate", "--archive-only", "--target-action", "promote"];
+    for options in [&["--delta"][..], &["--move-aside"]] {
+        scene.site.restore(&data, &[options, &target].concat()).success();
+        assert_eq!(scene.site.primary.start_and_settle(), Settled::Open, "log:\n{}", scene.site.primary.log());
+        assert_eq!(rows_of(&scene.site.primary), "20000");
+        scene.site.primary.stop();
+    }
+    // Of one that is gone, or whose link is, nothing is kept.
+    std::fs::remove_file(data.join("pg_tblspc").join(&oid)).unwrap();
+    scene.site.restore(&fresh, &[&["--move-aside"][..], &target].concat()).success();
+    assert!(starts(&scene.folder, "fresh-server", &fresh));
 }

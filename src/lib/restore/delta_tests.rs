@@ -350,6 +350,73 @@ fn only_the_same_cluster_at_rest_is_updated() {
     scene.assert_restored(&data);
 }
 
+/// A copy's links lead where its original's do.
+#[test]
+fn tablespaces_of_a_stopped_original_are_kept_and_empty_places_filled() {
+    let scene = Scene::new();
+    let original = scene.restored("original");
+    let (space, copy) = (original.with_extension("space"), scene.at("copy"));
+    let with = |data: &Path, in_the_way| {
+        let mut options = scene.options(data);
+        (options.in_the_way, options.pgdata, options.archive_only) = (in_the_way, Some(original.clone()), true);
+        options.tablespaces.mapping[0].1.clone_from(&space);
+        options
+    };
+    let planned = |data: &Path, in_the_way| super::plan(&with(data, in_the_way), &SilentReporter, &Cancel::new());
+    let decided = |data: &Path, in_the_way| planned(data, in_the_way).map(|(_, plan)| plan.tablespaces[0].action);
+    let refused = |data: &Path, in_the_way| {
+        let error = decided(data, in_the_way).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Refused);
+        error.to_string()
+    };
+    std::fs::create_dir_all(copy.join("global")).unwrap();
+    std::fs::create_dir(copy.join("pg_tblspc")).unwrap();
+    for name in ["PG_VERSION", ControlFile::PATH] {
+        std::fs::copy(original.join(name), copy.join(name)).unwrap();
+    }
+    symlink(&space, copy.join(format!("pg_tblspc/{SPACE_OID}"))).unwrap();
+    let words = format!("a tablespace of the data directory \"{}\" (pg_tblspc/{SPACE_OID})", original.display());
+    for in_the_way in [InTheWay::Delta, InTheWay::MoveAside] {
+        let told = refused(&copy, in_the_way);
+        assert!(told.contains(&words), "{in_the_way:?}: {told}");
+    }
+    let fresh = scene.at("fresh");
+    assert!(refused(&fresh, InTheWay::Refuse).contains("it is not empty"));
+    assert_eq!(decided(&original, InTheWay::Delta).unwrap(), DirectoryAction::Update);
+    assert_eq!(decided(&original, InTheWay::MoveAside).unwrap(), DirectoryAction::MoveAside);
+
+    // After pg_upgrade, the new cluster has its files beside those of the old one, whose delta leaves them alone.
+    let ours = std::fs::read(original.join(ControlFile::PATH)).unwrap();
+    let other = SystemIdentifier::new(scene.test.cluster.system_identifier.get() + 1).unwrap();
+    std::fs::write(original.join(ControlFile::PATH), testing::control_file(other)).unwrap();
+    assert_eq!(decided(&copy, InTheWay::Delta).unwrap(), DirectoryAction::Update);
+    assert!(refused(&copy, InTheWay::MoveAside).contains(&words));
+    std::fs::write(original.join(ControlFile::PATH), ours).unwrap();
+
+    // What its link leads to may be new and empty, and what a killed restore left there is that restore's.
+    std::fs::remove_dir_all(&space).unwrap();
+    assert_eq!(decided(&fresh, InTheWay::MoveAside).unwrap(), DirectoryAction::Create);
+    std::fs::create_dir(&space).unwrap();
+    assert_eq!(decided(&fresh, InTheWay::MoveAside).unwrap(), DirectoryAction::Fill);
+    let is_under_way = |at: &u64| {
+        let cancel = Cancel::new();
+        let reporter = StopAt { words: AtomicU64::new(0), at: *at, cancel: cancel.clone() };
+        let options = with(&fresh, InTheWay::Refuse);
+        let planned = super::plan(&options, &SilentReporter, &Cancel::new()).unwrap();
+        super::run(&options, planned, &SystemClock, &reporter, &cancel).unwrap_err();
+        space.join(MARKER).exists() && fresh.join("base/1/1").exists()
+    };
+    assert!((1..20).any(|at| is_under_way(&at)));
+    for (in_the_way, action) in [
+        (InTheWay::Refuse, DirectoryAction::EmptyAndFill),
+        (InTheWay::MoveAside, DirectoryAction::EmptyAndFill),
+        (InTheWay::Delta, DirectoryAction::Update),
+        (InTheWay::Resume, DirectoryAction::Resume),
+    ] {
+        assert_eq!(decided(&fresh, in_the_way).unwrap(), action, "{in_the_way:?}");
+    }
+}
+
 /// Stopped at every word, a delta goes on as a delta, as a resumed restore, or is begun anew.
 #[test]
 fn what_was_stopped_anywhere_cannot_start_and_goes_on() {

@@ -4,6 +4,7 @@
 //! carried out. INVARIANT: nothing is touched before the plan stands, nothing is deleted that is not ours, and a
 //! restore that ends early leaves a directory that no server starts in.
 
+mod apart;
 mod branches;
 mod choose;
 mod configuration;

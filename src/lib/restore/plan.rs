@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::apart::{Neighbour, linked_from, used_by_running_servers};
 use super::choose::Choice;
 use super::content::{Content, FoundNames};
 use super::error::RestoreError;
@@ -12,13 +13,15 @@ use super::map_check;
 use super::marker::{Marker, killed_restore};
 use super::old_wal::OldWalUse;
 use super::proof::Proof;
-use super::tablespaces::{TablespaceChoice, TablespacePlan, used_by_running_servers};
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour};
+use super::tablespaces::{TablespaceChoice, TablespacePlan};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay};
 use crate::fs::{self, PathFacts, RoomBelow};
 use crate::pg::{
-    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, TargetBound, TimelineHistory,
+    RecoveryMode, RecoveryTarget, RecoveryTargetAction, RecoveryTargetTimeline, SystemIdentifier, TargetBound,
+    TimelineHistory,
 };
 use crate::repository::{BackupId, BackupRecord, ClusterRef, FileKind, FileMap, Repository, WalCoverage};
+use crate::server::read_control_file;
 
 /// Room for WAL beside the files, in segments: what recovery and the first minutes need.
 const WAL_MARGIN_SEGMENTS: u64 = 8;
@@ -108,14 +111,18 @@ pub struct Destination<'a> {
 
 impl Destination<'_> {
     /// What must be neither written to nor renamed.
-    fn apart_from(&self, record: &BackupRecord) -> Vec<Neighbour> {
+    fn apart_from(&self, record: &BackupRecord, cluster: SystemIdentifier) -> Vec<Neighbour> {
         let repository = self.repository_root.iter().map(|root| Neighbour::new(root, "the repository"));
         let recorded = record.setting("data_directory").map(PathBuf::from);
         let mut servers: Vec<PathBuf> = self.pgdata.iter().cloned().chain(recorded).collect();
         // A server that runs in the directory itself has words of its own.
         servers.retain(|path| !matches!(fs::is_same(path, self.directory), Ok(true)));
         servers.dedup();
-        repository.chain(used_by_running_servers(&servers)).collect()
+        let running = used_by_running_servers(&servers);
+        // A delta changes what is of its own cluster: after pg_upgrade, another one has its files in the same directory.
+        let is_other = |path: &PathBuf| matches!(read_control_file(path), Ok(Some(control)) if control.system_identifier != cluster);
+        servers.retain(|path| self.in_the_way != InTheWay::Delta || !is_other(path));
+        repository.chain(running).chain(linked_from(&servers)).collect()
     }
 }
 
@@ -130,7 +137,7 @@ impl RestorePlan {
     ) -> Result<Self, RestoreError> {
         let Choice { record, path, coverage, has_hole, mut warnings, .. } = choice;
         let system_identifier = cluster.system_identifier;
-        let mut apart_from = destination.apart_from(&record);
+        let mut apart_from = destination.apart_from(&record, system_identifier);
         let check = DirectoryCheck {
             path: destination.directory,
             system_identifier,

@@ -205,4 +205,6 @@ pub enum WayOut {
     MoveAside,
     /// Another place for the tablespace.
     OtherPlace,
+    /// The same, or removing the link of the data directory whose tablespace it is.
+    OtherPlaceOrLink,
 }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::apart::Neighbour;
 use super::error::RestoreError;
 use super::marker::Marker;
-use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour, absolute};
+use super::target_directory::{DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, absolute};
 use crate::fs::{self, PathKind};
 use crate::pg::{SystemIdentifier, TablespaceMap, TablespaceMapEntry};
 use crate::repository::{BackupId, BackupRecord, TablespaceRef};
-use crate::server::postmaster_of;
 
 /// Where the person wants tablespaces.
 #[derive(Debug, Clone, Default)]
@@ -106,23 +106,6 @@ fn leads_to(data_directory: &Path, oid: u32, real: &Path) -> bool {
     let link = data_directory.join("pg_tblspc").join(oid.to_string());
     let is_link = matches!(fs::look_at(&link), Ok(Some(facts)) if facts.kind == PathKind::Link);
     is_link && fs::real_path(&link).is_ok_and(|target| target == real)
-}
-
-/// What a server uses that runs in one of these data directories: nothing of it may be written to or renamed.
-pub(super) fn used_by_running_servers(data_directories: &[PathBuf]) -> Vec<Neighbour> {
-    let mut used = Vec::new();
-    for directory in data_directories {
-        // A directory that may not be looked at belongs to another account, and so does what its server uses.
-        let Ok(Some(pid)) = postmaster_of(directory) else { continue };
-        used.push(Neighbour::new(directory, format!("the data directory of a running server (process {pid})")));
-        let links = directory.join("pg_tblspc");
-        for entry in fs::sorted_entries(&links).unwrap_or_default().iter().filter(|entry| entry.is_link) {
-            if let Ok(target) = fs::link_target(&links.join(&entry.name)) {
-                used.push(Neighbour::new(&target, format!("a tablespace of a running server (process {pid})")));
-            }
-        }
-    }
-    used
 }
 
 /// The `tablespace_map` from which the server makes the links when it starts: with the new places.

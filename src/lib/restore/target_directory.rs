@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::apart::{Kept, Neighbour};
 use super::error::RestoreError;
 use super::marker::{MARKER, Marker, killed_restore, read_marker, was_started};
 use super::refusal::WayOut;
@@ -85,21 +86,6 @@ pub enum InTheWay {
     Resume,
 }
 
-/// A directory that another one must not be, hold, or lie in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Neighbour {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it is, for messages.
-    pub what: String,
-}
-
-impl Neighbour {
-    pub(super) fn new(path: &Path, what: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), what: what.into() }
-    }
-}
-
 /// What is asked of a directory.
 #[derive(Debug, Clone)]
 pub(super) struct DirectoryCheck<'a> {
@@ -107,7 +93,7 @@ pub(super) struct DirectoryCheck<'a> {
     pub path: &'a Path,
     /// The cluster that is restored.
     pub system_identifier: SystemIdentifier,
-    /// What it must stay apart from: the repository, other tablespaces, what running servers use.
+    /// What it must stay apart from: the repository, other tablespaces, what other servers use.
     pub apart_from: &'a [Neighbour],
     /// The backup that is restored.
     pub backup: BackupId,
@@ -174,6 +160,9 @@ impl DirectoryCheck<'_> {
             None => {}
         }
         self.refuse_other_cluster()?;
+        if matches!(self.in_the_way, InTheWay::Delta | InTheWay::MoveAside) {
+            self.refuse_neighbours(Kept::Files)?;
+        }
         if self.in_the_way == InTheWay::Delta && self.is_of_the_cluster()? {
             return Ok(DirectoryAction::Update);
         }
@@ -267,20 +256,7 @@ impl DirectoryCheck<'_> {
         if self.home.is_some_and(|home| fs::real_path(home).is_ok_and(|home| home == self.path)) {
             return Err(self.refused("it is the home directory of this account", WayOut::None));
         }
-        for other in self.apart_from {
-            let real = fs::real_path(&other.path).unwrap_or_else(|_| other.path.clone());
-            let relation = if self.path == real {
-                "it is"
-            } else if self.path.starts_with(&real) {
-                "it lies in"
-            } else if real.starts_with(self.path) {
-                "it holds"
-            } else {
-                continue;
-            };
-            let way_out = if matches!(self.role, DirectoryRole::Data) { WayOut::None } else { WayOut::OtherPlace };
-            return Err(self.refused(&format!("{relation} {}, \"{}\"", other.what, real.display()), way_out));
-        }
+        self.refuse_neighbours(Kept::Place)?;
         for above in self.path.ancestors().skip(1) {
             // What may not be looked at is not ours to judge.
             if let Ok(true) = fs::is_present(&above.join("PG_VERSION")) {
@@ -288,6 +264,29 @@ impl DirectoryCheck<'_> {
                     self.refused(&format!("it lies in the data directory \"{}\"", above.display()), WayOut::None)
                 );
             }
+        }
+        Ok(())
+    }
+
+    fn refuse_neighbours(&self, kept: Kept) -> Result<(), RestoreError> {
+        for other in self.apart_from.iter().filter(|other| other.kept == kept) {
+            let real = fs::real_path(&other.path).unwrap_or_else(|_| other.path.clone());
+            let (what, place) = (&other.what, real.display());
+            let problem = if self.path == real {
+                format!("it is {what}")
+            } else if self.path.starts_with(&real) {
+                format!("it lies in {what}, \"{place}\"")
+            } else if real.starts_with(self.path) {
+                format!("it holds {what}, \"{place}\"")
+            } else {
+                continue;
+            };
+            let way_out = match (self.role, kept) {
+                (DirectoryRole::Data, _) => WayOut::None,
+                (_, Kept::Place) => WayOut::OtherPlace,
+                (_, Kept::Files) => WayOut::OtherPlaceOrLink,
+            };
+            return Err(self.refused(&problem, way_out));
         }
         Ok(())
     }

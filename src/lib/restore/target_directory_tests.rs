@@ -3,10 +3,11 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::apart::Neighbour;
 use super::error::RestoreError;
 use super::marker::{MARKER, Marker, killed_restore};
 use super::target_directory::{
-    DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, Neighbour, absolute, is_cleared, may_be_emptied,
+    DirectoryAction, DirectoryCheck, DirectoryRole, InTheWay, absolute, is_cleared, may_be_emptied,
 };
 use super::testing;
 use crate::pg::SystemIdentifier;

@@ -226,6 +226,11 @@ fn of_place(error: &RestoreError, typed: &Typed) -> Vec<String> {
              --delta repeats what the first restore was given."
                 .to_owned()
         }
+        RestoreError::UnsafeTarget { way_out: WayOut::OtherPlaceOrLink, .. } => {
+            "Put the tablespace elsewhere, with --tablespace-mapping OLD=NEW, or all of them with --tablespace-dir DIR; \
+             or, if that data directory is given up, remove its link."
+                .to_owned()
+        }
         RestoreError::UnsafeTarget { way_out: WayOut::MoveAside, .. } => {
             "With --move-aside it is renamed, with a time stamp in its name; nothing is deleted. With --delta a data \
              directory of this cluster keeps what is right in it, and the rest is replaced or removed."
@@ -363,6 +368,7 @@ mod tests {
             |way_out| RestoreError::UnsafeTarget { path: path.clone(), problem: "it is not empty".to_owned(), way_out };
         assert!(hints(&refused(WayOut::MoveAside)).contains("--move-aside"));
         assert!(hints(&refused(WayOut::OtherPlace)).contains("--tablespace-mapping"));
+        assert!(hints(&refused(WayOut::OtherPlaceOrLink)).contains("or, if that data directory is given up"));
         assert_eq!(hints(&refused(WayOut::None)), "");
         let runs = RestoreError::ServerRuns { path: path.clone(), pid: 1 };
         assert_eq!(hints(&runs), r"Stop it first: pg_ctl -D '/data/it'\''s' stop");
