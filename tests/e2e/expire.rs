@@ -187,8 +187,6 @@ fn what_retention_keeps_restores_and_the_rest_is_gone() {
     assert!(applied.stdout.contains("pinned: for the auditors") && applied.stdout.contains("were freed"), "{applied}");
     assert_eq!(site.backups(), backups[1..]);
     site.pgv.run("pgv", &["unpin", &backups[1]]).success();
-    // Of the first no folder is there; what the second needed of its packs goes once that is older than a day.
-    age_packs_of(&site, &backups[0]);
     expire(&site, &["--keep", "2", "--apply"]).success();
     assert_eq!(site.backups(), backups[2..]);
     assert_eq!(empty_folders(&site), Vec::<PathBuf>::new());
@@ -272,11 +270,14 @@ fn packs_of_folders_that_were_moved_away_stay() {
     fs::rename(&away, &all).unwrap();
     let one = all.join(&backups[0]);
     fs::rename(&one, &away).unwrap();
-    let young = expire(&site, &["--keep", "5", "--apply"]).success();
-    assert!(young.stdout.contains("of which no folder is there stay: they are younger than a day"), "{young}");
     age_packs_of(&site, &backups[0]);
+    expire(&site, &["--keep", "5", "--apply"])
+        .expect_code(5)
+        .expect_stderr(&format!("packs of backup {}, and not its folder \"main/", backups[0]))
+        .expect_stderr("move \"main/");
     fs::rename(&away, one.with_extension("bak")).unwrap();
-    let renamed = expire(&site, &["--keep", "5", "--apply"]).success();
+    let renamed = expire(&site, &["--keep", "5", "--apply"]).expect_code(5);
+    assert!(renamed.stderr.contains(&format!("/backups/{}.bak\" may be it.", backups[0])), "{renamed}");
     assert!(renamed.stdout.contains(&format!("\"backups/{}.bak\" is no name of a backup", backups[0])), "{renamed}");
     fs::rename(one.with_extension("bak"), &one).unwrap();
     restores(&site, &folder, &backups[0], &ledger);

@@ -182,11 +182,10 @@ fn unfinished(text: &mut String, backup: &PlannedUnfinished) {
 
 fn packs_kept(text: &mut String, tree: &TreePlan) {
     let Some(PacksKept { count, strange_folders }) = &tree.packs_kept else { return };
-    let why = match strange_folders.first() {
-        Some(folder) => format!("\"backups/{}\" is no name of a backup, and may be theirs", escaped(folder)),
-        None => "they are younger than a day".to_owned(),
-    };
-    let _ = writeln!(text, "  {count} packs of backups of which no folder is there stay: {why}");
+    let folder = strange_folders
+        .first()
+        .map(|folder| format!(": \"backups/{}\" is no name of a backup, and may be theirs", escaped(folder)));
+    let _ = writeln!(text, "  {count} packs of backups of which no folder is there stay{}", folder.unwrap_or_default());
 }
 
 fn wal(text: &mut String, tree: &TreePlan) {

@@ -1,8 +1,8 @@
 //! Carries a plan out.
 //!
 //! ORDER: marks (`doubt` or `suspect`); all marks read again; `gone`; then, of each backup that is gone, its record, the
-//! packs that nobody needs, its documents and tables, `begin`, the other marks and pins, `gone` last; then packs that
-//! belong to no backup; then WAL. Without room for a mark the repository's reserve is given up for
+//! packs that nobody needs, its documents and tables, `begin`, the other marks and pins, `gone` last, and only once no pack
+//! of it is left; then WAL. Without room for a mark the repository's reserve is given up for
 //! them, and when that is not enough, what needs none is deleted before them. Whatever the step at
 //! which a run ends, every listed backup is whole, and the next run finds `gone` and goes on.
 
@@ -109,7 +109,6 @@ impl Executor<'_> {
         for id in &facts.gone {
             self.delete_backup(&facts, *id)?;
         }
-        self.delete_strays(&facts, going)?;
         self.delete_wal(&going.wal)
     }
 
@@ -160,7 +159,13 @@ impl Executor<'_> {
                 self.delete_pack(id, *ordinal)?;
             }
         }
+        // ORDER: as long as a pack of it is there, the folder says whose that is.
+        let is_left = facts.packs.get(&id).into_iter().flatten().any(|ordinal| needed.contains(&(id, *ordinal)));
+        if is_left && folder.has_gone_alone() {
+            return Ok(());
+        }
         let mut objects = folder.objects.clone();
+        objects.retain(|object| !is_left || DeletionStep::of(object) != DeletionStep::Gone);
         objects.sort_by_key(|object| DeletionStep::of(object));
         for object in &objects {
             let key = self.repository.backup_object_key(self.cluster, &id, object)?;
@@ -169,19 +174,8 @@ impl Executor<'_> {
                 false => self.delete(&key)?,
             };
         }
-        self.done.backups.push(id);
-        Ok(())
-    }
-
-    /// Packs of backups that are there no more, as far as the plan names them.
-    fn delete_strays(&mut self, facts: &TreeFacts, going: &Going) -> Result<(), ExpireError> {
-        let needed = facts.needed_packs(|_| true);
-        let lives = |id: &BackupId| {
-            facts.listed.iter().any(|backup| backup.record.id == *id)
-                || facts.unfinished.iter().any(|backup| backup.id == *id)
-        };
-        for (id, ordinal) in going.packs.iter().filter(|pack| !needed.contains(pack) && !lives(&pack.0)) {
-            self.delete_pack(*id, *ordinal)?;
+        if !self.done.backups.contains(&id) {
+            self.done.backups.push(id);
         }
         Ok(())
     }

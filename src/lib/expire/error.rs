@@ -45,6 +45,23 @@ pub enum ExpireError {
         /// In which of its trees.
         system_identifier: SystemIdentifier,
     },
+    /// Packs of a backup, and nothing that says what it needs.
+    #[error(
+        "there are {packs} packs of backup {backup}, and not its folder \"{cluster}/{system_identifier}/backups/{backup}\", \
+         so nothing is deleted"
+    )]
+    NoFolder {
+        /// Which one.
+        backup: BackupId,
+        /// How many.
+        packs: u64,
+        /// A folder beside those of the backups that may be it.
+        strange_folder: Option<String>,
+        /// Whose it is.
+        cluster: ClusterName,
+        /// In which of its trees.
+        system_identifier: SystemIdentifier,
+    },
     /// Packs, and nothing that says whose they are.
     #[error(
         "there are {packs} packs of cluster \"{cluster}\" and not one backup in \"{cluster}/{system_identifier}/backups\", \
@@ -158,6 +175,7 @@ impl Classified for ExpireError {
             Self::NoIdentity { .. }
             | Self::Unexplained { .. }
             | Self::LostRecord { .. }
+            | Self::NoFolder { .. }
             | Self::NoFolders { .. }
             | Self::UnknownTimeline { .. } => ErrorClass::Corrupt,
             Self::Interrupted => ErrorClass::Interrupted,

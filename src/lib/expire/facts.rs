@@ -2,7 +2,6 @@
 //! error: nobody deletes what he cannot judge.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -10,7 +9,7 @@ use super::error::ExpireError;
 use crate::pg::{TimelineHistory, TimelineId, WalFileName, WalSegmentSize};
 use crate::repository::{
     ArchiveFacts, BackupFolder, BackupId, BackupMark, BackupNeeds, BackupRecord, BackupState, ClusterName, ClusterRef,
-    Lack, LackSearch, Repository, RepositoryError, SILENT_AFTER, WalArchive,
+    Lack, LackSearch, Repository, RepositoryError, WalArchive,
 };
 
 /// A tree.
@@ -25,6 +24,8 @@ pub(super) struct TreeFacts {
     pub(super) last_began: Option<Timestamp>,
     /// What is being deleted since an earlier run.
     pub(super) gone: BTreeSet<BackupId>,
+    /// Of these, those of which nothing is left but packs, which others needed when it was deleted.
+    pub(super) emptied: BTreeSet<BackupId>,
     /// The packs that lie there, by the backup that wrote them.
     pub(super) packs: BTreeMap<BackupId, Vec<u32>>,
     /// Of these, those of which no folder is there.
@@ -51,11 +52,11 @@ pub(super) struct ListedBackup {
     pub(super) lacks: Vec<Lack>,
 }
 
-/// Packs of backups of which no folder is there: deleted while a later one needed them, or moved away by somebody.
+/// Packs that no folder of a backup explains: one is there before its packs are, and goes after them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Strays {
-    /// When the last pack of each was stored, by the store's clock; nothing when that is not known.
-    pub(super) last_stored: BTreeMap<BackupId, Option<Timestamp>>,
+    /// How many there are of each backup of which no folder is there.
+    pub(super) packs: BTreeMap<BackupId, u64>,
     /// Folders among those of the backups that no backup is called by: one of them may be theirs.
     pub(super) strange_folders: Vec<String>,
     /// Whether not one folder of a backup is there.
@@ -70,25 +71,17 @@ impl Strays {
         folders: &BTreeMap<BackupId, BackupFolder>,
     ) -> Result<Self, RepositoryError> {
         let mut strays = Self { has_no_folders: folders.is_empty(), ..Self::default() };
-        for (id, ordinals) in packs.iter().filter(|(id, _)| !folders.contains_key(id)) {
-            let mut last = None;
-            for ordinal in ordinals {
-                last = last.max(repository.stored_time(&repository.pack_key(cluster, id, *ordinal)?)?);
+        for id in packs.keys().filter(|id| !folders.contains_key(id)) {
+            // ORDER: another run may have taken them away, and their folder behind them, since they were listed.
+            let left = repository.packs_of(cluster, id)?.len() as u64;
+            if left > 0 {
+                strays.packs.insert(*id, left);
             }
-            strays.last_stored.insert(*id, last);
         }
-        if !strays.last_stored.is_empty() {
+        if !strays.packs.is_empty() {
             strays.strange_folders = repository.strange_backup_folders(cluster)?;
         }
         Ok(strays)
-    }
-
-    /// Whether the packs of a backup stay although no folder of it is there, so that whoever has moved it finds them.
-    pub(super) fn stay(&self, id: &BackupId, now: Timestamp) -> bool {
-        let is_young =
-            |last: Timestamp| Duration::try_from(now.duration_since(last)).unwrap_or_default() < SILENT_AFTER;
-        let stays = |last: &Option<Timestamp>| last.is_none_or(is_young) || !self.strange_folders.is_empty();
-        self.last_stored.get(id).is_some_and(stays)
     }
 }
 
@@ -136,6 +129,8 @@ impl TreeFacts {
         }
         let folders = repository.backup_folders(cluster)?;
         let strays = Strays::gather(repository, cluster, &packs, &folders)?;
+        let is_emptied = |(id, folder): &(&BackupId, &BackupFolder)| folder.has_gone_alone() && packs.contains_key(id);
+        let emptied = folders.iter().filter(is_emptied).map(|(id, _)| *id).collect();
         let (listed, unfinished, gone) = backups(repository, cluster, folders, &packs)?;
         let records: Vec<&BackupRecord> = listed.iter().map(|backup| &backup.record).collect();
         let last_began = if unfinished.is_empty() { None } else { repository.last_began(cluster, &records)? };
@@ -145,6 +140,7 @@ impl TreeFacts {
             unfinished,
             last_began,
             gone,
+            emptied,
             packs,
             strays,
             archive: facts,
@@ -208,7 +204,7 @@ fn backups(
 ) -> Result<Backups, ExpireError> {
     let unreadable = |id: BackupId| move |source| ExpireError::Unreadable { backup: id, source: Box::new(source) };
     let (mut listed, mut unfinished, mut gone) = (Vec::new(), Vec::new(), BTreeSet::new());
-    let (mut search, mut noted) = (LackSearch::new(repository, cluster), BTreeSet::new());
+    let mut search = LackSearch::new(repository, cluster);
     for (id, folder) in folders {
         match folder.state {
             state if state.gone => {
@@ -227,25 +223,13 @@ fn backups(
                 let error = repository.backup_begin(cluster, &id).err();
                 return Err(error.map_or(ExpireError::Changed { backup: id }, unreadable(id)));
             }
-            _ if folder.has_notes_alone() => {
-                noted.insert(id);
+            // A mark or pin that was set behind the back of its deletion.
+            _ if folder.has_notes_alone() && !packs.contains_key(&id) => {
+                gone.insert(id);
             }
             // `gone` goes behind everything, so this is no deletion that was killed.
             _ => return Err(ExpireError::Unexplained { backup: id }),
         }
-    }
-    // A mark or pin that was set behind the back of its deletion, which left the packs that others need.
-    let needed: BTreeSet<(BackupId, u32)> = listed
-        .iter()
-        .flat_map(|backup: &ListedBackup| &backup.needs.packs)
-        .map(|need| (need.backup, need.ordinal))
-        .collect();
-    for id in noted {
-        let mut left = packs.get(&id).into_iter().flatten();
-        if !left.all(|ordinal| needed.contains(&(id, *ordinal))) {
-            return Err(ExpireError::Unexplained { backup: id });
-        }
-        gone.insert(id);
     }
     listed.sort_by_key(|backup| (backup.record.sequence, backup.record.id));
     Ok((listed, unfinished, gone))

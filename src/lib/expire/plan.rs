@@ -89,7 +89,7 @@ pub struct TreePlan {
     pub being_deleted: Vec<BackupId>,
     /// How many packs go.
     pub packs: u64,
-    /// Packs that nobody is known to need, and that stay all the same; nothing when there are none.
+    /// Packs of backups of which no folder is there; nothing when there are none.
     pub packs_kept: Option<PacksKept>,
     /// WAL that goes.
     pub wal: Vec<PlannedWal>,
@@ -109,13 +109,12 @@ pub struct TreePlan {
     pub(super) doubts: Doubts,
 }
 
-/// Packs of backups of which no folder is there, and that stay for now.
+/// Packs of backups of which no folder is there, and that stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PacksKept {
     /// How many.
     pub count: u64,
-    /// Folders among those of the backups that no backup is called by, any of which may be theirs. Where there is none, the
-    /// packs stay since they are younger than a day.
+    /// Folders among those of the backups that no backup is called by, any of which may be theirs.
     pub strange_folders: Vec<String>,
 }
 
@@ -124,6 +123,8 @@ pub struct PacksKept {
 pub(super) struct Doubts {
     /// So many packs are there, and not one folder of a backup.
     pub(super) packs_without_folders: Option<u64>,
+    /// So many packs of this backup are there, and its folder is not; a folder that may be it.
+    pub(super) moved: Option<(BackupId, u64, Option<String>)>,
     /// A backup whose record is missing.
     pub(super) lost_record: Option<LostRecord>,
     /// There is WAL of this timeline, and its history cannot be read: why not, when it is there.
@@ -138,6 +139,10 @@ impl Doubts {
         let packs = facts.packs.values().map(|ordinals| ordinals.len() as u64).sum();
         Self {
             packs_without_folders: (facts.strays.has_no_folders && packs > 0).then_some(packs),
+            moved: facts.strays.packs.first_key_value().map(|(id, packs)| {
+                let strange = facts.strays.strange_folders.iter();
+                (*id, *packs, strange.max_by_key(|folder| folder.starts_with(&id.to_string())).cloned())
+            }),
             lost_record: LostRecord::first(facts, unfinished),
             unknown_timeline: unknown.map(|timeline| (timeline, problem(timeline))),
         }
@@ -147,6 +152,9 @@ impl Doubts {
         let (cluster, system_identifier) = (tree.name.clone(), tree.system_identifier);
         if let Some(packs) = self.packs_without_folders {
             return Some(ExpireError::NoFolders { packs, cluster, system_identifier });
+        }
+        if let Some((backup, packs, strange_folder)) = self.moved.clone() {
+            return Some(ExpireError::NoFolder { backup, packs, strange_folder, cluster, system_identifier });
         }
         if let Some(LostRecord { backup, is_named }) = self.lost_record {
             return Some(ExpireError::LostRecord { backup, is_named, cluster, system_identifier });
@@ -255,16 +263,13 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
     going.unfinished = unfinished.iter().filter(|backup| backup.goes).map(|backup| backup.id).collect();
     let gone: BTreeSet<BackupId> = going.backups.iter().copied().collect();
     let stays = |id: &BackupId| !gone.contains(id);
-    let (staying_strays, going_packs): (Vec<_>, Vec<_>) =
-        packs(facts, &gone, &going.unfinished).into_iter().partition(|(id, _)| facts.strays.stay(id, now));
-    going.packs = going_packs;
+    going.packs = packs(facts, &gone, &going.unfinished);
     let staying = || facts.listed.iter().filter(|backup| stays(&backup.record.id));
     let records: Vec<&BackupRecord> = staying().map(|backup| &backup.record).collect();
     let doubts = Doubts::of(facts, &unfinished);
     let wal_kept = wal_kept(&unfinished, staying().any(|backup| rules::is_good(facts, backup)));
-    // Those that a listed backup needs are what an expired one leaves.
-    let moved = staying_strays.first().map(|(id, _)| *id);
-    let wal_kept = wal_kept.or(moved.map(|backup| WalKept::Moved { backup }));
+    let moved = facts.strays.packs.keys().next();
+    let wal_kept = wal_kept.or(moved.map(|backup| WalKept::Moved { backup: *backup }));
     if wal_kept.is_none() {
         let since = rules.wal_days.map(|days| rules::days_before(now, days));
         // What has no time was stored just now.
@@ -277,10 +282,10 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
         system_identifier: facts.cluster.system_identifier,
         backups,
         unfinished,
-        being_deleted: facts.gone.iter().copied().collect(),
+        being_deleted: being_deleted(facts, &going.packs),
         packs: going.packs.len() as u64,
-        packs_kept: (!staying_strays.is_empty()).then(|| PacksKept {
-            count: staying_strays.len() as u64,
+        packs_kept: moved.is_some().then(|| PacksKept {
+            count: facts.strays.packs.values().sum(),
             strange_folders: facts.strays.strange_folders.clone(),
         }),
         wal: shown(&going.wal, facts),
@@ -327,7 +332,13 @@ fn fate_of_unkept(doubted: Option<Timestamp>, grace: Duration, now: Timestamp) -
     }
 }
 
-/// The packs that nobody needs of those that were written by backups that go, or that are there no more.
+/// Those whose deletion an earlier run began and this one finishes: of the others nothing is left but packs that are needed.
+fn being_deleted(facts: &TreeFacts, going: &[(BackupId, u32)]) -> Vec<BackupId> {
+    let is_done = |id: &BackupId| facts.emptied.contains(id) && !going.iter().any(|(backup, _)| backup == id);
+    facts.gone.iter().copied().filter(|id| !is_done(id)).collect()
+}
+
+/// The packs that nobody needs of those that were written by backups that go, or that were deleted before.
 fn packs(facts: &TreeFacts, gone: &BTreeSet<BackupId>, unfinished: &[BackupId]) -> Vec<(BackupId, u32)> {
     let needed = facts.needed_packs(|id| !gone.contains(id));
     let lives = |id: &BackupId| {
@@ -335,7 +346,8 @@ fn packs(facts: &TreeFacts, gone: &BTreeSet<BackupId>, unfinished: &[BackupId]) 
         let is_running = facts.unfinished.iter().any(|backup| backup.id == *id) && !unfinished.contains(id);
         is_listed || is_running
     };
-    let all = facts.packs.iter().filter(|(backup, _)| !lives(backup));
+    let is_moved = |id: &BackupId| facts.strays.packs.contains_key(id);
+    let all = facts.packs.iter().filter(|(backup, _)| !lives(backup) && !is_moved(backup));
     let all = all.flat_map(|(backup, ordinals)| ordinals.iter().map(|ordinal| (*backup, *ordinal)));
     all.filter(|pack| !needed.contains(pack)).collect()
 }

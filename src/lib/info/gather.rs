@@ -141,7 +141,9 @@ impl Gatherer<'_> {
         // What cannot be listed was told when the backups were.
         let folders = self.repository.backup_folders(cluster).unwrap_or_default();
         for (id, folder) in &folders {
-            if folder.state.gone {
+            // Of one that was deleted, packs may be left that others need.
+            let packs = || self.repository.packs_of(cluster, id).is_ok_and(|packs| !packs.is_empty());
+            if folder.state.gone && !(folder.has_gone_alone() && packs()) {
                 tree.being_deleted.push(*id);
             }
             let Some(backup) = tree.backups.iter_mut().find(|backup| backup.id == *id) else { continue };

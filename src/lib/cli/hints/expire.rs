@@ -42,6 +42,15 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
                 ),
             }
         }
+        ExpireError::NoFolder { backup, strange_folder, cluster, system_identifier, .. } => {
+            let tree = format!("{cluster}/{system_identifier}");
+            let maybe = strange_folder.as_ref().map(|name| format!(" \"{tree}/backups/{name}\" may be it."));
+            format!(
+                "That folder was moved away or lost: put it back, from a copy of the repository if need be.{} Only when \
+                 nobody can need that backup, move \"{tree}/packs/{backup}\" out of the repository.",
+                maybe.unwrap_or_default()
+            )
+        }
         ExpireError::NoFolders { .. } => {
             "That folder was moved away or lost: put it back, from a copy of the repository if need be. Without it \
              nothing of these packs can be restored."

@@ -73,8 +73,6 @@ pub(super) struct History {
     /// The next byte of each timeline.
     pub(super) heads: BTreeMap<u32, u64>,
     pub(super) segments: BTreeMap<WalSegmentName, Timestamp>,
-    /// When the packs of backups were stored of which no folder is there; long ago, when it is not among them.
-    pub(super) stray_times: BTreeMap<BackupId, Timestamp>,
     /// Packs that lie there no more, or were cut.
     lost_packs: BTreeMap<(BackupId, u32), Option<u64>>,
     pub(super) now: Timestamp,
@@ -101,6 +99,7 @@ impl History {
             unfinished: Vec::new(),
             last_began: None,
             gone: BTreeSet::new(),
+            emptied: BTreeSet::new(),
             packs: BTreeMap::new(),
             strays: Strays::default(),
             archive,
@@ -113,7 +112,6 @@ impl History {
             lines: BTreeMap::from([(1, Vec::new())]),
             heads: BTreeMap::from([(1, SIZE + 0x28)]),
             segments: BTreeMap::new(),
-            stray_times: BTreeMap::new(),
             lost_packs: BTreeMap::new(),
             now: day(0),
             sequence: 0,
@@ -203,9 +201,8 @@ impl History {
         let listed: Vec<BackupId> = facts.listed.iter().map(|backup| backup.record.id).collect();
         let unfinished: Vec<BackupId> = facts.unfinished.iter().map(|backup| backup.id).collect();
         let has_folder = |id: &BackupId| listed.contains(id) || unfinished.contains(id) || facts.gone.contains(id);
-        for id in facts.packs.keys().filter(|id| !has_folder(id)) {
-            let last = self.stray_times.get(id).copied().unwrap_or(day(-1000));
-            facts.strays.last_stored.insert(*id, Some(last));
+        for (id, ordinals) in facts.packs.iter().filter(|(id, _)| !has_folder(id)) {
+            facts.strays.packs.insert(*id, ordinals.len() as u64);
         }
         facts.strays.has_no_folders = listed.is_empty() && unfinished.is_empty() && facts.gone.is_empty();
         for backup in &mut facts.listed {

@@ -89,3 +89,20 @@ fn many_records_are_not_lost_without_a_word() {
     assert!(matches!(error, ExpireError::TooMany { count: 4, of: 5, .. }), "{error}");
     assert_eq!(scene.keys(), before);
 }
+
+/// However old its packs are, and even when a backup that stays needs all of them.
+#[test]
+fn packs_whose_folder_is_away_stay() {
+    for backup in [0, 2] {
+        let scene = Scene::new();
+        let (folder, away) = (folder_of(&scene, scene.backups[backup].id), scene.test.root().join("away"));
+        std::fs::rename(&folder, &away).unwrap();
+        let before = scene.keys();
+        let error = scene.expire_in(&scene.test.repository, 1).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Corrupt, "{error}");
+        assert!(error.to_string().contains(&format!("{}, and not its folder", scene.backups[backup].id)), "{error}");
+        assert_eq!(scene.keys(), before);
+        std::fs::rename(&away, &folder).unwrap();
+        assert_eq!(scene.all_listed_are_whole().len(), 4);
+    }
+}

@@ -90,13 +90,11 @@ fn by_chance(chance: &mut Chance) -> (History, Vec<u32>, Vec<u32>) {
         history.facts.gone.insert(id(history.sequence));
         history.facts.packs.insert(id(history.sequence), vec![0, 1, 2]);
     }
-    // The folder of a backup is moved away, and its packs are old or not.
+    // The folder of a backup is moved away.
     if chance.one_in(6) && !history.facts.listed.is_empty() {
         let away = chance.below(history.facts.listed.len() as u64) as usize;
         let id = history.facts.listed.remove(away).record.id;
         history.facts.unfinished.iter_mut().for_each(|running| running.parents.retain(|parent| *parent != id));
-        let age = if chance.one_in(2) { SILENT_AFTER - Duration::from_secs(1) } else { SILENT_AFTER };
-        history.stray_times.insert(id, history.now.checked_sub(age).unwrap());
     }
     let forked: Vec<u32> = history.lines.keys().copied().filter(|timeline| *timeline > 1).collect();
     let unreadable = chance.of(&forked).copied().filter(|_| chance.one_in(12)).into_iter().collect();
@@ -152,7 +150,7 @@ struct Seen {
     branches: u64,
     lost_targets: u64,
     without_packs: u64,
-    young_strays: u64,
+    strays: u64,
     unknown_timelines: u64,
     given_up: u64,
 }
@@ -198,7 +196,7 @@ fn nothing_needed_is_ever_in_the_plan() {
         branches,
         lost_targets,
         without_packs,
-        young_strays,
+        strays,
         unknown_timelines,
         given_up,
     } = seen;
@@ -211,7 +209,7 @@ fn nothing_needed_is_ever_in_the_plan() {
         branches,
         lost_targets,
         without_packs,
-        young_strays,
+        strays,
         unknown_timelines,
         given_up,
     ] {
@@ -249,7 +247,7 @@ impl Checked<'_> {
         let is_expected = self.facts.wal.iter().any(is_unknown);
         let refusal = self.plan.refusal(self.rules);
         let is_refused = matches!(refusal, Some(ExpireError::UnknownTimeline { .. }));
-        let has_folders = !self.facts.strays.has_no_folders;
+        let has_folders = !self.facts.strays.has_no_folders && self.facts.strays.packs.is_empty();
         assert!(!has_folders || is_refused == is_expected, "seed {}: {refusal:?}", self.seed);
         seen.unknown_timelines += u64::from(is_refused);
     }
@@ -279,11 +277,11 @@ impl Checked<'_> {
 
     fn packs(&self, seen: &mut Seen) {
         let going: BTreeSet<(BackupId, u32)> = self.plan.going.packs.iter().copied().collect();
-        for (id, stored) in &self.history.stray_times {
-            let is_young = self.history.now.duration_since(*stored) < SILENT_AFTER.try_into().unwrap();
+        for id in self.facts.strays.packs.keys() {
             let goes = going.iter().any(|(backup, _)| backup == id);
-            assert!(!is_young || !goes, "seed {}: packs of {id} without a folder", self.seed);
-            seen.young_strays += u64::from(is_young && self.plan.packs_kept.is_some());
+            assert!(!goes, "seed {}: packs of {id} without a folder", self.seed);
+            assert!(self.plan.refusal(self.rules).is_some(), "seed {}: packs of {id} without a folder", self.seed);
+            seen.strays += 1;
         }
         let gone = |id: &BackupId| self.plan.going.backups.contains(id) || self.facts.gone.contains(id);
         for backup in &self.facts.listed {

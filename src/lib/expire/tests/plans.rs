@@ -175,26 +175,32 @@ fn packs_that_others_need_outlive_their_backup() {
     history.facts.packs.insert(id(1), vec![0, 1]);
     let plan = planned(&history, &keep(1));
     assert_eq!((going(&plan), plan.going.packs), (vec![1], vec![(id(1), 1)]));
-    // Once its writer is gone, too, it goes with the last that needs it.
+    // Its folder says whose that pack is, which goes with the last backup that needs it.
     history.facts.listed.remove(0);
+    history.facts.packs.insert(id(1), vec![0]);
+    history.facts.gone.insert(id(1));
+    history.facts.emptied.insert(id(1));
+    let plan = planned(&history, &keep(1));
+    assert_eq!((plan.going.packs, plan.being_deleted), (vec![], vec![]));
     history.now = day(3);
     history.backup(1, 0, &[(3, 0)]);
-    assert_eq!(planned(&history, &keep(1)).going.packs, [(id(1), 0), (id(1), 1), (id(2), 0)]);
+    let plan = planned(&history, &keep(1));
+    assert_eq!((plan.going.packs, plan.being_deleted), (vec![(id(1), 0), (id(2), 0)], vec![id(1)]));
 }
 
 #[test]
-fn packs_without_a_folder_stay_for_a_day_and_all_of_them_always() {
+fn packs_without_a_folder_stay() {
     let mut history = daily(3);
     history.facts.packs.insert(id(9), vec![0, 1]);
-    history.stray_times.insert(id(9), history.now - Duration::from_secs(86_399));
-    let plan = planned(&history, &keep(3));
-    assert_eq!((plan.packs, plan.packs_kept.unwrap().count), (0, 2));
-    history.stray_times.insert(id(9), history.now - Duration::from_secs(86_400));
-    let plan = planned(&history, &keep(3));
-    assert_eq!((plan.going.packs, plan.packs_kept), (vec![(id(9), 0), (id(9), 1)], None));
-    // A folder that no backup is called by may be that of the packs.
-    history.facts.strays.strange_folders.push("20261101T000000Z-00000009.bak".to_owned());
-    assert_eq!(planned(&history, &keep(3)).packs, 0);
+    for folder in [None, Some("20261101T000000Z-00000009.bak".to_owned())] {
+        history.facts.strays.strange_folders.extend(folder.clone());
+        let plan = planned(&history, &keep(2));
+        assert_eq!((plan.packs, plan.packs_kept.as_ref().unwrap().count), (1, 2));
+        let Some(ExpireError::NoFolder { packs: 2, strange_folder, backup, .. }) = plan.refusal(&keep(2)) else {
+            panic!("{plan:?}");
+        };
+        assert_eq!((backup, strange_folder), (id(9), folder));
+    }
     // Without any folder all of them may have been moved.
     history.facts.listed.clear();
     let refusal = planned(&history, &keep(3)).refusal(&keep(3)).unwrap();

@@ -46,6 +46,11 @@ pub(crate) struct BackupFolder {
 }
 
 impl BackupFolder {
+    /// Whether nothing is in it but the mark that it is being deleted, which stays as long as a pack of the backup does.
+    pub(crate) fn has_gone_alone(&self) -> bool {
+        self.state.gone && self.objects.iter().all(|object| DeletionStep::of(object) == DeletionStep::Gone)
+    }
+
     /// Whether nothing is in it but marks and pins, as where one came behind the back of a deletion.
     pub(crate) fn has_notes_alone(&self) -> bool {
         self.objects.iter().all(|object| {

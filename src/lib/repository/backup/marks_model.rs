@@ -236,9 +236,10 @@ impl State {
                 (next.states[backup].doubt, next.states[backup].suspect) = (false, false);
                 vec![next]
             }
+            // As long as a pack of it is there, its folder says whose that is.
             Expiring::DeleteGone(backup) => {
                 let mut next = at(Expiring::Choose);
-                next.states[backup].gone = false;
+                next.states[backup].gone = self.packs & (1 << backup) != 0;
                 vec![next]
             }
         }
@@ -246,6 +247,8 @@ impl State {
 
     /// What must be so in every state.
     fn check(&self) {
+        let has_folder = self.states[OLD].begin || self.states[OLD].gone;
+        assert!(has_folder || self.packs & (1 << OLD) == 0, "the old one's pack has no folder: {self:?}");
         for (backup, state) in self.states.iter().enumerate() {
             if state.is_listed() {
                 let needed = Self::packs_of(backup);
