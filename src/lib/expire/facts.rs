@@ -33,6 +33,8 @@ pub(super) struct TreeFacts {
     pub(super) archive: ArchiveFacts,
     /// When the history of each timeline was archived, by the writer's clock: its server was promoted then.
     pub(super) history_times: BTreeMap<TimelineId, Timestamp>,
+    /// When the last segment of each timeline was stored, by the store's clock; of one without any, its history.
+    pub(super) last_stored: BTreeMap<TimelineId, Timestamp>,
     /// Every file of the archive but the histories.
     pub(super) wal: Vec<WalFileName>,
     /// When each was stored, by the store's clock; read only when a rule asks for it.
@@ -121,6 +123,7 @@ impl TreeFacts {
             let history = archive.look_up(&WalFileName::TimelineHistory(*timeline))?;
             history_times.extend(history.map(|history| (*timeline, history.created)));
         }
+        let last_stored = last_stored(repository, cluster, &facts)?;
         let wal = repository.stored_wal(cluster)?;
         let mut wal_times = BTreeMap::new();
         for name in wal.iter().filter(|_| with_wal_times) {
@@ -145,18 +148,27 @@ impl TreeFacts {
             strays,
             archive: facts,
             history_times,
+            last_stored,
             wal,
             wal_times,
         })
     }
 
-    /// When the path of a timeline was last written, at the latest: of one without WAL of its own, when it began.
+    /// When the path of a timeline was last written, at the latest: of one without WAL of its own, when it began. The clock
+    /// of its host may be behind, so the store's counts, too.
     pub(super) fn last_written(&self, path: &TimelineHistory) -> Option<Timestamp> {
         let began = self.history_times.get(&path.timeline()).copied();
-        match self.archive.last_segment(path.timeline()) {
+        let written = match self.archive.last_segment(path.timeline()) {
             Some(_) => self.archive.end_time_along(path),
             None => began.or_else(|| self.archive.end_time_along(path)),
-        }
+        };
+        written.max(self.last_stored.get(&path.timeline()).copied())
+    }
+
+    /// Whether nothing of any other timeline was stored after the last of this one.
+    pub(super) fn was_stored_last(&self, timeline: TimelineId) -> bool {
+        let stored = self.last_stored.get(&timeline);
+        stored.is_some() && stored == self.last_stored.values().max()
     }
 
     /// The packs that some backup needs. Those of the backups on which a running one builds are among them, for such a
@@ -192,6 +204,21 @@ pub(super) fn segment_size(repository: &Repository, cluster: &ClusterRef) -> Res
     identity
         .map(|identity| identity.wal_segment_size)
         .ok_or_else(|| ExpireError::NoIdentity { cluster: cluster.name.clone() })
+}
+
+fn last_stored(
+    repository: &Repository,
+    cluster: &ClusterRef,
+    archive: &ArchiveFacts,
+) -> Result<BTreeMap<TimelineId, Timestamp>, RepositoryError> {
+    let mut times = BTreeMap::new();
+    for timeline in archive.ranges.keys().chain(archive.histories.keys()) {
+        let segment = archive.last_segment(*timeline).map(WalFileName::Segment);
+        let name = segment.unwrap_or(WalFileName::TimelineHistory(*timeline));
+        let stored = repository.stored_time(&repository.wal_key(cluster, &name)?)?;
+        times.extend(stored.map(|stored| (*timeline, stored)));
+    }
+    Ok(times)
 }
 
 type Backups = (Vec<ListedBackup>, Vec<UnfinishedFacts>, BTreeSet<BackupId>);

@@ -16,8 +16,8 @@ use crate::pg::{TimelineHistory, TimelineId};
 use crate::repository::{BackupId, BackupRecord};
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// How far the clocks of two servers may be apart.
-const CLOCKS_APART: Duration = DAY;
+/// How long a timeline may be silent that is in use: an idle server, an archiver that fails, clocks that differ.
+const SILENT_TIMELINE: Duration = Duration::from_secs(7 * 86_400);
 
 /// What is to stay. A backup stays when any rule says so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -171,11 +171,12 @@ fn newest_timeline<'a>(facts: &TreeFacts, good: &[&'a BackupRecord]) -> Option<(
     None
 }
 
-/// Whether nothing of a timeline came since another one was backed up: the server that began it is no more. Where nothing
-/// is known of when it was written, it was.
+/// Whether nothing of a timeline came for a week before another one was backed up, and something of another one since: the
+/// server that began it is no more. Where nothing is known of when it was written, it was.
 fn is_given_up(facts: &TreeFacts, path: &TimelineHistory, last: &BackupRecord) -> bool {
-    let since = last.stop_time.checked_sub(CLOCKS_APART).unwrap_or(Timestamp::MIN);
-    facts.last_written(path).is_some_and(|written| written < since)
+    let since = last.stop_time.checked_sub(SILENT_TIMELINE).unwrap_or(Timestamp::MIN);
+    let is_silent = facts.last_written(path).is_some_and(|written| written < since);
+    is_silent && !facts.was_stored_last(path.timeline())
 }
 
 /// On each path that was still written after `cutoff`, the backup from which that moment is reached. Where nothing is

@@ -73,6 +73,8 @@ pub(super) struct History {
     /// The next byte of each timeline.
     pub(super) heads: BTreeMap<u32, u64>,
     pub(super) segments: BTreeMap<WalSegmentName, Timestamp>,
+    /// By how much the clock of the host is behind that archives a timeline.
+    pub(super) clocks_behind: BTreeMap<u32, Span>,
     /// Packs that lie there no more, or were cut.
     lost_packs: BTreeMap<(BackupId, u32), Option<u64>>,
     pub(super) now: Timestamp,
@@ -104,6 +106,7 @@ impl History {
             strays: Strays::default(),
             archive,
             history_times: BTreeMap::new(),
+            last_stored: BTreeMap::new(),
             wal: Vec::new(),
             wal_times: BTreeMap::new(),
         };
@@ -112,6 +115,7 @@ impl History {
             lines: BTreeMap::from([(1, Vec::new())]),
             heads: BTreeMap::from([(1, SIZE + 0x28)]),
             segments: BTreeMap::new(),
+            clocks_behind: BTreeMap::new(),
             lost_packs: BTreeMap::new(),
             now: day(0),
             sequence: 0,
@@ -190,6 +194,10 @@ impl History {
         packs.all(|pack| !self.lost_packs.contains_key(&pack))
     }
 
+    fn by_clock_of(&self, timeline: TimelineId, time: Timestamp) -> Timestamp {
+        self.clocks_behind.get(&timeline.get()).map_or(time, |behind| time.checked_sub(*behind).unwrap())
+    }
+
     /// The tree as it is now; `unreadable` and `missing` histories cannot be followed.
     pub(super) fn facts(&self, unreadable: &[u32], missing: &[u32]) -> TreeFacts {
         let mut facts = self.facts.clone();
@@ -217,8 +225,14 @@ impl History {
             WalRange::extend(ranges.entry(name.timeline()).or_default(), *name, size());
         }
         for range in ranges.values().flatten() {
-            facts.archive.archived_at.insert(range.last, self.segments[&range.last]);
+            let stored = self.segments[&range.last];
+            facts.archive.archived_at.insert(range.last, self.by_clock_of(range.last.timeline(), stored));
         }
+        for (timeline, time) in &mut facts.history_times {
+            *time = self.by_clock_of(*timeline, *time);
+        }
+        facts.last_stored = self.facts.history_times.clone();
+        facts.last_stored.extend(ranges.values().flatten().map(|range| (range.timeline, self.segments[&range.last])));
         facts.archive.ranges = ranges;
         for (timeline, lines) in self.lines.iter().filter(|(timeline, _)| **timeline > 1) {
             let text: String =

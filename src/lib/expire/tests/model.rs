@@ -73,9 +73,15 @@ fn by_chance(chance: &mut Chance) -> (History, Vec<u32>, Vec<u32>) {
         let newest = *history.lines.keys().max().unwrap();
         history.fork(newest, history.heads[&newest]);
         for _ in 0..=chance.below(3) {
-            history.now = history.now.checked_add(Span::new().hours(24 + chance.below(48) as i64)).unwrap();
+            history.now = history.now.checked_add(Span::new().hours(24 * 3 + chance.below(24 * 4) as i64)).unwrap();
             backup_by_chance(&mut history, chance, newest);
         }
+    }
+    // The host of a timeline has a clock that is behind.
+    if chance.one_in(6) {
+        let timelines: Vec<u32> = history.lines.keys().copied().collect();
+        let behind = Span::new().hours(chance.below(24 * 40) as i64);
+        history.clocks_behind.insert(*chance.of(&timelines).unwrap(), behind);
     }
     for _ in 0..chance.below(3) {
         let parents: Vec<BackupId> = history.facts.listed.iter().map(|backup| backup.record.id).collect();
@@ -342,19 +348,21 @@ impl Checked<'_> {
     fn last_sign_of(&self, timeline: u32) -> Option<Timestamp> {
         let segments = self.history.segments.iter().filter(|(name, _)| name.timeline().get() == timeline);
         let last = segments.max_by_key(|(name, _)| **name).map(|(_, time)| *time);
-        last.or_else(|| self.facts.history_times.get(&crate::pg::TimelineId::new(timeline)?).copied())
+        last.or_else(|| self.history.facts.history_times.get(&crate::pg::TimelineId::new(timeline)?).copied())
     }
 
-    /// Of the newest timeline of which there was a sign since the last good backup, or that has one of its own, the best
-    /// stays.
+    /// Of the newest timeline of which there was a sign in the week before the last good backup, or the last sign of all, or
+    /// that has a backup of its own, the best stays.
     fn newest_timeline(&self, good: &[&BackupRecord], seen: &mut Seen) {
         let Some(last) = good.last() else { return };
         for timeline in self.facts.archive.timelines().into_iter().rev().map(|timeline| timeline.get()) {
             let path = Path::of(timeline, &self.history.lines[&timeline]);
             let on_path = good.iter().filter(|record| path.leads_through(record));
             let Some(best) = on_path.max_by_key(|record| (record.stop_lsn, record.sequence)) else { continue };
-            let day_before = last.stop_time.checked_sub(Duration::from_secs(86_400)).unwrap();
-            let is_alive = self.last_sign_of(timeline).is_none_or(|time| time >= day_before);
+            let week_before = last.stop_time.checked_sub(Duration::from_secs(7 * 86_400)).unwrap();
+            let sign = self.last_sign_of(timeline);
+            let is_last = self.history.lines.keys().all(|other| self.last_sign_of(*other) <= sign);
+            let is_alive = is_last || sign.is_none_or(|time| time >= week_before);
             if is_alive || best.stop_timeline.get() == timeline {
                 let stays = matches!(self.fate(&best.id), Fate::Stays { .. });
                 assert!(stays, "seed {}: {} leads to the newest timeline {timeline}", self.seed, best.id);

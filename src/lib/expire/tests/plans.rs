@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use jiff::Span;
+
 use super::history::{History, SIZE, day, id};
 use crate::expire::error::ExpireError;
 use crate::expire::plan::{Fate, TreePlan, WalKept, plan};
@@ -111,16 +113,16 @@ fn a_timeline_that_was_given_up_keeps_no_backup() {
         let mut history = daily(1);
         let given_up = history.fork(1, history.heads[&1] - SIZE);
         history.write(given_up, own_wal);
-        let plans = [2, 3].map(|number| {
+        let plans = [8, 9].map(|number| {
             history.now = day(number as i64);
             history.backup(1, 0, &[(number, 0)]);
             history.write(1, 3 * SIZE);
             going(&planned(&history, &keep(1)))
         });
-        // Nobody knows at once that it was: clocks differ.
+        // Nobody knows before a week has passed: it may be idle, its archiving may fail, and clocks differ.
         assert_eq!(plans, [vec![], vec![1, 2]], "{own_wal}");
         let moment = history.now;
-        history.now = day(9);
+        history.now = day(20);
         history.write(1, 3 * SIZE);
         assert_eq!(going(&planned(&history, &Rules { keep_days: Some(1), ..Rules::default() })), [1, 2], "{own_wal}");
         // A recovery to the same place is no mistake, though none of its WAL is archived yet.
@@ -128,6 +130,31 @@ fn a_timeline_that_was_given_up_keeps_no_backup() {
         history.fork(1, history.facts.listed[1].record.start_lsn.get() - SIZE);
         assert_eq!(going(&planned(&history, &keep(1))), [2], "{own_wal}");
     }
+}
+
+/// The clock of the restored host is a month behind; the store's is right.
+#[test]
+fn a_timeline_whose_host_has_a_wrong_clock_was_not_given_up() {
+    for own_wal in [0, 2 * SIZE] {
+        let mut history = daily(2);
+        let live = history.fork(1, history.facts.listed[1].record.start_lsn.get() - SIZE);
+        history.clocks_behind.insert(live, Span::new().hours(24 * 30));
+        history.write(live, own_wal);
+        assert_eq!(going(&planned(&history, &keep(1))), [0; 0], "{own_wal}");
+    }
+}
+
+/// The server of the timeline before was thrown away after its last backup; by the clock of that, which is ahead, the
+/// timeline behind is silent for weeks.
+#[test]
+fn the_timeline_that_was_stored_last_was_not_given_up() {
+    let mut history = daily(2);
+    history.facts.listed[1].record.stop_time = day(30);
+    let live = history.fork(1, history.facts.listed[1].record.start_lsn.get() - SIZE);
+    history.now = day(3);
+    history.write(live, 2 * SIZE);
+    history.now = day(31);
+    assert_eq!(going(&planned(&history, &keep(1))), [0; 0]);
 }
 
 #[test]
