@@ -283,6 +283,65 @@ fn packs_of_folders_that_were_moved_away_stay() {
     restores(&site, &folder, &backups[0], &ledger);
 }
 
+/// All that was stored of backups was stored so many days earlier, in the same order.
+fn age_backups(site: &Site, days: u64) {
+    let mut folders = vec![site.tree().join("backups"), site.tree().join("packs")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let file = fs::File::options().write(true).open(&path).unwrap();
+                let stored = file.metadata().unwrap().modified().unwrap();
+                file.set_modified(stored - Duration::from_secs(days * 86_400)).unwrap();
+            }
+        }
+    }
+}
+
+/// A few KiB are lost, and put back once somebody has looked: until then no pack and no segment goes.
+#[test]
+fn backups_that_lost_their_records_are_there_when_those_come_back() {
+    let folder = TestFolder::new("expire-records");
+    let (site, mut ledger) = site(&folder, 3);
+    let backups = site.backups();
+    age_backups(&site, 2);
+    let record = |id: &str| site.tree().join("backups").join(id).join("record");
+    let away = |id: &str| folder.join(&format!("record-of-{id}"));
+    backups.iter().for_each(|id| fs::rename(record(id), away(id)).unwrap());
+    let before = tree_of(&site.tree());
+    site.pgv.run("pgv", &["info"]).expect_code(5);
+    expire(&site, &["--keep", "1", "--allow-many", "--apply"])
+        .expect_code(5)
+        .expect_stderr(&format!("the record of backup {}", backups[0]))
+        .expect_stderr("nothing else of it is missing");
+    assert!(tree_of(&site.tree()) == before, "something went");
+
+    // Behind the next one nothing tells them from backups that were killed.
+    site.backup(&[]).success();
+    ledger.commit_many(&site.primary, 2);
+    site.primary.archive_all();
+    let (before, wal) = (tree_of(&site.tree().join("packs")), segments(&site));
+    for words in [&["info"][..], &["verify"]] {
+        let told = site.pgv.run("pgv", words).success();
+        assert_eq!(told.stdout.matches("whole but for its record").count(), 3, "{told}");
+    }
+    let held = expire(&site, &["--keep", "1", "--apply"]).success();
+    assert_eq!(held.stdout.matches(", so that its record can be put back").count(), 3, "{held}");
+    assert!(tree_of(&site.tree().join("packs")) == before && segments(&site) == wal, "{held}");
+    fs::rename(away(&backups[0]), record(&backups[0])).unwrap();
+    restores(&site, &folder, &backups[0], &ledger);
+
+    // Six days later they go; that more go than are listed is no matter of course.
+    fs::rename(record(&backups[0]), away(&backups[0])).unwrap();
+    age_backups(&site, 6);
+    expire(&site, &["--keep", "1", "--apply"]).expect_code(3).expect_stderr("3 of the 4 backups");
+    expire(&site, &["--keep", "1", "--allow-many", "--apply"]).success();
+    let newest = site.backups().pop().unwrap();
+    assert_eq!(fs::read_dir(site.tree().join("packs")).unwrap().count(), 1);
+    restores(&site, &folder, &newest, &ledger);
+}
+
 /// Every file below a directory, with its mode and its content.
 type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
