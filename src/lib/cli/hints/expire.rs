@@ -8,6 +8,7 @@ use crate::cli::typed::Typed;
 use crate::error::{Classified as _, ErrorClass};
 use crate::expire::ExpireError;
 use crate::fs::LockKind;
+use crate::repository::BackupId;
 
 pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> {
     if let Some(error) = super::find::<InUse>(error) {
@@ -43,13 +44,7 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
             }
         }
         ExpireError::NoFolder { backup, strange_folder, cluster, system_identifier, .. } => {
-            let tree = format!("{cluster}/{system_identifier}");
-            let maybe = strange_folder.as_ref().map(|name| format!(" \"{tree}/backups/{name}\" may be it."));
-            format!(
-                "That folder was moved away or lost: put it back, from a copy of the repository if need be.{} Only when \
-                 nobody can need that backup, move \"{tree}/packs/{backup}\" out of the repository.",
-                maybe.unwrap_or_default()
-            )
+            of_moved(backup, strange_folder.as_deref(), &format!("{cluster}/{system_identifier}"))
         }
         ExpireError::NoFolders { .. } => {
             "That folder was moved away or lost: put it back, from a copy of the repository if need be. Without it \
@@ -79,6 +74,14 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
         _ => return Vec::new(),
     };
     vec![hint]
+}
+
+fn of_moved(backup: &BackupId, strange_folder: Option<&str>, tree: &str) -> String {
+    let maybe = strange_folder.map(|name| format!(" \"{tree}/backups/{name}\" may be it.")).unwrap_or_default();
+    format!(
+        "That folder was moved away or lost: put it back, from a copy of the repository if need be.{maybe} Only when nobody can \
+         need that backup, move \"{tree}/packs/{backup}\" out of the repository."
+    )
 }
 
 fn of_use(error: &InUse) -> String {
