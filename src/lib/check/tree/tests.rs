@@ -158,7 +158,7 @@ fn a_backup_that_lost_its_record_alone_is_told() {
     let tree = test.root().join(format!("main/{}", test.cluster.system_identifier));
     std::fs::remove_file(tree.join(format!("backups/{}/record", new.id))).unwrap();
     let a_day_ago = std::time::SystemTime::now() - Duration::from_secs(25 * 3600);
-    for folder in ["backups", "packs"].map(|folder| tree.join(folder).join(new.id.to_string())) {
+    for folder in ["backups", "packs"].map(|folder| tree.join(folder)) {
         for path in walk(&folder) {
             std::fs::File::open(path).unwrap().set_modified(a_day_ago).unwrap();
         }
