@@ -60,11 +60,11 @@ impl BackupFolder {
 }
 
 /// What lies below the backups of a tree.
-struct BackupObjects {
+pub(super) struct BackupObjects {
     /// The objects of each.
-    backups: BTreeMap<BackupId, BackupFolder>,
+    pub(super) backups: BTreeMap<BackupId, BackupFolder>,
     /// Backups whose objects cannot be listed. They count as listed: nothing says that they are not.
-    hidden: Vec<(BackupId, RepositoryError)>,
+    pub(super) hidden: Vec<(BackupId, RepositoryError)>,
 }
 
 impl Repository {
@@ -92,14 +92,6 @@ impl Repository {
             Some((_, error)) => Err(error),
             None => Ok(backups),
         }
-    }
-
-    /// Whatever there is of each backup that can be listed.
-    pub(super) fn backup_folders_readable(
-        &self,
-        cluster: &ClusterRef,
-    ) -> Result<BTreeMap<BackupId, BackupFolder>, RepositoryError> {
-        Ok(self.backup_objects(cluster)?.backups)
     }
 
     /// How a backup began.
@@ -259,7 +251,7 @@ impl Repository {
     }
 
     /// The names of the objects directly below each backup.
-    fn backup_objects(&self, cluster: &ClusterRef) -> Result<BackupObjects, RepositoryError> {
+    pub(super) fn backup_objects(&self, cluster: &ClusterRef) -> Result<BackupObjects, RepositoryError> {
         let prefix = layout::backups(cluster);
         let mut backups: BTreeMap<BackupId, BackupFolder> = BTreeMap::new();
         let (keys, unlistable) = self.list_readable(&prefix)?;

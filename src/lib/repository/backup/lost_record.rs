@@ -1,5 +1,5 @@
-//! Backups whose record was lost: all else of them is there, and nothing would tell them from those that were never
-//! finished but what is known of the time.
+//! Backups whose record was lost, alone or with all their folder. Where all else is there, nothing tells them from those
+//! that were never finished but what is known of the time.
 //!
 //! A writer stores `root` and `needs` when all data is there, then waits for its WAL, and stores `record` last.
 
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::catalog::BackupObjects;
 use super::record::BackupRecord;
 use super::{BackupFolder, BackupId};
 use crate::repository::error::{Damage, RepositoryError};
@@ -123,9 +124,20 @@ impl Repository {
         records: &[&BackupRecord],
         now: Timestamp,
     ) -> Result<MissingRecords, RepositoryError> {
-        let mut folders = self.backup_folders_readable(cluster)?;
-        folders.retain(|_, folder| folder.state.is_unfinished());
+        // ORDER: a folder is there before packs are.
+        let with_packs = self.folders(&layout::packs(cluster))?;
         let mut missing = MissingRecords::default();
+        let BackupObjects { backups: mut folders, hidden } = self.backup_objects(cluster)?;
+        let is_there = |id: &BackupId| folders.contains_key(id) || hidden.iter().any(|(hidden, _)| hidden == id);
+        let with_packs = with_packs.iter().filter_map(|name| name.parse::<BackupId>().ok());
+        for id in with_packs.filter(|id| !is_there(id)).collect::<Vec<_>>() {
+            // It goes after them, so both may have gone since.
+            if !self.packs_of(cluster, &id)?.is_empty() {
+                let problem = "it is missing with all else of the backup, while packs of that are there";
+                missing.lost.push((id, self.record_damage(cluster, &id, problem)?));
+            }
+        }
+        folders.retain(|_, folder| folder.state.is_unfinished());
         if folders.is_empty() {
             return Ok(missing);
         }
@@ -153,10 +165,18 @@ impl Repository {
                      it was listed"
                 }
             };
-            let damage = Damage::Invalid { problem: problem.to_owned() };
-            missing.lost.push((id, self.damaged(&self.record_key(cluster, &id)?, damage)));
+            missing.lost.push((id, self.record_damage(cluster, &id, problem)?));
         }
         Ok(missing)
+    }
+
+    fn record_damage(
+        &self,
+        cluster: &ClusterRef,
+        id: &BackupId,
+        problem: &str,
+    ) -> Result<RepositoryError, RepositoryError> {
+        Ok(self.damaged(&self.record_key(cluster, id)?, Damage::Invalid { problem: problem.to_owned() }))
     }
 }
 

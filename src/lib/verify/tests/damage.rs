@@ -205,6 +205,24 @@ fn a_record_that_alone_is_missing_is_damage_and_no_left_over() {
     assert!(scene.verify().damaged.is_empty() && is_left_over(RecordlessBackup), "{:?}", scene.verify());
 }
 
+#[test]
+fn a_folder_that_is_missing_while_its_packs_are_there_is_damage() {
+    let (scene, _, newest) = Scene::sound();
+    let tree = scene.root().join(format!("main/{}/backups", scene.test.cluster.system_identifier));
+    let (folder, id) = (tree.join(newest.id.to_string()), newest.id);
+    std::fs::rename(&folder, tree.join(format!("{id}.bak"))).unwrap();
+    let report = scene.verify();
+    let found = super::scene::about(&report, &format!("backups/{id}/record"));
+    assert!(found.problem.contains("it is missing with all else of the backup"), "{report:?}");
+    let is_unfinished = |kind| kind == crate::verify::VerifyLeftOverKind::UnfinishedBackup;
+    assert!(!report.left_overs.iter().any(|left_over| is_unfinished(left_over.kind)), "{report:?}");
+    // A deletion that others' need of a pack has held up is no damage.
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(tree.join(format!("{id}.bak/begin")), folder.join("gone")).unwrap();
+    let record = format!("backups/{id}/record");
+    assert!(!scene.verify().damaged.iter().any(|finding| finding.object.contains(&record)));
+}
+
 /// What of an object is delivered, by a tool that knows nothing of pgv.
 fn plain(bytes: &[u8]) -> Option<Vec<u8>> {
     zstd::stream::decode_all(bytes).ok()
