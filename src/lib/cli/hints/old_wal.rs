@@ -37,6 +37,9 @@ pub(super) fn hint(error: &OldWalError, typed: &Typed) -> Vec<String> {
             "To restore without them: --archive-only".to_owned(),
         ],
         OldWalError::PartialUnjudged { .. } => vec!["To restore without it: --archive-only".to_owned()],
+        OldWalError::NamedEndsEarly { early, .. } => {
+            vec![elsewhere(early), "To recover what can be read: --archive-only, beside --wal-from as it is".to_owned()]
+        }
         OldWalError::Unjudged { path, is_removed, source } => of_unjudged((path, *is_removed), source),
         OldWalError::ServerRuns { path, .. } => {
             vec![format!("Stop it first; it archives what it has as it stops: {}", typed.pg_ctl(path, "stop"))]
@@ -67,13 +70,8 @@ fn of_unjudged((path, is_removed): (&Path, bool), why: &RestoreError) -> Vec<Str
         (RestoreError::OldWal(OldWalError::NoFolder { .. } | OldWalError::NoWal { .. }), _) => {
             "If its WAL is on another disk, mount it, or name the folder: --wal-from DIR".to_owned()
         }
-        (
-            RestoreError::OldWal(
-                OldWalError::Unreached { missing, .. } | OldWalError::EndsEarly { segment: missing, .. },
-            ),
-            _,
-        ) => {
-            format!("If another place has \"{missing}\", a folder with all of them can be read: --wal-from DIR")
+        (RestoreError::OldWal(missing @ (OldWalError::Unreached { .. } | OldWalError::EndsEarly { .. })), _) => {
+            elsewhere(missing)
         }
         (RestoreError::OldWal(OldWalError::OtherTimeline { found, .. }), _) => other_timeline(found).join(" "),
         (RestoreError::OldWal(OldWalError::NoHistory { timeline, .. }), _) => {
@@ -88,6 +86,15 @@ fn of_unjudged((path, is_removed): (&Path, bool), why: &RestoreError) -> Vec<Str
     };
     let without = if is_removed { "To restore without it, which deletes it" } else { "To restore without it" };
     vec![read, format!("{without}: --archive-only")]
+}
+
+/// Of a segment that is missing there.
+fn elsewhere(error: &OldWalError) -> String {
+    let missing = match error {
+        OldWalError::Unreached { missing, .. } | OldWalError::EndsEarly { segment: missing, .. } => missing.to_string(),
+        _ => "what is missing".to_owned(),
+    };
+    format!("If another place has \"{missing}\", a folder with all of them can be read: --wal-from DIR")
 }
 
 /// What was written before the two timelines of one number can be read.

@@ -51,6 +51,14 @@ pub enum OldWalError {
         /// Which byte of the log.
         lsn: Lsn,
     },
+    /// The same of the pg_wal that was named: what can be read of it may be recovered.
+    #[error("{early}; the log can be read up to {end_lsn}")]
+    NamedEndsEarly {
+        /// What the control file beside it says.
+        early: Box<OldWalError>,
+        /// Up to where it was read.
+        end_lsn: Lsn,
+    },
     /// Where its timeline comes from is not known.
     #[error("WAL segment \"{}\" is of timeline {timeline}, whose history is not there", path.display())]
     NoHistory {
@@ -266,6 +274,7 @@ impl Classified for OldWalError {
             | Self::NoFolder { .. }
             | Self::Unreached { .. }
             | Self::EndsEarly { .. }
+            | Self::NamedEndsEarly { .. }
             | Self::NoHistory { .. }
             | Self::OtherTimeline { .. }
             | Self::ServerRuns { .. }

@@ -168,7 +168,11 @@ impl Unarchived<'_> {
         if let Some(data) = data
             && let Some(early) = self.ends_early(data, (named, end), false)?
         {
-            return refused_or_told((named.folder.clone(), false), early.into(), self.archive_only);
+            let refusal = OldWalError::NamedEndsEarly { early: Box::new(early), end_lsn: end };
+            return match self.archive_only {
+                true => Ok(Some(format!("{refusal}; what lay behind that is left out, as --archive-only says"))),
+                false => Err(refusal.into()),
+            };
         }
         match self.without_history(named, facts, false).filter(|_| self.is_latest) {
             Some(why) => refused_or_told((named.folder.clone(), false), why.into(), self.archive_only),
