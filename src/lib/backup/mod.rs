@@ -166,10 +166,18 @@ fn take(
         }
     };
     session.close();
-    backup.finish(&record).map_err(|error| match error {
-        error @ BackupWriterError::GivenUp { .. } => begun(error.into()),
-        error => BackupError::Recording(error),
-    })?;
+    match backup.finish(&record) {
+        Ok(()) => {}
+        Err(error @ BackupWriterError::GivenUp { .. }) => return Err(begun(error.into())),
+        Err(error) => {
+            let error = BackupError::Recording(error);
+            // Of other failures nobody knows whether the record is there.
+            if error.class() == ErrorClass::NoSpace {
+                run.give_up(backup, clock, &error);
+            }
+            return Err(error);
+        }
+    }
     Ok(BackupReport { cluster: selected.cluster, record, took: watch.elapsed() })
 }
 

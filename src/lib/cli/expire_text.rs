@@ -162,11 +162,13 @@ fn unfinished(text: &mut String, backup: &PlannedUnfinished) {
     let fate = match (backup.goes, backup.stays_until) {
         (true, _) => "GOES".to_owned(),
         (false, Some(until)) => format!("stays until {}, so that its record can be put back", utc_second_text(until)),
+        (false, None) if backup.record_missing => "stays, so that its record can be put back".to_owned(),
         (false, None) => "stays".to_owned(),
     };
     let state = match (backup.record_missing, backup.record_unclear, backup.given_up) {
-        (true, _, _) => "lost its record",
-        (false, true, _) => "is whole but for its record (it was killed at its last step, or its record was lost)",
+        (true, _, _) | (_, true, _) => {
+            "is whole but for its record (it was killed at its last step, or its record was lost)"
+        }
         (false, false, true) => "was given up",
         (false, false, false) => "is not finished",
     };

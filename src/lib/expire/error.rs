@@ -33,13 +33,11 @@ pub enum ExpireError {
         /// Which one.
         backup: BackupId,
     },
-    /// A backup that was listed, and has no record.
+    /// A backup that a later one names, so that it was listed, and that has no record.
     #[error("the record of backup {backup} of cluster \"{cluster}\" is missing, so nothing is deleted")]
     LostRecord {
         /// Which one.
         backup: BackupId,
-        /// Whether a listed backup names it; otherwise all of it but its record is there.
-        is_named: bool,
         /// Whose it is.
         cluster: ClusterName,
         /// In which of its trees.

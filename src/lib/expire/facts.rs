@@ -74,6 +74,9 @@ impl Strays {
     ) -> Result<Self, RepositoryError> {
         let mut strays = Self { has_no_folders: folders.is_empty(), ..Self::default() };
         for id in packs.keys().filter(|id| !folders.contains_key(id)) {
+            if repository.has_begun(cluster, id)? {
+                continue;
+            }
             // ORDER: another run may have taken them away, and their folder behind them, since they were listed.
             let left = repository.packs_of(cluster, id)?.len() as u64;
             if left > 0 {

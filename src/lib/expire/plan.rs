@@ -11,7 +11,7 @@ use super::facts::{ListedBackup, TreeFacts};
 use super::reach::{self, LostTargets};
 use super::report::TreeDone;
 use super::rules::{self, KeepReason, Rules};
-use super::unfinished::{self, LostRecord, PlannedUnfinished};
+use super::unfinished::{self, PlannedUnfinished};
 use super::wal;
 use crate::pg::{Lsn, SystemIdentifier, TimelineId, WalFileName, WalSegmentName};
 use crate::repository::{BackupId, BackupRecord, ClusterName, ClusterRef};
@@ -125,14 +125,14 @@ pub(super) struct Doubts {
     pub(super) packs_without_folders: Option<u64>,
     /// So many packs of this backup are there, and its folder is not; a folder that may be it.
     pub(super) moved: Option<(BackupId, u64, Option<String>)>,
-    /// A backup whose record is missing.
-    pub(super) lost_record: Option<LostRecord>,
+    /// A backup whose record is missing, and which a later one names.
+    pub(super) lost_record: Option<BackupId>,
     /// There is WAL of this timeline, and its history cannot be read: why not, when it is there.
     pub(super) unknown_timeline: Option<(TimelineId, Option<String>)>,
 }
 
 impl Doubts {
-    fn of(facts: &TreeFacts, unfinished: &[PlannedUnfinished]) -> Self {
+    fn of(facts: &TreeFacts) -> Self {
         let is_unknown = |timeline: &&TimelineId| facts.archive.history(**timeline).is_none();
         let unknown = facts.archive.ranges.keys().find(is_unknown).copied();
         let problem = |timeline| facts.archive.unreadable_histories.get(&timeline).cloned();
@@ -143,7 +143,7 @@ impl Doubts {
                 let strange = facts.strays.strange_folders.iter();
                 (*id, *packs, strange.max_by_key(|folder| folder.starts_with(&id.to_string())).cloned())
             }),
-            lost_record: LostRecord::first(facts, unfinished),
+            lost_record: unfinished::lost_record(facts),
             unknown_timeline: unknown.map(|timeline| (timeline, problem(timeline))),
         }
     }
@@ -156,8 +156,8 @@ impl Doubts {
         if let Some((backup, packs, strange_folder)) = self.moved.clone() {
             return Some(ExpireError::NoFolder { backup, packs, strange_folder, cluster, system_identifier });
         }
-        if let Some(LostRecord { backup, is_named }) = self.lost_record {
-            return Some(ExpireError::LostRecord { backup, is_named, cluster, system_identifier });
+        if let Some(backup) = self.lost_record {
+            return Some(ExpireError::LostRecord { backup, cluster, system_identifier });
         }
         let (timeline, problem) = self.unknown_timeline.clone()?;
         Some(ExpireError::UnknownTimeline {
@@ -266,7 +266,7 @@ pub(super) fn plan(facts: &TreeFacts, rules: &Rules, now: Timestamp) -> Result<T
     going.packs = packs(facts, &gone, &going.unfinished);
     let staying = || facts.listed.iter().filter(|backup| stays(&backup.record.id));
     let records: Vec<&BackupRecord> = staying().map(|backup| &backup.record).collect();
-    let doubts = Doubts::of(facts, &unfinished);
+    let doubts = Doubts::of(facts);
     let wal_kept = wal_kept(&unfinished, staying().any(|backup| rules::is_good(facts, backup)));
     let moved = facts.strays.packs.keys().next();
     let wal_kept = wal_kept.or(moved.map(|backup| WalKept::Moved { backup: *backup }));

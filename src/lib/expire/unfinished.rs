@@ -47,23 +47,11 @@ impl PlannedUnfinished {
     }
 }
 
-/// A backup that had a record, which is missing.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LostRecord {
-    pub(super) backup: BackupId,
-    /// Whether a listed backup names it.
-    pub(super) is_named: bool,
-}
-
-impl LostRecord {
-    /// The first of them.
-    pub(super) fn first(facts: &TreeFacts, planned: &[PlannedUnfinished]) -> Option<Self> {
-        let lost = planned.iter().find(|backup| backup.record_missing)?;
-        let records = records(facts);
-        let it = facts.unfinished.iter().find(|backup| backup.id == lost.id)?;
-        let is_named = recordless(it).is_named(ListedRecords { records: &records, last_began: facts.last_began });
-        Some(Self { backup: lost.id, is_named })
-    }
+/// The first backup without a record that a listed backup names: it had one.
+pub(super) fn lost_record(facts: &TreeFacts) -> Option<BackupId> {
+    let records = records(facts);
+    let listed = ListedRecords { records: &records, last_began: facts.last_began };
+    facts.unfinished.iter().find(|backup| recordless(backup).is_named(listed)).map(|backup| backup.id)
 }
 
 /// What becomes of each.

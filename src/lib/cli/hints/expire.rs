@@ -29,19 +29,12 @@ pub(super) fn hint(error: &(dyn Error + 'static), typed: &Typed) -> Vec<String> 
              out of the repository."
                 .to_owned()
         }
-        ExpireError::LostRecord { backup, is_named, cluster, system_identifier } => {
+        ExpireError::LostRecord { backup, cluster, system_identifier } => {
             let tree = format!("{cluster}/{system_identifier}");
-            let put_back = format!("Put back \"{tree}/backups/{backup}/record\" from a copy of the repository");
-            match is_named {
-                true => format!(
-                    "{put_back}. Only when nobody can need that backup, move \"{tree}/backups/{backup}\" and \
-                     \"{tree}/packs/{backup}\" out of the repository."
-                ),
-                false => format!(
-                    "{put_back}: nothing else of it is missing. When it was killed before it was listed, take another \
-                     backup: behind that one it is held for 7 days, and goes."
-                ),
-            }
+            format!(
+                "Put back \"{tree}/backups/{backup}/record\" from a copy of the repository. Only when nobody can need that \
+                 backup, move \"{tree}/backups/{backup}\" and \"{tree}/packs/{backup}\" out of the repository."
+            )
         }
         ExpireError::NoFolder { backup, strange_folder, cluster, system_identifier, .. } => {
             of_moved(backup, strange_folder.as_deref(), &format!("{cluster}/{system_identifier}"))

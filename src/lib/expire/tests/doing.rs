@@ -379,6 +379,7 @@ fn a_clock_that_is_ahead_takes_no_running_backup_for_dead() {
     let mut record = backup_testing::record(&scene.test, id, &writer, &content);
     place(&mut record, 11);
     writer.finish(&record).unwrap();
+    drop(writer);
     assert!(scene.all_listed_are_whole().contains(&id));
     // One that was killed has no lock.
     let (killed, writer) = scene.begin(&[]).unwrap();

@@ -26,23 +26,37 @@ fn lose_records(scene: &Scene, backups: &[usize]) -> Vec<(PathBuf, Vec<u8>)> {
     backups.iter().map(lose).collect()
 }
 
-/// Records of all, of the newest, and of one that the next backup names.
+/// Of one that the next backup names.
 #[test]
 fn a_backup_that_lost_its_record_stays_until_somebody_has_looked() {
-    for backups in [&[0, 1, 2, 3][..], &[3], &[1]] {
+    let scene = Scene::new();
+    let lost = lose_records(&scene, &[1]);
+    let before = scene.keys();
+    let error = scene.expire_in(&scene.test.repository, 1).unwrap_err();
+    assert!(matches!(error, ExpireError::LostRecord { .. }), "{error}");
+    assert_eq!(error.class(), ErrorClass::Corrupt);
+    assert_eq!(scene.keys(), before);
+    lost.into_iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    assert_eq!(scene.all_listed_are_whole().len(), 4);
+    scene.expire(1);
+    assert_eq!(scene.all_listed_are_whole(), [scene.backups[3].id]);
+}
+
+/// Where room ran out at the record, or no backup ever comes behind it, what else may go must go.
+#[test]
+fn the_newest_backup_without_a_record_stays_and_holds_up_nothing_but_wal() {
+    for (backups, listed) in [(&[0, 1, 2, 3][..], 0), (&[3], 1)] {
         let scene = Scene::new();
         let lost = lose_records(&scene, backups);
         let before = scene.keys();
-        let error = scene.expire_in(&scene.test.repository, 1).unwrap_err();
-        assert!(matches!(error, ExpireError::LostRecord { .. }), "{backups:?}: {error}");
-        assert_eq!(error.class(), ErrorClass::Corrupt, "{backups:?}");
-        assert_eq!(scene.keys(), before, "{backups:?}");
-        for (path, bytes) in lost {
-            std::fs::write(path, bytes).unwrap();
-        }
-        assert_eq!(scene.all_listed_are_whole().len(), 4, "{backups:?}");
-        scene.expire(1);
-        assert_eq!(scene.all_listed_are_whole(), [scene.backups[3].id], "{backups:?}");
+        let tree = scene.expire(1).trees.remove(0);
+        let planned = &tree.unfinished[0];
+        assert!(planned.record_missing && !planned.goes, "{planned:?}");
+        assert_eq!(tree.wal_kept, Some(WalKept::Recordless { backup: planned.id }), "{backups:?}");
+        assert_eq!(scene.all_listed_are_whole().len(), listed, "{backups:?}");
+        assert_eq!(scene.keys() == before, listed == 0, "{backups:?}");
+        lost.into_iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+        assert_eq!(scene.all_listed_are_whole().len(), listed + backups.len(), "{backups:?}");
     }
 }
 

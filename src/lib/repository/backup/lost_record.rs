@@ -1,7 +1,7 @@
 //! Backups whose record was lost, alone or with all their folder. Where all else is there, nothing tells them from those
 //! that were never finished but what is known of the time.
 //!
-//! A writer stores `root` and `needs` when all data is there, then waits for its WAL, and stores `record` last.
+//! A writer stores `root` and `needs` when all data is there and its WAL is in the archive, and `record` right behind them.
 
 use std::time::Duration;
 
@@ -104,6 +104,11 @@ impl Repository {
         Ok(last)
     }
 
+    /// Whether the first object of a backup is there, asked for by its name: a listing may be older.
+    pub(crate) fn has_begun(&self, cluster: &ClusterRef, id: &BackupId) -> Result<bool, RepositoryError> {
+        Ok(self.stored_time(&self.backup_object_key(cluster, id, layout::BEGIN)?)?.is_some())
+    }
+
     /// When the last of these backups began, by the store's clock, which is that of what they are compared with.
     pub(crate) fn last_began(
         &self,
@@ -131,8 +136,8 @@ impl Repository {
         let is_there = |id: &BackupId| folders.contains_key(id) || hidden.iter().any(|(hidden, _)| hidden == id);
         let with_packs = with_packs.iter().filter_map(|name| name.parse::<BackupId>().ok());
         for id in with_packs.filter(|id| !is_there(id)).collect::<Vec<_>>() {
-            // It goes after them, so both may have gone since.
-            if !self.packs_of(cluster, &id)?.is_empty() {
+            // It goes after them, so both may have gone since; or it has come.
+            if !self.has_begun(cluster, &id)? && !self.packs_of(cluster, &id)?.is_empty() {
                 let problem = "it is missing with all else of the backup, while packs of that are there";
                 missing.lost.push((id, self.record_damage(cluster, &id, problem)?));
             }

@@ -272,7 +272,7 @@ impl BackupWriter {
     }
 
     /// Stores the record: from here on, the backup exists, unless it was taken for dead and given up meanwhile.
-    pub fn finish(self, record: &BackupRecord) -> Result<(), BackupWriterError> {
+    pub fn finish(&self, record: &BackupRecord) -> Result<(), BackupWriterError> {
         self.create(layout::RECORD, ObjectKind::Record, record)?;
         // ORDER: an expirer that set a mark before sees this record, or this reads the mark.
         let state = self.repository.backup_state(&self.cluster, &self.id)?;
