@@ -10,7 +10,7 @@ use super::doing::{Disturbed, Scene};
 use crate::expire::{ExpireReport, HeldBackup, HeldBecause, TreeDone, WalKept, apply, pin, plan};
 use crate::fs::FileError;
 use crate::report::{Cancel, Progress, Reporter, SilentReporter};
-use crate::repository::{BackupId, Repository};
+use crate::repository::{BackupBegin, BackupId, BackupNote, BackupWriter, PackOptions, Repository};
 use crate::store::StoreError;
 
 /// Keeps how far it was said to be.
@@ -142,4 +142,38 @@ fn without_room_for_a_mark_the_rest_goes_first_and_each_backup_once() {
         assert_eq!(scene.all_listed_are_whole(), [scene.backups[2].id, scene.backups[3].id]);
         assert!(scene.expire(2).is_empty(), "after {marks} marks: {:?}", scene.keys());
     }
+}
+
+/// A backup that ends on a full disk for another reason: its WAL did not arrive.
+#[test]
+fn who_finds_no_room_to_say_that_it_ended_makes_some() {
+    let scene = Scene::new();
+    let (packs, freed) = (Mutex::new(BTreeSet::new()), AtomicBool::new(false));
+    let repository = Disturbed::repository(&scene, move |key| {
+        let key = key.as_str();
+        // A pack is made once, and then deleted.
+        if key.contains("/packs/") && !packs.lock().unwrap().insert(key.to_owned()) {
+            freed.store(true, Ordering::SeqCst);
+        }
+        if key.ends_with("/suspect") && !freed.load(Ordering::SeqCst) {
+            let full = FileError::new("write", Path::new("mark"), io::Error::from(io::ErrorKind::StorageFull));
+            return Err(StoreError::File { root: "/repo".to_owned(), source: full });
+        }
+        Ok(())
+    });
+    let set = Scene::clock().0;
+    let id = BackupId::generate(set);
+    let begin = BackupBegin { id, host: "host-one".to_owned(), parents: Vec::new(), began: set };
+    let writer = BackupWriter::begin(&repository, &scene.test.cluster, &scene.test.writer, &begin).unwrap();
+    let mut stream = writer.packs(PackOptions::default()).unwrap();
+    stream.write_frame(b"something").unwrap();
+    stream.finish().unwrap();
+    let left = || -> Vec<String> {
+        let keys = scene.keys().into_iter().filter(|key| key.contains(&id.to_string()));
+        keys.map(|key| key.rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(left().len(), 2, "{:?}", left());
+    let note = BackupNote { id, host: "host-one".to_owned(), set, reason: "its WAL did not arrive".to_owned() };
+    writer.give_up(&note, false).unwrap();
+    assert_eq!(left(), ["begin", "suspect"]);
 }

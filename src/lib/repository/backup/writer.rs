@@ -260,15 +260,27 @@ impl BackupWriter {
         Ok(StoredContent { root_digest, needs_digest, sizes })
     }
 
-    /// Says that no record will ever come, so that nobody waits for it: whoever deletes need not. With `frees_room`, its
-    /// packs go at once; nobody else knows them.
+    /// Says that no record will ever come, so that nobody waits for it: whoever deletes need not. With `frees_room`, or
+    /// where there is no room to say it, its packs go at once; nobody else knows them.
     pub fn give_up(self, note: &BackupNote, frees_room: bool) -> Result<(), BackupWriterError> {
         if frees_room {
-            for key in self.repository.packs_of(&self.cluster, &self.id)? {
-                self.repository.delete_object(&key)?;
-            }
+            self.free_packs()?;
         }
-        Ok(self.repository.mark_backup(&self.cluster, BackupMark::Suspect, note, &self.writer)?)
+        let mark = || self.repository.mark_backup(&self.cluster, BackupMark::Suspect, note, &self.writer);
+        match mark() {
+            Err(error) if error.class() == ErrorClass::NoSpace && !frees_room => {
+                self.free_packs()?;
+                Ok(mark()?)
+            }
+            marked => Ok(marked?),
+        }
+    }
+
+    fn free_packs(&self) -> Result<(), BackupWriterError> {
+        for key in self.repository.packs_of(&self.cluster, &self.id)? {
+            self.repository.delete_object(&key)?;
+        }
+        Ok(())
     }
 
     /// Stores the record: from here on, the backup exists, unless it was taken for dead and given up meanwhile.
