@@ -36,7 +36,7 @@ pub enum WalExtentEnding {
     Unclear,
 }
 
-/// Takes bytes of a segment until it breaks.
+/// Takes bytes of a segment, pages that are whole but for the last one, until it breaks.
 pub type ExtentSink<'a> = dyn FnMut(&[u8]) -> ControlFlow<()> + 'a;
 
 impl WalExtent {
